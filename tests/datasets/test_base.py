@@ -1,0 +1,89 @@
+import re
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError
+
+
+def arguments(**changes):
+    return {
+        "name": "toy",
+        "train_images": np.zeros((6, 5, 4, 3), np.uint8),
+        "train_labels": np.array([0, 1, 2, 0, 1, 2], np.int32),
+        "test_images": np.zeros((2, 5, 4, 3), np.uint8),
+        "test_labels": np.array([2, 0], np.int32),
+        "class_names": ("a", "b", "c"),
+    } | changes
+
+
+def test_knows_its_image_shape_and_classes():
+    dataset = Dataset(**arguments())
+    assert dataset.image_shape == (5, 4, 3)
+    assert dataset.classes == 3
+
+
+def test_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Dataset(**arguments()).name = "other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": ()}, "toy class_names: expected at least one name, got none."),
+        (
+            {"train_images": np.zeros((6, 5, 4, 3), np.float32)},
+            "toy train_images: expected a non-empty uint8 array (N, H, W, C), got float32 of shape (6, 5, 4",
+        ),
+        (
+            {"test_images": np.zeros((2, 5, 4), np.uint8)},
+            "toy test_images: expected a non-empty uint8 array (N, H",
+        ),
+        (
+            {"test_images": np.zeros((0, 5, 4, 3), np.uint8)},
+            "toy test_images: expected a non-empty uint8 array",
+        ),
+        (
+            {"train_images": np.zeros((6, 0, 4, 3), np.uint8)},
+            "toy train_images: expected a non-empty uint8 array",
+        ),
+        (
+            {"train_labels": [0, 1, 2, 0, 1, 2]},
+            "toy train_labels: expected a non-empty int32 array (N), got list.",
+        ),
+        (
+            {"train_labels": np.zeros(6, np.int64)},
+            "toy train_labels: expected a non-empty int32 array (N), got int64",
+        ),
+        (
+            {"test_labels": np.zeros((2, 1), np.int32)},
+            "toy test_labels: expected a non-empty int32 array (N), got",
+        ),
+        (
+            {"test_labels": np.zeros(0, np.int32)},
+            "toy test_labels: expected a non-empty int32 array (N), got",
+        ),
+        (
+            {"train_labels": np.zeros(5, np.int32)},
+            "toy train_labels: expected 6 labels, one for each image of toy train_images, got 5.",
+        ),
+        (
+            {"test_labels": np.array([0, 3], np.int32)},
+            "toy test_labels: expected labels from 0 to 2, got 3.",
+        ),
+        (
+            {"test_labels": np.array([-1, 0], np.int32)},
+            "toy test_labels: expected labels from 0 to 2, got -1.",
+        ),
+        (
+            {"test_images": np.zeros((2, 4, 4, 3), np.uint8)},
+            "toy test_images: expected images of shape (5, 4, 3) as in toy train_images, got (4, 4, 3).",
+        ),
+    ],
+)
+def test_names_the_part_that_breaks_an_invariant(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Dataset(**arguments(**changes))
