@@ -1,0 +1,192 @@
+"""CIFAR-10: 32x32 colour images of ten kinds of things, 50,000 for training and 10,000 for testing."""
+
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.datasets.base import Dataset, check_counts, check_labels
+from xpnet.errors import InputError
+
+_FOLDER = "cifar-10-batches-py"
+_TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_TEST_FILE = "test_batch"
+_NAMES_FILE = "batches.meta"
+_HOW_TO_GET_IT = (
+    "Download cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and pass "
+    f"--data-dir with the folder {_FOLDER}."
+)
+_CLASSES = 10
+_VALUES_PER_IMAGE = 3 * 32 * 32
+
+
+def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read the official Python version of CIFAR-10; `data_dir` is its folder or the one that holds it.
+
+    Shapes: images uint8 (N, 32, 32, 3), labels int32 (N,).
+
+    Raises InputError without a folder, and naming the file that is missing, damaged or not what it should be.
+    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+    """
+    folder = _find_folder(data_dir)
+    train = [_read_batch(folder / name) for name in _TRAIN_FILES]
+    test_images, test_labels = _read_batch(folder / _TEST_FILE)
+    return Dataset(
+        "cifar10",
+        np.concatenate([images for images, _ in train]),
+        np.concatenate([labels for _, labels in train]),
+        test_images,
+        test_labels,
+        _read_class_names(folder / _NAMES_FILE),
+    )
+
+
+def _find_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    if data_dir is None:
+        raise InputError(f"cifar10: expected the folder {_FOLDER}, got no data folder. {_HOW_TO_GET_IT}")
+    parent = Path(data_dir)
+    folder = parent / _FOLDER if (parent / _FOLDER).is_dir() else parent
+    missing = [name for name in (*_TRAIN_FILES, _TEST_FILE, _NAMES_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"cifar10: expected the official files in {folder}, got no {', '.join(missing)}. {_HOW_TO_GET_IT}"
+        )
+    return folder
+
+
+def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 32, 32, 3) and labels (N,) of one file."""
+    batch = _unpickle(path)
+    images = _pixels(path, _entry(path, batch, "data"))
+    labels = _labels(path, _entry(path, batch, "labels"))
+    check_counts(f"'data' of {path}", images, f"'labels' of {path}", labels)
+    check_labels(f"'labels' of {path}", labels, _CLASSES)
+    channels_last = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(channels_last), labels.astype(np.int32)
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    names = _entry(path, _unpickle(path), "label_names")
+    if (
+        not isinstance(names, list)
+        or len(names) != _CLASSES
+        or not all(isinstance(n, str | bytes) for n in names)
+    ):
+        raise InputError(
+            f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}"
+        )
+    return tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
+
+
+def _entry(path: Path, batch: object, key: str) -> Any:
+    """The value under a key that Python 2 wrote as bytes and Python 3 as str."""
+    if isinstance(batch, dict):
+        for spelling in (key, key.encode()):
+            if spelling in batch:
+                return batch[spelling]
+    raise InputError(
+        f"{path}: expected a dictionary with the key {key!r}, got other content. {_HOW_TO_GET_IT}"
+    )
+
+
+def _pixels(path: Path, data: object) -> np.ndarray:
+    array = data.array if isinstance(data, _Array) else None
+    if array is None or array.ndim != 2 or array.shape[1] != _VALUES_PER_IMAGE:
+        actual = "other content" if array is None else f"shape {array.shape}"
+        raise InputError(
+            f"{path}: expected 'data' to be a uint8 array (N, {_VALUES_PER_IMAGE}), got {actual}. "
+            f"{_HOW_TO_GET_IT}"
+        )
+    return array
+
+
+def _labels(path: Path, values: object) -> np.ndarray:
+    if isinstance(values, list) and all(type(value) is int for value in values):
+        labels = np.asarray(values)
+        if labels.dtype == np.int64:  # float64 when the list is empty, another type when a value is too large
+            return labels
+    raise InputError(
+        f"{path}: expected 'labels' to be a list of integers, got other content. {_HOW_TO_GET_IT}"
+    )
+
+
+# A pickle can call anything it can name, and NumPy's own reconstruction believes what it is told about
+# memory. So the NumPy names in a file stand for the classes below, which make uint8 arrays and nothing else.
+
+
+class _DType:
+    """What a pickle gets for numpy.dtype."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and alignment mean nothing for single bytes."""
+
+
+class _Array:
+    """What a pickle gets for numpy.ndarray: empty when called, then filled from its state."""
+
+    array: np.ndarray | None = None
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran_order, values = state
+        self.array = _uint8_array(values, dtype, shape, "F" if fortran_order else "C")
+
+
+class _ArrayFromBuffer(_Array):
+    """What a pickle of protocol 5 gets: all in one call."""
+
+    def __init__(self, values: Any, dtype: Any, shape: Any, order: Any) -> None:
+        self.array = _uint8_array(values, dtype, shape, order)
+
+
+def _uint8_array(values: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
+    if dtype.code not in ("u1", b"u1"):
+        raise pickle.UnpicklingError(f"an array of {dtype.code!r} where uint8 ('u1') is expected")
+    return np.frombuffer(values, np.uint8).reshape(shape, order=order)
+
+
+_ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
+    ("numpy", "dtype"): _DType,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.numeric", "_frombuffer"): _ArrayFromBuffer,
+    ("numpy._core.numeric", "_frombuffer"): _ArrayFromBuffer,
+    ("_codecs", "encode"): str.encode,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, path: Path) -> None:
+        # From memory, where a length that goes beyond the end of the file cannot make `read` allocate it.
+        super().__init__(io.BytesIO(path.read_bytes()), encoding="bytes")
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise InputError(
+                f"{self._path}: expected arrays, lists and text only, got the global {f'{module}.{name}'!r}, "
+                f"which was not run. Do not use this file. {_HOW_TO_GET_IT}"
+            )
+        return _ADMITTED[module, name]
+
+
+def _unpickle(path: Path) -> object:
+    try:
+        return _Unpickler(path).load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can raise any exception
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: expected a complete pickle file, got: {reason}. {_HOW_TO_GET_IT}"
+        ) from error
