@@ -53,9 +53,7 @@ def test_a_caller_cannot_change_later_batches():
 
 def test_an_epoch_is_shuffled_once(monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        np.random, "default_rng", lambda s, rng=np.random.default_rng: drawn.append(s) or rng(s)
-    )
+    monkeypatch.setattr(np.random, "default_rng", lambda s, rng=np.random.default_rng: drawn.append(s) or rng(s))
     sampler = BatchSampler(1001, 10, seed=123456)
     for step in range(2 * sampler.batches_per_epoch):
         sampler.batch(step)

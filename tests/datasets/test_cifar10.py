@@ -150,9 +150,7 @@ def test_a_system_call_is_refused_and_not_run(cifar_folder, cifar_contents, prot
     content = cifar_contents["data_batch_2"] | {"labels": Payload(os.system, f"touch {trace}")}
     path = cifar_folder / "data_batch_2"
     path.write_bytes(pickle.dumps(content, protocol))
-    assert_refused(
-        cifar_folder, f"{path}: expected arrays, lists and text only", "system', which was not run."
-    )
+    assert_refused(cifar_folder, f"{path}: expected arrays, lists and text only", "system', which was not run.")
     assert not trace.exists()
     pickle.loads(path.read_bytes())
     assert trace.exists()  # so the payload does work where nothing refuses it
@@ -164,9 +162,7 @@ def test_a_system_call_is_refused_and_not_run(cifar_folder, cifar_contents, prot
 def test_no_other_function_is_admitted(cifar_folder, function):
     path = cifar_folder / "batches.meta"
     path.write_bytes(pickle.dumps(Payload(function, "x"), 4))
-    assert_refused(
-        cifar_folder, f"{path}: expected arrays, lists and text only", f"{function.__name__}', which was"
-    )
+    assert_refused(cifar_folder, f"{path}: expected arrays, lists and text only", f"{function.__name__}', which was")
 
 
 def test_a_dotted_name_does_not_reach_through_an_admitted_one(cifar_folder):
@@ -284,7 +280,5 @@ def test_an_array_that_is_never_filled(cifar_folder, cifar_contents):
 
 
 def test_unknown_names_in_errors_keep_to_one_line(cifar_folder):
-    (cifar_folder / "batches.meta").write_bytes(
-        re.sub(b"NAME", b"a\nb!", b"\x80\x04\x8c\x04NAME\x8c\x04NAME\x93.")
-    )
+    (cifar_folder / "batches.meta").write_bytes(re.sub(b"NAME", b"a\nb!", b"\x80\x04\x8c\x04NAME\x8c\x04NAME\x93."))
     assert_refused(cifar_folder, r"got the global 'a\nb!.a\nb!', which was not run.")

@@ -52,9 +52,7 @@ def test_every_truncation_of_the_content_is_noticed(tmp_path, to_idx, suffix):
 
 def test_truncation_says_how_much_is_missing(tmp_path, to_idx):
     path = write(tmp_path, to_idx(ARRAY)[:-5])
-    with pytest.raises(
-        InputError, match=r"expected 24 bytes after the header, .* shape \(2, 3, 4\), got 19\."
-    ):
+    with pytest.raises(InputError, match=r"expected 24 bytes after the header, .* shape \(2, 3, 4\), got 19\."):
         read_idx(path)
 
 
@@ -111,9 +109,7 @@ def test_trailing_bytes(tmp_path, to_idx, suffix):
 def test_sizes_below_one(tmp_path, to_idx, size):
     content = to_idx(ARRAY)
     path = write(tmp_path, content[:4] + struct.pack(">i", size) + content[8:])
-    with pytest.raises(
-        InputError, match=rf"{path}: expected sizes of at least 1 in the header, got \({size}, 3, 4\)"
-    ):
+    with pytest.raises(InputError, match=rf"{path}: expected sizes of at least 1 in the header, got \({size}, 3, 4\)"):
         read_idx(path)
 
 

@@ -18,7 +18,5 @@ def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder)
     [("minst", "Did you mean 'mnist'?"), ("cifar", "Did you mean 'cifar10'?"), ("x", "Choose one")],
 )
 def test_unknown_name_lists_the_names_and_the_nearest(name, advice):
-    with pytest.raises(
-        InputError, match=re.escape(f"expected one of mnist, cifar10, got {name!r}. {advice}")
-    ):
+    with pytest.raises(InputError, match=re.escape(f"expected one of mnist, cifar10, got {name!r}. {advice}")):
         datasets.load(name)

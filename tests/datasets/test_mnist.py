@@ -50,9 +50,7 @@ def test_bundled_mnist():
     assert dataset.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "compress"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)]
-)
+@pytest.mark.parametrize(("suffix", "compress"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)])
 @pytest.mark.parametrize("separator", "-.")
 def test_reads_every_spelling_from_a_folder(tmp_path, mnist_arrays, to_idx, suffix, compress, separator):
     for name, array in mnist_arrays.items():
@@ -75,9 +73,7 @@ def test_reads_every_spelling_from_a_folder(tmp_path, mnist_arrays, to_idx, suff
 def test_missing_file_names_what_was_looked_for_and_where(mnist_folder, name):
     (mnist_folder / name).unlink()
     dotted = name.replace("-idx", ".idx")
-    message = (
-        f"mnist: expected {name} or {dotted} (as it is, .gz or .xz) in {mnist_folder}, got no such file."
-    )
+    message = f"mnist: expected {name} or {dotted} (as it is, .gz or .xz) in {mnist_folder}, got no such file."
     with pytest.raises(InputError, match=re.escape(message)):
         mnist.load(mnist_folder)
 

@@ -25,9 +25,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.class_names:
-            raise InputError(
-                f"{self.name} class_names: expected at least one name, got none. Name each class."
-            )
+            raise InputError(f"{self.name} class_names: expected at least one name, got none. Name each class.")
         for part in ("train", "test"):
             images_name, labels_name = f"{self.name} {part}_images", f"{self.name} {part}_labels"
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
@@ -35,9 +33,7 @@ class Dataset:
             _check_array(labels_name, labels, "int32", ("N",))
             check_counts(images_name, images, labels_name, labels)
             check_labels(labels_name, labels, self.classes)
-        check_image_shapes(
-            f"{self.name} train_images", self.train_images, f"{self.name} test_images", self.test_images
-        )
+        check_image_shapes(f"{self.name} train_images", self.train_images, f"{self.name} test_images", self.test_images)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

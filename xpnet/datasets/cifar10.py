@@ -71,14 +71,8 @@ def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_class_names(path: Path) -> tuple[str, ...]:
     names = _entry(path, _unpickle(path), "label_names")
-    if (
-        not isinstance(names, list)
-        or len(names) != _CLASSES
-        or not all(isinstance(n, str | bytes) for n in names)
-    ):
-        raise InputError(
-            f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}"
-        )
+    if not isinstance(names, list) or len(names) != _CLASSES or not all(isinstance(n, str | bytes) for n in names):
+        raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
     return tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
 
 
@@ -88,9 +82,7 @@ def _entry(path: Path, batch: object, key: str) -> Any:
         for spelling in (key, key.encode()):
             if spelling in batch:
                 return batch[spelling]
-    raise InputError(
-        f"{path}: expected a dictionary with the key {key!r}, got other content. {_HOW_TO_GET_IT}"
-    )
+    raise InputError(f"{path}: expected a dictionary with the key {key!r}, got other content. {_HOW_TO_GET_IT}")
 
 
 def _pixels(path: Path, data: object) -> np.ndarray:
@@ -98,8 +90,7 @@ def _pixels(path: Path, data: object) -> np.ndarray:
     if array is None or array.ndim != 2 or array.shape[1] != _VALUES_PER_IMAGE:
         actual = "other content" if array is None else f"shape {array.shape}"
         raise InputError(
-            f"{path}: expected 'data' to be a uint8 array (N, {_VALUES_PER_IMAGE}), got {actual}. "
-            f"{_HOW_TO_GET_IT}"
+            f"{path}: expected 'data' to be a uint8 array (N, {_VALUES_PER_IMAGE}), got {actual}. {_HOW_TO_GET_IT}"
         )
     return array
 
@@ -109,9 +100,7 @@ def _labels(path: Path, values: object) -> np.ndarray:
         labels = np.asarray(values)
         if labels.dtype == np.int64:  # float64 when the list is empty, another type when a value is too large
             return labels
-    raise InputError(
-        f"{path}: expected 'labels' to be a list of integers, got other content. {_HOW_TO_GET_IT}"
-    )
+    raise InputError(f"{path}: expected 'labels' to be a list of integers, got other content. {_HOW_TO_GET_IT}")
 
 
 # A pickle can call anything it can name, and NumPy's own reconstruction believes what it is told about
@@ -187,6 +176,4 @@ def _unpickle(path: Path) -> object:
         raise
     except Exception as error:  # a damaged pickle can raise any exception
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: expected a complete pickle file, got: {reason}. {_HOW_TO_GET_IT}"
-        ) from error
+        raise InputError(f"{path}: expected a complete pickle file, got: {reason}. {_HOW_TO_GET_IT}") from error

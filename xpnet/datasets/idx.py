@@ -68,9 +68,7 @@ def _read_shape(path: Path, file: io.BufferedIOBase) -> tuple[int, ...]:
         )
     shape = tuple(np.frombuffer(sizes, dtype=">i4").tolist())
     if min(shape) < 1:
-        raise InputError(
-            f"{path}: expected sizes of at least 1 in the header, got {shape}. Download the file again."
-        )
+        raise InputError(f"{path}: expected sizes of at least 1 in the header, got {shape}. Download the file again.")
     return shape
 
 

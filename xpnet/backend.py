@@ -1,0 +1,235 @@
+"""From a device string to an array library, and arrays from one to the other.
+
+This is the only file that imports an array library by name. Layers find their namespace from the arrays they are given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import array_api_compat.numpy
+import numpy as np
+
+from xpnet.errors import InputError
+
+Array = Any  # the standard has no type for "an array of any library" yet
+BACKENDS = ("numpy", "cupy", "torch", "jax")
+DEVICES = ("cpu", "cuda", "cuda:N", "mps", "auto")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array namespace and a device of it: where a network's arrays live."""
+
+    name: str
+    xp: Any
+    device: Any
+
+    def asarray(self, array: Array, dtype: str | None = None) -> Array:
+        """Move an array of any supported library here, as ``dtype`` where one is named."""
+        if namespace_name(array) != self.name:
+            array = to_numpy(array)
+        return self.xp.asarray(array, dtype=dtype and self.dtype(dtype), device=self.device)
+
+    def dtype(self, name: str) -> Any:
+        """The namespace's dtype object, such as float32.
+
+        Raises InputError where JAX would silently compute in float32 instead of float64.
+        """
+        if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
+            raise InputError(
+                "dtype float64: JAX computes in float32 unless told otherwise. "
+                "Set the environment variable JAX_ENABLE_X64=1."
+            )
+        return getattr(self.xp, name)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was asked for; to be called before a clock is read."""
+        if self.name == "cupy":
+            importlib.import_module("cupy").cuda.Device().synchronize()
+        elif self.name == "torch" and self.device.type in ("cuda", "mps"):
+            getattr(importlib.import_module("torch"), self.device.type).synchronize()
+
+    def describe(self) -> str:
+        """One phrase for people: the library, its version and the device."""
+        library = importlib.import_module(self.name)
+        return f"{self.name} {library.__version__} on {self.device_name()}"
+
+    def device_name(self) -> str:
+        """The device as the trainer's flag spells it."""
+        if self.name == "cupy":
+            return f"cuda:{self.device.id}"
+        if self.name == "jax":
+            return "cpu" if self.device.platform == "cpu" else f"cuda:{self.device.id}"
+        return str(self.device)
+
+
+def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
+    """Find the array library and device that the flags ``--device`` and ``--backend`` name.
+
+    Without a backend, ``cpu`` is NumPy, ``cuda`` and ``cuda:N`` are CuPy, and ``auto`` is CuPy where a GPU answers and
+    NumPy elsewhere.
+
+    Raises InputError, with what to install or choose, where the library or the device is missing.
+    """
+    family, _, index = device.partition(":")
+    if family not in ("cpu", "cuda", "mps", "auto") or (index and not (family == "cuda" and index.isdecimal())):
+        raise InputError(f"--device {device}: expected one of {', '.join(DEVICES)}. Choose one of these.")
+    if backend not in (None, *BACKENDS):
+        raise InputError(f"--backend {backend}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
+    if backend is None:
+        return _resolve_default(family, device, index)
+    return _RESOLVERS[backend](family, device, index)
+
+
+def of(array: Array) -> Backend:
+    """The backend that an array lives on."""
+    name = namespace_name(array)
+    return Backend(name, array_api_compat.array_namespace(array), array_api_compat.device(array))
+
+
+def namespace_name(array: Array) -> str:
+    """The library of an array: numpy, cupy, torch, jax, or the module name of another Array API library.
+
+    Raises InputError for something that is not an array of such a library.
+    """
+    if array_api_compat.is_numpy_array(array):
+        return "numpy"
+    if array_api_compat.is_torch_array(array):
+        return "torch"
+    if array_api_compat.is_cupy_array(array):
+        return "cupy"
+    if array_api_compat.is_jax_array(array):
+        return "jax"
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__().__name__
+    raise InputError(
+        f"Array: expected an array of NumPy, CuPy, PyTorch or JAX, got {type(array).__name__}. "
+        "Convert it with numpy.asarray."
+    )
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Copy an array of any supported library to the host (or view it, where it is there already)."""
+    name = namespace_name(array)
+    if name == "cupy":
+        return array.get()
+    if name == "torch":
+        return array.detach().cpu().numpy()
+    if name == "array_api_strict":
+        return np.asarray(array.to_device(array.__array_namespace__().Device("CPU_DEVICE")))
+    return np.asarray(array)
+
+
+def on_accelerator(array: Array) -> bool:
+    """Whether each operation on this array is a kernel launch, so that few large operations beat many small ones.
+
+    JAX is asked for its default device: a traced array is on none yet.
+    """
+    if array_api_compat.is_torch_array(array):
+        return array.device.type != "cpu"
+    if array_api_compat.is_jax_array(array):
+        return importlib.import_module("jax").default_backend() != "cpu"
+    return array_api_compat.is_cupy_array(array)
+
+
+def _resolve_default(family: str, device: str, index: str) -> Backend:
+    if family == "mps":
+        raise InputError("--device mps: NumPy and CuPy have no such device. Add --backend torch, or use --device cpu.")
+    if family == "cuda":
+        return _cupy(family, device, index)
+    if family == "auto":
+        try:
+            return _cupy(family, device, index)
+        except InputError:
+            pass
+    return _numpy("cpu", "cpu", "")
+
+
+def _numpy(family: str, device: str, index: str) -> Backend:
+    if family not in ("cpu", "auto"):
+        raise InputError(f"--device {device}: NumPy computes on the CPU. Use --device cpu, or leave --backend out.")
+    return Backend("numpy", array_api_compat.numpy, "cpu")
+
+
+def _cupy(family: str, device: str, index: str) -> Backend:
+    if family not in ("cuda", "auto"):
+        raise InputError(f"--device {device}: CuPy computes on CUDA GPUs. Use --device cuda, or leave --backend out.")
+    cupy = _import(
+        "cupy",
+        f"--device {device}: CuPy is not installed. Install it with: "
+        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with --device cpu.',
+    )
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--device {device}: CuPy is installed but finds no usable CUDA driver ({reason}). "
+            "Check that nvidia-smi lists a GPU; or run with --device cpu."
+        ) from error
+    number = int(index or 0)
+    if number >= count:
+        raise InputError(f"--device {device}: {_found(count)}. {_choose(count)}")
+    chosen = cupy.cuda.Device(number)
+    chosen.use()  # CuPy allocates results on the current device, not on that of the operands
+    return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
+
+
+def _torch(family: str, device: str, index: str) -> Backend:
+    torch = _import(
+        "torch",
+        "--backend torch: PyTorch is not installed. "
+        'Install it with: pip install "xpnet[torch]"; or leave --backend out.',
+    )
+    if family == "auto":
+        family = device = "cuda" if torch.cuda.is_available() else "cpu"
+    if family == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: PyTorch finds no Apple GPU here. Use --device cpu.")
+    if family == "cuda":
+        count = torch.cuda.device_count()
+        if int(index or 0) >= count:
+            raise InputError(f"--device {device}: with PyTorch, {_found(count)}. {_choose(count)}")
+    return Backend("torch", importlib.import_module("array_api_compat.torch"), torch.device(device))
+
+
+def _jax(family: str, device: str, index: str) -> Backend:
+    jax = _import(
+        "jax",
+        '--backend jax: JAX is not installed. Install it with: pip install "xpnet[jax]"; or leave --backend out.',
+    )
+    if family == "mps":
+        raise InputError("--device mps: JAX is supported on cpu and cuda. Use --backend torch, or --device cpu.")
+    if family == "auto":
+        family = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    try:
+        devices = jax.devices("cpu" if family == "cpu" else "gpu")
+    except RuntimeError:
+        devices = []
+    number = int(index or 0)
+    if number >= len(devices):
+        raise InputError(f"--device {device}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
+    return Backend("jax", importlib.import_module("jax.numpy"), devices[number])
+
+
+_RESOLVERS = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax}
+
+
+def _import(module: str, message: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(message) from error
+
+
+def _found(count: int) -> str:
+    return f"{count or 'no'} CUDA device{'s' if count != 1 else ''} found"
+
+
+def _choose(count: int) -> str:
+    if count == 0:
+        return "Use --device cpu."
+    return "Use --device cuda:0" + (f" to cuda:{count - 1}." if count > 1 else ".")

@@ -1,0 +1,71 @@
+"""Distributions of initial weights, drawn on the host so that a seed gives the same network on every backend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from xpnet.errors import InputError
+from xpnet.shapes import Shape
+
+
+@dataclass(frozen=True)
+class VarianceScaling:
+    """Weights whose variance is ``variance / fan``, so that signals keep their size from layer to layer.
+
+    ``fan`` is the number of inputs of one output value ("in"), or the mean of that and the number of outputs that one
+    input value reaches ("average").
+
+    Raises InputError if the variance is not positive.
+    """
+
+    variance: float
+    fan: Literal["in", "average"] = "in"
+    distribution: Literal["normal", "uniform"] = "normal"
+
+    def __post_init__(self) -> None:
+        if not self.variance > 0:
+            raise InputError(f"VarianceScaling: expected a variance above 0, got {self.variance}. Change variance.")
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        """Draw a weight of shape (out, ..., in) in float64."""
+        fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[1:-1])
+        fan = fan_in if self.fan == "in" else (fan_in + fan_out) / 2
+        std = math.sqrt(self.variance / fan)
+        if self.distribution == "normal":
+            return rng.normal(0.0, std, shape)
+        limit = math.sqrt(3) * std
+        return rng.uniform(-limit, limit, shape)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Weights of mean 0 and a given standard deviation.
+
+    Raises InputError if the standard deviation is negative or not finite.
+    """
+
+    std: float
+
+    def __post_init__(self) -> None:
+        if not (self.std >= 0 and math.isfinite(self.std)):
+            raise InputError(f"Normal: expected a finite std of at least 0, got {self.std}. Change std.")
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        """Draw a weight in float64."""
+        return rng.normal(0.0, self.std, shape)
+
+
+Initializer = VarianceScaling | Normal
+
+he_normal = VarianceScaling(2.0)
+"""std = sqrt(2/n_in), for ReLU. Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10."""
+
+glorot_uniform = VarianceScaling(1.0, fan="average", distribution="uniform")
+"""limit = sqrt(6/(n_in + n_out)). Source: Glorot and Bengio, AISTATS 2010, equation 16."""
+
+lecun_normal = VarianceScaling(1.0)
+"""std = sqrt(1/n_in). Source: LeCun et al., "Efficient backprop", 1998, section 4.6."""

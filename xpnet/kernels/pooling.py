@@ -1,0 +1,57 @@
+"""Max-pooling along one axis at a time: a maximum over a rectangle is a maximum over its rows' maxima."""
+
+from __future__ import annotations
+
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.kernels.windows import add_taps, pad, taps
+from xpnet.shapes import Pair, Window
+
+Comparisons = tuple[list[Array], list[Array]]  # for rows and for columns
+
+
+def max_pool2d(x: Array, window: Window, axes: Pair) -> tuple[Array, Comparisons]:
+    """Maximum of each window over two axes (rows, columns), and what ``max_pool2d_input_gradient`` needs.
+
+    Columns come first, then rows, so that of equal values the first in row-major order wins, as in PyTorch.
+    """
+    rows, columns = axes
+    count = window.output_size(x.shape[rows], x.shape[columns])
+    y, by_column = _max_along(x, columns, window.kernel[1], window.stride[1], window.padding[1], count[1])
+    y, by_row = _max_along(y, rows, window.kernel[0], window.stride[0], window.padding[0], count[0])
+    return y, (by_row, by_column)
+
+
+def max_pool2d_input_gradient(
+    dy: Array, comparisons: Comparisons, window: Window, image_size: Pair, axes: Pair
+) -> Array:
+    """Gradient of ``max_pool2d`` with respect to images of size (H, W): each dy goes to its window's winner."""
+    for greater, axis, stride, (before, after), length in zip(
+        comparisons, axes, window.stride, window.padding, image_size, strict=True
+    ):
+        dy = add_taps(_share_out(dy, greater), axis, stride, length + before + after)
+        dy = pad(dy, axis, -before, -after)
+    return dy
+
+
+def _max_along(x: Array, axis: int, kernel: int, stride: int, padding: Pair, count: int) -> tuple[Array, list[Array]]:
+    """Running maximum over the taps, and for each tap but the first whether it beat all before it."""
+    xp = array_namespace(x)
+    maximum, *others = taps(pad(x, axis, *padding, value=-xp.inf), axis, kernel, stride, 1, count)
+    greater = []
+    for tap in others:
+        greater.append(tap > maximum)
+        maximum = xp.maximum(maximum, tap)
+    return maximum, greater
+
+
+def _share_out(dy: Array, greater: list[Array]) -> list[Array]:
+    """Each tap's part of dy: the last tap that beat all before it takes it, the first tap where none did."""
+    xp = array_namespace(dy)
+    parts = []
+    for won in reversed(greater):
+        part = dy * xp.astype(won, dy.dtype)
+        parts.append(part)
+        dy = dy - part
+    return [dy, *reversed(parts)]

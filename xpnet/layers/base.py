@@ -1,0 +1,154 @@
+"""What every layer is: settings in a frozen dataclass, and pure functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.shapes import Pair, Shape, Window
+
+# Trees of arrays, keyed by layer and then by tensor name.
+Params = Mapping[str, Any]
+State = Mapping[str, Any]
+Cache = Mapping[str, Any]
+
+
+class Variables(NamedTuple):
+    """What a layer starts from: host arrays, and the shape of its output without the batch."""
+
+    params: Params
+    state: State
+    output_shape: Shape
+
+
+class Forward(NamedTuple):
+    """Output, what backward needs (None unless training), and the layer's new state."""
+
+    y: Array
+    cache: Cache | None
+    state: State
+
+
+class Backward(NamedTuple):
+    """Gradient with respect to the input (None if not asked for) and to each parameter, shaped as these are."""
+
+    dx: Array | None
+    grads: Params
+
+
+class LayerError(InputError):
+    """An InputError raised by a layer; the containers around it complete the layer's dotted path."""
+
+    def __init__(self, layer: Layer, message: str) -> None:
+        super().__init__(message)
+        self.kind = type(layer).__name__
+        self.message = message
+        self.path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"{self.kind} '{'.'.join(self.path)}'" if self.path else self.kind
+        return f"{where}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Base of all layers: frozen settings, and functions without side effects.
+
+    A subclass defines ``output_shape``, ``forward`` and ``backward``, and ``init`` if it has parameters or state. The
+    layer object holds no arrays: parameters, state and cache come in and go out, so the functions can be jitted,
+    captured and compared.
+    """
+
+    prefix: ClassVar[str]  # of the names that a container gives: conv1, conv2, ...
+    _kinds: ClassVar[dict[str, type[Layer]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Layer._kinds[cls.__name__] = cls
+
+    @staticmethod
+    def kinds() -> Mapping[str, type[Layer]]:
+        """Every layer class by its name, also those defined outside xpnet."""
+        return Layer._kinds
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the output for an input shape, both without the batch; InputError if the input does not fit."""
+        raise NotImplementedError
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        """Draw initial parameters and state as float64 NumPy arrays."""
+        return Variables({}, {}, self.output_shape(input_shape))
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        """Compute the output for a batch ``x``; ``key`` seeds the layers that draw random numbers while training."""
+        raise NotImplementedError
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        """Carry dy = dL/dy back to the input and the parameters, given the cache of a forward pass with train=True."""
+        raise NotImplementedError
+
+    def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
+        """The layers inside this one, each with its name and its own input shape."""
+        return iter(())
+
+    def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
+        """Outputs of the layers inside this one, by dotted name, and at last its own under the name ""."""
+        yield "", self.forward(params, state, x).y
+
+    def error(self, message: str) -> LayerError:
+        """An InputError that begins with this layer's kind and, once it has left all containers, dotted path."""
+        return LayerError(self, message)
+
+    def saved(self, cache: Cache | None) -> Cache:
+        """The cache, or an error that says why there is none."""
+        if cache is None:
+            raise self.error(
+                "backward needs the cache of forward(..., train=True), got None. Run forward with train=True."
+            )
+        return cache
+
+    def check_features(self, shape: Shape) -> int:
+        """The length of a vector shape (without the batch)."""
+        if len(shape) != 1:
+            raise self.error(f"expected vectors (N, features), got shape {_batched(shape)}. Put a Flatten before it.")
+        return shape[0]
+
+    def check_images(self, shape: Shape) -> tuple[int, int, int]:
+        """Height, width and channels of an image shape (without the batch)."""
+        if len(shape) != 3:
+            raise self.error(
+                f"expected images (N, H, W, C), got shape {_batched(shape)}. "
+                + ("Put no Flatten before it." if len(shape) == 1 else "Add the missing axis.")
+            )
+        return shape[0], shape[1], shape[2]
+
+    def check_fits(self, window: Window, height: int, width: int) -> Pair:
+        """Positions of a window in an image, at least one along each axis."""
+        rows, columns = window.output_size(height, width)
+        if rows < 1 or columns < 1:
+            (top, bottom), (left, right) = window.padding
+            raise self.error(
+                f"window {window.extent[0]}x{window.extent[1]} is larger than its padded input "
+                f"{height + top + bottom}x{width + left + right}. Use a smaller window or more padding."
+            )
+        return rows, columns
+
+
+def _batched(shape: Shape) -> str:
+    return "(" + ", ".join(["N", *map(str, shape)]) + ")"
+
+
+def keep_shape(x: Array) -> Array:
+    """An array without elements that remembers the shape of one example.
+
+    A cache may hold arrays only, since a number in it would become a traced value; the shape of an array never does.
+    """
+    xp = array_namespace(x)
+    return xp.zeros((0, *x.shape[1:]), dtype=x.dtype, device=device(x))

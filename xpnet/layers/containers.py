@@ -1,0 +1,121 @@
+"""Layers made of layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State, Variables
+from xpnet.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Sequential(Layer):
+    """Layers one after another: y = f_k(... f_2(f_1(x))).
+
+    Backward is the chain rule from the last layer to the first. Where no dx is asked for it stops at the first layer
+    with parameters.
+
+    ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
+
+    Raises InputError if there is no layer, or a name is empty, holds a dot, or stands twice.
+    """
+
+    layers: tuple[tuple[str, Layer], ...]
+    prefix: ClassVar[str] = "block"
+
+    def __init__(self, layers: Iterable[Layer | tuple[str, Layer]]) -> None:
+        object.__setattr__(self, "layers", _named(layers))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        for name, layer, shape in self.sublayers(input_shape):
+            with inside(name):
+                input_shape = layer.output_shape(shape)
+        return input_shape
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        params, state = {}, {}
+        for name, layer in self.layers:
+            with inside(name):
+                params[name], state[name], input_shape = layer.init(rng, input_shape)
+        return Variables(params, state, input_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        cache, new_state = {}, {}
+        for name, layer in self.layers:
+            with inside(name):
+                x, cache[name], new_state[name] = layer.forward(params[name], state[name], x, train=train, key=key)
+        return Forward(x, cache if train else None, new_state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        cache = self.saved(cache)
+        grads: dict[str, Params] = {name: {} for name, _ in self.layers}
+        first = 0 if need_dx else self._first_with(params)
+        for position in range(len(self.layers) - 1, first - 1, -1):
+            name, layer = self.layers[position]
+            with inside(name):
+                dy, grads[name] = layer.backward(params[name], cache[name], dy, need_dx=need_dx or position > first)
+        return Backward(dy if need_dx else None, grads)
+
+    def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
+        for name, layer in self.layers:
+            yield name, layer, input_shape
+            with inside(name):
+                input_shape = layer.output_shape(input_shape)
+
+    def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
+        for name, layer in self.layers:
+            with inside(name):
+                for inner, y in layer.trace(params[name], state[name], x):
+                    if inner:
+                        yield f"{name}.{inner}", y
+                    else:
+                        x = y
+            yield name, x
+        yield "", x
+
+    def _first_with(self, params: Params) -> int:
+        """Position of the first layer that has parameters."""
+        return next((i for i, (name, _) in enumerate(self.layers) if params[name]), len(self.layers))
+
+
+class inside:  # noqa: N801 (reads as a keyword: with inside("conv1"): ...)
+    """Completes the dotted path of a LayerError that passes through."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, LayerError):
+            error.path = (self.name, *error.path)
+
+
+def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:
+    named: list[tuple[str, Layer]] = []
+    counts: Counter[str] = Counter()
+    for item in layers:
+        if isinstance(item, Layer):
+            counts[item.prefix] += 1
+            item = (f"{item.prefix}{counts[item.prefix]}", item)
+        named.append((item[0], item[1]))
+    names = [name for name, _ in named]
+    if not named:
+        raise InputError("Sequential: expected at least one layer, got none. Add a layer.")
+    for name in names:
+        if not name or "." in name or names.count(name) > 1:
+            raise InputError(
+                f"Sequential: expected distinct layer names without dots, got {name!r} of {', '.join(names)}. Rename."
+            )
+    return tuple(named)

@@ -1,0 +1,58 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.initializers import Initializer, he_normal
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.shapes import Shape, check_positive
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Affine map of each example's features.
+
+        y = x W^T + b
+
+    Backward, with g = dL/dy:  dW = g^T x;  db = sum_n g[n];  dx = g W.
+
+    Shapes: x (N, in) -> y (N, units).  Params: weight (units, in), bias (units,).
+
+    Raises InputError if the input is not a batch of vectors or has another number of features than at init.
+    """
+
+    units: int
+    weight_init: Initializer = he_normal
+    prefix: ClassVar[str] = "dense"
+
+    def __post_init__(self) -> None:
+        check_positive("Dense", "units", self.units)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self.check_features(input_shape)
+        return (self.units,)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        output_shape = self.output_shape(input_shape)
+        weight = self.weight_init(rng, (self.units, input_shape[0]))
+        return Variables({"weight": weight, "bias": np.zeros(self.units)}, {}, output_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        features, expected = self.check_features(x.shape[1:]), params["weight"].shape[1]
+        if features != expected:
+            raise self.error(f"expected {expected} features, got {features}. Give it the input shape it was built for.")
+        y = x @ params["weight"].T + params["bias"]
+        return Forward(y, {"x": x} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        x = self.saved(cache)["x"]
+        grads = {"weight": dy.T @ x, "bias": array_namespace(dy).sum(dy, axis=0)}
+        return Backward(dy @ params["weight"] if need_dx else None, grads)

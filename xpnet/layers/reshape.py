@@ -1,0 +1,40 @@
+"""Layers that only rearrange values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
+from xpnet.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """Each example as one vector, in the order (H, W, C).
+
+    Backward: dx is dL/dy in the shape of x.
+
+    Shapes: x (N, ...) -> y (N, product of the rest).
+    """
+
+    prefix: ClassVar[str] = "flatten"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = array_namespace(x).reshape(x, (x.shape[0], *self.output_shape(x.shape[1:])))
+        return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        example_shape = self.saved(cache)["x_shape"].shape[1:]
+        return Backward(array_namespace(dy).reshape(dy, (dy.shape[0], *example_shape)), {})

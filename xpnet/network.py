@@ -1,0 +1,244 @@
+"""A network: layers, the flat vector θ of all their parameters, and a loss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import backend as backends
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.layers.base import Forward, Layer, State
+from xpnet.layers.normalization import Normalize
+from xpnet.layout import Layout, map_tree, walk
+from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
+from xpnet.shapes import Shape, check_positive
+
+DTYPES = ("float32", "float64")
+
+
+class LossAndGradient(NamedTuple):
+    """Mean loss of a batch, its gradient with respect to θ, the logits, and the layers' new state."""
+
+    loss: Array
+    gradient: Array
+    logits: Array
+    state: State
+
+
+class Row(NamedTuple):
+    """One line of a network's summary."""
+
+    name: str
+    kind: str
+    output_shape: Shape
+    parameters: int
+
+
+class Network:
+    """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
+
+    ``forward`` and ``loss_and_gradient`` are pure functions of the arrays they are given, so that a training step made
+    of them can be compiled and repeated; ``predict`` and ``features`` use the network's own values.
+
+    ``input_shape`` is that of one example, (H, W, C) for images. Initial values depend on ``seed`` only, not on the
+    device or backend.
+
+    Raises InputError if the layers do not fit the input shape or each other, naming the layer.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        input_shape: Shape,
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: str = "cpu",
+        backend: str | None = None,
+        loss: SoftmaxCrossEntropy | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
+        self.layer = layer
+        self.input_shape = tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+        self.loss = loss or SoftmaxCrossEntropy()
+        self.dtype = dtype
+        self.backend = backends.resolve(device, backend)
+        self.init(seed)
+
+    def init(self, seed: int) -> None:
+        """Draw new parameters and set the state back to its start."""
+        params, state, self.output_shape = self.layer.init(np.random.default_rng(seed), self.input_shape)
+        self.layout = Layout.of(params)
+        if self.layout.size == 0:
+            raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
+        self.theta = self._asarray(self.layout.flatten(params))
+        self.state = map_tree(self._asarray, state)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable values: the length of θ."""
+        return self.layout.size
+
+    def forward(
+        self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        """Logits for a batch in the network's own namespace and dtype."""
+        return self.layer.forward(self.layout.unflatten(theta), state, x, train=train, key=key)
+
+    def loss_and_gradient(
+        self, theta: Array, state: State, x: Array, labels: Array, *, key: Array | None = None
+    ) -> LossAndGradient:
+        """Mean loss over a batch and its gradient with respect to θ, in training mode."""
+        params = self.layout.unflatten(theta)
+        logits, cache, state = self.layer.forward(params, state, x, train=True, key=key)
+        loss, loss_cache = self.loss.forward(logits, labels)
+        grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
+        return LossAndGradient(loss, self.layout.flatten(grads), logits, state)
+
+    def predict(self, images: Array, *, batch_size: int = 256) -> Array:
+        """Logits (N, classes) for images (N, H, W, C) of any supported library, returned as arrays of that library.
+
+        Pixels are given as the data set has them (such as uint8, 0 to 255); the network normalises them itself.
+
+        Raises InputError if the images do not have the network's input shape.
+        """
+        return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
+
+    def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
+        """Output of the layer with a dotted name, such as ``conv1``, for images; see ``predict``.
+
+        Raises InputError if there is no such layer.
+        """
+        names = [row.name for row in self.rows()]
+        if name not in names:
+            raise InputError(f"Network: expected a layer of {', '.join(names)}, got {name!r}. Choose one of these.")
+        params = self.layout.unflatten(self.theta)
+
+        def output(x: Array) -> Array:
+            return next(y for path, y in self.layer.trace(params, self.state, x) if path == name)
+
+        return self._in_batches(images, batch_size, output)
+
+    def set_normalization(self, mean: Any, scale: Any) -> None:
+        """Let the first layer compute (x - mean) * scale, with a number for all channels or one for each.
+
+        Raises InputError if the network does not begin with a Normalize layer.
+        """
+        name, first = next(((name, layer) for name, layer, _ in self.layer.sublayers(self.input_shape)), ("", None))
+        if not isinstance(first, Normalize):
+            raise InputError("Network: expected Normalize as the first layer, found none. Put a Normalize() there.")
+        channels = self.input_shape[-1:]
+        values = {"mean": np.broadcast_to(mean, channels), "scale": np.broadcast_to(scale, channels)}
+        self.state = {**self.state, name: map_tree(self._asarray, values)}
+
+    def parameters(self) -> dict[str, Array]:
+        """The tensors in θ by dotted name, such as ``conv1.weight``."""
+        return dict(walk(self.layout.unflatten(self.theta)))
+
+    def rows(self) -> list[Row]:
+        """Every layer that holds no others, with its output shape and number of parameters."""
+        return list(self._rows(self.layer, self.input_shape, "", self.layout.tree))
+
+    def summary(self) -> str:
+        """The layers as a plain text table."""
+        cells = [("layer", "kind", "output shape", "parameters")]
+        cells += [(r.name, r.kind, shape_text(r.output_shape), f"{r.parameters:,}") for r in self.rows()]
+        cells += [("total", "", "", f"{self.parameter_count:,}")]
+        widths = [max(len(row[column]) for row in cells) for column in range(4)]
+        return "\n".join(
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads."""
+        tensors = {name: backends.to_numpy(tensor) for name, tensor in self._tensors().items()}
+        header = {"layer": to_config(self.layer), "input_shape": list(self.input_shape), "dtype": self.dtype}
+        write_tensors(path, tensors, header)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
+        """Read a network that ``save`` wrote, on any device.
+
+        Raises InputError if the file is not one, or a tensor is missing or has another shape than the layers say.
+        """
+        tensors, header = read_tensors(path)
+        try:
+            layer, input_shape, dtype = (
+                from_config(header["layer"]),
+                tuple(header["input_shape"]),
+                header["dtype"],
+            )
+        except KeyError as error:
+            raise InputError(f"Weights file {path}: its header lacks {error}. Get a new copy.") from error
+        if not isinstance(layer, Layer):
+            raise InputError(f"Weights file {path}: its header describes no layer. Get a new copy.")
+        network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
+        network.set_tensors(tensors, source=f"Weights file {path}")
+        return network
+
+    def set_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> None:
+        """Replace all parameters and state by named arrays.
+
+        Raises InputError, naming the tensor, if one is missing, left over, or has another shape or kind than here.
+        """
+        expected = self._tensors()
+        for name in [*expected, *tensors]:
+            here, there = expected.get(name), tensors.get(name)
+            if here is None or there is None:
+                holder, other = ("file", "network") if here is None else ("network", "file")
+                raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
+            if tuple(here.shape) != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
+                raise InputError(
+                    f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {self.dtype} "
+                    f"{tuple(here.shape)} in the network. Use the same layers."
+                )
+        params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
+        self.theta = self._asarray(np.concatenate(params))
+        self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
+
+    def _tensors(self) -> dict[str, Array]:
+        return {**self.parameters(), **dict(walk(self.state))}
+
+    def _asarray(self, array: Any) -> Array:
+        return self.backend.asarray(array, self.dtype)
+
+    def _rows(self, layer: Layer, input_shape: Shape, path: str, tree: Any) -> Iterator[Row]:
+        inner = list(layer.sublayers(input_shape))
+        for name, sublayer, shape in inner:
+            yield from self._rows(sublayer, shape, f"{path}.{name}" if path else name, tree[name])
+        if not inner:
+            parameters = sum(slot.stop - slot.start for _, slot in walk(tree))
+            yield Row(path, type(layer).__name__, layer.output_shape(input_shape), parameters)
+
+    def _in_batches(self, images: Array, batch_size: int, function: Any) -> Array:
+        """Apply a function to images batch by batch; the result is an array of the images' own library."""
+        home = backends.of(images)
+        if tuple(images.shape[1:]) != self.input_shape or images.shape[0] == 0:
+            raise InputError(
+                f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(images.shape)}. "
+                "Give a batch of at least one image of this size."
+            )
+        check_positive("Network", "batch_size", batch_size)
+        results = [
+            home.asarray(function(self._asarray(images[start : start + batch_size, ...])))
+            for start in range(0, images.shape[0], batch_size)
+        ]
+        return results[0] if len(results) == 1 else home.xp.concat(results)
+
+
+def shape_text(shape: tuple[Any, ...]) -> str:
+    """A shape as people write it: 28 x 28 x 16."""
+    return " x ".join(map(str, shape))
+
+
+def _rebuild(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    return {
+        name: _rebuild(node, f"{path}{name}.", value) if isinstance(node, Mapping) else value(f"{path}{name}")
+        for name, node in tree.items()
+    }

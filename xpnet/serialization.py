@@ -1,0 +1,92 @@
+"""Networks as files: settings as JSON, arrays by name in safetensors. Reading one never runs code from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import InputError
+from xpnet.initializers import Normal, VarianceScaling
+from xpnet.layers.base import Layer
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "xpnet"
+
+
+def to_config(value: Any) -> Any:
+    """Settings (a layer, an initializer, or what their fields hold) as values that JSON can write."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: to_config(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, tuple | list):
+        return [to_config(item) for item in value]
+    return value
+
+
+def from_config(config: Any) -> Any:
+    """Inverse of ``to_config``; lists become tuples.
+
+    Raises InputError for an unknown type or settings that it does not have.
+    """
+    if isinstance(config, list):
+        return tuple(from_config(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    settings = {name: from_config(value) for name, value in config.items() if name != "type"}
+    kinds: dict[str, Any] = {"Normal": Normal, "VarianceScaling": VarianceScaling, **Layer.kinds()}
+    kind = config.get("type")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise InputError(
+            f"Configuration: expected a known layer or initializer, got {kind!r}. "
+            "Import the module that defines it before you load the network."
+        )
+    try:
+        return kinds[kind](**settings)
+    except TypeError as error:
+        raise InputError(f"Configuration: {kind} does not take these settings ({error}). Check its fields.") from error
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    """Write named arrays and a JSON header to a safetensors file, whole or not at all."""
+    from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
+
+    path = Path(path)
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    content = save(contiguous, {_METADATA_KEY: json.dumps({"format": FORMAT_VERSION, **header})})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what ``write_tensors`` wrote.
+
+    Raises InputError if there is no such file or it is not one of xpnet's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.isfile(path):
+        raise InputError(f"Weights file {path}: expected a .safetensors file, found none. Check the path.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
+    except (SafetensorError, OSError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise InputError(f"Weights file {path}: not a readable safetensors file ({error}). Get a new copy.") from error
+    if not isinstance(header, dict):
+        raise InputError(f"Weights file {path}: has no xpnet header. Only files written by xpnet describe a network.")
+    if header.get("format") != FORMAT_VERSION:
+        raise InputError(
+            f"Weights file {path}: expected format {FORMAT_VERSION}, got {header.get('format')!r}. "
+            "Use the xpnet version that wrote it."
+        )
+    return tensors, header
