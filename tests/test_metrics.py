@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnet import metrics
+from xpnet.errors import InputError
+
+# Three classes; class 1 is never predicted and class 2 never present.
+LABELS = np.array([0, 0, 0, 1, 1])
+PREDICTIONS = np.array([0, 0, 2, 0, 2])
+CONFUSION = np.array([[2, 0, 1], [1, 0, 1], [0, 0, 0]])
+
+
+@st.composite
+def labelled_predictions(draw):
+    classes = draw(st.integers(1, 6))
+    pairs = draw(st.lists(st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)), min_size=1))
+    labels, predictions = np.array(pairs).T
+    return classes, labels, predictions
+
+
+def test_confusion_matrix_has_true_rows_and_predicted_columns():
+    confusion = metrics.confusion_matrix(LABELS, PREDICTIONS, 3)
+    assert confusion.dtype == np.int64
+    np.testing.assert_array_equal(confusion, CONFUSION)
+
+
+def test_confusion_matrix_of_bytes_does_not_wrap_around():
+    confusion = metrics.confusion_matrix(np.array([99], np.uint8), np.array([98], np.uint8), 100)
+    assert confusion[99, 98] == 1
+    assert confusion.sum() == 1
+
+
+def test_confusion_matrix_of_no_examples_is_zero():
+    none = np.zeros(0, np.int64)
+    np.testing.assert_array_equal(metrics.confusion_matrix(none, none, 2), np.zeros((2, 2)))
+
+
+def test_accuracy_precision_and_recall_by_hand():
+    assert metrics.accuracy(CONFUSION) == 2 / 5
+    np.testing.assert_array_equal(metrics.precision(CONFUSION), [2 / 3, np.nan, 0])
+    np.testing.assert_array_equal(metrics.recall(CONFUSION), [2 / 3, 0, np.nan])
+
+
+@given(labelled_predictions())
+def test_metrics_equal_their_definitions(case):
+    classes, labels, predictions = case
+    pairs = list(zip(labels.tolist(), predictions.tolist(), strict=True))
+    confusion = metrics.confusion_matrix(labels, predictions, classes)
+    expected = [[pairs.count((true, predicted)) for predicted in range(classes)] for true in range(classes)]
+    np.testing.assert_array_equal(confusion, expected)
+    assert metrics.accuracy(confusion) == np.mean(labels == predictions)
+
+    precision, recall = metrics.precision(confusion), metrics.recall(confusion)
+    assert precision.dtype == recall.dtype == np.float64
+    for c in range(classes):
+        right_of_predicted = (labels == c)[predictions == c]
+        found_of_present = (predictions == c)[labels == c]
+        np.testing.assert_equal(
+            precision[c], np.mean(right_of_predicted) if right_of_predicted.size else np.nan
+        )
+        np.testing.assert_equal(recall[c], np.mean(found_of_present) if found_of_present.size else np.nan)
+
+
+def test_top_k_accuracy_by_hand():
+    logits = np.array([[3.0, 2.0, 1.0], [0.0, 5.0, 4.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
+    labels = np.array([0, 2, 0, 2])
+    assert metrics.top_k_accuracy(logits, labels, 1) == 1 / 4
+    assert metrics.top_k_accuracy(logits, labels, 2) == 2 / 4
+    assert metrics.top_k_accuracy(logits, labels, 3) == 1.0
+
+
+@given(st.data())
+def test_top_k_accuracy_equals_sorting_each_row(data):
+    classes = data.draw(st.integers(1, 5))
+    # Few distinct values, so that ties are common.
+    row = st.lists(st.integers(-2, 2), min_size=classes, max_size=classes)
+    rows = data.draw(st.lists(row, min_size=1, max_size=8))
+    labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=len(rows), max_size=len(rows)))
+    k = data.draw(st.integers(1, classes))
+
+    hits = 0
+    for values, label in zip(rows, labels, strict=True):
+        by_logit_then_index = sorted(range(classes), key=lambda c: (-values[c], c))
+        hits += label in by_logit_then_index[:k]
+    logits = np.array(rows, np.float32)
+    assert metrics.top_k_accuracy(logits, np.array(labels), k) == hits / len(rows)
+    assert metrics.top_k_accuracy(logits, np.argmax(logits, axis=1), 1) == 1.0
+
+
+ONE = np.zeros(1, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.confusion_matrix(np.array([3]), ONE, 3), "labels in 0..2, got 3"),
+        (lambda: metrics.confusion_matrix(ONE, np.array([-1]), 3), "predictions in 0..2, got -1"),
+        (lambda: metrics.confusion_matrix(np.array([0, 1]), ONE, 3), "expected 2 predictions, .* got 1"),
+        (lambda: metrics.confusion_matrix(np.array([0.0]), ONE, 3), "labels .* of integers, .* float64"),
+        (lambda: metrics.confusion_matrix(ONE, np.zeros((1, 3), int), 3), r"predictions \(N,\) .* \(1, 3\)"),
+        (lambda: metrics.accuracy(np.zeros((3, 3), int)), "at least one example, got 0"),
+        (lambda: metrics.accuracy(np.ones((2, 3), int)), r"accuracy: .*\(classes, classes\), .* \(2, 3\)"),
+        (lambda: metrics.precision(np.ones(4, int)), r"precision: .*\(4,\)"),
+        (lambda: metrics.recall(np.ones((0, 0), int)), r"recall: .*\(0, 0\)"),
+        (lambda: metrics.top_k_accuracy(np.zeros(3), ONE, 1), r"logits \(N, classes\) .* \(3,\)"),
+        (lambda: metrics.top_k_accuracy(np.zeros((0, 3)), ONE[:0], 1), r"N >= 1, .* \(0, 3\)"),
+        (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), ONE, 0), "k in 1..3, got 0"),
+        (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), ONE, 4), "k in 1..3, got 4"),
+        (lambda: metrics.top_k_accuracy(np.zeros((2, 3)), ONE, 1), "expected 1 logits, .* got 2"),
+        (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), np.array([3]), 1), "labels in 0..2, got 3"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(InputError, match=message) as refused:
+        call()
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,400 @@
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.image import imread
+
+from xpnet import plots
+from xpnet.errors import InputError
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def history(points):
+    iteration = [100 * (point + 1) for point in range(points)]
+    return {
+        "iteration": iteration,
+        "classification_loss": [200 / i for i in iteration],
+        "weight_decay_loss": [0.1 + 1 / i for i in iteration],
+        "total_loss": [0.1 + 201 / i for i in iteration],
+        "train_accuracy": [1 - 40 / i for i in iteration],
+        "validation_accuracy": [1 - 30 / i for i in iteration],
+        "seconds": [i / 300 for i in iteration],
+    }
+
+
+def pixels(figure, path):
+    plots.save(figure, path)
+    return imread(path)
+
+
+def only_image(axes):
+    (image,) = axes.images
+    return image
+
+
+# Learning curves
+
+
+def test_loss_curves_draw_the_three_losses_against_the_iteration():
+    record = history(30)
+    (axes,) = plots.loss_curves(record).axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert list(drawn) == ["Total", "Classification", "Weight decay"]
+    for label, column in [
+        ("Total", "total_loss"),
+        ("Classification", "classification_loss"),
+        ("Weight decay", "weight_decay_loss"),
+    ]:
+        np.testing.assert_array_equal(drawn[label].get_xdata(), record["iteration"])
+        np.testing.assert_array_equal(drawn[label].get_ydata(), record[column])
+    assert axes.get_title() == "Training loss"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Loss (nats)")
+    assert axes.get_ylim()[0] == 0
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(drawn)
+
+
+def test_accuracy_curves_are_in_percent():
+    record = history(30)
+    (axes,) = plots.accuracy_curves(record).axes
+    training, validation = axes.lines
+    np.testing.assert_array_equal(training.get_xdata(), record["iteration"])
+    np.testing.assert_allclose(training.get_ydata(), [100 - 4000 / i for i in record["iteration"]])
+    np.testing.assert_allclose(validation.get_ydata(), [100 - 3000 / i for i in record["iteration"]])
+    assert training.get_label() == "Training (moving average)"
+    assert validation.get_label() == "Validation"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Accuracy (%)")
+
+
+@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+def test_lines_differ_in_more_than_colour(draw):
+    lines = draw(history(30)).axes[0].lines
+    for look in ("get_color", "get_linestyle", "get_marker"):
+        assert len({getattr(line, look)() for line in lines}) == len(lines)
+
+
+def test_a_perfect_accuracy_is_not_drawn_above_100_percent():
+    record = history(3) | {"train_accuracy": [0.1, 0.9, 1.0]}
+    assert 100 <= plots.accuracy_curves(record).axes[0].get_ylim()[1] <= 101
+
+
+@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+def test_an_empty_history_says_so(draw, tmp_path):
+    figure = draw(history(0))
+    (axes,) = figure.axes
+    assert not axes.lines
+    assert [text.get_text() for text in axes.texts] == ["No values were recorded."]
+    assert axes.get_legend() is None
+    assert pixels(figure, tmp_path / "empty.png").min() < 0.5
+
+
+@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+def test_a_single_point_is_visible(draw, tmp_path):
+    figure = draw(history(1))
+    image = pixels(figure, tmp_path / "point.png")[..., :3]
+    markers = figure.axes[0].lines
+    for marker in markers:
+        colour = matplotlib.colors.to_rgb(marker.get_color())
+        assert (np.abs(image - colour).max(axis=-1) < 0.01).sum() > 30, marker.get_label()
+
+
+def test_values_that_are_not_finite_leave_gaps(tmp_path):
+    record = history(5)
+    record["total_loss"][2] = float("nan")
+    record["classification_loss"][3] = float("inf")
+    figure = plots.loss_curves(record)
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), record["total_loss"])
+    assert np.isfinite(axes.get_ylim()).all()
+    assert axes.get_ylim()[1] < 3
+    assert pixels(figure, tmp_path / "gaps.png").size
+
+
+def test_a_column_without_a_finite_value_is_left_out_of_the_legend():
+    record = history(4) | {"validation_accuracy": [float("nan")] * 4}
+    (axes,) = plots.accuracy_curves(record).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training (moving average)"]
+
+
+def test_a_history_with_a_missing_or_short_column_is_refused():
+    record = history(3)
+    del record["total_loss"]
+    with pytest.raises(InputError, match=r"loss_curves: .*'iteration': 3, 'total_loss': 0"):
+        plots.loss_curves(record)
+    with pytest.raises(InputError, match=r"accuracy_curves: .*'train_accuracy': 1"):
+        plots.accuracy_curves(history(3) | {"train_accuracy": [0.5]})
+
+
+# Filters
+
+
+def test_grey_filters_are_tiles_on_a_scale_symmetric_about_zero():
+    weight = np.random.default_rng(0).normal(size=(5, 3, 4, 1))
+    weight[2, 1, 1, 0] = -7.5
+    figure = plots.filters(weight)
+    axes, colour_bar = figure.axes
+    image = only_image(axes)
+    mosaic = np.ma.filled(image.get_array(), np.nan)
+    assert mosaic.shape == (2 * 3 + 1, 3 * 4 + 2)  # 2 rows of 3 tiles, one pixel apart
+    np.testing.assert_array_equal(mosaic[:3, :4], weight[0, ..., 0])
+    np.testing.assert_array_equal(mosaic[:3, 10:], weight[2, ..., 0])
+    np.testing.assert_array_equal(mosaic[4:, :4], weight[3, ..., 0])
+    assert np.isnan(mosaic[3]).all()
+    assert np.isnan(mosaic[4:, 10:]).all()  # there is no sixth filter
+    assert image.get_clim() == (-7.5, 7.5)
+    assert colour_bar.get_ylabel() == "Weight"
+    assert axes.get_title() == "Filters of the first convolution (5 × 3 × 4 × 1)"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "3"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["+0", "+1", "+2"]
+    assert [(patch.get_x(), patch.get_y()) for patch in axes.patches][4] == (4.5, 3.5)
+
+
+def test_colour_filters_share_one_scale_from_0_to_1():
+    weight = np.random.default_rng(0).normal(size=(4, 5, 5, 3)).astype(np.float32)
+    (axes,) = plots.filters(weight).axes
+    mosaic = only_image(axes).get_array()
+    assert mosaic.shape == (11, 11, 3)
+    scaled = (weight - weight.min()) / (weight.max() - weight.min())
+    np.testing.assert_allclose(mosaic[:5, :5], scaled[0], atol=1e-6)
+    np.testing.assert_allclose(mosaic[6:, 6:], scaled[3], atol=1e-6)
+    np.testing.assert_array_equal(mosaic[5], 1.0)
+
+
+def test_other_channel_counts_are_a_limited_grid_of_filters_by_channels():
+    weight = np.random.default_rng(0).normal(size=(20, 3, 3, 18))
+    axes, _ = plots.filters(weight).axes
+    mosaic = np.ma.filled(only_image(axes).get_array(), np.nan)
+    assert mosaic.shape == (63, 63)
+    np.testing.assert_array_equal(mosaic[4:7, 8:11], weight[1, :, :, 2])
+    assert axes.get_xlabel() == "Input channel (16 of 18)"
+    assert axes.get_ylabel() == "Filter (16 of 20)"
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 5, 1), (64, 7, 7, 1), (1, 5, 5, 3), (64, 7, 7, 3), (1, 1, 1, 2)])
+@pytest.mark.parametrize("fill", [0.0, np.nan, None])
+def test_one_or_many_constant_or_broken_filters_can_be_drawn(shape, fill, tmp_path):
+    weight = np.full(shape, fill) if fill is not None else np.random.default_rng(0).normal(size=shape)
+    height, width, _ = pixels(plots.filters(weight), tmp_path / "filters.png").shape
+    assert 600 <= width <= 6.5 * 150
+    assert 200 <= height <= 1100
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1), (0, 5, 5, 1), (16, 75)])
+def test_a_weight_that_is_no_convolution_is_refused(shape):
+    with pytest.raises(InputError, match="filters: expected a convolution weight"):
+        plots.filters(np.zeros(shape))
+
+
+# Misclassified images
+
+
+def examples(channels=1):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), np.uint8)
+    labels = np.array([0, 1, 2, 3, 4, 5], np.uint8)
+    predictions = np.array([0, 7, 2, 8, 4, 9])
+    probabilities = np.full((6, 10), 0.01)
+    probabilities[[1, 3, 5], [7, 8, 9]] = [0.5, 0.9, 0.75]
+    return images, labels, predictions, probabilities
+
+
+def tiles(figure):
+    return [axes for axes in figure.axes if axes.images]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_misclassified_images_are_titled_true_and_predicted(channels):
+    images, labels, predictions, _ = examples(channels)
+    figure = plots.misclassified(images, labels, predictions, DIGITS)
+    assert [axes.get_title() for axes in tiles(figure)] == ["1 → 7", "3 → 8", "5 → 9"]
+    for axes, index in zip(tiles(figure), [1, 3, 5], strict=True):
+        image = only_image(axes)
+        np.testing.assert_array_equal(image.get_array(), images[index].squeeze())
+        assert image.get_clim() == (0, 255)
+    assert figure.get_suptitle() == "Misclassified images: 3 of 3\ntrue → predicted"
+
+
+def test_misclassified_images_with_probabilities_come_most_confident_first():
+    images, labels, predictions, probabilities = examples()
+    figure = plots.misclassified(images, labels, predictions, DIGITS, probabilities, limit=2)
+    assert [axes.get_title() for axes in tiles(figure)] == ["3 → 8 (0.90)", "5 → 9 (0.75)"]
+    np.testing.assert_array_equal(only_image(tiles(figure)[0]).get_array(), images[3, ..., 0])
+    assert "2 of 3, most confident first" in figure.get_suptitle()
+
+
+def test_long_class_names_are_broken_and_cut():
+    images, labels, predictions, _ = examples()
+    names = ["abcdefghijklmnopqrstuvwxyz", *DIGITS[1:]]
+    (axes,) = tiles(plots.misclassified(images[:1], labels[:1] + 1, predictions[:1], names))
+    assert axes.get_title() == "1 →\nabcdefghijklm…"
+
+
+def test_a_dollar_sign_in_a_class_name_is_no_formula(tmp_path):
+    images, labels, predictions, _ = examples()
+    figure = plots.misclassified(images, labels, predictions, [rf"$\{digit}" for digit in DIGITS])
+    assert pixels(figure, tmp_path / "dollars.png").size
+    figure = plots.confusion_matrix(np.eye(2, dtype=int), [r"$\a$", r"$\b$"])
+    assert pixels(figure, tmp_path / "dollars.png").size
+
+
+def test_no_misclassified_image_is_said_in_words():
+    images, labels, _, _ = examples()
+    (axes,) = plots.misclassified(images, labels, labels, DIGITS).axes
+    assert [text.get_text() for text in axes.texts] == ["None of 6 images was misclassified."]
+
+
+def test_misclassified_refuses_what_does_not_fit_together():
+    images, labels, predictions, probabilities = examples()
+    for arguments, message in [
+        ((images / 255, labels, predictions, DIGITS), "uint8, got .* float64"),
+        ((images[..., 0], labels, predictions, DIGITS), r"got \(6, 8, 8\)"),
+        ((images[..., [0, 0]], labels, predictions, DIGITS), r"got \(6, 8, 8, 2\)"),
+        ((images[1:], labels, predictions, DIGITS), "expected 6 images, .* got 5"),
+        ((images, labels, predictions[1:], DIGITS), "expected 6 predictions, .* got 5"),
+        ((images, labels, predictions, DIGITS[:9]), "predictions in 0..8, got 9"),
+        (
+            (images, labels, predictions, DIGITS, probabilities[:, 0]),
+            r"probabilities .* \(6, 10\), got \(6,\)",
+        ),
+        ((images, labels, predictions, DIGITS, probabilities, 0), "limit of at least 1, got 0"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            plots.misclassified(*arguments)
+
+
+# Confusion matrix
+
+
+def test_confusion_matrix_colours_rows_and_writes_counts():
+    matrix = np.array([[30, 10, 0], [0, 200, 0], [0, 0, 0]])
+    axes, colour_bar = plots.confusion_matrix(matrix, ["cat", "dog", "owl"]).axes
+    percent = only_image(axes).get_array()
+    np.testing.assert_allclose(percent, [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
+    assert only_image(axes).get_clim() == (0, 100)
+    written = {text.get_position(): text for text in axes.texts}
+    assert {place: text.get_text() for place, text in written.items()} == {
+        (column, row): str(matrix[row, column]) for row in range(3) for column in range(3)
+    }
+    assert to_hex(written[1, 1].get_color()) == "#ffffff"  # on dark blue
+    assert to_hex(written[0, 1].get_color()) == "#000000"  # on almost white
+    assert axes.get_title() == "Confusion matrix"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted class", "True class")
+    assert colour_bar.get_ylabel() == "Share of the true class (%)"
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["cat", "dog", "owl"]
+
+
+def test_every_count_stands_out_from_its_cell():
+    share = 5 * np.arange(20)
+    matrix = np.zeros((20, 20), int)
+    matrix[:, 0], matrix[:, 1] = share, 100 - share
+    axes = plots.confusion_matrix(matrix, [str(c) for c in range(20)]).axes[0]
+    image = only_image(axes)
+    for text in axes.texts:
+        column, row = text.get_position()
+        cell = np.array(image.to_rgba(image.get_array())[row, column, :3])
+        assert contrast(cell, np.array(matplotlib.colors.to_rgb(text.get_color()))) >= 4.5
+
+
+def contrast(one, other):
+    """Contrast ratio of two sRGB colours, 1 to 21 (WCAG 2.1); 4.5 is enough for body text."""
+
+    def luminance(colour):
+        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 25])
+def test_counts_fit_into_their_cells(classes):
+    matrix = np.full((classes, classes), 888)
+    figure = plots.confusion_matrix(matrix, [str(c) for c in range(classes)])
+    axes = figure.axes[0]
+    assert len(axes.texts) == classes * classes
+    figure.draw_without_rendering()
+    cell = axes.get_window_extent().width / classes
+    assert max(text.get_window_extent().width for text in axes.texts) < cell
+
+
+def test_a_hundred_classes_have_no_counts_and_names_that_do_not_overlap():
+    figure = plots.confusion_matrix(np.eye(100, dtype=int), [str(c) for c in range(100)])
+    axes = figure.axes[0]
+    assert not axes.texts
+    figure.draw_without_rendering()
+    names = [tick for tick in axes.get_xticklabels() if tick.get_text()]
+    assert [tick.get_text() for tick in names] == [str(c) for c in range(0, 100, 4)]
+    boxes = [tick.get_window_extent() for tick in names]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_names_that_do_not_fit_side_by_side_are_slanted():
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    axes = plots.confusion_matrix(np.eye(10, dtype=int), names).axes[0]
+    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {45}
+    axes = plots.confusion_matrix(np.eye(10, dtype=int), DIGITS).axes[0]
+    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {0}
+
+
+def test_confusion_matrix_refuses_other_shapes_and_names():
+    with pytest.raises(InputError, match=r"confusion_matrix: .*\(2, 3\)"):
+        plots.confusion_matrix(np.ones((2, 3), int), ["a", "b"])
+    with pytest.raises(InputError, match="expected 2 class names, got 3"):
+        plots.confusion_matrix(np.ones((2, 2), int), ["a", "b", "c"])
+
+
+# All of them
+
+
+def every_figure():
+    images, labels, predictions, probabilities = examples()
+    return {
+        "loss": plots.loss_curves(history(30)),
+        "accuracy": plots.accuracy_curves(history(30)),
+        "filters": plots.filters(np.random.default_rng(0).normal(size=(16, 5, 5, 1))),
+        "misclassified": plots.misclassified(images, labels, predictions, DIGITS, probabilities),
+        "confusion_matrix": plots.confusion_matrix(np.eye(10, dtype=int), DIGITS),
+    }
+
+
+def test_saved_figures_are_pngs_at_150_dpi_that_fit_on_a_page(tmp_path):
+    for name, figure in every_figure().items():
+        image = pixels(figure, tmp_path / f"{name}.png")
+        assert image.shape[:2] == tuple(np.round(150 * figure.get_size_inches())[::-1]), name
+        assert 4 * 150 <= image.shape[1] <= 6.5 * 150, name
+        assert 0.5 <= image.shape[0] / image.shape[1] <= 1.4, name
+        assert (image[..., :3].min(axis=-1) < 0.9).mean() > 0.01, f"{name} is blank"
+
+
+def test_settings_of_the_caller_stay_and_do_not_matter(tmp_path):
+    before = dict(matplotlib.rcParams)
+    expected = pixels(plots.loss_curves(history(3)), tmp_path / "expected.png")
+    every_figure()
+    assert dict(matplotlib.rcParams) == before
+    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9, "figure.dpi": 30, "savefig.dpi": 40}):
+        actual = pixels(plots.loss_curves(history(3)), tmp_path / "actual.png")
+    np.testing.assert_array_equal(actual, expected)
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_does_not_import_matplotlib():
+    run_python("import sys, xpnet, xpnet.metrics; assert 'matplotlib' not in sys.modules")
+
+
+def test_drawing_and_saving_never_imports_pyplot():
+    run_python(
+        "import io, sys, numpy\n"
+        "from xpnet import plots\n"
+        "plots.confusion_matrix(numpy.eye(2, dtype=int), ['a', 'b']).savefig(io.BytesIO())\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )

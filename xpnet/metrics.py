@@ -1,0 +1,139 @@
+"""Classification metrics. They run on the host: NumPy arrays in, NumPy arrays or Python floats out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.errors import InputError
+
+__all__ = ["accuracy", "confusion_matrix", "precision", "recall", "top_k_accuracy"]
+
+Integers = NDArray[np.integer]
+Floats = NDArray[np.floating]
+
+
+def confusion_matrix(labels: Integers, predictions: Integers, classes: int) -> NDArray[np.int64]:
+    """Count how often each true class was predicted as each class.
+
+        M[t, p] = #{n : labels[n] = t and predictions[n] = p}
+
+    Shapes: labels (N,), predictions (N,), class indices in 0..classes-1 -> M (classes, classes) of int64;
+    rows are the true classes, columns the predicted ones.
+    Raises InputError for indices that are no integers, out of range, or of unequal number.
+    """
+    where = "confusion_matrix"
+    check_class_indices(where, "labels", labels, classes)
+    check_class_indices(where, "predictions", predictions, classes)
+    check_same_length(where, "predictions", predictions, labels)
+    # A uint8 label times the number of classes would wrap around.
+    cell = labels.astype(np.int64) * classes + predictions.astype(np.int64)
+    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy(confusion: Integers) -> float:
+    """Fraction of the examples that were predicted correctly.
+
+        accuracy = sum_c M[c, c] / sum_{t,p} M[t, p]
+
+    Shapes: confusion (classes, classes) -> a float in [0, 1].
+    Raises InputError for a matrix that is not square or counts no example.
+    """
+    check_confusion("accuracy", confusion)
+    examples = int(confusion.sum())
+    if examples == 0:
+        raise InputError(
+            "accuracy: expected at least one example, got 0. Evaluate on a data set that has images."
+        )
+    return int(np.trace(confusion)) / examples
+
+
+def precision(confusion: Integers) -> NDArray[np.float64]:
+    """For each class, the fraction of its predictions that are right.
+
+        precision[c] = M[c, c] / sum_t M[t, c]
+
+    A class that was never predicted has no predictions to be right or wrong: its precision is 0/0, NaN. Zero
+    would say that all of them were wrong. np.nanmean averages over the other classes.
+
+    Shapes: confusion (classes, classes) -> (classes,), float64.
+    Raises InputError for a matrix that is not square.
+    """
+    check_confusion("precision", confusion)
+    return _fraction(np.diagonal(confusion), confusion.sum(axis=0))
+
+
+def recall(confusion: Integers) -> NDArray[np.float64]:
+    """For each class, the fraction of its examples that were found.
+
+        recall[c] = M[c, c] / sum_p M[c, p]
+
+    A class without examples has nothing to find: its recall is 0/0, NaN. Zero would say that all of them were
+    missed. np.nanmean averages over the other classes.
+
+    Shapes: confusion (classes, classes) -> (classes,), float64.
+    Raises InputError for a matrix that is not square.
+    """
+    check_confusion("recall", confusion)
+    return _fraction(np.diagonal(confusion), confusion.sum(axis=1))
+
+
+def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
+    """Fraction of the examples whose true class is among the k largest logits.
+
+        top_k = #{n : labels[n] is one of the k classes with the largest logits[n, :]} / N
+
+    Among equal logits the lower class index comes first, as in argmax, so top-1 is the accuracy of argmax.
+
+    Shapes: logits (N, classes), labels (N,), 1 <= k <= classes -> a float in [0, 1].
+    Raises InputError for other shapes, labels out of range, k out of range, or no example.
+    """
+    where = "top_k_accuracy"
+    if logits.ndim != 2 or len(logits) == 0:
+        raise InputError(
+            f"{where}: expected logits (N, classes) with N >= 1, got shape {logits.shape}. "
+            "Give one row of logits for each example."
+        )
+    classes = logits.shape[1]
+    if not 1 <= k <= classes:
+        raise InputError(
+            f"{where}: expected k in 1..{classes}, got {k}. Choose at most the number of classes."
+        )
+    check_class_indices(where, "labels", labels, classes)
+    check_same_length(where, "logits", logits, labels)
+    largest = np.argsort(-logits, axis=1, stable=True)[:, :k]
+    return float(np.mean(np.any(largest == labels[:, None], axis=1)))
+
+
+def check_class_indices(where: str, name: str, indices: Integers, classes: int) -> None:
+    """Refuse anything but a vector of integers in 0..classes-1 by an InputError from `where`."""
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise InputError(
+            f"{where}: expected {name} (N,) of integers, got shape {indices.shape} of {indices.dtype}. "
+            "Give one class index for each example."
+        )
+    outside = indices[(indices < 0) | (indices >= classes)]
+    if outside.size:
+        raise InputError(
+            f"{where}: expected {name} in 0..{classes - 1}, got {outside[0]}. Check the number of classes."
+        )
+
+
+def check_same_length(where: str, name: str, values: NDArray, labels: NDArray) -> None:
+    """Refuse values that are not one for each label by an InputError from `where`."""
+    if len(values) != len(labels):
+        raise InputError(
+            f"{where}: expected {len(labels)} {name}, one for each label, got {len(values)}. "
+            "Give both for the same examples."
+        )
+
+
+def check_confusion(where: str, confusion: Integers) -> None:
+    """Refuse anything but a square matrix by an InputError from `where`."""
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or confusion.size == 0:
+        raise InputError(
+            f"{where}: expected a confusion matrix (classes, classes), got shape {confusion.shape}. "
+            "Make it with metrics.confusion_matrix."
+        )
+
+
+def _fraction(part: Integers, whole: Integers) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
