@@ -57,9 +57,7 @@ def test_metrics_equal_their_definitions(case):
     for c in range(classes):
         right_of_predicted = (labels == c)[predictions == c]
         found_of_present = (predictions == c)[labels == c]
-        np.testing.assert_equal(
-            precision[c], np.mean(right_of_predicted) if right_of_predicted.size else np.nan
-        )
+        np.testing.assert_equal(precision[c], np.mean(right_of_predicted) if right_of_predicted.size else np.nan)
         np.testing.assert_equal(recall[c], np.mean(found_of_present) if found_of_present.size else np.nan)
 
 

@@ -55,8 +55,11 @@ class Backend:
 
     def describe(self) -> str:
         """One phrase for people: the library, its version and the device."""
-        library = importlib.import_module(self.name)
-        return f"{self.name} {library.__version__} on {self.device_name()}"
+        return f"{self.name} {self.version()} on {self.device_name()}"
+
+    def version(self) -> str:
+        """The array library's version."""
+        return importlib.import_module(self.name).__version__
 
     def device_name(self) -> str:
         """The device as the trainer's flag spells it."""

@@ -40,9 +40,7 @@ def accuracy(confusion: Integers) -> float:
     check_confusion("accuracy", confusion)
     examples = int(confusion.sum())
     if examples == 0:
-        raise InputError(
-            "accuracy: expected at least one example, got 0. Evaluate on a data set that has images."
-        )
+        raise InputError("accuracy: expected at least one example, got 0. Evaluate on a data set that has images.")
     return int(np.trace(confusion)) / examples
 
 
@@ -94,9 +92,7 @@ def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
         )
     classes = logits.shape[1]
     if not 1 <= k <= classes:
-        raise InputError(
-            f"{where}: expected k in 1..{classes}, got {k}. Choose at most the number of classes."
-        )
+        raise InputError(f"{where}: expected k in 1..{classes}, got {k}. Choose at most the number of classes.")
     check_class_indices(where, "labels", labels, classes)
     check_same_length(where, "logits", logits, labels)
     largest = np.argsort(-logits, axis=1, stable=True)[:, :k]

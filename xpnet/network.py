@@ -15,6 +15,7 @@ from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.normalization import Normalize
 from xpnet.layout import Layout, map_tree, walk
 from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
 
@@ -73,12 +74,12 @@ class Network:
 
     def init(self, seed: int) -> None:
         """Draw new parameters and set the state back to its start."""
-        params, state, self.output_shape = self.layer.init(np.random.default_rng(seed), self.input_shape)
+        params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
         self.layout = Layout.of(params)
         if self.layout.size == 0:
             raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
         self.theta = self._asarray(self.layout.flatten(params))
-        self.state = map_tree(self._asarray, state)
+        self.state: State = map_tree(self._asarray, state)
 
     @property
     def parameter_count(self) -> int:

@@ -58,9 +58,7 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
-    "axes.prop_cycle": cycler(
-        color=[BLUE, VERMILLION, GREEN], linestyle=["-", "--", "-."], marker=["o", "s", "^"]
-    ),
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN], linestyle=["-", "--", "-."], marker=["o", "s", "^"]),
     "image.interpolation": "nearest",
 }
 
@@ -127,9 +125,7 @@ def filters(weight: Floats) -> Figure:
         columns = math.ceil(math.sqrt(count))
         column_names = [f"+{column}" for column in range(columns)]
         row_names = [str(first) for first in range(0, count, columns)]
-        return _tile_figure(
-            weight, column_names, row_names, title=title, xlabel="Filter number = row + column"
-        )
+        return _tile_figure(weight, column_names, row_names, title=title, xlabel="Filter number = row + column")
 
     kernels = np.moveaxis(weight[:16, :, :, :16], 3, 1)
     rows, columns = kernels.shape[:2]
@@ -162,9 +158,7 @@ def misclassified(
     where = "misclassified"
     _check_examples(where, images, labels, predictions, class_names, probabilities)
     if limit < 1:
-        raise InputError(
-            f"{where}: expected a limit of at least 1, got {limit}. Say how many images to draw."
-        )
+        raise InputError(f"{where}: expected a limit of at least 1, got {limit}. Say how many images to draw.")
     wrong = np.flatnonzero(labels != predictions)
     if wrong.size == 0:
         figure = _figure(TITLE_WIDTH, 1.2)
@@ -183,10 +177,7 @@ def misclassified(
     drawn = wrong[:limit]
     titles = _verdicts(labels[drawn], predictions[drawn], class_names)
     if probabilities is not None:
-        titles = [
-            f"{title} ({probabilities[n, predictions[n]]:.2f})"
-            for title, n in zip(titles, drawn, strict=True)
-        ]
+        titles = [f"{title} ({probabilities[n, predictions[n]]:.2f})" for title, n in zip(titles, drawn, strict=True)]
 
     columns = math.ceil(math.sqrt(drawn.size))
     rows = math.ceil(drawn.size / columns)
@@ -215,9 +206,7 @@ def confusion_matrix(matrix: Integers, class_names: Sequence[str]) -> Figure:
     check_confusion(where, matrix)
     classes = len(matrix)
     if len(class_names) != classes:
-        raise InputError(
-            f"{where}: expected {classes} class names, got {len(class_names)}. Name every class once."
-        )
+        raise InputError(f"{where}: expected {classes} class names, got {len(class_names)}. Name every class once.")
     # A class without examples has a row of zeros, whatever it is divided by.
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
 
@@ -237,9 +226,7 @@ def confusion_matrix(matrix: Integers, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def _figure(
-    width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
-) -> Figure:
+def _figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -250,15 +237,11 @@ def _write_instead(axes: Axes, text: str) -> None:
     axes.set_axis_off()
 
 
-def _draw_curves(
-    axes: Axes, where: str, history: History, labels: Mapping[str, str], scale: float = 1
-) -> None:
+def _draw_curves(axes: Axes, where: str, history: History, labels: Mapping[str, str], scale: float = 1) -> None:
     columns = {name: np.asarray(history.get(name, ()), np.float64) for name in ("iteration", *labels)}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise InputError(
-            f"{where}: expected columns of one length, got {lengths}. Record all of them each time."
-        )
+        raise InputError(f"{where}: expected columns of one length, got {lengths}. Record all of them each time.")
     iteration = columns.pop("iteration")
     for name, values in columns.items():
         if np.isfinite(values).any():
@@ -278,9 +261,7 @@ def _tile_figure(tiles: Floats, column_names: list[str], row_names: list[str], *
     columns, rows = len(column_names), len(row_names)
     margin = 0.5 if channels == 3 else 1.5  # inches, for row names and colour bar
     size = min(1.0, (PAGE_WIDTH - margin) / columns)
-    figure = _figure(
-        max(TITLE_WIDTH, columns * size + margin), rows * size * height / width + 0.7, "compressed"
-    )
+    figure = _figure(max(TITLE_WIDTH, columns * size + margin), rows * size * height / width + 0.7, "compressed")
     axes = figure.subplots()
     axes.set(**labels)
 
@@ -319,9 +300,7 @@ def _mosaic(tiles: Floats, rows: int, columns: int) -> NDArray[np.float64]:
 def _verdicts(labels: Integers, predictions: Integers, class_names: Sequence[str]) -> list[str]:
     names = [_shorten(name) for name in class_names]
     arrow = " → " if max(map(len, names)) <= 5 else " →\n"
-    return [
-        names[true] + arrow + names[predicted] for true, predicted in zip(labels, predictions, strict=True)
-    ]
+    return [names[true] + arrow + names[predicted] for true, predicted in zip(labels, predictions, strict=True)]
 
 
 def _shorten(name: str) -> str:

@@ -102,5 +102,5 @@ def test_split_must_leave_training_images(validation):
 
 @pytest.mark.parametrize("use", [lambda: split_indices(10, 2, seed=-1), lambda: BatchSampler(10, 2, seed=-1)])
 def test_negative_seed_is_refused(use):
-    with pytest.raises(InputError, match="seed: expected 0 or more, got -1"):
+    with pytest.raises(InputError, match="Seed: expected a whole number of at least 0, got -1"):
         use()

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from xpnet.errors import InputError
+from xpnet.random import Stream, check_seed, generator
 
 
 def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -13,18 +14,14 @@ def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, n
 
     Shapes: training indices int64 (count - validation,), validation indices int64 (validation,).
 
-    Raises InputError unless 0 <= validation < count and seed >= 0.
+    Raises InputError unless 0 <= validation < count.
     """
-    _check_seed(seed)
     if not 0 <= validation < count:
         raise InputError(
             f"validation images: expected 0 to {count - 1} of the {count} training images, got {validation}. "
             "Leave at least one image to train on."
         )
-    # A spawn key, because default_rng(seed) and default_rng([seed, 0]) draw the same numbers: the split would
-    # then be shuffled like the first epoch of a BatchSampler with this seed.
-    stream = np.random.SeedSequence(seed, spawn_key=(0,))
-    indices = np.random.default_rng(stream).permutation(count)
+    indices = generator(seed, Stream.SPLIT).permutation(count)
     return indices[: count - validation], indices[count - validation :]
 
 
@@ -35,7 +32,7 @@ class BatchSampler:
     A batch depends on the seed and the step alone, so an interrupted run resumes with the batches it would
     have drawn. The last batch of an epoch holds what is left over and may be smaller.
 
-    Raises InputError unless 1 <= batch_size <= count and seed >= 0.
+    Raises InputError unless 1 <= batch_size <= count.
     """
 
     count: int
@@ -43,11 +40,10 @@ class BatchSampler:
     seed: int
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
+        check_seed(self.seed)
         if not 1 <= self.batch_size <= self.count:
             raise InputError(
-                f"batch size: expected 1 to {self.count} (the number of training images), "
-                f"got {self.batch_size}. "
+                f"Batch size: expected 1 to {self.count} (the number of training images), got {self.batch_size}. "
                 "Choose one in this range."
             )
 
@@ -65,11 +61,6 @@ class BatchSampler:
 
 @lru_cache(maxsize=2)
 def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    order = np.random.default_rng([seed, epoch]).permutation(count)
+    order = generator(seed, Stream.EPOCH, epoch).permutation(count)
     order.flags.writeable = False  # callers get views of the cached array
     return order
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or more, got {seed}. Choose a non-negative integer.")

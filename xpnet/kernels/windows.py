@@ -82,7 +82,7 @@ def as_transposed_convolution(
 ) -> tuple[Array, Array, Window]:
     """Operands that make a stride-1 convolution compute the input gradient of another convolution.
 
-        dx = conv(dy with stride - 1 zeros between its entries and the border padded, flipped weight with (O, C) swapped)
+        dx = conv(dy with stride - 1 zeros between entries and a padded border, flipped weight with (O, C) swapped)
 
     ``axes`` are the two image axes of dy. Source: Dumoulin and Visin, arXiv:1603.07285, sections 4.5 and 4.6.
     """

@@ -1,0 +1,7 @@
+"""Test a trained network; see --help."""
+
+import sys
+
+from xpnet.cli.evaluate import main
+
+sys.exit(main())

@@ -1,0 +1,7 @@
+"""Train a network; see --help."""
+
+import sys
+
+from xpnet.cli.train import main
+
+sys.exit(main())

@@ -1,0 +1,209 @@
+"""Train a network and leave a folder with its settings, history, weights, test result and plots."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from xpnet import datasets, models
+from xpnet.backend import to_numpy
+from xpnet.cli import common, report
+from xpnet.network import DTYPES
+from xpnet.optimizers import MOMENTUM_FORMS
+from xpnet.training import Evaluation, Record, TrainConfig, Trainer
+from xpnet.training.history import HistoryFile, columns
+from xpnet.training.run_folder import SUMMARY, RunFolder, versions
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    arguments = vars(_parser().parse_args(argv))
+    return common.run(lambda: _train(**arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
+        "in about ten seconds. Every flag's default is what the model was published with.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C.",
+    )
+    what = parser.add_argument_group("what to train, and on which images")
+    what.add_argument("--model", default="mnist_starter", help=f"{', '.join(models.names())}; default: %(default)s")
+    what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
+    what.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: the bundled ones")
+    what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
+    where = parser.add_argument_group("where")
+    common.add_device_arguments(where)
+    where.add_argument("--dtype", choices=DTYPES, help="precision; default: float32")
+    how = parser.add_argument_group("how")
+    length = how.add_mutually_exclusive_group()
+    length.add_argument("--iterations", type=int, metavar="N", help="batches to train on")
+    length.add_argument("--epochs", type=int, metavar="N", help="passes over the training images, not iterations")
+    how.add_argument("--batch-size", type=int, metavar="N", help="images in a batch")
+    how.add_argument("--lr", type=float, dest="learning_rate", metavar="α", help="learning rate")
+    how.add_argument("--momentum", type=float, metavar="μ", help="memory of earlier gradients, from 0 to below 1")
+    how.add_argument(
+        "--momentum-form",
+        choices=MOMENTUM_FORMS,
+        help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v",
+    )
+    how.add_argument("--weight-decay", type=float, metavar="λ", help="pull of all parameters towards 0")
+    how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
+    output.add_argument("--no-plots", action="store_true", help="draw no plots")
+    output.add_argument("--quiet", action="store_true", help="print errors only")
+    output.add_argument(
+        "--no-malloc-tuning",
+        action="store_true",
+        help="leave the C library's memory allocator as it is (slower on the CPU, for measurements)",
+    )
+    return parser
+
+
+def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool, **settings: Any) -> int:
+    if not no_malloc_tuning:
+        common.tune_malloc()
+    console = common.make_console(quiet)
+    config = TrainConfig.for_model(**settings)
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    folder = RunFolder.create(out or _new_folder(config.model))
+    folder.write_config(config)
+    _print_start(console, trainer)
+
+    with _stopped_by_ctrl_c(trainer, console) as interrupted:
+        records = _follow(console, trainer, folder)
+    trainer.network.save(folder.weights_path)
+    evaluation = trainer.test()
+    folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted()))
+    if not no_plots:
+        _draw(folder, trainer, records, evaluation)
+    report.print_evaluation(console, evaluation, trainer.dataset.class_names)
+    console.print(f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}")
+    return common.EXIT_INTERRUPTED if interrupted() else common.EXIT_OK
+
+
+def _new_folder(model: str) -> Path:
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{model}"
+
+
+def _print_start(console: Console, trainer: Trainer) -> None:
+    data, backend = trainer.dataset, trainer.network.backend
+    console.print(
+        f"{trainer.config.model} on {data.name}, {backend.describe()}: {trainer.sampler.count:,} training images, "
+        f"{trainer.iterations:,} iterations of {trainer.config.batch_size} images"
+    )
+    report.print_layers(console, trainer.network)
+
+
+def _follow(console: Console, trainer: Trainer, folder: RunFolder) -> list[Record]:
+    """Train, writing and showing each record as it comes: a progress bar on a terminal, lines elsewhere."""
+    records: list[Record] = []
+    history = HistoryFile(folder.history_path)
+    try:
+        with _progress(console, trainer) as show:
+            for record in trainer.run(lambda iteration: show(iteration, None)):
+                records.append(record)
+                history.append(record)
+                show(record.iteration, record)
+    finally:
+        history.close()
+    return records
+
+
+@contextmanager
+def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Record | None], None]]:
+    def text(record: Record) -> str:
+        return f"{report.record_text(record)}  {trainer.images_per_second:,.0f} images/s"
+
+    def print_line(iteration: int, record: Record | None) -> None:
+        if record:
+            console.print(f"iteration {iteration:>{len(str(trainer.iterations))}}  {text(record)}")
+
+    if not console.is_terminal:
+        yield print_line
+        return
+    layout = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*layout, console=console, refresh_per_second=5) as progress:
+        bar = progress.add_task("", total=trainer.iterations)
+
+        def update_bar(iteration: int, record: Record | None) -> None:
+            description = {"description": text(record)} if record else {}
+            progress.update(bar, completed=iteration, **description)
+
+        yield update_bar
+
+
+@contextmanager
+def _stopped_by_ctrl_c(trainer: Trainer, console: Console) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends training after the iteration in progress, a second one the program."""
+    pressed = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        trainer.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("Ctrl-C: stopping after this iteration, then testing what was learned. Once more to quit now.")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, interrupted: bool) -> dict[str, Any]:
+    config, last = trainer.config, records[-1]
+    return {
+        "model": config.model,
+        "data": config.data,
+        "device": trainer.network.backend.device_name(),
+        "backend": trainer.network.backend.name,
+        "seed": config.seed,
+        "parameters": trainer.network.parameter_count,
+        "iterations": last.iteration,
+        "batch_size": config.batch_size,
+        "interrupted": interrupted,
+        "classification_loss": last.classification_loss,
+        "weight_decay_loss": last.weight_decay_loss,
+        "train_accuracy": last.train_accuracy,
+        "validation_accuracy": last.validation_accuracy,
+        **evaluation.figures(),
+        "seconds": last.seconds,
+        "images_per_second": trainer.images_per_second,
+        "versions": versions(trainer.network.backend),
+    }
+
+
+def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation: Evaluation) -> None:
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    data, history = trainer.dataset, columns(records)
+    figures = {
+        "loss": plots.loss_curves(history),
+        "accuracy": plots.accuracy_curves(history),
+        "misclassified": plots.misclassified(
+            data.test_images,
+            data.test_labels,
+            evaluation.probabilities.argmax(axis=1),
+            data.class_names,
+            evaluation.probabilities,
+        ),
+        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, data.class_names),
+    }
+    kernels = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
+    if kernels:
+        figures["filters"] = plots.filters(to_numpy(kernels[0]))
+    for name, figure in figures.items():
+        plots.save(figure, folder.plots_path / f"{name}.png")

@@ -1,0 +1,74 @@
+"""How well a network does on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet import metrics
+from xpnet.backend import Array, to_numpy
+from xpnet.compile import compiled
+from xpnet.layers.base import State
+from xpnet.network import Network
+
+BATCH_SIZE = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Mean loss, confusion matrix (rows true, columns predicted), and the probabilities (N, classes) behind them."""
+
+    loss: float
+    confusion: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose most probable class is the true one."""
+        return metrics.accuracy(self.confusion)
+
+    def figures(self) -> dict[str, Any]:
+        """What is written about an evaluation, as JSON can hold it: None stands for a figure that is undefined."""
+        return {
+            "test_accuracy": self.accuracy,
+            "test_loss": self.loss,
+            "confusion_matrix": self.confusion.tolist(),
+            "precision": _or_none(metrics.precision(self.confusion)),
+            "recall": _or_none(metrics.recall(self.confusion)),
+        }
+
+
+class Evaluator:
+    """Applies a network to images in batches; the images may be host arrays or lie on the network's device."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._logits: Callable[..., Array] = compiled(self._forward, network.backend)
+
+    def __call__(self, theta: Array, state: State, images: Array, labels: np.ndarray) -> Evaluation:
+        """Evaluate the network with the given values; ``labels`` is a host array."""
+        backend = self._network.backend
+        logits = np.concatenate(
+            [
+                to_numpy(self._logits(theta, state, backend.asarray(images[start : start + BATCH_SIZE])))
+                for start in range(0, len(labels), BATCH_SIZE)
+            ]
+        ).astype(np.float64)
+        log_probabilities = logits - logits.max(axis=1, keepdims=True)
+        log_probabilities -= np.log(np.exp(log_probabilities).sum(axis=1, keepdims=True))
+        return Evaluation(
+            loss=-float(log_probabilities[np.arange(len(labels)), labels].mean()),
+            confusion=metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1]),
+            probabilities=np.exp(log_probabilities),
+        )
+
+    def _forward(self, theta: Array, state: State, images: Array) -> Array:
+        xp = self._network.backend.xp
+        return self._network.forward(theta, state, xp.astype(images, theta.dtype)).y
+
+
+def _or_none(figures: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(figure) else float(figure) for figure in figures]

@@ -1,0 +1,99 @@
+"""The folder that a run leaves behind: settings, history, weights, figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnet
+from xpnet.backend import Backend
+from xpnet.errors import InputError
+from xpnet.training.config import TrainConfig
+
+CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
+EVALUATION, PLOTS = "evaluation.json", "plots"
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config_path = self.path / CONFIG
+        self.history_path = self.path / HISTORY
+        self.weights_path = self.path / WEIGHTS
+        self.plots_path = self.path / PLOTS
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """Make a new folder.
+
+        Raises InputError if it holds a run already or cannot be made.
+        """
+        folder = cls(path)
+        found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
+        if found:
+            raise InputError(
+                f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
+                "Choose another one with --out."
+            )
+        try:
+            folder.plots_path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
+            ) from error
+        return folder
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """An existing run.
+
+        Raises InputError if there are no settings or weights in it.
+        """
+        folder = cls(path)
+        for needed in (folder.config_path, folder.weights_path):
+            if not needed.is_file():
+                raise InputError(
+                    f"Run folder {path}: expected the folder of a finished run, found no {needed.name} in it. "
+                    "Give a folder that train.py wrote."
+                )
+        return folder
+
+    def read_config(self) -> TrainConfig:
+        """The settings that the run was made with. Raises InputError if the file is not one of settings."""
+        try:
+            settings = json.loads(self.config_path.read_text(encoding="utf-8"))
+            return TrainConfig(**settings)
+        except InputError:
+            raise
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.config_path}: expected the settings of a run, got something else ({error}). "
+                "Give a folder that train.py wrote."
+            ) from error
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Write everything that is needed to repeat the run."""
+        self.write_json(CONFIG, dataclasses.asdict(config))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file that people can read."""
+        (self.path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def versions(backend: Backend) -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {
+        "xpnet": xpnet.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        backend.name: backend.version(),
+    }

@@ -1,0 +1,182 @@
+"""The training loop: a pure step, repeated; nothing is read back from the device between two reports."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import models
+from xpnet.backend import Array, to_numpy
+from xpnet.compile import compiled
+from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.layers.base import State
+from xpnet.network import Network
+from xpnet.optimizers import Momentum, OptimizerState
+from xpnet.training.config import TrainConfig
+from xpnet.training.evaluation import Evaluation, Evaluator
+from xpnet.training.history import MovingAverage, Record
+
+
+class Values(NamedTuple):
+    """All that training changes: parameters, the layers' state, the optimizer's state."""
+
+    theta: Array
+    state: State
+    optimizer: OptimizerState
+
+
+class BatchFigures(NamedTuple):
+    """What is known about a batch after a step, as arrays without axes."""
+
+    loss: Array
+    accuracy: Array
+
+
+def make_step(network: Network, optimizer: Momentum) -> Callable[..., tuple[Values, BatchFigures]]:
+    """One training step as a pure function of arrays: (values, images, labels, indices) -> (values, figures).
+
+    ``images`` and ``labels`` are the whole training set on the network's device, ``indices`` the batch's places in it.
+    """
+
+    def step(values: Values, images: Array, labels: Array, indices: Array) -> tuple[Values, BatchFigures]:
+        xp = network.backend.xp
+        x = xp.astype(xp.take(images, indices, axis=0), values.theta.dtype)
+        truth = xp.take(labels, indices, axis=0)
+        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, truth)
+        theta, optimizer_state = optimizer.update(values.theta, gradient, values.optimizer)
+        hits = xp.astype(xp.argmax(logits, axis=1), truth.dtype) == truth
+        return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
+
+    return compiled(step, network.backend)
+
+
+class Trainer:
+    """Trains a model on a data set as a configuration says.
+
+    ``run`` yields a ``Record`` every ``report_every`` iterations and at the end. ``stop`` ends it after the iteration
+    in progress, with everything in a usable state. The network holds the current values after every record.
+
+    Raises InputError if data and configuration do not fit together.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.network = models.create(
+            config.model,
+            input_shape=dataset.image_shape,
+            classes=dataset.classes,
+            seed=config.seed,
+            dtype=config.dtype,
+            device=config.device,
+            backend=config.backend,
+        )
+        train, self._validation = _split(config, dataset)
+        self.sampler = BatchSampler(len(train), config.batch_size, config.seed)
+        self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
+        self.iteration = 0
+        self.training_seconds = 0.0
+        self.images_seen = 0
+
+        images = dataset.train_images[train]
+        self.network.set_normalization(images.mean(axis=(0, 1, 2), dtype=np.float64), config.pixel_scale)
+        backend, optimizer = self.network.backend, config.optimizer()
+        self._images = backend.asarray(images)
+        self._labels = backend.asarray(dataset.train_labels[train])
+        self._validation_images = backend.asarray(dataset.train_images[self._validation])
+        self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
+        self._step = make_step(self.network, optimizer)
+        self._evaluate = Evaluator(self.network)
+        self._stop = False
+        self._loss, self._accuracy = MovingAverage(), MovingAverage()
+
+    def run(self, on_iteration: Callable[[int], Any] = lambda iteration: None) -> Iterator[Record]:
+        """Train; ``on_iteration`` is called with the number of iterations done, after each.
+
+        Raises TrainingDivergedError if the loss becomes infinite or NaN.
+        """
+        start = time.perf_counter()
+        while self.iteration < self.iterations and not self._stop:
+            self._train_until_report(on_iteration)
+            yield self._record(time.perf_counter() - start)
+
+    def stop(self) -> None:
+        """End ``run`` after the iteration in progress."""
+        self._stop = True
+
+    def test(self) -> Evaluation:
+        """Evaluate the current values on the test images."""
+        return self._evaluate(*self._values[:2], self.dataset.test_images, self.dataset.test_labels)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second of training, validation not counted."""
+        return self.images_seen / self.training_seconds if self.training_seconds else 0.0
+
+    def _train_until_report(self, on_iteration: Callable[[int], Any]) -> None:
+        backend, every = self.network.backend, self.config.report_every
+        pending: list[BatchFigures] = []
+        last = min(self.iteration - self.iteration % every + every, self.iterations)
+        start = time.perf_counter()
+        while self.iteration < last and not self._stop:
+            indices = self.sampler.batch(self.iteration)
+            self._values, figures = self._step(self._values, self._images, self._labels, backend.asarray(indices))
+            pending.append(figures)
+            self.iteration += 1
+            self.images_seen += len(indices)
+            on_iteration(self.iteration)
+        self._take_in(pending)
+        self.training_seconds += time.perf_counter() - start
+
+    def _take_in(self, pending: list[BatchFigures]) -> None:
+        """Read the figures of all steps since the last report: the only wait for the device."""
+        if not pending:
+            return
+        losses, accuracies = (
+            to_numpy(self.network.backend.xp.stack(column)).tolist() for column in zip(*pending, strict=True)
+        )
+        first = self.iteration - len(pending) + 1
+        for number, loss, accuracy in zip(itertools.count(first), losses, accuracies):
+            if not math.isfinite(loss):
+                raise TrainingDivergedError(
+                    f"Training: the loss became {loss} in iteration {number}. Likely causes: a learning rate "
+                    f"({self.config.learning_rate}) or initial weights too large, or pixels not scaled. "
+                    f"Try --lr {self.config.learning_rate / 10:g}."
+                )
+            self._loss.add(loss)
+            self._accuracy.add(accuracy)
+
+    def _record(self, seconds: float) -> Record:
+        theta, state, _ = self._values
+        self.network.theta, self.network.state = theta, state
+        decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(theta * theta))
+        labels = self.dataset.train_labels[self._validation]
+        validation = self._evaluate(theta, state, self._validation_images, labels).accuracy
+        return Record(
+            self.iteration,
+            self._loss.value,
+            decay,
+            self._loss.value + decay,
+            self._accuracy.value,
+            validation,
+            seconds,
+        )
+
+
+def _split(config: TrainConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to validate on. A small data set gives up no more than a tenth for validation."""
+    count = len(dataset.train_labels)
+    validation_images = min(config.validation_images, max(count // 10, 1))
+    train, validation = split_indices(count, validation_images, config.seed)
+    if config.limit is not None and config.limit > len(train):
+        raise InputError(
+            f"Training: expected a limit of at most {len(train)} (the images of {dataset.name} not for validation), "
+            f"got {config.limit}. Use fewer."
+        )
+    return train[: config.limit], validation
