@@ -5,7 +5,7 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
 from xpnet import plots
@@ -95,11 +95,11 @@ def test_an_empty_history_says_so(draw, tmp_path):
 @pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
 def test_a_single_point_is_visible(draw, tmp_path):
     figure = draw(history(1))
-    image = pixels(figure, tmp_path / "point.png")[..., :3]
-    markers = figure.axes[0].lines
-    for marker in markers:
-        colour = matplotlib.colors.to_rgb(marker.get_color())
-        assert (np.abs(image - colour).max(axis=-1) < 0.01).sum() > 30, marker.get_label()
+    image = pixels(figure, tmp_path / "point.png")[::-1, :, :3]
+    (axes,) = figure.axes
+    for line in axes.lines:
+        column, row = axes.transData.transform(line.get_xydata()[0]).astype(int)
+        np.testing.assert_allclose(image[row, column], to_rgb(line.get_color()), atol=0.01)
 
 
 def test_values_that_are_not_finite_leave_gaps(tmp_path):
@@ -134,7 +134,7 @@ def test_a_history_with_a_missing_or_short_column_is_refused():
 
 def test_grey_filters_are_tiles_on_a_scale_symmetric_about_zero():
     weight = np.random.default_rng(0).normal(size=(5, 3, 4, 1))
-    weight[2, 1, 1, 0] = -7.5
+    weight[2, 1, 1, 0] = 7.5
     figure = plots.filters(weight)
     axes, colour_bar = figure.axes
     image = only_image(axes)
@@ -172,6 +172,23 @@ def test_other_channel_counts_are_a_limited_grid_of_filters_by_channels():
     np.testing.assert_array_equal(mosaic[4:7, 8:11], weight[1, :, :, 2])
     assert axes.get_xlabel() == "Input channel (16 of 18)"
     assert axes.get_ylabel() == "Filter (16 of 20)"
+
+
+def test_filters_of_zeros_are_in_the_middle_of_the_scale():
+    low, high = only_image(plots.filters(np.zeros((2, 3, 3, 1))).axes[0]).get_clim()
+    assert low == -high < 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_weights_that_are_not_finite_stay_white_and_off_the_scale(channels):
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, channels))
+    weight[0, 0, 0] = np.inf
+    weight[0, 0, 1] = -np.inf
+    weight[0, 0, 2] = np.nan
+    image = only_image(plots.filters(weight).axes[0])
+    broken = image.get_array()[0, :3]
+    assert (broken == 1).all() if channels == 3 else np.ma.getmaskarray(broken).all()
+    assert np.isfinite(image.get_clim()).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 5, 1), (64, 7, 7, 1), (1, 5, 5, 3), (64, 7, 7, 3), (1, 1, 1, 2)])
@@ -296,7 +313,7 @@ def test_every_count_stands_out_from_its_cell():
     for text in axes.texts:
         column, row = text.get_position()
         cell = np.array(image.to_rgba(image.get_array())[row, column, :3])
-        assert contrast(cell, np.array(matplotlib.colors.to_rgb(text.get_color()))) >= 4.5
+        assert contrast(cell, np.array(to_rgb(text.get_color()))) >= 4.5
 
 
 def contrast(one, other):
