@@ -1,3 +1,25 @@
-"""Neural networks whose layers are written once against the Python Array API standard."""
+"""Neural networks whose layers are written once against the Python Array API standard.
+
+>>> import xpnet
+>>> net = xpnet.models.create("mnist_starter", seed=1)
+>>> net.parameter_count
+14682
+"""
 
 __version__ = "0.1.0"
+
+from xpnet import datasets, layers, losses, models, optimizers
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.network import Network
+
+__all__ = [
+    "InputError",
+    "Network",
+    "TrainingDivergedError",
+    "__version__",
+    "datasets",
+    "layers",
+    "losses",
+    "models",
+    "optimizers",
+]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy as np
 
 from xpnet.errors import InputError
@@ -32,6 +31,8 @@ class Backend:
         """Move an array of any supported library here, as ``dtype`` where one is named."""
         if namespace_name(array) != self.name:
             array = to_numpy(array)
+            if self.name == "torch" and not array.flags.writeable:
+                array = array.copy()  # PyTorch shares the memory and knows no read-only tensors
         return self.xp.asarray(array, dtype=dtype and self.dtype(dtype), device=self.device)
 
     def dtype(self, name: str) -> Any:
@@ -155,7 +156,7 @@ def _resolve_default(family: str, device: str, index: str) -> Backend:
 def _numpy(family: str, device: str, index: str) -> Backend:
     if family not in ("cpu", "auto"):
         raise InputError(f"--device {device}: NumPy computes on the CPU. Use --device cpu, or leave --backend out.")
-    return Backend("numpy", array_api_compat.numpy, "cpu")
+    return Backend("numpy", importlib.import_module("array_api_compat.numpy"), "cpu")
 
 
 def _cupy(family: str, device: str, index: str) -> Backend:

@@ -135,7 +135,7 @@ class Network:
         if not isinstance(first, Normalize):
             raise InputError("Network: expected Normalize as the first layer, found none. Put a Normalize() there.")
         channels = self.input_shape[-1:]
-        values = {"mean": np.broadcast_to(mean, channels), "scale": np.broadcast_to(scale, channels)}
+        values = {"mean": np.full(channels, mean), "scale": np.full(channels, scale)}
         self.state = {**self.state, name: map_tree(self._asarray, values)}
 
     def parameters(self) -> dict[str, Array]:

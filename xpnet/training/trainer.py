@@ -103,7 +103,8 @@ class Trainer:
         """
         start = time.perf_counter()
         while self.iteration < self.iterations and not self._stop:
-            self._train_until_report(on_iteration)
+            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported as an error
+                self._train_until_report(on_iteration)
             yield self._record(time.perf_counter() - start)
 
     def stop(self) -> None:
