@@ -1,0 +1,43 @@
+"""A folder of small real digits in MNIST's files, and a finished run on it."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+
+from xpnet.cli import common, train
+from xpnet.datasets import load
+
+
+@pytest.fixture(autouse=True)
+def leave_malloc_alone(monkeypatch):
+    """Programs change how their process allocates; the tests share one process."""
+    monkeypatch.setattr(common, "tune_malloc", lambda: None)
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory):
+    """400 training and 100 test images of MNIST."""
+    folder, mnist = tmp_path_factory.mktemp("digits"), load("mnist")
+    for name, array in {
+        "train-images-idx3-ubyte": mnist.train_images[:400, :, :, 0],
+        "train-labels-idx1-ubyte": mnist.train_labels[:400],
+        "t10k-images-idx3-ubyte": mnist.test_images[:100, :, :, 0],
+        "t10k-labels-idx1-ubyte": mnist.test_labels[:100],
+    }.items():
+        sizes = np.array(array.shape, ">i4").tobytes()
+        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(digits_folder, tmp_path_factory):
+    """The folder of a run of 150 iterations, and what was printed."""
+    folder, printed = tmp_path_factory.mktemp("runs") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = train.main(
+            ["--data-dir", str(digits_folder), "--iterations", "150", "--out", str(folder), "--no-malloc-tuning"]
+        )
+    assert code == 0
+    return folder, printed.getvalue()

@@ -1,0 +1,216 @@
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.cli.train import main
+from xpnet.training import Record
+
+SUMMARY_KEYS = {
+    "model",
+    "data",
+    "device",
+    "backend",
+    "seed",
+    "parameters",
+    "iterations",
+    "batch_size",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_loss",
+    "confusion_matrix",
+    "precision",
+    "recall",
+    "seconds",
+    "images_per_second",
+    "versions",
+}
+
+
+def read_history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_is_complete(finished_run):
+    folder, _ = finished_run
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary.keys() >= SUMMARY_KEYS
+    assert (summary["model"], summary["data"], summary["device"], summary["backend"]) == (
+        "mnist_starter",
+        "mnist",
+        "cpu",
+        "numpy",
+    )
+    assert (summary["parameters"], summary["iterations"], summary["batch_size"]) == (14_682, 150, 16)
+    assert summary["versions"]["xpnet"] == xpnet.__version__
+    assert summary["test_accuracy"] > 0.6  # six times what guessing gives; the figures themselves are tested elsewhere
+    confusion = np.array(summary["confusion_matrix"])
+    assert np.trace(confusion) / confusion.sum() == summary["test_accuracy"]
+    assert confusion.sum(axis=1).tolist() == np.bincount(xpnet.datasets.load("mnist").test_labels[:100]).tolist()
+
+    rows = read_history(folder)
+    assert [int(row["iteration"]) for row in rows] == [100, 150]
+    assert tuple(rows[0]) == Record._fields
+    assert float(rows[-1]["validation_accuracy"]) == summary["validation_accuracy"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    for plot in ("loss", "accuracy", "filters", "misclassified", "confusion_matrix"):
+        height, width, _ = matplotlib.image.imread(folder / "plots" / f"{plot}.png").shape
+        assert min(height, width) > 300
+
+
+def test_what_is_printed(finished_run):
+    folder, printed = finished_run
+    for expected in (
+        "mnist_starter on mnist, numpy",
+        "360 training images, 150 iterations of 16 images",  # 400 less a tenth for validation
+        "14,682",
+        "28 x 28 x 16",
+        "iteration 150  loss",
+        "Confusion matrix",
+        "precision",
+        "Test accuracy",
+        "of 100 images",
+        str(folder),
+    ):
+        assert expected in printed
+    assert "\x1b" not in printed  # no terminal, so no colours
+
+
+def test_weights_are_those_of_the_run(finished_run):
+    folder, _ = finished_run
+    network = xpnet.Network.load(folder / "weights.safetensors")
+    mnist = xpnet.datasets.load("mnist")
+    predicted = network.predict(mnist.test_images[:100]).argmax(axis=1)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert np.mean(predicted == mnist.test_labels[:100]) == summary["test_accuracy"]
+
+
+def test_config_repeats_the_run(finished_run, tmp_path):
+    from xpnet import datasets
+    from xpnet.training import Trainer
+    from xpnet.training.run_folder import RunFolder
+
+    folder, _ = finished_run
+    config = RunFolder.open(folder).read_config()
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    for record, row in zip(trainer.run(), read_history(folder), strict=True):
+        assert record[:-1] == tuple(float(row[name]) for name in Record._fields[:-1])
+
+
+def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = ["--iterations", "2", "--quiet", "--no-plots", "--batch-size", "4", "--seed", "5", "--lr", "0.01"]
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder), *flags]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not any((folder / "plots").iterdir())
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["batch_size"], config["seed"], config["learning_rate"]) == (4, 5, 0.01)
+
+
+def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--data-dir", str(digits_folder), "--iterations", "1", "--no-plots", "--quiet"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    stamp = time.strptime(folder.name, "%Y%m%d-%H%M%S-mnist_starter")
+    assert abs(time.mktime(stamp) - time.time()) < 600
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "resnet9"], "Model: expected one of mnist_starter"),
+        (["--data", "imagenet"], "imagenet"),
+        (["--data", "cifar10"], "--data-dir"),
+        (["--data-dir", "no/such/folder"], "train-images-idx3-ubyte"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--batch-size", "361"], "1 to 360"),
+        (["--limit", "361"], "at most 360"),
+        (["--iterations", "-3"], "iterations"),
+        (["--momentum", "1.1"], "grows without bound"),
+        (["--device", "cuda", "--backend", "numpy"], "NumPy computes on the CPU"),
+        (["--device", "gpu"], "cpu, cuda, cuda:N, mps, auto"),
+        (["--seed", "-1"], "Seed"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsys, flags, message):
+    assert main(["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), *flags]) == 2
+    printed, error = capsys.readouterr()
+    assert printed == ""
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(finished_run, digits_folder, capsys):
+    folder, _ = finished_run
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder)]) == 2
+    assert "of an earlier run" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_file_in_place_of_the_folder_is_bad_input(digits_folder, tmp_path, capsys):
+    (tmp_path / "run").write_text("")
+    assert main(["--data-dir", str(digits_folder), "--out", str(tmp_path / "run")]) == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_divergence_ends_with_exit_code_1_and_keeps_what_was_written(digits_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder), "--lr", "1e20"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "in iteration" in error
+    assert json.loads((folder / "config.json").read_text())["learning_rate"] == 1e20
+    assert read_history(folder) == []
+    assert not (folder / "summary.json").exists()
+
+
+def test_ctrl_c_leaves_a_usable_run(digits_folder, tmp_path):
+    folder = tmp_path / "run"
+    program = "import sys; from xpnet.cli.train import main; sys.exit(main())"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "1000000", "--out", str(folder), "--no-plots"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("iteration"):
+            break
+    process.send_signal(signal.SIGINT)
+    printed, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "")
+    assert "Ctrl-C" in printed
+    assert "Test accuracy" in printed
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert summary["iterations"] == int(read_history(folder)[-1]["iteration"])
+    assert xpnet.Network.load(folder / "weights.safetensors").parameter_count == 14_682
+
+
+def test_help_is_for_newcomers(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for flag in (
+        "--model --data --data-dir --device --backend --iterations --epochs --batch-size --lr --momentum --momentum-form "
+        "--weight-decay --seed --dtype --limit --out --no-plots --quiet"
+    ).split():
+        assert flag in text

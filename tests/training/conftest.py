@@ -1,0 +1,26 @@
+"""Small real digits, so that learning means something and takes no time."""
+
+import pytest
+
+from xpnet.datasets import Dataset, load
+from xpnet.training import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """300 training and 100 test images of MNIST."""
+    mnist = load("mnist")
+    return Dataset(
+        "digits",
+        mnist.train_images[:300],
+        mnist.train_labels[:300],
+        mnist.test_images[:100],
+        mnist.test_labels[:100],
+        mnist.class_names,
+    )
+
+
+@pytest.fixture
+def config():
+    """The MNIST starter's settings, for 12 iterations."""
+    return TrainConfig.for_model("mnist_starter", iterations=12, report_every=5)

@@ -1,0 +1,130 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from xpnet.backend import to_numpy
+from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.training import TrainConfig, Trainer
+
+BACKENDS = ["numpy", "torch", "jax"]
+
+
+def test_overfits_one_batch(digits):
+    config = TrainConfig.for_model("mnist_starter", iterations=120, limit=16)
+    trainer = Trainer(config, digits)
+    list(trainer.run())
+    theta, state = trainer.network.theta, trainer.network.state
+    chosen, _ = split_indices(300, 30, seed=0)
+    images, labels = digits.train_images[chosen[:16]], digits.train_labels[chosen[:16]]
+    evaluation = trainer._evaluate(theta, state, images, labels)
+    assert evaluation.accuracy == 1.0
+    assert evaluation.loss < 0.1
+
+
+def test_records_come_every_few_iterations_and_at_the_end(config, digits):
+    iterations = []
+    records = list(Trainer(config, digits).run(iterations.append))
+    assert [record.iteration for record in records] == [5, 10, 12]
+    assert iterations == list(range(1, 13))
+    assert [record.seconds for record in records] == sorted(record.seconds for record in records)
+
+
+def test_figures_equal_a_loop_written_out(config, digits):
+    """The trainer against the published algorithm in plain NumPy steps, on the same batches."""
+    trainer = Trainer(config, digits)
+    network = trainer.network
+    train, validation = split_indices(300, 30, config.seed)
+    assert np.asarray(network.state["normalize1"]["mean"]) == pytest.approx(digits.train_images[train].mean(), rel=1e-6)
+    assert np.asarray(network.state["normalize1"]["scale"]) == pytest.approx(1 / 255)
+    theta, velocity, losses = network.theta.copy(), 0.0, []
+    sampler = BatchSampler(270, 16, config.seed)
+    for step in range(12):
+        chosen = train[sampler.batch(step)]
+        images = digits.train_images[chosen].astype(np.float32)
+        loss, gradient, _, _ = network.loss_and_gradient(theta, network.state, images, digits.train_labels[chosen])
+        velocity = 0.9 * velocity + 0.1 * gradient
+        theta = theta - 0.1 * (velocity + 0.005 * theta)
+        losses.append(float(loss))
+
+    record = list(trainer.run())[-1]
+    np.testing.assert_allclose(trainer.network.theta, theta, rtol=1e-4, atol=1e-6)
+    assert record.classification_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert record.weight_decay_loss == pytest.approx(0.0025 * np.sum(theta.astype(np.float64) ** 2), rel=1e-5)
+    assert record.total_loss == record.classification_loss + record.weight_decay_loss
+    predicted = trainer.network.predict(digits.train_images[validation]).argmax(axis=1)
+    assert record.validation_accuracy == np.mean(predicted == digits.train_labels[validation])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(config, digits):
+    def trained(seed):
+        trainer = Trainer(dataclasses.replace(config, seed=seed), digits)
+        list(trainer.run())
+        return trainer.network.theta
+
+    np.testing.assert_array_equal(trained(3), trained(3))
+    assert not np.array_equal(trained(3), trained(4))
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_learn_the_same(config, digits, backend):
+    pytest.importorskip(backend, exc_type=ImportError)
+
+    def history(backend):
+        return list(Trainer(dataclasses.replace(config, backend=backend), digits).run())
+
+    for ours, theirs in zip(history("numpy"), history(backend), strict=True):
+        assert ours[:-1] == pytest.approx(theirs[:-1], abs=1e-4)
+
+
+def test_float64_is_used_throughout(config, digits):
+    trainer = Trainer(dataclasses.replace(config, dtype="float64"), digits)
+    list(trainer.run())
+    assert trainer.network.theta.dtype == np.float64
+
+
+def test_epochs_count_batches_with_a_smaller_last_one(digits):
+    config = TrainConfig.for_model("mnist_starter", epochs=2, batch_size=100)
+    trainer = Trainer(config, digits)
+    list(trainer.run())
+    assert trainer.iteration == 2 * 3  # 270 images in batches of 100
+    assert trainer.images_seen == 2 * 270
+
+
+def test_stop_ends_it_after_the_iteration_in_progress(config, digits):
+    trainer = Trainer(config, digits)
+    records = list(trainer.run(lambda iteration: trainer.stop() if iteration == 7 else None))
+    assert [record.iteration for record in records] == [5, 7]
+    assert np.array_equal(to_numpy(trainer.network.theta), to_numpy(trainer._values.theta))
+    assert 0 <= trainer.test().accuracy <= 1
+
+
+def test_a_loss_that_is_not_finite_ends_it_with_advice(config, digits):
+    trainer = Trainer(dataclasses.replace(config, learning_rate=1e20), digits)
+    with pytest.raises(
+        TrainingDivergedError, match=r"became (nan|inf) in iteration \d.*learning rate.*Try --lr 1e\+19"
+    ):
+        list(trainer.run())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"limit": 271}, "at most 270"),
+        ({"batch_size": 271}, "1 to 270"),
+        ({"seed": -1}, "Seed"),
+        ({"model": "unknown"}, "mnist_starter, cifar10_starter"),
+        ({"dtype": "float16"}, "float32 or float64"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(config, digits, settings, message):
+    with pytest.raises(InputError, match=message):
+        Trainer(dataclasses.replace(config, **settings), digits)
+
+
+def test_images_too_small_for_the_network_name_the_layer(config):
+    images, labels = np.zeros((20, 3, 3, 1), np.uint8), np.zeros(20, np.int32)
+    tiny = Dataset("tiny", images, labels, images, labels, ("a", "b"))
+    with pytest.raises(InputError, match="MaxPool2D 'pool2': window 2x2 is larger than its padded input 1x1"):
+        Trainer(config, tiny)
