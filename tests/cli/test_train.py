@@ -36,6 +36,11 @@ SUMMARY_KEYS = {
     "versions",
 }
 
+SPELLED_OUT = """
+    --model --data --data-dir --device --backend --iterations --epochs --batch-size --lr --momentum --momentum-form
+    --weight-decay --seed --dtype --limit --out --no-plots --quiet
+"""
+
 
 def read_history(folder):
     with open(folder / "history.csv", newline="") as file:
@@ -209,8 +214,5 @@ def test_help_is_for_newcomers(capsys):
         main(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for flag in (
-        "--model --data --data-dir --device --backend --iterations --epochs --batch-size --lr --momentum --momentum-form "
-        "--weight-decay --seed --dtype --limit --out --no-plots --quiet"
-    ).split():
+    for flag in SPELLED_OUT.split():
         assert flag in text

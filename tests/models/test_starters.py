@@ -70,7 +70,7 @@ def test_names_and_recipes_are_complete():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():
-    with pytest.raises(InputError, match="got 'mnist_startr'. Did you mean 'mnist_starter'?"):
+    with pytest.raises(InputError, match=r"got 'mnist_startr'\. Did you mean 'mnist_starter'\?"):
         models.create("mnist_startr")
     with pytest.raises(InputError, match="Choose one of these"):
         models.recipe("zzz")
