@@ -39,18 +39,14 @@ class BatchFigures(NamedTuple):
 
 
 def make_step(network: Network, optimizer: Momentum) -> Callable[..., tuple[Values, BatchFigures]]:
-    """One training step as a pure function of arrays: (values, images, labels, indices) -> (values, figures).
+    """One training step as a pure function of arrays: (values, images, labels) -> (values, figures of the batch)."""
 
-    ``images`` and ``labels`` are the whole training set on the network's device, ``indices`` the batch's places in it.
-    """
-
-    def step(values: Values, images: Array, labels: Array, indices: Array) -> tuple[Values, BatchFigures]:
+    def step(values: Values, images: Array, labels: Array) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
-        x = xp.astype(xp.take(images, indices, axis=0), values.theta.dtype)
-        truth = xp.take(labels, indices, axis=0)
-        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, truth)
+        x = xp.astype(images, values.theta.dtype)
+        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels)
         theta, optimizer_state = optimizer.update(values.theta, gradient, values.optimizer)
-        hits = xp.astype(xp.argmax(logits, axis=1), truth.dtype) == truth
+        hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
         return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
 
     return compiled(step, network.backend)
@@ -121,19 +117,25 @@ class Trainer:
         return self.images_seen / self.training_seconds if self.training_seconds else 0.0
 
     def _train_until_report(self, on_iteration: Callable[[int], Any]) -> None:
-        backend, every = self.network.backend, self.config.report_every
+        every = self.config.report_every
         pending: list[BatchFigures] = []
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
             indices = self.sampler.batch(self.iteration)
-            self._values, figures = self._step(self._values, self._images, self._labels, backend.asarray(indices))
+            self._values, figures = self._step(self._values, *self._batch(indices))
             pending.append(figures)
             self.iteration += 1
             self.images_seen += len(indices)
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
+
+    def _batch(self, indices: np.ndarray) -> tuple[Array, Array]:
+        """Images and labels of a batch, gathered where they lie: on the network's device."""
+        backend = self.network.backend
+        places = backend.asarray(indices)
+        return backend.xp.take(self._images, places, axis=0), backend.xp.take(self._labels, places, axis=0)
 
     def _take_in(self, pending: list[BatchFigures]) -> None:
         """Read the figures of all steps since the last report: the only wait for the device."""
