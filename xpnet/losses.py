@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from array_api_compat import array_namespace, device
 
@@ -19,50 +20,99 @@ class LossForward(NamedTuple):
     cache: Mapping[str, Array]
 
 
+class Loss(Protocol):
+    """What a network can be trained on: a pure function of outputs and labels, with its gradient."""
+
+    def forward(self, logits: Array, labels: Array) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        ...
+
+    def backward(self, cache: Mapping[str, Array]) -> Array:
+        """Gradient with respect to the logits."""
+        ...
+
+
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy:
     """Mean negative log-probability of the true classes, from logits.
 
-        p[n] = softmax(z[n]);  L = -1/N sum_n log p[n, label_n]
-             = 1/N sum_n (log sum_k exp(z[n,k] - m_n) - (z[n, label_n] - m_n)),  m_n = max_k z[n,k]
+        p[n] = softmax(z[n]);  L = -1/N sum_n sum_k t[n,k] log p[n,k]
+             = 1/N sum_n (log sum_k exp(z[n,k] - m_n) - sum_k t[n,k] (z[n,k] - m_n)),  m_n = max_k z[n,k]
 
-    The shift by the maximum keeps every exponent at or below 0, so logits of any finite size give a finite loss.
+    The targets t are 1 for the true class and 0 for the others; label smoothing s moves them to (1 - s)·t + s/K. The
+    shift by the maximum keeps every exponent at or below 0, so logits of any finite size give a finite loss.
 
-    Backward:  dL/dz = (p - onehot(labels)) / N.
+    Backward:  dL/dz = (p - t) / N.
 
     Shapes: logits (N, K), labels (N,) of whole numbers in [0, K) -> loss ().
 
-    Raises InputError if the shapes do not fit or the labels are not whole numbers; their range is not checked, since
-    that would read the array back to the host.  Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016,
-    section 6.2.2.3.
+    Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are not whole numbers;
+    their range is not checked, since that would read the array back to the host.
+    Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
+    CVPR 2016, section 7.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"SoftmaxCrossEntropy: expected label_smoothing in [0, 1), got {self.label_smoothing}. Try 0.1."
+            )
+
+    def forward(self, logits: Array, labels: Array) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        _check("SoftmaxCrossEntropy", logits, labels)
+        xp, classes = array_namespace(logits, labels), logits.shape[1]
+        shifted = logits - xp.max(logits, axis=1, keepdims=True)
+        exponentials = xp.exp(shifted)
+        totals = xp.sum(exponentials, axis=1, keepdims=True)
+        targets = one_hot(labels, classes, logits.dtype)
+        if self.label_smoothing:
+            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / classes
+        loss = xp.mean(xp.log(totals) - xp.sum(shifted * targets, axis=1, keepdims=True))
+        return LossForward(loss, {"probabilities": exponentials / totals, "targets": targets})
+
+    def backward(self, cache: Mapping[str, Array]) -> Array:
+        """Gradient with respect to the logits."""
+        return (cache["probabilities"] - cache["targets"]) / cache["targets"].shape[0]
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """Mean squared distance of outputs from targets; class labels stand for targets of 1 (their class) and 0.
+
+        L = 1/(N*K) sum_{n,k} (y[n,k] - t[n,k])^2
+
+    Backward:  dL/dy = 2 (y - t) / (N*K).
+
+    Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values as PyTorch's.
+
+    Raises InputError if the shapes do not fit or the labels are not whole numbers.
     """
 
     def forward(self, logits: Array, labels: Array) -> LossForward:
         """The loss, and a cache for ``backward``."""
-        xp = array_namespace(logits, labels)
-        self._check(xp, logits, labels)
-        shifted = logits - xp.max(logits, axis=1, keepdims=True)
-        exponentials = xp.exp(shifted)
-        totals = xp.sum(exponentials, axis=1, keepdims=True)
-        truth = one_hot(labels, logits.shape[1], logits.dtype)
-        loss = xp.mean(xp.log(totals) - xp.sum(shifted * truth, axis=1, keepdims=True))
-        return LossForward(loss, {"probabilities": exponentials / totals, "truth": truth})
+        _check("MeanSquaredError", logits, labels)
+        difference = logits - one_hot(labels, logits.shape[1], logits.dtype)
+        return LossForward(array_namespace(logits).mean(difference * difference), {"difference": difference})
 
     def backward(self, cache: Mapping[str, Array]) -> Array:
-        """Gradient with respect to the logits."""
-        return (cache["probabilities"] - cache["truth"]) / cache["truth"].shape[0]
+        """Gradient with respect to the outputs."""
+        difference = cache["difference"]
+        return difference * (2 / math.prod(difference.shape))
 
-    def _check(self, xp, logits: Array, labels: Array) -> None:
-        if logits.ndim != 2 or labels.ndim != 1 or logits.shape[0] != labels.shape[0] or 0 in logits.shape:
-            raise InputError(
-                f"SoftmaxCrossEntropy: expected logits (N, classes) and labels (N,), got shapes {tuple(logits.shape)} "
-                f"and {tuple(labels.shape)}. Give one label for each row of logits."
-            )
-        if not xp.isdtype(labels.dtype, "integral"):
-            raise InputError(
-                f"SoftmaxCrossEntropy: expected labels to be whole numbers, got dtype {labels.dtype}. "
-                "Give class numbers as integers."
-            )
+
+def _check(where: str, logits: Array, labels: Array) -> None:
+    if logits.ndim != 2 or labels.ndim != 1 or logits.shape[0] != labels.shape[0] or 0 in logits.shape:
+        raise InputError(
+            f"{where}: expected logits (N, classes) and labels (N,), got shapes {tuple(logits.shape)} "
+            f"and {tuple(labels.shape)}. Give one label for each row of logits."
+        )
+    if not array_namespace(labels).isdtype(labels.dtype, "integral"):
+        raise InputError(
+            f"{where}: expected labels to be whole numbers, got dtype {labels.dtype}. Give class numbers as integers."
+        )
 
 
 def one_hot(labels: Array, classes: int, dtype) -> Array:

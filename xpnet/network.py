@@ -14,7 +14,7 @@ from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.normalization import Normalize
 from xpnet.layout import Layout, map_tree, walk
-from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
@@ -61,13 +61,13 @@ class Network:
         dtype: str = "float32",
         device: str = "cpu",
         backend: str | None = None,
-        loss: SoftmaxCrossEntropy | None = None,
+        loss: Loss | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
         self.layer = layer
         self.input_shape = tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
-        self.loss = loss or SoftmaxCrossEntropy()
+        self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.dtype = dtype
         self.backend = backends.resolve(device, backend)
         self.init(seed)

@@ -1,13 +1,20 @@
-"""Random numbers drawn on the host: one independent stream for each use of a seed."""
+"""Random numbers: on the host from a seed, one stream for each use; on any device from a key and a counter.
+
+Counter-based bits are a pure function of their key, made of integer operations alone: the same key gives the same bits
+on every backend, under ``jax.jit`` and in a replayed CUDA graph. A key is an int32 array of shape (2,).
+"""
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
+from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.shapes import is_whole
+from xpnet.shapes import Shape, is_whole
 
 
 class Stream(IntEnum):
@@ -16,6 +23,10 @@ class Stream(IntEnum):
     WEIGHTS = 0
     SPLIT = 1
     EPOCH = 2
+    LAYERS = 3
+
+
+UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
@@ -31,3 +42,49 @@ def check_seed(seed: int) -> None:
     """Raise InputError unless the seed is a whole number of at least 0."""
     if not is_whole(seed) or seed < 0:
         raise InputError(f"Seed: expected a whole number of at least 0, got {seed!r}. Change the seed.")
+
+
+def make_key(seed: int) -> np.ndarray:
+    """The key that a run's random layers start from, on the host."""
+    return generator(seed, Stream.LAYERS).integers(-(2**31), 2**31, size=2, dtype=np.int32)
+
+
+def fold_in(key: Array, number: int | Array) -> Array:
+    """A new key for a number, such as a step (an int32 array without axes) or a layer's position."""
+    xp = array_namespace(key)
+    zero = xp.zeros_like(key[:1])
+    return xp.concat(_threefry2x32(key, zero + number, zero))
+
+
+def random_bits(key: Array, shape: Shape) -> Array:
+    """Independent uniform whole numbers from 0 to 2**24 - 1, as an int32 array on the key's device."""
+    xp = array_namespace(key)
+    size = math.prod(shape)
+    counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
+    words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))
+    return xp.reshape(_shift_right(words[:size], 32 - UNIFORM_BITS), shape)
+
+
+def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:
+    """Threefry-2x32 with 20 rounds: two words for each pair of counters.
+
+    Computed with signed 32-bit numbers, which wrap around on every backend; PyTorch cannot add unsigned ones.
+
+    Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 4.2.
+    """
+    # One-element arrays: the sum of two NumPy scalars would warn when it wraps around.
+    k0, k1 = key[:1], key[1:]
+    schedule = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
+    x0, x1 = x0 + k0, x1 + k1
+    for group in range(5):
+        for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << rotation | _shift_right(x1, 32 - rotation)) ^ x0
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + (group + 1)
+    return [x0, x1]
+
+
+def _shift_right(x: Array, places: int) -> Array:
+    """Shift without copies of the sign bit, which ``>>`` brings in for signed numbers."""
+    return (x >> places) & ((1 << (32 - places)) - 1)

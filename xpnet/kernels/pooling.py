@@ -1,11 +1,11 @@
-"""Max-pooling along one axis at a time: a maximum over a rectangle is a maximum over its rows' maxima."""
+"""Pooling along one axis at a time: a maximum or mean over a rectangle is that of its rows' maxima or means."""
 
 from __future__ import annotations
 
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
-from xpnet.kernels.windows import add_taps, pad, taps
+from xpnet.kernels.windows import add_taps, pad, sum_arrays, taps
 from xpnet.shapes import Pair, Window
 
 Comparisons = tuple[list[Array], list[Array]]  # for rows and for columns
@@ -31,6 +31,26 @@ def max_pool2d_input_gradient(
         comparisons, axes, window.stride, window.padding, image_size, strict=True
     ):
         dy = add_taps(_share_out(dy, greater), axis, stride, length + before + after)
+        dy = pad(dy, axis, -before, -after)
+    return dy
+
+
+def average_pool2d(x: Array, window: Window, axes: Pair) -> Array:
+    """Mean of each window over two axes (rows, columns), zeros of the padding included."""
+    counts = window.output_size(x.shape[axes[0]], x.shape[axes[1]])
+    for axis, kernel, stride, padding, count in zip(
+        axes, window.kernel, window.stride, window.padding, counts, strict=True
+    ):
+        x = sum_arrays(taps(pad(x, axis, *padding), axis, kernel, stride, 1, count)) * (1 / kernel)
+    return x
+
+
+def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair, axes: Pair) -> Array:
+    """Gradient of ``average_pool2d`` with respect to images of size (H, W): each dy in equal shares."""
+    for axis, kernel, stride, (before, after), length in zip(
+        axes, window.kernel, window.stride, window.padding, image_size, strict=True
+    ):
+        dy = add_taps([dy * (1 / kernel)] * kernel, axis, stride, length + before + after)
         dy = pad(dy, axis, -before, -after)
     return dy
 

@@ -25,16 +25,28 @@ def to_logical(x: Array) -> Array:
 
 def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
     """Extend one axis by constant values; a negative width crops it instead."""
-    xp = array_namespace(x)
     x = narrow(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
     parts = [_filled(x, axis, before, value), x, _filled(x, axis, after, value)]
     parts = [part for part in parts if part is not None]
-    return x if len(parts) == 1 else xp.concat(parts, axis=axis)
+    return join(parts, axis)
 
 
 def narrow(x: Array, axis: int, start: int, stop: int, step: int = 1) -> Array:
     """Slice one axis."""
     return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+
+def split(x: Array, axis: int, parts: int) -> list[Array]:
+    """Equal parts of one axis."""
+    if parts == 1:
+        return [x]
+    length = x.shape[axis] // parts
+    return [narrow(x, axis, start, start + length) for start in range(0, x.shape[axis], length)]
+
+
+def join(parts: list[Array], axis: int) -> Array:
+    """Inverse of ``split``."""
+    return parts[0] if len(parts) == 1 else array_namespace(parts[0]).concat(parts, axis=axis)
 
 
 def taps(x: Array, axis: int, kernel: int, stride: int, dilation: int, count: int) -> list[Array]:

@@ -1,25 +1,36 @@
 """Layers: one family per file, forward beside backward."""
 
-from xpnet.layers.activations import ReLU
+from xpnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from xpnet.layers.base import Backward, Forward, Layer, LayerError, Variables
-from xpnet.layers.containers import Sequential
+from xpnet.layers.containers import Residual, Sequential
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.dense import Dense
-from xpnet.layers.normalization import Normalize
-from xpnet.layers.pooling import MaxPool2D
+from xpnet.layers.dropout import Dropout
+from xpnet.layers.normalization import BatchNorm, Normalize
+from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten
 
 __all__ = [
+    "AvgPool2D",
     "Backward",
+    "BatchNorm",
     "Conv2D",
     "Dense",
+    "Dropout",
     "Flatten",
     "Forward",
+    "GlobalAvgPool2D",
     "Layer",
     "LayerError",
+    "LeakyReLU",
     "MaxPool2D",
     "Normalize",
     "ReLU",
+    "Residual",
     "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
     "Variables",
 ]

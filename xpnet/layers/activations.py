@@ -1,4 +1,4 @@
-"""Element-wise non-linearities."""
+"""Non-linearities, all but softmax element by element."""
 
 from __future__ import annotations
 
@@ -8,12 +8,39 @@ from typing import ClassVar
 from array_api_compat import array_namespace, device
 
 from xpnet.backend import Array
+from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.shapes import Shape
 
 
 @dataclass(frozen=True)
-class ReLU(Layer):
+class _Activation(Layer):
+    """A layer y = f(x) whose derivative follows from y alone, so that y is all it keeps."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = self.apply(x)
+        return Forward(y, {"y": y} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        y = self.saved(cache)["y"]
+        return Backward(self.pull_back(y, dy) if need_dx else None, {})
+
+    def apply(self, x: Array) -> Array:
+        """The output y."""
+        raise NotImplementedError
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        """The input gradient from the output and its gradient."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ReLU(_Activation):
     """Rectified linear unit.
 
         y = max(x, 0)
@@ -25,19 +52,129 @@ class ReLU(Layer):
 
     prefix: ClassVar[str] = "relu"
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        xp = array_namespace(x)
+    def apply(self, x: Array) -> Array:
         # A vector of zeros, not a scalar: NumPy's maximum is 1.7 times slower with one.
-        y = xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype, device=device(x)))
-        return Forward(y, {"y": y} if train else None, state)
+        return array_namespace(x).maximum(x, _zeros(x))
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        if not need_dx:
-            return Backward(None, {})
-        active = self.saved(cache)["y"] > 0
-        return Backward(dy * array_namespace(dy).astype(active, dy.dtype), {})
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        return dy * array_namespace(dy).astype(y > 0, dy.dtype)
+
+
+@dataclass(frozen=True)
+class LeakyReLU(_Activation):
+    """Rectified linear unit that lets a little through below 0.
+
+        y = max(x, 0) + slope * min(x, 0)
+
+    Backward, with g = dL/dy:  dx = g where y > 0, else slope * g.
+
+    Shapes: any.  Raises InputError unless 0 < slope < 1.  Source: Maas, Hannun and Ng, ICML workshop 2013.
+    """
+
+    slope: float = 0.01
+    prefix: ClassVar[str] = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slope < 1:
+            raise InputError(f"LeakyReLU: expected a slope above 0 and below 1, got {self.slope}. Try 0.01.")
+
+    def apply(self, x: Array) -> Array:
+        return array_namespace(x).maximum(x, self.slope * x)
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        active = array_namespace(dy).astype(y > 0, dy.dtype)
+        return dy * (self.slope + (1 - self.slope) * active)
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Activation):
+    """Logistic function.
+
+        y = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2
+
+    The second form is the one computed: it overflows for no x.
+
+    Backward, with g = dL/dy:  dx = g * y * (1 - y).
+
+    Shapes: any.
+    """
+
+    prefix: ClassVar[str] = "sigmoid"
+
+    def apply(self, x: Array) -> Array:
+        return 0.5 * (1 + array_namespace(x).tanh(0.5 * x))
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        return dy * y * (1 - y)
+
+
+@dataclass(frozen=True)
+class Tanh(_Activation):
+    """Hyperbolic tangent.
+
+        y = tanh(x)
+
+    Backward, with g = dL/dy:  dx = g * (1 - y^2).
+
+    Shapes: any.
+    """
+
+    prefix: ClassVar[str] = "tanh"
+
+    def apply(self, x: Array) -> Array:
+        return array_namespace(x).tanh(x)
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        return dy * (1 - y * y)
+
+
+@dataclass(frozen=True)
+class Softplus(_Activation):
+    """Smooth rectifier.
+
+        y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
+
+    The second form is the one computed: it overflows for no x.
+
+    Backward, with g = dL/dy:  dx = g * sigmoid(x) = g * (1 - exp(-y)).
+
+    Shapes: any.  Source: Dugas et al., NIPS 2000.
+    """
+
+    prefix: ClassVar[str] = "softplus"
+
+    def apply(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        return xp.maximum(x, _zeros(x)) + xp.log1p(xp.exp(-xp.abs(x)))
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        return -dy * array_namespace(dy).expm1(-y)
+
+
+@dataclass(frozen=True)
+class Softmax(_Activation):
+    """Probabilities over the last axis.
+
+        y_k = exp(x_k - max x) / sum_j exp(x_j - max x)
+
+    Backward, with g = dL/dy:  dx = y * (g - sum_k g_k y_k).
+
+    For training a classifier give logits to ``SoftmaxCrossEntropy`` instead, which is exact where this rounds to 0.
+
+    Shapes: x (..., K) -> y (..., K).  Source: Bridle, 1990.
+    """
+
+    prefix: ClassVar[str] = "softmax"
+
+    def apply(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        exponentials = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+        return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+
+    def pull_back(self, y: Array, dy: Array) -> Array:
+        return y * (dy - array_namespace(dy).sum(dy * y, axis=-1, keepdims=True))
+
+
+def _zeros(x: Array) -> Array:
+    """One zero for each channel."""
+    return array_namespace(x).zeros(x.shape[-1:], dtype=x.dtype, device=device(x))

@@ -76,6 +76,11 @@ class Layer:
         """Every layer class by its name, also those defined outside xpnet."""
         return Layer._kinds
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the layer, or one inside it, draws random numbers while training, and so needs a key."""
+        return False
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output for an input shape, both without the batch; InputError if the input does not fit."""
         raise NotImplementedError
@@ -128,6 +133,13 @@ class Layer:
                 + ("Put no Flatten before it." if len(shape) == 1 else "Add the missing axis.")
             )
         return shape[0], shape[1], shape[2]
+
+    def check_channels(self, x: Array, expected: int) -> None:
+        """Refuse a batch whose last axis has another length than at init."""
+        if x.shape[-1] != expected:
+            raise self.error(
+                f"expected {expected} channels, got {x.shape[-1]}. Give it the input shape it was built for."
+            )
 
     def check_fits(self, window: Window, height: int, width: int) -> Pair:
         """Positions of a window in an image, at least one along each axis."""

@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State, Variables
+from xpnet.random import fold_in
 from xpnet.shapes import Shape
 
 
@@ -21,7 +22,7 @@ class Sequential(Layer):
     """Layers one after another: y = f_k(... f_2(f_1(x))).
 
     Backward is the chain rule from the last layer to the first. Where no dx is asked for it stops at the first layer
-    with parameters.
+    with parameters. Each layer that draws random numbers gets a key of its own.
 
     ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
 
@@ -33,6 +34,10 @@ class Sequential(Layer):
 
     def __init__(self, layers: Iterable[Layer | tuple[str, Layer]]) -> None:
         object.__setattr__(self, "layers", _named(layers))
+
+    @property
+    def is_random(self) -> bool:
+        return any(layer.is_random for _, layer in self.layers)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         for name, layer, shape in self.sublayers(input_shape):
@@ -51,9 +56,12 @@ class Sequential(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         cache, new_state = {}, {}
-        for name, layer in self.layers:
+        for position, (name, layer) in enumerate(self.layers):
             with inside(name):
-                x, cache[name], new_state[name] = layer.forward(params[name], state[name], x, train=train, key=key)
+                layer_key = fold_in(key, position) if key is not None and layer.is_random else None
+                x, cache[name], new_state[name] = layer.forward(
+                    params[name], state[name], x, train=train, key=layer_key
+                )
         return Forward(x, cache if train else None, new_state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
@@ -86,6 +94,88 @@ class Sequential(Layer):
     def _first_with(self, params: Params) -> int:
         """Position of the first layer that has parameters."""
         return next((i for i, (name, _) in enumerate(self.layers) if params[name]), len(self.layers))
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """The sum of a branch and a shortcut around it.
+
+        y = branch(x) + shortcut(x);  y = branch(x) + x without a shortcut
+
+    Backward, with g = dL/dy:  dx = dbranch(g) + dshortcut(g).
+
+    Post-activation blocks put a ReLU after it; pre-activation blocks begin the branch with BatchNorm and ReLU.
+
+    Shapes: branch and shortcut must give the same shape; y has that shape.
+
+    Raises InputError if they do not.  Source: He et al., CVPR 2016 (post-activation, projection shortcuts) and
+    ECCV 2016 (pre-activation).
+    """
+
+    branch: Layer
+    shortcut: Layer | None = None
+    prefix: ClassVar[str] = "residual"
+
+    @property
+    def is_random(self) -> bool:
+        return any(path.is_random for _, path in self._paths())
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        with inside("branch"):
+            branch = self.branch.output_shape(input_shape)
+        with inside("shortcut"):
+            shortcut = self.shortcut.output_shape(input_shape) if self.shortcut else input_shape
+        if branch != shortcut:
+            advice = "Make them agree." if self.shortcut else "Add a projection shortcut."
+            raise self.error(f"the branch gives {branch} but the shortcut gives {shortcut}. {advice}")
+        return branch
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        params, state = {}, {}
+        for name, path in self._paths():
+            with inside(name):
+                params[name], state[name], _ = path.init(rng, input_shape)
+        return Variables(params, state, self.output_shape(input_shape))
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        outputs, cache, new_state = {"shortcut": x}, {}, {}
+        for position, (name, path) in enumerate(self._paths()):
+            path_key = fold_in(key, position) if key is not None and path.is_random else None
+            with inside(name):
+                outputs[name], cache[name], new_state[name] = path.forward(
+                    params[name], state[name], x, train=train, key=path_key
+                )
+        return Forward(outputs["branch"] + outputs["shortcut"], cache if train else None, new_state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        cache, grads = self.saved(cache), {}
+        dx = {"shortcut": dy}
+        for name, path in self._paths():
+            with inside(name):
+                dx[name], grads[name] = path.backward(params[name], cache[name], dy, need_dx=need_dx)
+        return Backward(dx["branch"] + dx["shortcut"] if need_dx else None, grads)
+
+    def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
+        for name, path in self._paths():
+            yield name, path, input_shape
+
+    def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
+        outputs = {"shortcut": x}
+        for name, path in self._paths():
+            with inside(name):
+                for inner, y in path.trace(params[name], state[name], x):
+                    if inner:
+                        yield f"{name}.{inner}", y
+                    else:
+                        outputs[name] = y
+            yield name, outputs[name]
+        yield "", outputs["branch"] + outputs["shortcut"]
+
+    def _paths(self) -> list[tuple[str, Layer]]:
+        """The branch, and the shortcut where it is a layer."""
+        return [("branch", self.branch), *([("shortcut", self.shortcut)] if self.shortcut else [])]
 
 
 class inside:  # noqa: N801 (reads as a keyword: with inside("conv1"): ...)

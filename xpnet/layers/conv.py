@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.errors import InputError
 from xpnet.initializers import Initializer, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Pair, Shape, Window, check_positive, make_window
@@ -28,10 +29,13 @@ class Conv2D(Layer):
     Shapes: x (N, H, W, C) -> y (N, H', W', filters), H' = floor((H + 2p - d*(k-1) - 1)/s) + 1.
     Params: weight (filters, kh, kw, C), bias (filters,).
 
-    ``padding`` is a number, a pair (vertical, horizontal), "same" (stride 1 only, as in PyTorch) or "valid".
+    ``padding`` is a number, a pair (vertical, horizontal), "same" (stride 1 only, as in PyTorch) or "valid". With
+    ``groups`` > 1 channels and filters are cut into as many equal parts, and each part of the filters sees its part of
+    the channels only; the weight is then (filters, kh, kw, C / groups). Without ``bias`` there is no b.
 
-    Raises InputError if a setting is out of range, the input is no image batch, has other channels than at init, or is
-    smaller than the kernel.  Source: LeCun et al., Proc. IEEE 86(11), 1998.
+    Raises InputError if a setting is out of range, channels or filters cannot be cut into the groups, the input is no
+    image batch, has other channels than at init, or is smaller than the kernel.
+    Source: LeCun et al., Proc. IEEE 86(11), 1998; groups: Krizhevsky et al., NIPS 2012.
     """
 
     filters: int
@@ -39,11 +43,18 @@ class Conv2D(Layer):
     stride: int | Pair = 1
     padding: int | Pair | Literal["same", "valid"] = 0
     dilation: int | Pair = 1
+    groups: int = 1
+    bias: bool = True
     weight_init: Initializer = he_normal
     prefix: ClassVar[str] = "conv"
 
     def __post_init__(self) -> None:
         check_positive("Conv2D", "filters", self.filters)
+        check_positive("Conv2D", "groups", self.groups)
+        if self.filters % self.groups:
+            raise InputError(
+                f"Conv2D: expected filters to be a multiple of {self.groups} groups, got {self.filters}. Change one."
+            )
         _ = self.window  # checks the other settings
 
     @cached_property
@@ -52,31 +63,37 @@ class Conv2D(Layer):
         return make_window("Conv2D", self.kernel, self.stride, self.padding, self.dilation)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        height, width, _ = self.check_images(input_shape)
+        height, width, channels = self.check_images(input_shape)
+        if channels % self.groups:
+            raise self.error(
+                f"expected channels to be a multiple of {self.groups} groups, got {channels}. Change groups."
+            )
         return (*self.check_fits(self.window, height, width), self.filters)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2]))
-        return Variables({"weight": weight, "bias": np.zeros(self.filters)}, {}, output_shape)
+        params = {"weight": self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))}
+        if self.bias:
+            params["bias"] = np.zeros(self.filters)
+        return Variables(params, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        *image_size, channels = self.check_images(x.shape[1:])
-        self.check_fits(self.window, *image_size)
-        expected = params["weight"].shape[3]
-        if channels != expected:
-            raise self.error(f"expected {expected} channels, got {channels}. Give it the input shape it was built for.")
-        y = kernels.conv2d(x, params["weight"], self.window) + params["bias"]
+        height, width, _ = self.check_images(x.shape[1:])
+        self.check_fits(self.window, height, width)
+        self.check_channels(x, expected=params["weight"].shape[3] * self.groups)
+        y = kernels.conv2d(x, params["weight"], self.window, self.groups)
+        if self.bias:
+            y = y + params["bias"]
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        grads = {
-            "weight": kernels.conv2d_weight_gradient(x, dy, self.window),
-            "bias": array_namespace(dy).sum(dy, axis=(0, 1, 2)),
-        }
+        grads = {"weight": kernels.conv2d_weight_gradient(x, dy, self.window, self.groups)}
+        if self.bias:
+            grads["bias"] = array_namespace(dy).sum(dy, axis=(0, 1, 2))
         if not need_dx:
             return Backward(None, grads)
-        return Backward(kernels.conv2d_input_gradient(dy, params["weight"], self.window, x.shape[1:3]), grads)
+        dx = kernels.conv2d_input_gradient(dy, params["weight"], self.window, x.shape[1:3], self.groups)
+        return Backward(dx, grads)

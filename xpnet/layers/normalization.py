@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from xpnet.backend import Array
+from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape
 
@@ -38,11 +41,97 @@ class Normalize(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        channels, expected = x.shape[-1], state["mean"].shape[0]
-        if channels != expected:
-            raise self.error(f"expected {expected} channels, got {channels}. Give it the input shape it was built for.")
+        self.check_channels(x, expected=state["mean"].shape[0])
         y = (x - state["mean"]) * state["scale"]
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         return Backward(dy * self.saved(cache)["scale"] if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation: each channel to mean 0 and variance 1 over the batch, then a learned scale and shift.
+
+        μ = mean of x over all axes but the last;  σ² = mean of (x - μ)²
+        x̂ = (x - μ) / sqrt(σ² + eps);  y = weight * x̂ + bias
+
+    Backward, with g = dL/dy and means over the same axes:  dbias = sum g;  dweight = sum g * x̂;
+    dx = weight / sqrt(σ² + eps) * (g - mean g - x̂ * mean(g * x̂)).
+
+    While training, the running statistics follow: running = (1 - momentum) * running + momentum * batch, with the
+    unbiased variance, as in PyTorch. Outside of training, and always if ``frozen``, they take the place of μ and σ²,
+    which are then constants: dx = weight / sqrt(σ² + eps) * g.
+
+    Shapes: x (..., C) -> y (..., C).  Params: weight (C,), bias (C,).  State: running_mean (C,), running_var (C,).
+
+    Raises InputError if a setting is out of range, the number of channels differs from that at init, or a batch to
+    train on has one value in each channel, whose variance is 0.
+    Source: Ioffe and Szegedy, ICML 2015, algorithm 1 and section 3.
+    """
+
+    momentum: float = 0.1
+    eps: float = 1e-5
+    frozen: bool = False
+    prefix: ClassVar[str] = "bn"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise InputError(f"BatchNorm: expected a momentum in [0, 1], got {self.momentum}. Try 0.1.")
+        if not self.eps > 0:
+            raise InputError(f"BatchNorm: expected eps above 0, got {self.eps}. Try 1e-5.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        channels = input_shape[-1]
+        params = {"weight": np.ones(channels), "bias": np.zeros(channels)}
+        state = {"running_mean": np.zeros(channels), "running_var": np.ones(channels)}
+        return Variables(params, state, self.output_shape(input_shape))
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp = array_namespace(x)
+        self.check_channels(x, expected=params["weight"].shape[0])
+        if self.frozen or not train:
+            mean, variance = state["running_mean"], state["running_var"]
+        else:
+            mean, variance, state = self._batch_statistics(x, state)
+        inverse_std = 1 / xp.sqrt(variance + self.eps)
+        x_hat = (x - mean) * inverse_std
+        y = x_hat * params["weight"] + params["bias"]
+        return Forward(y, {"x_hat": x_hat, "inverse_std": inverse_std} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        xp, cache = array_namespace(dy), self.saved(cache)
+        x_hat, axes = cache["x_hat"], _all_but_last(dy)
+        grads = {"weight": xp.sum(dy * x_hat, axis=axes), "bias": xp.sum(dy, axis=axes)}
+        if not need_dx:
+            return Backward(None, grads)
+        if not self.frozen:
+            count = math.prod(dy.shape[:-1])
+            dy = dy - grads["bias"] / count - x_hat * (grads["weight"] / count)
+        return Backward(dy * (params["weight"] * cache["inverse_std"]), grads)
+
+    def _batch_statistics(self, x: Array, state: State) -> tuple[Array, Array, State]:
+        """Mean and biased variance of the batch, and the running statistics after it."""
+        xp, count = array_namespace(x), math.prod(x.shape[:-1])
+        if count < 2:
+            raise self.error(
+                "expected at least 2 values in each channel to train on, got 1. Use a larger batch, or frozen=True."
+            )
+        mean = xp.mean(x, axis=_all_but_last(x))
+        centred = x - mean
+        variance = xp.mean(centred * centred, axis=_all_but_last(x))
+        keep, take = 1 - self.momentum, self.momentum
+        running = {
+            "running_mean": keep * state["running_mean"] + take * mean,
+            "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
+        }
+        return mean, variance, running
+
+
+def _all_but_last(x: Array) -> tuple[int, ...]:
+    return tuple(range(x.ndim - 1))

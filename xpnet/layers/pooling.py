@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from array_api_compat import array_namespace
+
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
@@ -14,7 +16,33 @@ from xpnet.shapes import Pair, Shape, Window, make_window
 
 
 @dataclass(frozen=True)
-class MaxPool2D(Layer):
+class _Pool2D(Layer):
+    """Settings and checks of a layer that slides a window over images and keeps the channels."""
+
+    window_size: int | Pair
+    stride: int | Pair | None = None
+    padding: int | Pair = 0
+
+    def __post_init__(self) -> None:
+        if any(2 * before > size for (before, _), size in zip(self.window.padding, self.window.kernel, strict=True)):
+            raise InputError(
+                f"{type(self).__name__}: expected padding of at most half the window {self.window_size}, "
+                f"got {self.padding}. Use less padding or a larger window."
+            )
+
+    @cached_property
+    def window(self) -> Window:
+        """Window size, stride and padding as pairs."""
+        stride = self.window_size if self.stride is None else self.stride
+        return make_window(type(self).__name__, self.window_size, stride, self.padding)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self.check_images(input_shape)
+        return (*self.check_fits(self.window, height, width), channels)
+
+
+@dataclass(frozen=True)
+class MaxPool2D(_Pool2D):
     """Maximum over windows of images (N, H, W, C).
 
         y[n,i,j,c] = max_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with -inf
@@ -28,27 +56,7 @@ class MaxPool2D(Layer):
     in the padding), or the input is no image batch or smaller than the window.
     """
 
-    window_size: int | Pair
-    stride: int | Pair | None = None
-    padding: int | Pair = 0
     prefix: ClassVar[str] = "pool"
-
-    def __post_init__(self) -> None:
-        if any(2 * before > size for (before, _), size in zip(self.window.padding, self.window.kernel, strict=True)):
-            raise InputError(
-                f"MaxPool2D: expected padding of at most half the window {self.window_size}, got {self.padding}. "
-                "Use less padding or a larger window."
-            )
-
-    @cached_property
-    def window(self) -> Window:
-        """Window size, stride and padding as pairs."""
-        stride = self.window_size if self.stride is None else self.stride
-        return make_window("MaxPool2D", self.window_size, stride, self.padding)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = self.check_images(input_shape)
-        return (*self.check_fits(self.window, height, width), channels)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -58,8 +66,69 @@ class MaxPool2D(Layer):
         return Forward(y, {"comparisons": comparisons, "x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        cache = self.saved(cache)
         if not need_dx:
             return Backward(None, {})
-        cache = self.saved(cache)
         image_size = cache["x_shape"].shape[1:3]
         return Backward(kernels.max_pool2d_input_gradient(dy, cache["comparisons"], self.window, image_size), {})
+
+
+@dataclass(frozen=True)
+class AvgPool2D(_Pool2D):
+    """Mean over windows of images (N, H, W, C).
+
+        y[n,i,j,c] = 1/(kh*kw) sum_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with zeros that count, as in PyTorch
+
+    Backward: each dL/dy is shared out equally over its window and adds up where windows overlap.
+
+    Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
+
+    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is no image batch
+    or smaller than the window.  Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
+    """
+
+    prefix: ClassVar[str] = "avg_pool"
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        self.output_shape(x.shape[1:])
+        return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        image_size = self.saved(cache)["x_shape"].shape[1:3]
+        return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool2D(Layer):
+    """Mean of each channel over the whole image.
+
+        y[n,c] = 1/(H*W) sum_{i,j} x[n,i,j,c]
+
+    Backward, with g = dL/dy:  dx[n,i,j,c] = g[n,c] / (H*W).
+
+    Shapes: x (N, H, W, C) -> y (N, C).
+
+    Raises InputError if the input is no image batch.  Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
+    """
+
+    prefix: ClassVar[str] = "global_pool"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.check_images(input_shape)[2],)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        self.check_images(x.shape[1:])
+        y = array_namespace(x).mean(x, axis=(1, 2))
+        return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        height, width, channels = self.saved(cache)["x_shape"].shape[1:]
+        if not need_dx:
+            return Backward(None, {})
+        xp = array_namespace(dy)
+        share = xp.reshape(dy / (height * width), (dy.shape[0], 1, 1, channels))
+        return Backward(xp.broadcast_to(share, (dy.shape[0], height, width, channels)), {})

@@ -1,0 +1,64 @@
+"""Random zeros while training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.random import UNIFORM_BITS, random_bits
+from xpnet.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Each value is 0 with probability p while training, and the others are scaled up so that the mean stays.
+
+        y = m * x / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
+
+    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+
+    The mask is a function of the key alone: the same key gives the same mask on every backend and in every dtype.
+
+    Shapes: any.
+
+    Raises InputError unless 0 <= p < 1, and if training without a key.  Source: Srivastava et al., JMLR 15, 2014; the
+    scaling while training ("inverted") is that of PyTorch.
+    """
+
+    p: float = 0.5
+    prefix: ClassVar[str] = "dropout"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p < 1:
+            raise InputError(f"Dropout: expected p, the probability of dropping, in [0, 1), got {self.p}. Try 0.5.")
+
+    @property
+    def is_random(self) -> bool:
+        return self.p > 0
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        if not train:
+            return Forward(x, None, state)
+        if not self.is_random:
+            return Forward(x, {}, state)
+        if key is None:
+            raise self.error("expected a key for its random mask while training, got none. Pass key=...")
+        kept = random_bits(key, x.shape) >= round(self.p * 2**UNIFORM_BITS)
+        mask = array_namespace(x).astype(kept, x.dtype) * (1 / (1 - self.p))
+        return Forward(x * mask, {"mask": mask}, state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        mask = self.saved(cache).get("mask")
+        if not need_dx:
+            return Backward(None, {})
+        return Backward(dy if mask is None else dy * mask, {})
