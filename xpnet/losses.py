@@ -86,7 +86,7 @@ class MeanSquaredError:
 
     Backward:  dL/dy = 2 (y - t) / (N*K).
 
-    Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values as PyTorch's.
+    Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values.
 
     Raises InputError if the shapes do not fit or the labels are not whole numbers.
     """
