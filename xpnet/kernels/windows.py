@@ -34,7 +34,7 @@ def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Arr
 
 def narrow(x: Array, axis: int, start: int, stop: int, step: int = 1) -> Array:
     """Slice one axis."""
-    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+    return x[(*(slice(None),) * axis, slice(start, stop, step), ...)]
 
 
 def taps(x: Array, axis: int, kernel: int, stride: int, dilation: int, count: int) -> list[Array]:
