@@ -29,11 +29,15 @@ class Backend:
 
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Move an array of any supported library here, as ``dtype`` where one is named."""
-        if namespace_name(array) != self.name:
-            array = to_numpy(array)
-            if self.name == "torch":  # which knows neither read-only arrays nor negative strides
-                array = np.require(array, requirements=["C", "W"])
-        return self.xp.asarray(array, dtype=dtype and self.dtype(dtype), device=self.device)
+        target = dtype and self.dtype(dtype)
+        if namespace_name(array) == self.name:
+            if target is not None:
+                array = self.xp.astype(array, target, copy=False)
+            return array_api_compat.to_device(array, self.device)
+        array = to_numpy(array)
+        if self.name == "torch":  # which knows neither read-only arrays nor negative strides
+            array = np.require(array, requirements=["C", "W"])
+        return self.xp.asarray(array, dtype=target, device=self.device)
 
     def dtype(self, name: str) -> Any:
         """The namespace's dtype object, such as float32.
