@@ -42,8 +42,10 @@ class Backend:
     def dtype(self, name: str) -> Any:
         """The namespace's dtype object, such as float32.
 
-        Raises InputError where JAX would silently compute in float32 instead of float64.
+        Raises InputError for float64 where it does not exist, or where JAX would silently compute in float32 instead.
         """
+        if name == "float64" and str(self.device) == "mps":
+            raise InputError("dtype float64: --device mps computes in float32 only. Use --device cpu.")
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
                 "dtype float64: JAX computes in float32 unless told otherwise. "
