@@ -86,7 +86,7 @@ class MeanSquaredError:
 
     Backward:  dL/dy = 2 (y - t) / (N*K).
 
-    Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values as PyTorch's.
+    Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values.
 
     Raises InputError if the shapes do not fit or the labels are not whole numbers.
     """
@@ -118,5 +118,6 @@ def _check(where: str, logits: Array, labels: Array) -> None:
 def one_hot(labels: Array, classes: int, dtype) -> Array:
     """Rows that are 1 in the label's column and 0 elsewhere: (N,) -> (N, classes)."""
     xp = array_namespace(labels)
-    columns = xp.arange(classes, dtype=labels.dtype, device=device(labels))
+    labels = xp.astype(labels, xp.int32)  # 8 bits would count 300 classes as 0 to 255 and 0 to 43
+    columns = xp.arange(classes, dtype=xp.int32, device=device(labels))
     return xp.astype(labels[:, None] == columns[None, :], dtype)

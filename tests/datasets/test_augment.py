@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnet.backend import resolve
+from xpnet.datasets.augment import Augmentation
+from xpnet.errors import InputError
+from xpnet.random import make_key
+
+IMAGES = np.random.default_rng(0).integers(1, 256, (40, 6, 5, 3), dtype=np.uint8)  # no black pixels
+
+
+def crops(image, padding):
+    """All crops of an image extended by black pixels."""
+    height, width, _ = image.shape
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    places = range(2 * padding + 1)
+    return [padded[i : i + height, j : j + width] for i in places for j in places]
+
+
+@given(st.integers(1, 4), st.integers(0, 1000))
+def test_crops_are_crops_of_the_padded_image(padding, seed):
+    changed = Augmentation(crop_padding=padding)(make_key(seed), IMAGES)
+    assert changed.dtype == np.uint8
+    for before, after in zip(IMAGES, changed, strict=True):
+        assert any(np.array_equal(after, crop) for crop in crops(before, padding))
+
+
+def test_every_place_is_cropped_at():
+    image = IMAGES[:1]
+    changed = Augmentation(crop_padding=1)(make_key(0), np.repeat(image, 400, axis=0))
+    assert len(np.unique(changed, axis=0)) == 9
+
+
+def test_half_of_the_images_are_mirrored():
+    images = np.tile(IMAGES, (25, 1, 1, 1))
+    changed = Augmentation(flip=True)(make_key(1), images)
+    mirrored = [np.array_equal(after, before[:, ::-1]) for before, after in zip(images, changed, strict=True)]
+    same = [np.array_equal(after, before) for before, after in zip(images, changed, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True))
+    assert 430 < sum(mirrored) < 570  # 1000 fair coins: 500 ± 4.4 standard deviations
+
+
+@given(st.integers(1, 4), st.integers(0, 1000))
+def test_cutout_blackens_a_square_and_nothing_else(size, seed):
+    changed = Augmentation(cutout=size)(make_key(seed), IMAGES)
+    for before, after in zip(IMAGES, changed, strict=True):
+        black = (after == 0).all(axis=-1)
+        np.testing.assert_array_equal(after[~black], before[~black])
+        rows, columns = np.flatnonzero(black.any(axis=1)), np.flatnonzero(black.any(axis=0))
+        assert black.sum() == len(rows) * len(columns)
+        assert 1 <= len(rows) <= size
+        assert 1 <= len(columns) <= size
+        assert len(rows) == size or 0 in rows or 5 in rows
+        assert len(columns) == size or 0 in columns or 4 in columns
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_every_backend_makes_the_same_images(library):
+    pytest.importorskip(library, exc_type=ImportError)
+    backend, augmentation = resolve("cpu", library), Augmentation(crop_padding=2, flip=True, cutout=3)
+    key = make_key(5)
+    expected = augmentation(key, IMAGES)
+    actual = augmentation(backend.asarray(key), backend.asarray(IMAGES))
+    np.testing.assert_array_equal(np.asarray(actual), expected)
+    assert not np.array_equal(expected, IMAGES)
+
+
+def test_the_array_api_standard_is_enough():
+    import array_api_strict as xp
+
+    augmentation, device = Augmentation(crop_padding=2, flip=True, cutout=3), xp.Device("device1")
+    key = make_key(5)
+    with xp.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False):
+        actual = augmentation(xp.asarray(key, device=device), xp.asarray(IMAGES, device=device))
+    assert actual.device == device
+    np.testing.assert_array_equal(np.asarray(actual.to_device(xp.Device("CPU_DEVICE"))), augmentation(key, IMAGES))
+
+
+def test_nothing_asked_for_changes_nothing():
+    assert not Augmentation()
+    np.testing.assert_array_equal(Augmentation()(make_key(0), IMAGES), IMAGES)
+
+
+@pytest.mark.parametrize("settings", [{"crop_padding": -1}, {"cutout": 1.5}, {"cutout": True}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(InputError, match=f"expected {next(iter(settings))} to be a whole number of at least 0"):
+        Augmentation(**settings)
