@@ -22,7 +22,7 @@ _TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
 
 
 def torch_name(name: str) -> str:
-    """torchvision's name for one of our tensors: ours, but for what a residual sum adds to it.
+    """The name that torchvision has for one of our tensors: ours, less what a residual sum adds to it.
 
     >>> torch_name("layer1.0.residual.branch.conv1.weight"), torch_name("layer1.0.residual.shortcut.0.weight")
     ('layer1.0.conv1.weight', 'layer1.0.downsample.0.weight')
@@ -79,9 +79,7 @@ def places(leaves: Iterable[Leaf], shapes: Mapping[str, Shape], rename: Callable
     return found
 
 
-def from_torch(
-    tensors: Tensors, places: Mapping[str, Place], *, head: str, replace_head: bool, source: str
-) -> Tensors:
+def from_torch(tensors: Tensors, places: Mapping[str, Place], *, head: str, replace_head: bool, source: str) -> Tensors:
     """PyTorch's tensors by our names and in our layouts, with ``replace_head`` all but those of the layer ``head``.
 
     Raises InputError, naming the tensor, if one is missing, left over, or has another shape than the network's.
@@ -96,10 +94,12 @@ def from_torch(
             raise InputError(
                 f"{source}: {place.name!r}, for {name!r} of the network, is not in the file. Use the same layers."
             )
-        if tensors[place.name].shape != place.shape:
+        theirs, advice = tensors[place.name].shape, "Use the same layers."
+        if place.layer == head:
+            advice = "Give replace_head=True to begin with a new one."
+        if theirs != place.shape:
             raise InputError(
-                f"{source}: {place.name!r} is {tensors[place.name].shape} in the file and {place.shape} in the network. "
-                + ("Give replace_head=True to begin with a new one." if place.layer == head else "Use the same layers.")
+                f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"
             )
     return {name: place.to_ours(tensors[place.name]) for name, place in taken.items()}
 

@@ -39,6 +39,7 @@ SUMMARY_KEYS = {
 SPELLED_OUT = """
     --model --data --data-dir --device --backend --iterations --epochs --batch-size --lr --momentum --momentum-form
     --weight-decay --seed --dtype --limit --out --no-plots --quiet
+    --hidden --activation --dropout --batch-norm --weight-init --stem
 """
 
 
@@ -134,7 +135,12 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "resnet9"], "Model: expected one of mnist_starter"),
+        (["--model", "resnet9"], "Model: expected one of alexnet"),
+        (["--hidden", "100"], "Model 'mnist_starter': expected no options, got 'hidden'"),
+        (["--batch-norm"], "got 'batch_norm'"),
+        (["--model", "mlp", "--stem", "small"], "Model 'mlp': expected options of hidden, activation,"),
+        (["--model", "mlp", "--hidden", "100", "0"], "expected units"),
+        (["--model", "mlp", "--dropout", "1"], "Dropout: expected p"),
         (["--data", "imagenet"], "imagenet"),
         (["--data", "cifar10"], "--data-dir"),
         (["--data-dir", "no/such/folder"], "train-images-idx3-ubyte"),
@@ -156,6 +162,46 @@ def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsy
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
+    from xpnet import datasets
+    from xpnet.training import Trainer
+    from xpnet.training.run_folder import RunFolder
+
+    folder = tmp_path / "run"
+    flags = [
+        "--model",
+        "mlp",
+        "--hidden",
+        "12",
+        "8",
+        "--activation",
+        "tanh",
+        "--dropout",
+        "0.2",
+        "--batch-norm",
+        "--weight-init",
+        "glorot",
+    ]
+    where = ["--data-dir", str(digits_folder), "--out", str(folder)]
+    assert main([*where, *flags, "--iterations", "20", "--quiet", "--no-plots"]) == 0
+    config = RunFolder.open(folder).read_config()
+    assert config.model_options == {
+        "hidden": [12, 8],
+        "activation": "tanh",
+        "dropout": 0.2,
+        "batch_norm": True,
+        "weight_init": "glorot",
+    }
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    kinds = ["Dense", "BatchNorm", "Tanh", "Dropout"]
+    assert [row.kind for row in trainer.network.rows()] == ["Normalize", "Flatten", *kinds, *kinds, "Dense"]
+    (record,) = trainer.run()
+    (row,) = read_history(folder)
+    assert record[:-1] == tuple(float(row[name]) for name in Record._fields[:-1])
+    loaded = xpnet.Network.load(folder / "weights.safetensors")
+    assert np.array_equal(loaded.theta, trainer.network.theta)
 
 
 def test_a_run_is_never_overwritten(finished_run, digits_folder, capsys):

@@ -68,14 +68,28 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(config, digits):
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
-def test_backends_learn_the_same(config, digits, backend):
+@pytest.mark.parametrize("settings", [{}, {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5}}])
+def test_backends_learn_the_same(config, digits, backend, settings):
+    """Also what Dropout draws, anew in each step."""
     pytest.importorskip(backend, exc_type=ImportError)
+    config = dataclasses.replace(config, **settings)
 
     def history(backend):
         return list(Trainer(dataclasses.replace(config, backend=backend), digits).run())
 
     for ours, theirs in zip(history("numpy"), history(backend), strict=True):
         assert ours[:-1] == pytest.approx(theirs[:-1], abs=1e-4)
+
+
+def test_dropout_draws_anew_in_each_step(config, digits):
+    """On one image and without learning, nothing else differs from step to step."""
+    settings = {"model_options": {"dropout": 0.5}, "learning_rate": 0.0, "batch_size": 1, "limit": 1}
+    trainer = Trainer(dataclasses.replace(config, model="mlp", **settings), digits)
+    losses = []
+    step = trainer._step
+    trainer._step = lambda *arguments: (result := step(*arguments), losses.append(float(result[1].loss)))[0]
+    list(trainer.run())
+    assert len(set(losses)) == trainer.iterations
 
 
 def test_float64_is_used_throughout(config, digits):
@@ -114,7 +128,8 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(config, digits):
         ({"limit": 271}, "at most 270"),
         ({"batch_size": 271}, "1 to 270"),
         ({"seed": -1}, "Seed"),
-        ({"model": "unknown"}, "mnist_starter, cifar10_starter"),
+        ({"model": "unknown"}, "cifar10_starter"),
+        ({"model_options": {"hidden": (8,)}}, "Model 'mnist_starter': expected no options"),
         ({"dtype": "float16"}, "float32 or float64"),
     ],
 )

@@ -112,7 +112,7 @@ class Layer:
         return iter(())
 
     def leaves(self, input_shape: Shape, name: str = "") -> Iterator[Leaf]:
-        """This layer, or all those at the bottom of it in order, under a dotted name."""
+        """The layers at the bottom, in order and by dotted name: this one if it holds no others."""
         inner = list(self.sublayers(input_shape))
         for part, layer, shape in inner:
             yield from layer.leaves(shape, f"{name}.{part}" if name else part)

@@ -1,4 +1,4 @@
-"""Plain convolutional networks of the courses: 5x5 convolutions that keep the image's size, max-pooling, dense layers."""
+"""Plain networks of the courses: 5x5 convolutions that keep the image's size, max-pooling, dense layers."""
 
 from __future__ import annotations
 

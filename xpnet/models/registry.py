@@ -13,7 +13,6 @@ from xpnet.layers.base import Layer
 from xpnet.network import Network
 from xpnet.shapes import Shape
 
-
 T = TypeVar("T")
 
 

@@ -52,7 +52,7 @@ def resnet(
 
     Source: He et al., "Deep residual learning for image recognition", CVPR 2016, table 1; small stem: section 4.2.
     """
-    layers = pick("Model 'resnet', stem", _STEMS, stem)()
+    layers = pick("Model 'resnet', stem", STEMS, stem)()
     if block is not bottleneck_v2:
         layers[1:1] = [("bn1", BatchNorm()), ("relu", ReLU())]
     channels = _STEM_CHANNELS
@@ -132,7 +132,7 @@ def _small_stem() -> list[tuple[str, Layer]]:
     return [("conv1", _conv(_STEM_CHANNELS, 3))]
 
 
-_STEMS = {"imagenet": _imagenet_stem, "small": _small_stem}
+STEMS = {"imagenet": _imagenet_stem, "small": _small_stem}
 _BASIC_OUTPUTS, _BOTTLENECK_OUTPUTS = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 for _name, _block, _outputs, _depths in (
@@ -144,6 +144,4 @@ for _name, _block, _outputs, _depths in (
     ("resnet50v2", bottleneck_v2, _BOTTLENECK_OUTPUTS, (3, 4, 6, 3)),
     ("resnet101v2", bottleneck_v2, _BOTTLENECK_OUTPUTS, (3, 4, 23, 3)),
 ):
-    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE)(
-        partial(resnet, _block, _outputs, _depths)
-    )
+    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE)(partial(resnet, _block, _outputs, _depths))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet import models
@@ -18,13 +19,15 @@ class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
-    not for validation), ``report_every`` the iterations between two lines of the history.
+    not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
+    ``models.create`` takes for this model.
 
     Raises InputError if a setting is out of range.
     """
 
     model: str
     data: str
+    model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     device: str = "cpu"
     backend: str | None = None
@@ -63,8 +66,8 @@ class TrainConfig:
         settings = dataclasses.asdict(models.recipe(model))
         settings["limit"] = settings.pop("train_images")
         overrides = {name: value for name, value in overrides.items() if value is not None}
-        if "epochs" in overrides:
-            del settings["iterations"]
+        if "epochs" in overrides or "iterations" in overrides:
+            del settings["epochs"], settings["iterations"]
         if overrides.get("data", settings["data"]) != settings["data"]:
             settings["limit"] = None  # the published number of images belongs to the published data
         return cls(model=model, **{**settings, **overrides})

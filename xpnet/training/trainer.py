@@ -18,6 +18,7 @@ from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
 from xpnet.network import Network
 from xpnet.optimizers import Momentum, OptimizerState
+from xpnet.random import fold_in, make_key
 from xpnet.training.config import TrainConfig
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.history import MovingAverage, Record
@@ -39,12 +40,15 @@ class BatchFigures(NamedTuple):
 
 
 def make_step(network: Network, optimizer: Momentum) -> Callable[..., tuple[Values, BatchFigures]]:
-    """One training step as a pure function of arrays: (values, images, labels) -> (values, figures of the batch)."""
+    """One training step as a pure function of arrays: (values, images, labels) -> (values, figures of the batch).
 
-    def step(values: Values, images: Array, labels: Array) -> tuple[Values, BatchFigures]:
+    ``key`` is for the layers that draw random numbers, and another one for each step.
+    """
+
+    def step(values: Values, images: Array, labels: Array, key: Array | None = None) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
         x = xp.astype(images, values.theta.dtype)
-        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels)
+        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         theta, optimizer_state = optimizer.update(values.theta, gradient, values.optimizer)
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
         return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
@@ -72,6 +76,7 @@ class Trainer:
             dtype=config.dtype,
             device=config.device,
             backend=config.backend,
+            **config.model_options,
         )
         train, self._validation = _split(config, dataset)
         self.sampler = BatchSampler(len(train), config.batch_size, config.seed)
@@ -88,6 +93,8 @@ class Trainer:
         self._validation_images = backend.asarray(dataset.train_images[self._validation])
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
         self._step = make_step(self.network, optimizer)
+        self._key = backend.asarray(make_key(config.seed))
+        self._fold_in = compiled(fold_in, backend)
         self._evaluate = Evaluator(self.network)
         self._stop = False
         self._loss, self._accuracy = MovingAverage(), MovingAverage()
@@ -123,7 +130,7 @@ class Trainer:
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
             indices = self.sampler.batch(self.iteration)
-            self._values, figures = self._step(self._values, *self._batch(indices))
+            self._values, figures = self._step(self._values, *self._batch(indices), self._step_key())
             pending.append(figures)
             self.iteration += 1
             self.images_seen += len(indices)
@@ -136,6 +143,12 @@ class Trainer:
         backend = self.network.backend
         places = backend.asarray(indices)
         return backend.xp.take(self._images, places, axis=0), backend.xp.take(self._labels, places, axis=0)
+
+    def _step_key(self) -> Array | None:
+        """The key of this iteration, if there are layers to use it."""
+        if not self.network.layer.is_random:
+            return None
+        return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
 
     def _take_in(self, pending: list[BatchFigures]) -> None:
         """Read the figures of all steps since the last report: the only wait for the device."""
