@@ -29,17 +29,23 @@ class Backend:
 
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Move an array of any supported library here, as ``dtype`` where one is named."""
-        if namespace_name(array) != self.name:
-            array = to_numpy(array)
-            if self.name == "torch" and not array.flags.writeable:
-                array = array.copy()  # PyTorch shares the memory and knows no read-only tensors
-        return self.xp.asarray(array, dtype=dtype and self.dtype(dtype), device=self.device)
+        target = dtype and self.dtype(dtype)
+        if namespace_name(array) == self.name:
+            if target is not None:
+                array = self.xp.astype(array, target, copy=False)
+            return array_api_compat.to_device(array, self.device)
+        array = to_numpy(array)
+        if self.name == "torch":  # which knows neither read-only arrays nor negative strides
+            array = np.require(array, requirements=["C", "W"])
+        return self.xp.asarray(array, dtype=target, device=self.device)
 
     def dtype(self, name: str) -> Any:
         """The namespace's dtype object, such as float32.
 
-        Raises InputError where JAX would silently compute in float32 instead of float64.
+        Raises InputError for float64 where it does not exist, or where JAX would silently compute in float32 instead.
         """
+        if name == "float64" and str(self.device) == "mps":
+            raise InputError("dtype float64: --device mps computes in float32 only. Use --device cpu.")
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
                 "dtype float64: JAX computes in float32 unless told otherwise. "
@@ -79,8 +85,8 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
 
     Raises InputError, with what to install or choose, where the library or the device is missing.
     """
-    family, _, index = device.partition(":")
-    if family not in ("cpu", "cuda", "mps", "auto") or (index and not (family == "cuda" and index.isdecimal())):
+    family, colon, index = device.partition(":")
+    if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
         raise InputError(f"--device {device}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
         raise InputError(f"--backend {backend}: expected one of {', '.join(BACKENDS)}. Choose one of these.")

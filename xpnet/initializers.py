@@ -19,7 +19,7 @@ class VarianceScaling:
     ``fan`` is the number of inputs of one output value ("in"), or the mean of that and the number of outputs that one
     input value reaches ("average").
 
-    Raises InputError if the variance is not positive.
+    Raises InputError if the variance is not positive and finite, or a name is unknown.
     """
 
     variance: float
@@ -27,8 +27,16 @@ class VarianceScaling:
     distribution: Literal["normal", "uniform"] = "normal"
 
     def __post_init__(self) -> None:
-        if not self.variance > 0:
-            raise InputError(f"VarianceScaling: expected a variance above 0, got {self.variance}. Change variance.")
+        if not 0 < self.variance < math.inf:
+            raise InputError(
+                f"VarianceScaling: expected a finite variance above 0, got {self.variance}. Change variance."
+            )
+        if self.fan not in ("in", "average"):
+            raise InputError(f"VarianceScaling: expected a fan of in or average, got {self.fan!r}. Choose one.")
+        if self.distribution not in ("normal", "uniform"):
+            raise InputError(
+                f"VarianceScaling: expected a distribution of normal or uniform, got {self.distribution!r}. Choose one."
+            )
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         """Draw a weight of shape (out, ..., in) in float64."""

@@ -68,5 +68,6 @@ class SoftmaxCrossEntropy:
 def one_hot(labels: Array, classes: int, dtype) -> Array:
     """Rows that are 1 in the label's column and 0 elsewhere: (N,) -> (N, classes)."""
     xp = array_namespace(labels)
-    columns = xp.arange(classes, dtype=labels.dtype, device=device(labels))
+    labels = xp.astype(labels, xp.int32)  # 8 bits would count 300 classes as 0 to 255 and 0 to 43
+    columns = xp.arange(classes, dtype=xp.int32, device=device(labels))
     return xp.astype(labels[:, None] == columns[None, :], dtype)

@@ -65,6 +65,10 @@ class Network:
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
+        if not isinstance(input_shape, list | tuple):
+            raise InputError(
+                f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+            )
         self.layer = layer
         self.input_shape = tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
         self.loss = loss or SoftmaxCrossEntropy()
@@ -129,14 +133,13 @@ class Network:
     def set_normalization(self, mean: Any, scale: Any) -> None:
         """Let the first layer compute (x - mean) * scale, with a number for all channels or one for each.
 
-        Raises InputError if the network does not begin with a Normalize layer.
+        Raises InputError if the network does not begin with a Normalize layer, or there are not as many numbers.
         """
         name, first = next(((name, layer) for name, layer, _ in self.layer.sublayers(self.input_shape)), ("", None))
         if not isinstance(first, Normalize):
             raise InputError("Network: expected Normalize as the first layer, found none. Put a Normalize() there.")
-        channels = self.input_shape[-1:]
-        values = {"mean": np.full(channels, mean), "scale": np.full(channels, scale)}
-        self.state = {**self.state, name: map_tree(self._asarray, values)}
+        values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
+        self.state = {**self.state, name: values}
 
     def parameters(self) -> dict[str, Array]:
         """The tensors in θ by dotted name, such as ``conv1.weight``."""
@@ -175,11 +178,7 @@ class Network:
         """
         tensors, header = read_tensors(path)
         try:
-            layer, input_shape, dtype = (
-                from_config(header["layer"]),
-                tuple(header["input_shape"]),
-                header["dtype"],
-            )
+            layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
         except KeyError as error:
             raise InputError(f"Weights file {path}: its header lacks {error}. Get a new copy.") from error
         if not isinstance(layer, Layer):
@@ -214,6 +213,15 @@ class Network:
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)
 
+    def _per_channel(self, what: str, value: Any) -> Array:
+        channels, value = self.input_shape[-1], np.asarray(value)
+        if value.shape not in ((), (1,), (channels,)):
+            raise InputError(
+                f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
+                "Give one for each channel."
+            )
+        return self._asarray(np.full(channels, value))
+
     def _rows(self, layer: Layer, input_shape: Shape, path: str, tree: Any) -> Iterator[Row]:
         inner = list(layer.sublayers(input_shape))
         for name, sublayer, shape in inner:
@@ -231,9 +239,10 @@ class Network:
                 "Give a batch of at least one image of this size."
             )
         check_positive("Network", "batch_size", batch_size)
+        count = images.shape[0]
         results = [
-            home.asarray(function(self._asarray(images[start : start + batch_size, ...])))
-            for start in range(0, images.shape[0], batch_size)
+            home.asarray(function(self._asarray(images[start : min(start + batch_size, count), ...])))
+            for start in range(0, count, batch_size)
         ]
         return results[0] if len(results) == 1 else home.xp.concat(results)
 

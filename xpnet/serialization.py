@@ -57,7 +57,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
     path = Path(path)
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     content = save(contiguous, {_METADATA_KEY: json.dumps({"format": FORMAT_VERSION, **header})})
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -57,7 +57,7 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
     sampler = BatchSampler(1001, 10, seed=123456)
     for step in range(2 * sampler.batches_per_epoch):
         sampler.batch(step)
-    assert drawn == [[123456, 0], [123456, 1]]
+    assert [(stream.entropy, stream.spawn_key) for stream in drawn] == [(123456, (2, 0)), (123456, (2, 1))]
 
 
 def test_sampler_is_a_value():
@@ -71,7 +71,7 @@ def test_sampler_is_a_value():
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11])
 def test_batch_size_outside_the_data_is_refused(batch_size):
-    with pytest.raises(InputError, match=rf"batch size: expected 1 to 10 .*, got {batch_size}\."):
+    with pytest.raises(InputError, match=rf"Batch size: expected 1 to 10 .*, got {batch_size}\."):
         BatchSampler(10, batch_size, seed=0)
 
 

@@ -200,8 +200,7 @@ def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Rec
         bar = progress.add_task("", total=trainer.iterations)
 
         def update_bar(iteration: int, record: Record | None) -> None:
-            description = {"description": text(record)} if record else {}
-            progress.update(bar, completed=iteration, **description)
+            progress.update(bar, completed=iteration, description=text(record) if record else None)
 
         yield update_bar
 

@@ -26,15 +26,17 @@ def to_logical(x: Array) -> Array:
 def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
     """Extend one axis by constant values; a negative width crops it instead."""
     xp = array_namespace(x)
-    x = narrow(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
     parts = [_filled(x, axis, before, value), x, _filled(x, axis, after, value)]
     parts = [part for part in parts if part is not None]
-    return x if len(parts) == 1 else xp.concat(parts, axis=axis)
+    if len(parts) > 1:
+        x = xp.concat(parts, axis=axis)
+    # Crop last: a crop at one end may reach into the extension at the other.
+    return narrow(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
 
 
 def narrow(x: Array, axis: int, start: int, stop: int, step: int = 1) -> Array:
     """Slice one axis."""
-    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+    return x[(*(slice(None),) * axis, slice(start, stop, step), ...)]
 
 
 def taps(x: Array, axis: int, kernel: int, stride: int, dilation: int, count: int) -> list[Array]:

@@ -25,7 +25,7 @@ class Sequential(Layer):
 
     ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
 
-    Raises InputError if there is no layer, or a name is empty, holds a dot, or stands twice.
+    Raises InputError if there is no layer, something that is none, or a name is empty, holds a dot, or stands twice.
     """
 
     layers: tuple[tuple[str, Layer], ...]
@@ -109,7 +109,13 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
         if isinstance(item, Layer):
             counts[item.prefix] += 1
             item = (f"{item.prefix}{counts[item.prefix]}", item)
-        named.append((item[0], item[1]))
+        match item:
+            case (str(name), Layer() as layer):
+                named.append((name, layer))
+            case _:
+                raise InputError(
+                    f"Sequential: expected layers or (name, layer) pairs, got {item!r}. Give layers such as ReLU()."
+                )
     names = [name for name, _ in named]
     if not named:
         raise InputError("Sequential: expected at least one layer, got none. Add a layer.")

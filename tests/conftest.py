@@ -1,0 +1,85 @@
+"""The array libraries that the tests run on: the one place that lists them.
+
+Where a library has a second device the tests use that one, so that an array created without ``device=`` shows.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import hypothesis
+import pytest
+
+# Before JAX is first used: float64 for the gradient checks, and a second device.
+os.environ["JAX_ENABLE_X64"] = "1"
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+
+from xpnet import backend as backends
+from xpnet.errors import InputError
+
+# The same examples in every run: a red test stays red until it is mended.
+hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("xpnet")
+
+
+def _gpu_answers() -> bool:
+    try:
+        return backends.resolve("cuda").name == "cupy"
+    except InputError:
+        return False
+
+
+LIBRARIES = {
+    "numpy": True,
+    "array_api_strict": True,
+    "torch": find_spec("torch") is not None,
+    "jax": find_spec("jax") is not None,
+    "cupy": _gpu_answers(),
+}
+PRESENT = [library for library, present in LIBRARIES.items() if present]
+
+
+def pytest_report_header() -> str:
+    """Say which libraries the run covers; one that is absent would otherwise be missed by nobody."""
+    absent = [library for library in LIBRARIES if library not in PRESENT]
+    return f"array libraries: {', '.join(PRESENT)}; not here: {', '.join(absent) or 'none'}"
+
+
+@pytest.fixture(params=PRESENT)
+def backend(request: pytest.FixtureRequest) -> Iterator[backends.Backend]:
+    """Each array library in turn, with a device of it."""
+    with _running(request.param) as backend:
+        yield backend
+
+
+@pytest.fixture(params=PRESENT)
+def other_backend(request: pytest.FixtureRequest) -> Iterator[backends.Backend]:
+    """Each library once more, for what goes from one to another."""
+    with _running(request.param) as backend:
+        yield backend
+
+
+@contextmanager
+def _running(library: str) -> Iterator[backends.Backend]:
+    if not LIBRARIES[library]:
+        pytest.skip(f"{library} is not here")
+    if library == "numpy":
+        yield backends.resolve("cpu")
+    elif library == "array_api_strict":
+        import array_api_strict as xp
+
+        # What a compiler or a GPU makes slow or impossible is switched off.
+        with xp.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False):
+            yield backends.Backend("array_api_strict", xp, xp.Device("device1"))
+    elif library == "torch":
+        import torch
+
+        with torch.device("meta"):  # the default, on which nothing can be computed
+            yield backends.resolve("cpu", "torch")
+    elif library == "jax":
+        import jax
+
+        yield backends.Backend("jax", backends.resolve("cpu", "jax").xp, jax.devices("cpu")[1])
+    else:
+        yield backends.resolve("cuda")

@@ -1,0 +1,79 @@
+"""What several test files need."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet import backend as backends
+from xpnet.backend import Array, Backend
+from xpnet.errors import InputError
+
+
+def assert_close(actual: Array, expected: Array, *, rtol: float = 0.0, atol: float = 0.0) -> None:
+    """Check that two arrays agree in library, dtype, shape and device, and in value (exactly unless told otherwise)."""
+    here, there = backends.of(actual), backends.of(expected)
+    assert here.name == there.name
+    assert actual.dtype == expected.dtype
+    assert tuple(actual.shape) == tuple(expected.shape)
+    assert here.device == there.device
+    np.testing.assert_allclose(backends.to_numpy(actual), backends.to_numpy(expected), rtol=rtol, atol=atol)
+
+
+def assert_lives_on(array: Array, backend: Backend, dtype: str) -> None:
+    """Check an array's library, device and dtype."""
+    home = backends.of(array)
+    assert (home.name, home.device) == (backend.name, backend.device)
+    assert array.dtype == backend.dtype(dtype)
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """What a tree of mappings (by name, since JAX sorts them) and sequences holds."""
+    if isinstance(tree, Mapping):
+        tree = [tree[name] for name in sorted(tree)]
+    if isinstance(tree, list | tuple):
+        for node in tree:
+            yield from leaves(node)
+    else:
+        yield tree
+
+
+def host_copies(tree: Any) -> list[np.ndarray]:
+    """Copies of a tree's arrays that later writes to them cannot reach."""
+    return [np.array(backends.to_numpy(array)) for array in leaves(tree)]
+
+
+def off_kinks(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values from -2 to 2 in random order, evenly apart and none of them 0: far from where ReLU or a maximum bends."""
+    size = int(np.prod(shape))
+    values = (np.arange(size) + 0.5 - size // 2) * (4 / size)
+    return rng.permutation(values).reshape(shape)
+
+
+def assert_is_gradient(
+    function: Callable[..., float], values: Mapping[str, np.ndarray], gradients: Mapping[str, Array]
+) -> None:
+    """Check gradients against central differences along a random direction of each value in turn, in float64."""
+    rng, step = np.random.default_rng(11), 1e-5
+    for name, value in values.items():
+        direction = rng.normal(size=value.shape)
+        up, down = (function(**{**values, name: value + sign * step * direction}) for sign in (1, -1))
+        expected = (up - down) / (2 * step)
+        actual = float(np.sum(backends.to_numpy(gradients[name]) * direction))
+        assert abs(expected) > 1e-4, f"{name}: the slope is too small to tell right from wrong"
+        error = abs(actual - expected) / max(abs(actual), abs(expected))
+        assert error <= 1e-6, f"{name}: slope {actual} from backward, {expected} from finite differences"
+
+
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """Check for an InputError of one line, ``<Where>: <what is wrong>. <What to do>.``, that holds these words."""
+    with pytest.raises(InputError) as caught:
+        yield
+    message = str(caught.value)
+    assert re.fullmatch(r".+: .+\. .+\.", message), message
+    for part in parts:
+        assert part in message

@@ -1,0 +1,50 @@
+"""A layer with values: what it starts from and what a training pass gives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.helpers import off_kinks
+from tests.layers.cases import Case
+from xpnet.backend import Array, Backend
+from xpnet.layers import Backward, Forward
+from xpnet.layout import map_tree
+
+
+@dataclass
+class Run:
+    """Parameters, state, a batch of two, and dL/dy, on one backend."""
+
+    case: Case
+    params: Any
+    state: Any
+    x: Array
+    dy: Array
+    key: Array
+
+    def forward(self, *, train: bool = True) -> Forward:
+        """The layer's forward pass."""
+        return self.case.layer.forward(self.params, self.state, self.x, train=train, key=self.key)
+
+    def backward(self, cache: Any, *, need_dx: bool = True) -> Backward:
+        """The layer's backward pass."""
+        return self.case.layer.backward(self.params, cache, self.dy, need_dx=need_dx)
+
+
+def start(case: Case, backend: Backend, dtype: str = "float64") -> Run:
+    """Draw everything on the host, the same on every backend; biases and state too, which begin as 0 or 1."""
+    rng = np.random.default_rng(5)
+    params, state, output_shape = case.layer.init(rng, case.input_shape)
+
+    def move(array: np.ndarray) -> Array:
+        return backend.asarray(array, dtype)
+
+    return Run(
+        case,
+        params=map_tree(lambda array: move(array + rng.normal(0.0, 0.1, array.shape)), params),
+        state=map_tree(lambda array: move(array + rng.uniform(0.5, 1.5, array.shape)), state),
+        x=move(off_kinks(rng, (2, *case.input_shape))),
+        dy=move(rng.normal(size=(2, *output_shape))),
+        key=backend.asarray(np.array([3, 7], dtype=np.uint32)),
+    )

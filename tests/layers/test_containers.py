@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+
+from tests.helpers import assert_close, refused
+from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sequential
+from xpnet.layers.base import Backward, Forward
+
+
+def names(layer):
+    return [name for name, _ in layer.layers]
+
+
+def test_layers_are_named_by_kind_and_count():
+    layers = [Conv2D(2, 3), ReLU(), ("head", Dense(2)), Conv2D(2, 3), Sequential([ReLU()])]
+    assert names(Sequential(layers)) == ["conv1", "relu1", "head", "conv2", "block1"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ([("a", ReLU()), ("a", ReLU())], "'a' of a, a"),
+        ([("relu1", Dense(1)), ReLU()], "'relu1' of relu1, relu1"),
+        ([("", ReLU())], "''"),
+        ([("a.b", ReLU())], "'a.b'"),
+    ],
+)
+def test_names_must_be_distinct_and_without_dots(layers, name):
+    with refused(f"Sequential: expected distinct layer names without dots, got {name}", "Rename."):
+        Sequential(layers)
+
+
+def test_no_layers():
+    with refused("Sequential: expected at least one layer, got none. Add a layer."):
+        Sequential([])
+
+
+@pytest.mark.parametrize("item", [ReLU, 5, "relu", ("relu", 5), (1, ReLU()), ("relu", ReLU(), 1)])
+def test_what_is_no_layer(item):
+    with refused(f"Sequential: expected layers or (name, layer) pairs, got {item!r}."):
+        Sequential([item])
+
+
+def test_chain_rule_by_hand():
+    double, triple = ({"weight": np.array([[factor]]), "bias": np.zeros(1)} for factor in (2.0, 3.0))
+    layer = Sequential([("double", Dense(1)), ReLU(), ("triple", Dense(1))])
+    params, state = {"double": double, "relu1": {}, "triple": triple}, {"double": {}, "relu1": {}, "triple": {}}
+    y, cache, new_state = layer.forward(params, state, np.array([[1.0], [-1.0]]), train=True)
+    assert (y.tolist(), new_state) == ([[6.0], [0.0]], state)
+    dx, grads = layer.backward(params, cache, np.ones((2, 1)))
+    assert dx.tolist() == [[6.0], [0.0]]
+    assert grads["double"]["weight"].tolist() == [[3.0]]
+    assert grads["triple"]["bias"].tolist() == [2.0]
+
+
+class Refusing(Layer):
+    """Passes forward and refuses to go back, for layers whose dx nobody needs."""
+
+    prefix = "refusing"
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        return Forward(x, {}, state)
+
+    def backward(self, params, cache, dy, *, need_dx=True) -> Backward:
+        raise AssertionError("backward of a layer before the first with parameters")
+
+
+def test_without_need_dx_backward_ends_at_the_first_layer_with_parameters():
+    layer = Sequential([Refusing(), ReLU(), Dense(2), ReLU()])
+    params, state, _ = layer.init(np.random.default_rng(0), (3,))
+    y, cache, _ = layer.forward(params, state, np.ones((1, 3)), train=True)
+    dx, grads = layer.backward(params, cache, y, need_dx=False)
+    assert dx is None
+    assert {name: set(tensors) for name, tensors in grads.items()} == {
+        "refusing1": set(), "relu1": set(), "dense1": {"weight", "bias"}, "relu2": set(),
+    }  # fmt: skip
+    with pytest.raises(AssertionError, match="backward of a layer before"):
+        layer.backward(params, cache, y)
+
+
+def test_the_first_layer_with_parameters_is_asked_for_no_dx(monkeypatch):
+    asked = []
+
+    def backward(self, params, cache, dy, *, need_dx=True):
+        asked.append((self.units, need_dx))
+        return Backward(dy, {})
+
+    monkeypatch.setattr(Dense, "backward", backward)
+    layer = Sequential([Dense(3), Dense(3), Sequential([Dense(3)])])
+    params, state, _ = layer.init(np.random.default_rng(0), (3,))
+    cache = layer.forward(params, state, np.ones((1, 3)), train=True).cache
+    layer.backward(params, cache, np.ones((1, 3)), need_dx=False)
+    assert asked == [(3, True), (3, True), (3, False)]
+
+
+def test_without_parameters_and_need_dx_there_is_nothing_to_do():
+    layer = Sequential([ReLU(), Flatten()])
+    cache = layer.forward(
+        {"relu1": {}, "flatten1": {}}, {"relu1": {}, "flatten1": {}}, np.ones((1, 2)), train=True
+    ).cache
+    params = {"relu1": {}, "flatten1": {}}
+    assert layer.backward(params, cache, np.ones((1, 2)), need_dx=False) == (None, params)
+
+
+def test_trace_gives_every_inner_output_by_dotted_name_and_the_own_at_last():
+    layer = Sequential([ReLU(), ("block", Sequential([MaxPool2D(2), Flatten()])), Dense(2)])
+    params, state, _ = layer.init(np.random.default_rng(0), (2, 2, 3))
+    x = np.random.default_rng(1).normal(size=(1, 2, 2, 3))
+    trace = list(layer.trace(params, state, x))
+    assert [name for name, _ in trace] == ["relu1", "block.pool1", "block.flatten1", "block", "dense1", ""]
+    outputs = dict(trace)
+    assert_close(outputs["relu1"], np.maximum(x, 0))
+    assert_close(outputs["block"], outputs["block.flatten1"])
+    assert_close(outputs[""], layer.forward(params, state, x).y)
+
+
+def wrapped():
+    return Sequential([ReLU(), ("stage", Sequential([ReLU(), ("conv", Conv2D(2, 3))]))])
+
+
+def test_errors_name_the_whole_path_wherever_they_arise():
+    layer, wrong = wrapped(), "Conv2D 'stage.conv': expected images (N, H, W, C), got shape (N, 9)."
+    with refused(wrong):
+        layer.init(np.random.default_rng(0), (9,))
+    with refused(wrong):
+        layer.output_shape((9,))
+    params, state, _ = layer.init(np.random.default_rng(0), (4, 4, 1))
+    with refused(wrong):
+        layer.forward(params, state, np.zeros((1, 9)))
+    with refused(wrong):
+        list(layer.trace(params, state, np.zeros((1, 9))))
+    with refused("Conv2D 'stage.conv': expected 1 channels, got 2."):
+        layer.forward(params, state, np.zeros((1, 4, 4, 2)))
+    cache = layer.forward(params, state, np.zeros((1, 4, 4, 1)), train=True).cache
+    with refused("Conv2D 'stage.conv': backward needs the cache of forward(..., train=True), got None."):
+        layer.backward(params, {**cache, "stage": {**cache["stage"], "conv": None}}, np.zeros((1, 2, 2, 2)))
+
+
+def test_sublayers_know_their_input_shape():
+    layer = Sequential([Conv2D(2, 3), MaxPool2D(2), Flatten()])
+    assert [(name, shape) for name, _, shape in layer.sublayers((6, 6, 1))] == [
+        ("conv1", (6, 6, 1)), ("pool1", (4, 4, 2)), ("flatten1", (2, 2, 2)),
+    ]  # fmt: skip
+    assert list(Dense(2).sublayers((3,))) == []

@@ -1,0 +1,159 @@
+"""What holds for every layer on every array library."""
+
+import json
+
+import numpy as np
+import pytest
+
+import xpnet.layers
+from tests.helpers import assert_close, assert_lives_on, host_copies, leaves
+from tests.layers.cases import CASES, Case
+from tests.layers.runs import start
+from xpnet.backend import of, resolve, to_numpy
+from xpnet.errors import InputError
+from xpnet.layers import Layer
+from xpnet.layout import map_tree, walk
+from xpnet.serialization import from_config, to_config
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def test_every_public_layer_is_tested():
+    public = (getattr(xpnet.layers, name) for name in xpnet.layers.__all__)
+    layers = {thing for thing in public if issubclass(thing, Layer) and thing is not Layer}
+    assert layers == {type(case.layer) for case in CASES}
+
+
+def test_init_gives_float64_host_arrays_that_follow_the_seed(case: Case):
+    def draw(seed):
+        return case.layer.init(np.random.default_rng(seed), case.input_shape)
+
+    first, same, other = draw(1), draw(1), draw(2)
+    assert first.output_shape == case.layer.output_shape(case.input_shape)
+    for array in leaves([first.params, first.state]):
+        assert type(array) is np.ndarray
+        assert array.dtype == np.float64
+    for (name, a), (_, b), (_, c) in zip(walk(first.params), walk(same.params), walk(other.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.all(a != c) or name.endswith("bias")
+
+
+def test_a_wrong_rank_is_refused_by_name(case: Case):
+    if case.wrong is None:
+        pytest.skip("takes any rank")
+    with pytest.raises(InputError, match=r"^(Dense|Conv2D|MaxPool2D)\b.*: expected .*, got shape \(N, .*\)\. \w.*\.$"):
+        case.layer.init(np.random.default_rng(0), case.wrong)
+
+
+def test_settings_survive_as_json(case: Case):
+    assert from_config(json.loads(json.dumps(to_config(case.layer)))) == case.layer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_training_pass_keeps_library_device_dtype_and_shapes(case: Case, backend, dtype):
+    run = start(case, backend, dtype)
+    y, cache, state = run.forward()
+    dx, grads = run.backward(cache)
+    assert tuple(y.shape) == (2, *case.layer.output_shape(case.input_shape))
+    assert tuple(dx.shape) == tuple(run.x.shape)
+    assert shapes(grads) == shapes(run.params)
+    assert shapes(state) == shapes(run.state)
+    for array in leaves([y, dx, grads, state]):
+        assert_lives_on(array, backend, dtype)
+
+
+def test_the_cache_holds_arrays_of_the_backend_only(case: Case, backend):
+    for item in leaves(start(case, backend).forward().cache):
+        assert (of(item).name, of(item).device) == (backend.name, backend.device)
+
+
+def test_nothing_handed_in_is_changed(case: Case, backend):
+    run = start(case, backend)
+    handed_in = [run.params, run.state, run.x, run.dy, run.key]
+    before = host_copies(handed_in)
+    cache = run.forward().cache
+    cache_before = host_copies(cache)
+    run.backward(cache)
+    for a, b in zip(before + cache_before, host_copies([*handed_in, cache]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_evaluation_keeps_no_cache_and_changes_no_state(case: Case, backend):
+    run = start(case, backend)
+    _, cache, state = run.forward(train=False)
+    assert cache is None
+    for a, b in zip(leaves(state), leaves(run.state), strict=True):
+        assert_close(a, b)
+    with pytest.raises(InputError, match=r"backward needs the cache of forward\(\.\.\., train=True\), got None"):
+        run.backward(None)
+
+
+def test_without_need_dx_only_the_parameters_get_gradients(case: Case, backend):
+    run = start(case, backend)
+    cache = run.forward().cache
+    with_dx, without = run.backward(cache), run.backward(cache, need_dx=False)
+    assert without.dx is None
+    for a, b in zip(leaves(without.grads), leaves(with_dx.grads), strict=True):
+        assert_close(a, b)
+
+
+def test_the_same_key_gives_the_same_output(case: Case, backend):
+    run = start(case, backend)
+    assert_close(run.forward().y, run.forward().y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_library_computes_what_numpy_does(case: Case, backend, dtype):
+    run, reference = start(case, backend, dtype), start(case, resolve("cpu"))
+    y, cache, _ = run.forward()
+    expected, reference_cache, _ = reference.forward()
+    actual = [y, *run.backward(cache)]
+    for a, b in zip(leaves(actual), leaves([expected, *reference.backward(reference_cache)]), strict=True):
+        np.testing.assert_allclose(to_numpy(a), b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_memory_order_of_the_input_does_not_matter(case: Case, backend):
+    run = start(case, backend)
+    cache = run.forward().cache
+    expected = [run.forward().y, *run.backward(cache)]
+    run.x, run.dy = stored_backwards(backend, run.x), stored_backwards(backend, run.dy)
+    y, cache, _ = run.forward()
+    for a, b in zip(leaves([y, *run.backward(cache)]), leaves(expected), strict=True):
+        assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["jax"], indirect=True)
+def test_jit_of_forward_and_backward_together_and_apart(case: Case, backend):
+    import jax
+
+    run, layer = start(case, backend), case.layer
+
+    def forward(params, x):
+        return layer.forward(params, run.state, x, train=True)[:2]
+
+    def backward(params, cache, dy):
+        return tuple(layer.backward(params, cache, dy))
+
+    def together(params, x, dy):
+        y, cache = forward(params, x)
+        return y, backward(params, cache, dy)
+
+    y, cache = forward(run.params, run.x)
+    expected = [y, backward(run.params, cache, run.dy)]
+    y, cache = jax.jit(forward)(run.params, run.x)
+    apart = [y, jax.jit(backward)(run.params, cache, run.dy)]
+    for result in (apart, jax.jit(together)(run.params, run.x, run.dy)):
+        for a, b in zip(leaves(list(result)), leaves(expected), strict=True):
+            assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def shapes(tree):
+    """The tree with shapes in place of arrays."""
+    return map_tree(lambda array: tuple(array.shape), tree)
+
+
+def stored_backwards(backend, array):
+    """The same values and shape, with the first axis innermost in memory where the library has strides."""
+    axes = tuple(reversed(range(array.ndim)))
+    copy = backend.asarray(np.ascontiguousarray(np.transpose(to_numpy(array), axes)))
+    return backend.xp.permute_dims(copy, axes)

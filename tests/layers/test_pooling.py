@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from xpnet.layers import MaxPool2D
+from xpnet.shapes import Window
+
+
+def test_stride_defaults_to_the_window():
+    assert MaxPool2D((2, 3)).window == Window((2, 3), (2, 3))
+    assert MaxPool2D((2, 3), stride=1).window == Window((2, 3), (1, 1))
+
+
+def test_sizes_are_rounded_down():
+    assert MaxPool2D(2).output_shape((5, 7, 3)) == (2, 3, 3)
+
+
+def test_by_hand():
+    x = np.array([[1.0, 4.0, 4.0], [4.0, -1.0, 0.0], [9.0, 9.0, 9.0]]).reshape(1, 3, 3, 1)
+    layer = MaxPool2D(2, stride=1)
+    y, cache, _ = layer.forward({}, {}, x, train=True)
+    assert y.reshape(2, 2).tolist() == [[4.0, 4.0], [9.0, 9.0]]
+    dx = layer.backward({}, cache, np.array([1.0, 10.0, 100.0, 1000.0]).reshape(1, 2, 2, 1)).dx
+    assert dx.reshape(3, 3).tolist() == [[0.0, 11.0, 0.0], [0.0, 0.0, 0.0], [100.0, 1000.0, 0.0]]
+
+
+@pytest.mark.parametrize(("window_size", "padding"), [(2, 2), (3, 2), ((4, 2), (0, 2)), (1, 1)])
+def test_padding_beyond_half_the_window(window_size, padding):
+    with refused(f"MaxPool2D: expected padding of at most half the window {window_size}, got {padding}."):
+        MaxPool2D(window_size, padding=padding)
+
+
+def test_settings_out_of_range():
+    with refused("MaxPool2D: expected kernel to be a whole number of at least 1 or a pair of them, got 0."):
+        MaxPool2D(0)
+    with refused("MaxPool2D: padding 'same' is defined for stride 1, got stride (2, 2)."):
+        MaxPool2D(2, padding="same")
+
+
+def test_images_it_does_not_take():
+    with refused("MaxPool2D: expected images (N, H, W, C), got shape (N, 784). Put no Flatten before it."):
+        MaxPool2D(2).forward({}, {}, np.zeros((1, 784)))
+    with refused("MaxPool2D: window 3x3 is larger than its padded input 2x2."):
+        MaxPool2D(3).forward({}, {}, np.zeros((1, 2, 2, 1)))

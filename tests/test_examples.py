@@ -1,0 +1,45 @@
+"""What the README and the docstrings show is run as it stands."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import xpnet
+
+README = Path(__file__).parent.parent / "README.md"
+MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
+
+
+def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    names = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["logits"].shape[1] == 10
+    assert names["edges"].shape == (1, 28, 28, 16)
+    assert "14,682" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["xpnet", *MODULES])
+def test_docstring_examples(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_readme_links_lead_somewhere():
+    text = README.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)\)|<img src=\"([^\"]+)\"", text)
+    local = [target for pair in targets for target in pair if target and not target.startswith("http")]
+    assert local
+    for target in local:
+        assert (README.parent / target).exists(), target
+
+
+def test_public_names_exist_and_are_documented():
+    for name in xpnet.__all__:
+        assert getattr(xpnet, name).__doc__ or name == "__version__"

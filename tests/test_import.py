@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+
+def loaded_by(statement):
+    program = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_xpnet_imports_nothing_heavy():
+    heavy = {"matplotlib", "rich", "safetensors", "PIL", "torch", "jax", "cupy", "array_api_compat.numpy"}
+    assert not heavy & loaded_by("import xpnet")
+
+
+def test_only_the_plots_need_matplotlib():
+    assert "matplotlib" not in loaded_by("import xpnet.cli.train, xpnet.cli.evaluate")
+    assert "matplotlib" in loaded_by("import xpnet.plots")

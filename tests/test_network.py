@@ -1,0 +1,382 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.helpers import assert_close, assert_is_gradient, host_copies, leaves, off_kinks, refused
+from xpnet import backend as backends
+from xpnet.backend import to_numpy
+from xpnet.initializers import Normal
+from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layout import map_tree, walk
+from xpnet.network import Network
+from xpnet.serialization import read_tensors, write_tensors
+
+IMAGE = (6, 6, 2)
+
+
+def small_layers():
+    return Sequential(
+        [
+            Normalize(),
+            Conv2D(3, 3, padding="same"),
+            ReLU(),
+            ("block", Sequential([MaxPool2D(2), Conv2D(2, (2, 3), padding=1)])),
+            Flatten(),
+            ("out", Dense(4)),
+        ]
+    )
+
+
+def small_network(**settings):
+    network = Network(small_layers(), IMAGE, **settings)
+    network.set_normalization([0.5, -0.25], 2.0)
+    return network
+
+
+def images(count=5):
+    return off_kinks(np.random.default_rng(8), (count, *IMAGE))
+
+
+LABELS = np.array([0, 3, 1, 1, 2])
+
+
+# Construction
+
+
+def test_the_mnist_starter_has_14682_parameters():
+    stage = [Conv2D(16, 5, padding=2), ReLU(), MaxPool2D(2)]
+    network = Network(Sequential([*stage, *stage, Flatten(), Dense(10)]), (28, 28, 1))
+    assert network.parameter_count == 416 + 6_416 + 7_850 == 14_682
+    assert [(row.name, row.kind, row.output_shape, row.parameters) for row in network.rows()] == [
+        ("conv1", "Conv2D", (28, 28, 16), 416),
+        ("relu1", "ReLU", (28, 28, 16), 0),
+        ("pool1", "MaxPool2D", (14, 14, 16), 0),
+        ("conv2", "Conv2D", (14, 14, 16), 6_416),
+        ("relu2", "ReLU", (14, 14, 16), 0),
+        ("pool2", "MaxPool2D", (7, 7, 16), 0),
+        ("flatten1", "Flatten", (784,), 0),
+        ("dense1", "Dense", (10,), 7_850),
+    ]
+    lines = network.summary().splitlines()
+    assert lines[0].split() == ["layer", "kind", "output", "shape", "parameters"]
+    assert lines[1].split() == ["conv1", "Conv2D", "28", "x", "28", "x", "16", "416"]
+    assert lines[-1].split() == ["total", "14,682"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_rows_go_into_blocks():
+    assert [row.name for row in small_network().rows()] == [
+        "normalize1", "conv1", "relu1", "block.pool1", "block.conv1", "flatten1", "out",
+    ]  # fmt: skip
+
+
+def test_initial_values_follow_the_seed():
+    first, same, other = Network(small_layers(), IMAGE), Network(small_layers(), IMAGE, seed=0), small_network(seed=1)
+    assert_close(first.theta, same.theta)
+    assert not np.array_equal(first.theta, other.theta)
+    other.init(0)
+    assert_close(first.theta, other.theta)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_initial_values_are_the_same_on_every_backend(library):
+    pytest.importorskip(library)
+    network = Network(small_layers(), IMAGE, backend=library)
+    assert backends.of(network.theta).name == library
+    assert to_numpy(network.theta).dtype == np.float32
+    np.testing.assert_array_equal(to_numpy(network.theta), Network(small_layers(), IMAGE).theta)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_has_the_networks_dtype(dtype):
+    network = small_network(dtype=dtype)
+    result = network.loss_and_gradient(network.theta, network.state, images().astype(dtype), LABELS)
+    for array in [network.theta, *leaves(network.state), *leaves(list(result)), network.predict(images())]:
+        assert array.dtype == dtype
+
+
+def test_what_a_network_cannot_be_built_from():
+    with refused("Network: expected dtype float32 or float64, got 'float16'."):
+        Network(Dense(2), (3,), dtype="float16")
+    with refused("Network: expected each length of input_shape to be a whole number of at least 1, got 0."):
+        Network(Dense(2), (0,))
+    with refused("Network: expected input_shape to be a tuple, got 784. Give one such as (28, 28, 1)."):
+        Network(Dense(2), 784)
+    with refused("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer."):
+        Network(Sequential([ReLU(), Flatten()]), (3,))
+    with refused("Conv2D 'block.conv2': expected images (N, H, W, C), got shape (N, 8)."):
+        inner = Sequential([Conv2D(2, 1), Flatten(), ("conv2", Conv2D(2, 1))])
+        Network(Sequential([("block", inner)]), (2, 2, 1))
+
+
+def test_one_layer_is_a_network_too():
+    network = Network(Dense(2), (3,))
+    assert network.parameters().keys() == {"weight", "bias"}
+    assert_close(
+        network.predict(np.ones((4, 3))), np.float32(np.ones((4, 3)) @ network.parameters()["weight"].T), rtol=1e-6
+    )
+
+
+# Loss and gradient
+
+
+def pure_arguments(network, backend):
+    """θ, state, images and labels on any array library, also on one that no device string names."""
+    return (
+        backend.asarray(network.theta),
+        map_tree(backend.asarray, network.state),
+        backend.asarray(images()),
+        backend.asarray(LABELS),
+    )
+
+
+def test_gradient_is_the_derivative_on_every_library(backend):
+    network = small_network(dtype="float64")
+    theta, state, x, labels = pure_arguments(network, backend)
+
+    def loss(theta):
+        return float(network.loss_and_gradient(backend.asarray(theta), state, x, labels).loss)
+
+    gradient = network.loss_and_gradient(theta, state, x, labels).gradient
+    assert_is_gradient(loss, {"theta": to_numpy(theta)}, {"theta": gradient})
+
+
+def test_loss_and_gradient_is_pure_and_agrees_with_numpy(backend):
+    network = small_network(dtype="float64")
+    expected = network.loss_and_gradient(*pure_arguments(network, backends.resolve("cpu")))
+    handed_in = list(pure_arguments(network, backend))
+    before = host_copies([*handed_in, network.theta, network.state])
+    result = network.loss_and_gradient(*handed_in)
+    for a, b in zip(leaves(list(result)), leaves(list(expected)), strict=True):
+        assert_close(a, backend.asarray(b), rtol=1e-12, atol=1e-13)
+    for a, b in zip(before, host_copies([*handed_in, network.theta, network.state]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_loss_and_logits_are_those_of_the_forward_pass():
+    network = small_network(dtype="float64")
+    theta, state, x, labels = pure_arguments(network, backends.resolve("cpu"))
+    result = network.loss_and_gradient(theta, state, x, labels)
+    assert_close(result.logits, network.forward(theta, state, x).y)
+    assert result.loss == network.loss.forward(result.logits, labels).loss
+
+
+@pytest.mark.parametrize("backend", ["jax"], indirect=True)
+def test_a_jitted_step_equals_an_eager_one(backend):
+    import jax
+
+    network = small_network(dtype="float64")
+    arguments = pure_arguments(network, backend)
+    eager, jitted = network.loss_and_gradient(*arguments), jax.jit(network.loss_and_gradient)(*arguments)
+    for a, b in zip(leaves(list(jitted)), leaves(list(eager)), strict=True):
+        assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
+# Predictions and features
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_predictions_come_back_in_the_images_own_library(backend, library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    network = small_network(backend=library)
+    expected = small_network().predict(images())
+    logits = network.predict(backend.asarray(images()))
+    assert_close(logits, backend.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_predictions_do_not_depend_on_the_batches(backend):
+    network, x = small_network(), backend.asarray(images())
+    whole = network.predict(x)
+    assert tuple(whole.shape) == (5, 4)
+    for batch_size in (1, 2, 5):
+        assert_close(network.predict(x, batch_size=batch_size), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_whole_number_pixels_are_taken_as_they_come():
+    network = small_network()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *IMAGE), dtype=np.uint8)
+    assert_close(network.predict(pixels), network.predict(pixels.astype(np.float32)))
+
+
+def test_features_are_each_layers_output():
+    network = small_network(dtype="float64")
+    x, params = images(), network.layout.unflatten(network.theta)
+    expected = {}
+    y = (x - np.array([0.5, -0.25])) * 2.0
+    expected["normalize1"] = y
+    for name in ("conv1", "relu1"):
+        y = dict(network.layer.layers)[name].forward(params[name], {}, y).y
+        expected[name] = y
+    block = dict(network.layer.layers)["block"]
+    for name in ("pool1", "conv1"):
+        y = dict(block.layers)[name].forward(params["block"][name], {}, y).y
+        expected[f"block.{name}"] = y
+    expected["flatten1"] = y.reshape(5, -1)
+    expected["out"] = network.predict(x)
+    assert expected.keys() == {row.name for row in network.rows()}
+    for name, value in expected.items():
+        assert_close(network.features(x, name, batch_size=2), value, rtol=1e-12, atol=1e-13)
+
+
+def test_features_of_no_such_layer():
+    with refused("Network: expected a layer of normalize1, conv1, relu1,", "got 'conv7'. Choose one of these."):
+        small_network().features(images(), "conv7")
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 6, 3), (6, 6, 2), (0, 6, 6, 2), (5, 72)])
+def test_images_of_another_shape(shape):
+    with refused(f"Network: expected images N x 6 x 6 x 2, got shape {shape}."):
+        small_network().predict(np.zeros(shape))
+
+
+def test_other_bad_requests():
+    with refused("Network: expected batch_size to be a whole number of at least 1, got 0."):
+        small_network().predict(images(), batch_size=0)
+    with refused("Array: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
+        small_network().predict(images().tolist())
+
+
+# Normalization
+
+
+def test_normalization_by_one_number_or_one_for_each_channel():
+    network = small_network(dtype="float64")
+    network.set_normalization(0.5, [2.0, 4.0])
+    assert network.state["normalize1"]["mean"].tolist() == [0.5, 0.5]
+    assert_close(network.features(images(), "normalize1"), (images() - 0.5) * np.array([2.0, 4.0]))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_normalization_on_other_backends(library):
+    pytest.importorskip(library)
+    mean = small_network(backend=library).state["normalize1"]["mean"]
+    assert backends.of(mean).name == library
+    assert to_numpy(mean).tolist() == [0.5, -0.25]
+
+
+def test_normalization_that_does_not_fit():
+    with refused("Network: expected mean to be one number or 2, got shape (3,). Give one for each channel."):
+        small_network().set_normalization([1.0, 2.0, 3.0], 1.0)
+    for layer in (Dense(2), Sequential([Dense(2)])):
+        with refused("Network: expected Normalize as the first layer, found none. Put a Normalize() there."):
+            Network(layer, (2,)).set_normalization(0.0, 1.0)
+
+
+# Files
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_network_is_the_saved_one(tmp_path, dtype):
+    network = small_network(dtype=dtype, seed=3)
+    network.save(tmp_path / "weights.safetensors")
+    loaded = Network.load(tmp_path / "weights.safetensors")
+    assert (loaded.layer, loaded.input_shape, loaded.dtype) == (network.layer, network.input_shape, dtype)
+    assert_close(loaded.theta, network.theta)
+    for (name, a), (_, b) in zip(walk(loaded.state), walk(network.state), strict=True):
+        assert_close(a, b), name
+    assert_close(loaded.predict(images()), network.predict(images()))
+
+
+@pytest.mark.parametrize(
+    ("saved_on", "loaded_on"), [("numpy", "torch"), ("torch", "numpy"), ("torch", "jax"), ("jax", "numpy")]
+)
+def test_files_do_not_depend_on_the_backend(tmp_path, saved_on, loaded_on):
+    for library in {saved_on, loaded_on} - {"numpy"}:
+        pytest.importorskip(library)
+    network = small_network(backend=saved_on)
+    network.save(tmp_path / "weights.safetensors")
+    loaded = Network.load(tmp_path / "weights.safetensors", backend=loaded_on)
+    assert backends.of(loaded.theta).name == loaded_on
+    np.testing.assert_array_equal(to_numpy(loaded.theta), to_numpy(network.theta))
+
+
+def test_files_hold_named_tensors(tmp_path):
+    network = small_network()
+    network.save(tmp_path / "weights.safetensors")
+    tensors, header = read_tensors(tmp_path / "weights.safetensors")
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "conv1.weight": (3, 3, 3, 2),
+        "conv1.bias": (3,),
+        "block.conv1.weight": (2, 2, 3, 3),
+        "block.conv1.bias": (2,),
+        "out.weight": (4, 24),
+        "out.bias": (4,),
+        "normalize1.mean": (2,),
+        "normalize1.scale": (2,),
+    }
+    np.testing.assert_array_equal(tensors["conv1.weight"], network.parameters()["conv1.weight"])
+    assert header["input_shape"] == [6, 6, 2]
+
+
+def rewrite(path, change_tensors=None, change_header=None):
+    """Save a small network and write the file again with changes."""
+    small_network().save(path)
+    tensors, header = read_tensors(path)
+    tensors.update(change_tensors or {})
+    header.update(change_header or {})
+    present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    write_tensors(path, present, {name: value for name, value in header.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"out.bias": None}, "'out.bias' is in the network but not in the file. Use the same layers."),
+        ({"extra": np.zeros(1)}, "'extra' is in the file but not in the network. Use the same layers."),
+        (
+            {"out.bias": np.zeros(3, np.float32)},
+            "'out.bias' is float32 (3,) in the file and float32 (4,) in the network.",
+        ),
+        ({"normalize1.mean": np.zeros(2, np.int64)}, "'normalize1.mean' is int64 (2,) in the file and float32 (2,)"),
+    ],
+)
+def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
+    path = tmp_path / "weights.safetensors"
+    rewrite(path, change_tensors=changes)
+    with refused(f"Weights file {path}: {message}"):
+        Network.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": None}, "its header lacks 'dtype'."),
+        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no layer."),
+        ({"layer": [1, 2]}, "its header describes no layer."),
+        ({"layer": {"type": "Perceptron"}}, "expected a known layer or initializer, got 'Perceptron'."),
+        ({"input_shape": 6}, "expected input_shape to be a tuple, got 6."),
+    ],
+)
+def test_files_whose_header_does_not_describe_a_network(tmp_path, changes, message):
+    rewrite(tmp_path / "weights.safetensors", change_header=changes)
+    with refused(message):
+        Network.load(tmp_path / "weights.safetensors")
+
+
+def test_a_network_keeps_its_values_when_new_ones_do_not_fit():
+    network = small_network()
+    before = np.array(network.theta)
+    with refused("Network: 'normalize1.scale' is in the network but not in the file."):
+        network.set_tensors(network.parameters() | {"normalize1.mean": np.ones(2)})
+    np.testing.assert_array_equal(network.theta, before)
+
+
+def test_other_precision_is_converted():
+    network = small_network()
+    tensors = {name: np.full(tensor.shape, 0.5) for name, tensor in network._tensors().items()}
+    network.set_tensors(tensors)
+    assert network.theta.dtype == np.float32
+    assert np.all(network.theta == 0.5)
+
+
+def test_settings_are_in_the_file_as_json(tmp_path):
+    network = Network(Dense(2, weight_init=Normal(0.01)), (3,))
+    network.save(tmp_path / "weights.safetensors")
+    header = read_tensors(tmp_path / "weights.safetensors")[1]
+    assert json.loads(json.dumps(header["layer"])) == {
+        "type": "Dense",
+        "units": 2,
+        "weight_init": {"type": "Normal", "std": 0.01},
+    }

@@ -1,0 +1,133 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.helpers import refused
+from xpnet.initializers import Normal, glorot_uniform
+from xpnet.layers import Conv2D, Dense, Layer, ReLU, Sequential
+from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Normal(0.01),
+        glorot_uniform,
+        Conv2D(3, (5, 3), stride=(2, 1), padding=(0, 4), dilation=2, weight_init=Normal(1.0)),
+        Conv2D(3, 5, padding="same"),
+        Sequential([ReLU(), ("stage", Sequential([("a", Dense(2)), ReLU()]))]),
+    ],
+)
+def test_settings_survive_as_json(value):
+    assert from_config(json.loads(json.dumps(to_config(value)))) == value
+
+
+def test_layers_defined_elsewhere_are_found_by_name():
+    @dataclass(frozen=True)
+    class LayerOfThisTest(Layer):
+        prefix = "own"
+        factor: float = 1.0
+
+    assert from_config(to_config(LayerOfThisTest(2.0))) == LayerOfThisTest(2.0)
+
+
+@pytest.mark.parametrize("kind", ["Perceptron", "os.system", None, 3, ["Dense"]])
+def test_unknown_kind(kind):
+    with refused(f"Configuration: expected a known layer or initializer, got {kind!r}.", "Import the module"):
+        from_config({"type": kind, "units": 3})
+
+
+def test_no_kind():
+    with refused("Configuration: expected a known layer or initializer, got None."):
+        from_config({"units": 3})
+
+
+def test_settings_a_layer_does_not_have():
+    with refused("Configuration: Dense does not take these settings (", "neurons"):
+        from_config({"type": "Dense", "neurons": 3})
+    with refused("Dense: expected units to be a whole number of at least 1, got 'many'."):
+        from_config({"type": "Dense", "units": "many"})
+    with refused("Sequential: expected layers or (name, layer) pairs, got 5."):
+        from_config({"type": "Sequential", "layers": [5]})
+
+
+# Tensors
+
+TENSORS = {
+    "conv1.weight": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+    "transposed": np.arange(6.0).reshape(2, 3).T,
+    "reversed": np.arange(3.0)[::-1],
+    "step": np.array(7, dtype=np.int64),
+    "empty": np.zeros((0, 2)),
+}
+
+
+def test_tensors_and_header_survive(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, TENSORS, {"dtype": "float32", "input_shape": [28, 28, 1]})
+    tensors, header = read_tensors(str(path))
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor, TENSORS[name], strict=True)
+    assert header == {"format": 1, "dtype": "float32", "input_shape": [28, 28, 1]}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"a": np.zeros(1)}, {})
+
+    def disk_full(self, content):
+        self.touch()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_tensors(path, {"a": np.ones(1)}, {})
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_tensors(path)[0]["a"].tolist() == [0.0]
+
+
+def test_no_such_file(tmp_path):
+    for path in (tmp_path / "weights.safetensors", tmp_path):
+        with refused(f"Weights file {path}: expected a .safetensors file, found none. Check the path."):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b'\x08\x00\x00\x00\x00\x00\x00\x00{"a": 1}'])
+def test_a_file_of_another_format(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with refused(f"Weights file {path}: not a readable safetensors file (", "Get a new copy."):
+        read_tensors(path)
+
+
+def test_a_truncated_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, TENSORS, {})
+    path.write_bytes(path.read_bytes()[:-8])
+    with refused(f"Weights file {path}: not a readable safetensors file ("):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "has no xpnet header. Only files written by xpnet describe a network."),
+        ({"made_by": "another program"}, "has no xpnet header."),
+        ({"xpnet": "[1, 2]"}, "has no xpnet header."),
+        ({"xpnet": "{broken"}, "not a readable safetensors file ("),
+        ({"xpnet": '{"format": 99}'}, "expected format 1, got 99. Use the xpnet version that wrote it."),
+        ({"xpnet": "{}"}, "expected format 1, got None."),
+    ],
+)
+def test_safetensors_of_another_program_or_version(tmp_path, metadata, message):
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": np.zeros(1)}, path, metadata)
+    with refused(f"Weights file {path}: {message}"):
+        read_tensors(path)

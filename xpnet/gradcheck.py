@@ -1,0 +1,243 @@
+"""Gradient checks: backward passes against finite differences of the forward pass, in float64.
+
+One entry at a time is moved, and the change of a number L compared with what backward says:
+
+    dL/dx_i ≈ (L(x + h·e_i) - L(x - h·e_i)) / 2h,  h = STEP
+    relative difference of a and b = |a - b| / max(|a|, |b|, FLOOR), expected to be at most TOLERANCE
+
+STEP is near the cube root of float64's precision, where the error of the formula, of order h², and that of rounding, of
+order 1e-16·|L|/h, are about equal. Rounding alone thus makes derivatives wrong by some 1e-11·|L|, which for a small
+derivative is much, relatively; FLOOR forgives absolute differences below FLOOR·TOLERANCE = 1e-9.
+
+Maxima and rectifiers have kinks. Where one lies within h of an entry, the difference quotient straddles two slopes and
+says nothing about backward, so such an entry is passed over and another one drawn. Only the forward pass decides which.
+
+Source: the gradient checks of the CS231n notes "Neural networks part 3: learning and evaluation", Stanford; Nocedal and
+Wright, "Numerical Optimization", 2nd edition, 2006, section 8.1 (the step).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xpnet import backend as backends
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.layers.base import Layer
+from xpnet.layout import Layout, Tree, map_tree, walk
+from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.network import Network
+from xpnet.random import generator
+from xpnet.shapes import Shape, check_positive
+
+STEP = 1e-5
+FLOOR = 1e-4
+TOLERANCE = 1e-5
+TRIES = 10  # for each entry to be checked, before all are taken to lie on kinks
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """The derivative with respect to one entry of a tensor, as both sides see it."""
+
+    name: str
+    index: tuple[int, ...]
+    finite_difference: float
+    backward: float
+
+    @property
+    def relative_difference(self) -> float:
+        """|a - b| / max(|a|, |b|, FLOOR)."""
+        return _relative_difference(self.finite_difference, self.backward)
+
+
+def check_layer(
+    layer: Layer,
+    input_shape: Shape,
+    *,
+    batch: int = 2,
+    entries: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    backend: str | None = None,
+) -> list[Entry]:
+    """Check dx and the gradient of every parameter at random entries of each.
+
+        L = sum(r * y), with y the layer's output while training and r fixed random numbers
+
+    ``entries`` is how many entries of each tensor are checked (all, where it has no more). Parameters and state are
+    moved off the zeros and ones that many start from, which would hide a forgotten term or factor.
+
+    Raises InputError if the layer does not fit the input shape, gives a gradient of the wrong shape, or is not
+    differentiable at any entry tried.
+    """
+    check_positive("check_layer", "batch", batch)
+    rng = generator(seed)
+    home = backends.resolve(device, backend)
+    params, state, _ = layer.init(rng, input_shape)
+    tensors = {"x": separated_values(rng, (batch, *input_shape)), "params": map_tree(_raise_by(rng), params)}
+    state = map_tree(lambda value: home.asarray(value, "float64"), map_tree(_raise_by(rng), state))
+    layout = Layout.of(tensors)
+
+    def forward(point: np.ndarray):
+        tree = layout.unflatten(home.asarray(point, "float64"))
+        return tree["params"], layer.forward(tree["params"], state, tree["x"], train=True)
+
+    point = layout.flatten(tensors)
+    params, (y, cache, _) = forward(point)
+    r = home.asarray(rng.standard_normal(y.shape), "float64")
+    dx, grads = layer.backward(params, cache, r)
+
+    def objective(point: np.ndarray) -> float:
+        return float(home.xp.sum(r * forward(point)[1].y))
+
+    found = _compare(objective, layout, point, {"x": dx, "params": grads}, entries, rng)
+    return [replace(entry, name=entry.name.removeprefix("params.")) for entry in found]
+
+
+def check_loss(
+    loss: SoftmaxCrossEntropy,
+    logits: Array,
+    labels: Array,
+    *,
+    entries: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    backend: str | None = None,
+) -> list[Entry]:
+    """Check a loss's gradient with respect to the logits (N, classes) at random entries.
+
+    Raises InputError if the loss does not accept the logits and labels.
+    """
+    home = backends.resolve(device, backend)
+    tensors = {"logits": backends.to_numpy(logits).astype("float64")}
+    labels, layout = home.asarray(labels), Layout.of(tensors)
+
+    def forward(point: np.ndarray):
+        return loss.forward(layout.unflatten(home.asarray(point, "float64"))["logits"], labels)
+
+    point = layout.flatten(tensors)
+    gradient = {"logits": loss.backward(forward(point).cache)}
+    return _compare(lambda point: float(forward(point).loss), layout, point, gradient, entries, generator(seed))
+
+
+def check_network(network: Network, images: Array, labels: Array, *, entries: int = 5, seed: int = 0) -> list[Entry]:
+    """Check the gradient of a network's loss over a batch at random entries of each parameter tensor.
+
+    Entries are named by their tensor, such as ``conv1.weight``. The network is used where it lies and not changed.
+
+    Raises InputError if the network is not of float64, or its loss not differentiable at any entry tried: images with
+    many equal values put whole tensors on kinks, and random ones do not.
+    """
+    if network.dtype != "float64":
+        raise InputError(
+            f"check_network: expected a network of float64, got {network.dtype}. Build it with dtype='float64'."
+        )
+    images, labels = network.backend.asarray(images, "float64"), network.backend.asarray(labels)
+
+    def loss_and_gradient(point: np.ndarray):
+        return network.loss_and_gradient(network.backend.asarray(point, "float64"), network.state, images, labels)
+
+    point = backends.to_numpy(network.theta)
+    gradient = network.layout.unflatten(loss_and_gradient(point).gradient)
+    return _compare(
+        lambda point: float(loss_and_gradient(point).loss),
+        network.layout,
+        point,
+        gradient,
+        entries,
+        generator(seed),
+    )
+
+
+def separated_values(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """An evenly spaced grid between -1 and 1 in random order: n values, 2/n apart and none within 1/n of 0.
+
+    A rectifier's kink is at 0 and a maximum's where two values are equal, so a single layer given these meets neither.
+    """
+    count = int(np.prod(shape))
+    grid = (np.arange(count) - count // 2 + 0.5) * (2 / count)
+    return rng.permutation(grid).reshape(shape)
+
+
+def _raise_by(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """Adds small positive numbers: upwards, since a variance must stay positive."""
+    return lambda values: values + rng.uniform(0.1, 0.3, values.shape)
+
+
+def _compare(
+    objective: Callable[[np.ndarray], float],
+    layout: Layout,
+    point: np.ndarray,
+    gradient: Tree,
+    entries: int,
+    rng: np.random.Generator,
+) -> list[Entry]:
+    """Both derivatives at random entries of each tensor in the layout."""
+    check_positive("gradcheck", "entries", entries)
+    gradients, center, found = dict(walk(gradient)), objective(point), []
+    for name, slot in layout.slots().items():
+        backward = _to_host(name, gradients.get(name), slot.shape)
+        tried = _draw(rng, backward)[: TRIES * entries]
+        differences = ((i, _difference(objective, center, point, slot.start + i)) for i in tried)
+        smooth = ((i, difference) for i, difference in differences if difference is not None)
+        checked = [
+            Entry(name, tuple(map(int, np.unravel_index(i, slot.shape))), difference, float(backward.flat[i]))
+            for i, difference in itertools.islice(smooth, entries)
+        ]
+        if not checked:
+            raise InputError(
+                f"gradcheck: expected a derivative at one of {len(tried)} entries of {name}, got kinks at all. "
+                "Give inputs without zeros or equal values."
+            )
+        found += sorted(checked)
+    return found
+
+
+def _draw(rng: np.random.Generator, backward: np.ndarray) -> np.ndarray:
+    """Positions in random order, in turn where backward is not 0 and where it is, for as long as there are both.
+
+    Most of a max-pool's gradient is 0, and a few entries drawn evenly could all be.
+    """
+    order = rng.permutation(backward.size)
+    zero = backward.flat[order] == 0
+    turn = np.where(zero, np.cumsum(zero), np.cumsum(~zero))
+    return order[np.lexsort((zero, turn))]
+
+
+def _difference(
+    objective: Callable[[np.ndarray], float], center: float, point: np.ndarray, position: int
+) -> float | None:
+    """Central difference along one axis, or None if there is a kink within the step.
+
+    There, the differences from the right and from the left, of second order with three points each, disagree.
+    """
+
+    def moved(steps: float) -> float:
+        elsewhere = point.copy()
+        elsewhere[position] += steps * STEP
+        return objective(elsewhere)
+
+    left, half_left, half_right, right = map(moved, (-1, -0.5, 0.5, 1))
+    from_right = (4 * half_right - right - 3 * center) / STEP
+    from_left = (3 * center - 4 * half_left + left) / STEP
+    if _relative_difference(from_left, from_right) > TOLERANCE:
+        return None
+    return (right - left) / (2 * STEP)
+
+
+def _relative_difference(a: float, b: float) -> float:
+    return abs(a - b) / max(abs(a), abs(b), FLOOR)
+
+
+def _to_host(name: str, gradient: Array | None, shape: Shape) -> np.ndarray:
+    if gradient is None or tuple(gradient.shape) != shape:
+        actual = "none" if gradient is None else f"shape {tuple(gradient.shape)}"
+        raise InputError(
+            f"gradcheck: expected backward to give {name} a gradient of shape {shape}, got {actual}. Correct backward."
+        )
+    return backends.to_numpy(gradient)
