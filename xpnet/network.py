@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,6 +144,11 @@ class Network:
     def parameters(self) -> dict[str, Array]:
         """The tensors in θ by dotted name, such as ``conv1.weight``."""
         return dict(walk(self.layout.unflatten(self.theta)))
+
+    def mask(self, predicate: Callable[[str], bool]) -> Array:
+        """A vector like θ: 1 in the tensors whose dotted name the predicate accepts, 0 in the others."""
+        places = self.layout.slots().items()
+        return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in places]))
 
     def rows(self) -> list[Row]:
         """Every layer that holds no others, with its output shape and number of parameters."""

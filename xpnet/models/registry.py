@@ -14,15 +14,19 @@ from xpnet.shapes import Shape
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained unless told otherwise. ``train_images`` None means all that are not for validation."""
+    """How a model is trained unless told otherwise, by the names of ``training.TrainConfig``.
+
+    ``train_images`` None means all that are not for validation, ``momentum`` None the optimizer's own default.
+    """
 
     data: str
     iterations: int
     batch_size: int
     learning_rate: float
-    momentum: float
     weight_decay: float
     pixel_scale: float  # what pixels of 0 to 255 are multiplied by, after their mean has been subtracted
+    optimizer: str = "momentum"
+    momentum: float | None = None
     validation_images: int = 2000
     train_images: int | None = None
 
