@@ -5,7 +5,7 @@ import pytest
 
 from tests.helpers import assert_close, assert_is_gradient, assert_lives_on, host_copies, refused
 from xpnet.backend import to_numpy
-from xpnet.losses import SoftmaxCrossEntropy, one_hot
+from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy, one_hot
 
 LOSS = SoftmaxCrossEntropy()
 
@@ -116,3 +116,30 @@ def test_jit(backend, batch):
     jitted_loss, jitted_cache = jax.jit(LOSS.forward)(logits, labels)
     assert_close(jitted_loss, loss, rtol=1e-14)
     assert_close(jax.jit(LOSS.backward)(jitted_cache), LOSS.backward(cache), rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(label_smoothing=0.2), MeanSquaredError()], ids=str)
+def test_other_losses_on_every_library(backend, batch, loss):
+    logits, labels = batch
+    labels = backend.asarray(labels)
+
+    def value(logits):
+        return float(loss.forward(backend.asarray(logits), labels).loss)
+
+    result, cache = loss.forward(backend.asarray(logits, "float32"), labels)
+    for array in (result, loss.backward(cache), *cache.values()):
+        assert_lives_on(array, backend, "float32")
+    gradient = loss.backward(loss.forward(backend.asarray(logits), labels).cache)
+    assert_is_gradient(value, {"logits": logits}, {"logits": gradient})
+
+
+def test_mean_squared_error_by_hand():
+    loss, cache = MeanSquaredError().forward(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 1]))
+    assert loss == (0 + 4 + 9 + 4) / 4
+    assert MeanSquaredError().backward(cache).tolist() == [[0.0, 1.0], [1.5, -1.0]]
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_label_smoothing_out_of_range(smoothing):
+    with refused(f"SoftmaxCrossEntropy: expected label_smoothing in [0, 1), got {smoothing}."):
+        SoftmaxCrossEntropy(smoothing)

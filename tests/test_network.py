@@ -119,6 +119,24 @@ def test_one_layer_is_a_network_too():
     )
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_mask_marks_tensors_by_name(library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    network, names = small_network(backend=library, dtype="float32"), []
+
+    def is_a_bias_in_the_block(name):
+        names.append(name)
+        return name.startswith("block.") and name.endswith(".bias")
+
+    mask = network.mask(is_a_bias_in_the_block)
+    assert names == [name for name, _ in walk(network.layout.tree)]
+    assert_close(mask, mask + 0 * network.theta)
+    assert backends.of(mask) == network.backend
+    for name, part in walk(network.layout.unflatten(to_numpy(mask))):
+        assert np.all(part == (name == "block.conv1.bias")), name
+
+
 # Loss and gradient
 
 

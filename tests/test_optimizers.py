@@ -1,15 +1,52 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from tests.helpers import assert_close, refused
+from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from xpnet.backend import to_numpy
-from xpnet.optimizers import GradientDescent, Momentum
+from xpnet.optimizers import (
+    OPTIMIZERS,
+    AdaGrad,
+    Adam,
+    AdamW,
+    GradientDescent,
+    Momentum,
+    RMSProp,
+    clip_by_global_norm,
+)
 
 ALPHA, MU, DECAY = 0.1, 0.9, 0.005
 THETA = np.array([1.0, -2.0, 0.5])
-GRADIENTS = np.array([[0.3, -1.0, 2.0], [0.1, 0.4, -0.7], [0.0, 0.0, 0.0], [-5.0, 1.0, 1.0]])
+GRADIENTS = np.array(
+    [
+        [0.3, -1.0, 2.0],
+        [0.1, 0.4, -0.7],
+        [0.0, 0.0, 0.0],
+        [-5.0, 1.0, 1.0],
+        [0.2, -0.1, 0.0],
+        [1.0, 3.0, -2.0],
+        [0.01, -0.02, 0.0],
+        [0.5, 0.5, 0.5],
+        [-0.3, 2.0, 1e-4],
+        [1.5, -1.5, 0.7],
+    ]
+)
+SCHEDULE = (0.25, 0.5, 1.0, 1.0, 1.0, 0.5, 0.5, 0.1, 0.1, 0.0)
+DECAYS = np.array([1.0, 0.0, 1.0])
+ALL = [
+    GradientDescent(ALPHA, DECAY),
+    Momentum(ALPHA, MU, DECAY),
+    Momentum(ALPHA, MU, DECAY, "heavy-ball"),
+    Momentum(ALPHA, MU, DECAY, "nesterov"),
+    AdaGrad(ALPHA, DECAY, lr_decay=0.2),
+    RMSProp(ALPHA, DECAY, rho=0.8),
+    Adam(ALPHA, DECAY),
+    Adam(ALPHA, DECAY, amsgrad=True),
+    AdamW(ALPHA, DECAY),
+    AdamW(ALPHA, DECAY, amsgrad=True),
+]
 
 
 def run(optimizer, backend, dtype="float64"):
@@ -61,25 +98,190 @@ def test_the_forms_agree_at_equal_pace_without_weight_decay(backend):
     assert_close(averaged[-1][0], ball[-1][0], rtol=1e-13)
 
 
-@pytest.mark.parametrize("form", ["moving-average", "heavy-ball"])
-def test_without_momentum_both_forms_are_gradient_descent(backend, form):
+@pytest.mark.parametrize("form", ["moving-average", "heavy-ball", "nesterov"])
+def test_without_momentum_all_forms_are_gradient_descent(backend, form):
     expected = run(GradientDescent(ALPHA, DECAY), backend)[-1][0]
     assert_close(run(Momentum(ALPHA, 0.0, DECAY, form), backend)[-1][0], expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "optimizer", [GradientDescent(ALPHA, DECAY), Momentum(ALPHA), Momentum(ALPHA, form="heavy-ball")]
-)
-def test_float32_stays_float32_and_nothing_handed_in_is_changed(backend, optimizer):
-    theta, gradient = backend.asarray(THETA, "float32"), backend.asarray(GRADIENTS[0], "float32")
+# Every optimizer by its formula, with a learning rate that changes and a parameter that does not decay
+
+
+def by_formula(optimizer):
+    """θ after each step, in float64 scalars: one parameter after the other, written out from the papers."""
+    return np.stack([list(FORMULAS[type(optimizer)](optimizer, index)) for index in range(3)], axis=1)
+
+
+def each_step(index):
+    for t, (factor, gradients) in enumerate(zip(SCHEDULE, GRADIENTS, strict=True), 1):
+        yield t, ALPHA * factor, gradients[index]
+
+
+def gradient_descent(optimizer, index):
+    theta, decay = THETA[index], DECAY * DECAYS[index]
+    for _, alpha, g in each_step(index):
+        theta -= alpha * g + alpha * decay * theta
+        yield theta
+
+
+def momentum(optimizer, index):
+    theta, decay, velocity = THETA[index], DECAY * DECAYS[index], 0.0
+    for _, alpha, g in each_step(index):
+        if optimizer.form == "moving-average":
+            velocity = MU * velocity + (1 - MU) * g
+            theta -= alpha * velocity + alpha * decay * theta
+        else:
+            g += decay * theta
+            velocity = MU * velocity - alpha * g
+            theta += velocity if optimizer.form == "heavy-ball" else MU * velocity - alpha * g
+        yield theta
+
+
+def adagrad(optimizer, index):
+    theta, decay, total = THETA[index], DECAY * DECAYS[index], 0.0
+    for t, alpha, g in each_step(index):
+        g += decay * theta
+        total += g**2
+        theta -= alpha / (1 + (t - 1) * 0.2) * g / (math.sqrt(total) + 1e-10)
+        yield theta
+
+
+def rmsprop(optimizer, index):
+    theta, decay, average = THETA[index], DECAY * DECAYS[index], 0.0
+    for _, alpha, g in each_step(index):
+        g += decay * theta
+        average = 0.8 * average + 0.2 * g**2
+        theta -= alpha * g / (math.sqrt(average) + 1e-8)
+        yield theta
+
+
+def adam(optimizer, index):
+    theta, decay, m, s, largest = THETA[index], DECAY * DECAYS[index], 0.0, 0.0, 0.0
+    for t, alpha, g in each_step(index):
+        if isinstance(optimizer, AdamW):
+            theta -= alpha * decay * theta
+        else:
+            g += decay * theta
+        m = 0.9 * m + 0.1 * g
+        s = 0.999 * s + 0.001 * g**2
+        largest = max(largest, s) if optimizer.amsgrad else s
+        theta -= alpha * m / (1 - 0.9**t) / (math.sqrt(largest / (1 - 0.999**t)) + 1e-8)
+        yield theta
+
+
+FORMULAS = {
+    GradientDescent: gradient_descent,
+    Momentum: momentum,
+    AdaGrad: adagrad,
+    RMSProp: rmsprop,
+    Adam: adam,
+    AdamW: adam,
+}
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=str)
+@pytest.mark.parametrize("as_array", [False, True])
+def test_ten_steps_by_the_formula(backend, optimizer, as_array):
+    theta, decays = backend.asarray(THETA), backend.asarray(DECAYS)
     state = optimizer.init(theta)
-    new_theta, new_state = optimizer.update(theta, gradient, state)
-    assert_close(theta, backend.asarray(THETA, "float32"))
-    assert_close(gradient, backend.asarray(GRADIENTS[0], "float32"))
-    for array in state.values():
+    for factor, g, expected in zip(SCHEDULE, GRADIENTS, by_formula(optimizer), strict=True):
+        schedule = backend.asarray(np.array(factor)) if as_array else factor
+        theta, state = optimizer.update(theta, backend.asarray(g), state, schedule=schedule, decays=decays)
+        assert_close(theta, backend.asarray(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=str)
+def test_states_hold_arrays_like_theta_and_nothing_handed_in_is_changed(backend, optimizer):
+    theta, gradient = backend.asarray(THETA, "float32"), backend.asarray(GRADIENTS[0], "float32")
+    state, schedule = optimizer.init(theta), backend.asarray(np.array(0.5), "float32")
+    for array in leaves(state):
         assert not np.any(to_numpy(array))
-    for array in (new_theta, *new_state.values()):
-        assert_close(array, array + 0 * theta)
+    given = (theta, gradient, state, schedule)
+    before = host_copies(given)
+    new_theta, new_state = optimizer.update(theta, gradient, state, schedule=schedule)
+    for array, copy in zip(host_copies(given), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    assert new_state.keys() == state.keys()
+    for name, array in new_state.items():
+        assert_lives_on(array, backend, "float32")
+        assert tuple(array.shape) == tuple(state[name].shape) == ((1,) if name == "steps" else (3,))
+    assert_close(new_theta, new_theta + 0 * theta)
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=str)
+@pytest.mark.parametrize("backend", ["jax"], indirect=True)
+def test_a_compiled_step_serves_every_step(backend, optimizer):
+    import jax
+
+    update = jax.jit(lambda *arrays, schedule: optimizer.update(*arrays, schedule=schedule))
+    theta = expected = backend.asarray(THETA)
+    state = expected_state = optimizer.init(theta)
+    for factor, g in zip(SCHEDULE, map(backend.asarray, GRADIENTS), strict=True):
+        theta, state = update(theta, g, state, schedule=factor)
+        expected, expected_state = optimizer.update(expected, g, expected_state, schedule=factor)
+        assert_close(theta, expected, rtol=1e-12)
+    assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize("optimizer", [Adam(ALPHA), AdamW(ALPHA, 0.0), Adam(ALPHA, beta1=0.0, beta2=0.0)], ids=str)
+def test_adams_first_step_is_the_learning_rate_in_float32_too(backend, optimizer):
+    """1 - 0.999 in float32 is wrong by 1e-5, which would show here."""
+    theta = backend.asarray(np.zeros(2), "float32")
+    theta, _ = optimizer.update(theta, backend.asarray(np.array([3.0, -200.0]), "float32"), optimizer.init(theta))
+    assert_close(theta, backend.asarray(np.array([-ALPHA, ALPHA]), "float32"), rtol=5e-7)
+
+
+def test_amsgrad_remembers_the_largest_gradient():
+    gradients = np.array([[10.0], [0.1], [0.1], [0.1]])
+
+    def last_step(optimizer):
+        theta, state = np.zeros(1), optimizer.init(np.zeros(1))
+        for g in gradients:
+            before, (theta, state) = theta, optimizer.update(theta, g, state)
+        return abs(theta - before)
+
+    assert last_step(Adam(ALPHA, beta1=0.0, beta2=0.5, amsgrad=True)) < last_step(Adam(ALPHA, beta1=0.0, beta2=0.5)) / 2
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=str)
+def test_a_gradient_of_zero_moves_nothing_but_by_weight_decay(optimizer):
+    still = dataclasses.replace(optimizer, weight_decay=0.0)
+    theta, _ = still.update(THETA, np.zeros(3), still.init(THETA))
+    np.testing.assert_array_equal(theta, THETA)
+    theta, _ = optimizer.update(THETA, np.zeros(3), optimizer.init(THETA), decays=DECAYS)
+    assert abs(theta[0]) < abs(THETA[0])
+    assert theta[1] == THETA[1]
+
+
+# Clipping
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_long_gradient_keeps_its_direction_and_gets_the_length(backend, dtype):
+    gradient = backend.asarray(np.array([3.0, 0.0, -4.0]), dtype)
+    assert_close(clip_by_global_norm(gradient, 1.0), gradient / (5 + 1e-6), rtol=2e-7)
+    assert_close(clip_by_global_norm(gradient, 0.02), gradient * 0.02 / (5 + 1e-6), rtol=2e-7)
+
+
+def test_a_short_gradient_stays_as_it_is(backend):
+    gradient = backend.asarray(np.array([3.0, 0.0, -4.0]), "float32")
+    assert_close(clip_by_global_norm(gradient, 5.1), gradient)
+    assert_close(clip_by_global_norm(0 * gradient, 1.0), 0 * gradient)
+
+
+def test_clipping_hides_no_gradient_that_is_not_finite():
+    assert np.isnan(clip_by_global_norm(np.array([1.0, math.nan]), 1.0)).all()
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(clip_by_global_norm(np.array([1.0, math.inf]), 1.0)).any()
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
+def test_clipping_to_no_length(limit):
+    with refused(f"Clipping: expected a finite norm above 0, got {limit}. Try 1."):
+        clip_by_global_norm(THETA, limit)
+
+
+# Settings
 
 
 def test_moving_average_is_the_default_form():
@@ -105,13 +307,56 @@ def test_momentum_that_is_no_number():
 
 
 def test_unknown_form():
-    with refused("Momentum: expected a form of moving-average or heavy-ball, got 'nesterov'. Choose one."):
-        Momentum(ALPHA, form="nesterov")
+    with refused("Momentum: expected a form of moving-average, heavy-ball, nesterov, got 'nestrov'. Choose one."):
+        Momentum(ALPHA, form="nestrov")
 
 
-@pytest.mark.parametrize("optimizer", [GradientDescent, Momentum])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values())
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 @pytest.mark.parametrize("setting", ["learning_rate", "weight_decay"])
 def test_rates_out_of_range(optimizer, setting, value):
     with refused(f"{optimizer.__name__}: expected a finite {setting} of at least 0, got {value}. Change {setting}."):
         optimizer(**{"learning_rate": ALPHA, setting: value})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "setting", "example"),
+    [
+        (RMSProp, "rho", 0.99),
+        (Adam, "beta1", 0.9),
+        (Adam, "beta2", 0.999),
+        (AdamW, "beta1", 0.9),
+        (AdamW, "beta2", 0.999),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (1.0, "from 1 on new gradients would count for nothing"),
+        (math.nan, "from 1 on new gradients would count for nothing"),
+        (-0.1, "below 0 it would count past gradients with the wrong sign"),
+    ],
+)
+def test_averages_out_of_range_are_refused_with_the_reason(optimizer, setting, example, value, reason):
+    with refused(f"{optimizer.__name__}: expected a {setting} in [0, 1), got {value}: {reason}. Try {example}."):
+        optimizer(**{setting: value})
+
+
+@pytest.mark.parametrize("optimizer", [AdaGrad, RMSProp, Adam, AdamW])
+@pytest.mark.parametrize("value", [0.0, -1e-8, math.nan, math.inf])
+def test_epsilon_out_of_range(optimizer, value):
+    with refused(f"{optimizer.__name__}: expected a finite epsilon above 0, got {value}.", "0/0. Try 1e-8."):
+        optimizer(epsilon=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_decay_of_adagrads_learning_rate_out_of_range(value):
+    with refused(f"AdaGrad: expected a finite lr_decay of at least 0, got {value}. Change lr_decay."):
+        AdaGrad(lr_decay=value)
+
+
+def test_defaults_are_pytorchs():
+    assert AdaGrad() == AdaGrad(0.01, 0.0, 0.0, 1e-10)
+    assert RMSProp() == RMSProp(0.01, 0.0, 0.99, 1e-8)
+    assert Adam() == Adam(0.001, 0.0, 0.9, 0.999, 1e-8, amsgrad=False)
+    assert AdamW() == AdamW(0.001, 0.01, 0.9, 0.999, 1e-8, amsgrad=False)

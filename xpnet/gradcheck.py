@@ -29,9 +29,9 @@ from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Layer
 from xpnet.layout import Layout, Tree, map_tree, walk
-from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.losses import Loss
 from xpnet.network import Network
-from xpnet.random import generator
+from xpnet.random import generator, make_key
 from xpnet.shapes import Shape, check_positive
 
 STEP = 1e-5
@@ -83,9 +83,11 @@ def check_layer(
     state = map_tree(lambda value: home.asarray(value, "float64"), map_tree(_raise_by(rng), state))
     layout = Layout.of(tensors)
 
+    key = home.asarray(make_key(seed))
+
     def forward(point: np.ndarray):
         tree = layout.unflatten(home.asarray(point, "float64"))
-        return tree["params"], layer.forward(tree["params"], state, tree["x"], train=True)
+        return tree["params"], layer.forward(tree["params"], state, tree["x"], train=True, key=key)
 
     point = layout.flatten(tensors)
     params, (y, cache, _) = forward(point)
@@ -100,7 +102,7 @@ def check_layer(
 
 
 def check_loss(
-    loss: SoftmaxCrossEntropy,
+    loss: Loss,
     logits: Array,
     labels: Array,
     *,
@@ -137,10 +139,11 @@ def check_network(network: Network, images: Array, labels: Array, *, entries: in
         raise InputError(
             f"check_network: expected a network of float64, got {network.dtype}. Build it with dtype='float64'."
         )
-    images, labels = network.backend.asarray(images, "float64"), network.backend.asarray(labels)
+    home = network.backend
+    images, labels, key = home.asarray(images, "float64"), home.asarray(labels), home.asarray(make_key(seed))
 
     def loss_and_gradient(point: np.ndarray):
-        return network.loss_and_gradient(network.backend.asarray(point, "float64"), network.state, images, labels)
+        return network.loss_and_gradient(home.asarray(point, "float64"), network.state, images, labels, key=key)
 
     point = backends.to_numpy(network.theta)
     gradient = network.layout.unflatten(loss_and_gradient(point).gradient)

@@ -1,19 +1,32 @@
-"""Optimizers: formulas on the flat vector θ, with g its gradient, α the learning rate and λ the weight decay."""
+"""Optimizers: formulas on the flat vector θ, with g its gradient, α the learning rate and λ the weight decay.
+
+``init(theta)`` gives the state before any step, ``update(theta, gradient, state)`` θ and the state after one step.
+States hold arrays only, the number of steps among them, so that a step can be compiled, captured and saved.
+
+In the formulas, α is ``learning_rate * schedule`` and λ is ``weight_decay * decays``. Both factors are arguments of
+``update``: ``schedule`` is a number, or an array without axes in θ's dtype; ``decays`` is 1, or a vector like θ with 0
+in the places that weight decay spares. All operations are element by element.
+
+Steps are counted in θ's dtype. In float32 the count stands still from 2^24 (16.8 million) steps on: Adam's corrections
+have long been 1 by then, and AdaGrad's ``lr_decay`` goes no further.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from xpnet.backend import Array
+from xpnet.checks import check_above_zero, check_at_least_zero
 from xpnet.errors import InputError
 
 OptimizerState = Mapping[str, Array]
-MOMENTUM_FORMS = ("moving-average", "heavy-ball")
+Factor = Array | float
+MOMENTUM_FORMS = ("moving-average", "heavy-ball", "nesterov")
 
 
 @dataclass(frozen=True)
@@ -35,68 +48,296 @@ class GradientDescent:
         """The state before the first step: none."""
         return {}
 
-    def update(self, theta: Array, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
         """One step."""
-        return theta - self.learning_rate * (gradient + self.weight_decay * theta), state
+        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
+        return theta - alpha * (gradient + decay * theta), state
 
 
 @dataclass(frozen=True)
 class Momentum:
-    """Gradient descent with a memory of earlier gradients, in both published forms.
+    """Gradient descent with a memory of earlier gradients, in three published forms.
 
         moving-average:  m = μ·m + (1 - μ)·g;  θ = θ - α·(m + λ·θ)
         heavy-ball:      v = μ·v - α·(g + λ·θ);  θ = θ + v
+        nesterov:        v = μ·v - α·(g + λ·θ);  θ = θ + μ·v - α·(g + λ·θ)
 
     The moving average keeps the step's size at that of one gradient; a heavy ball's grows to 1/(1 - μ) times that, so
     for equal pace its learning rate is (1 - μ) times the other's. Weight decay acts beside the average in the first
-    form and through the velocity in the second, as an L2 term in the loss would.
+    form and through the velocity in the others, as an L2 term in the loss would. Nesterov's form takes the velocity's
+    next step in advance. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out of the
+    velocity, so that a change of α acts on past gradients as well.
 
     Raises InputError if a setting is out of range.  Source: Polyak, "Some methods of speeding up the convergence of
-    iteration methods", 1964 (heavy ball); Sutskever et al., ICML 2013.
+    iteration methods", 1964 (heavy ball); Sutskever et al., ICML 2013 (Nesterov's form).
     """
 
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 0.0
-    form: Literal["moving-average", "heavy-ball"] = field(default="moving-average")
+    form: Literal["moving-average", "heavy-ball", "nesterov"] = "moving-average"
 
     def __post_init__(self) -> None:
         _check_common(self)
-        if not 0 <= self.momentum < 1:
-            reason = (
-                "below 0 it brakes where it should push"
-                if self.momentum < 0
-                else "from 1 on the velocity never fades and grows without bound"
-            )
-            raise InputError(f"Momentum: expected a momentum in [0, 1), got {self.momentum}: {reason}. Try 0.9.")
+        _check_share(
+            self,
+            "momentum",
+            below="below 0 it brakes where it should push",
+            above="from 1 on the velocity never fades and grows without bound",
+            example=0.9,
+        )
         if self.form not in MOMENTUM_FORMS:
             raise InputError(
-                f"Momentum: expected a form of {' or '.join(MOMENTUM_FORMS)}, got {self.form!r}. Choose one."
+                f"Momentum: expected a form of {', '.join(MOMENTUM_FORMS)}, got {self.form!r}. Choose one."
             )
 
     def init(self, theta: Array) -> OptimizerState:
         """The state before the first step: a velocity of 0."""
-        return {"velocity": array_namespace(theta).zeros_like(theta)}
+        return {"velocity": _zeros(theta)}
 
-    def update(self, theta: Array, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
         """One step."""
-        mu, alpha, decay = self.momentum, self.learning_rate, self.weight_decay
+        mu, alpha, decay = self.momentum, self.learning_rate * schedule, self.weight_decay * decays
         if self.form == "moving-average":
             velocity = mu * state["velocity"] + (1 - mu) * gradient
-            theta = theta - alpha * (velocity + decay * theta)
-        else:
-            velocity = mu * state["velocity"] - alpha * (gradient + decay * theta)
-            theta = theta + velocity
-        return theta, {"velocity": velocity}
+            return theta - alpha * (velocity + decay * theta), {"velocity": velocity}
+        push = alpha * (gradient + decay * theta)
+        velocity = mu * state["velocity"] - push
+        step = mu * velocity - push if self.form == "nesterov" else velocity
+        return theta + step, {"velocity": velocity}
 
 
-Optimizer = GradientDescent | Momentum
+@dataclass(frozen=True)
+class AdaGrad:
+    """A learning rate for each parameter, which falls with the sum of all its squared gradients.
+
+        t = t + 1;  g = g + λ·θ;  s = s + g²;  θ = θ - α/(1 + (t - 1)·η)·g/(√s + ε)
+
+    η is ``lr_decay``.
+
+    Raises InputError if a setting is out of range.  Source: Duchi, Hazan and Singer, JMLR 12, 2011.
+    """
+
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    lr_decay: float = 0.0
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        check_at_least_zero("AdaGrad", "lr_decay", self.lr_decay)
+        _check_epsilon(self)
+
+    def init(self, theta: Array) -> OptimizerState:
+        """The state before the first step: sums of 0."""
+        return {"steps": _no_steps(theta), "squares": _zeros(theta)}
+
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
+        """One step."""
+        alpha = self.learning_rate * schedule / (1 + state["steps"] * self.lr_decay)
+        gradient = gradient + self.weight_decay * decays * theta
+        squares = state["squares"] + gradient * gradient
+        theta = theta - alpha * gradient / (_root(squares) + self.epsilon)
+        return theta, {"steps": state["steps"] + 1, "squares": squares}
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """A learning rate for each parameter, which falls with the recent size of its gradient.
+
+        g = g + λ·θ;  s = ρ·s + (1 - ρ)·g²;  θ = θ - α·g/(√s + ε)
+
+    Raises InputError if a setting is out of range.  Source: Hinton, "Neural Networks for Machine Learning", lecture 6e,
+    2012, which has ρ = 0.9; the default is PyTorch's.
+    """
+
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    rho: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        _check_average(self, "rho", example=0.99)
+        _check_epsilon(self)
+
+    def init(self, theta: Array) -> OptimizerState:
+        """The state before the first step: averages of 0."""
+        return {"squares": _zeros(theta)}
+
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
+        """One step."""
+        alpha, rho = self.learning_rate * schedule, self.rho
+        gradient = gradient + self.weight_decay * decays * theta
+        squares = rho * state["squares"] + (1 - rho) * gradient * gradient
+        return theta - alpha * gradient / (_root(squares) + self.epsilon), {"squares": squares}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Momentum, with a learning rate for each parameter that falls with the recent size of its gradient.
+
+        t = t + 1;  g = g + λ·θ
+        m = β1·m + (1 - β1)·g;  m̂ = m/(1 - β1^t)
+        s = β2·s + (1 - β2)·g²;  ŝ = s/(1 - β2^t)
+        θ = θ - α·m̂/(√ŝ + ε)
+
+    The divisions by 1 - β^t make up for averages that begin at 0. With ``amsgrad`` the largest s so far takes the place
+    of s in ŝ, as in PyTorch (the paper leaves out this division). Weight decay acts as an L2 term in the loss would;
+    AdamW has it the other way.
+
+    Raises InputError if a setting is out of range.  Source: Kingma and Ba, ICLR 2015; Reddi, Kale and Kumar, ICLR 2018
+    (amsgrad).
+    """
+
+    learning_rate: float = 0.001
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        _check_average(self, "beta1", example=0.9)
+        _check_average(self, "beta2", example=0.999)
+        _check_epsilon(self)
+
+    def init(self, theta: Array) -> OptimizerState:
+        """The state before the first step: averages of 0."""
+        averages = ("gradients", "squares", "largest_squares") if self.amsgrad else ("gradients", "squares")
+        return {"steps": _no_steps(theta), **{name: _zeros(theta) for name in averages}}
+
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
+        """One step."""
+        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
+        direction, state = self._direction(gradient + decay * theta, state)
+        return theta - alpha * direction, state
+
+    def _direction(self, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
+        """m̂/(√ŝ + ε) and the next state."""
+        steps = state["steps"] + 1
+        gradients = self.beta1 * state["gradients"] + (1 - self.beta1) * gradient
+        squares = largest = self.beta2 * state["squares"] + (1 - self.beta2) * gradient * gradient
+        averages = {"gradients": gradients, "squares": squares}
+        if self.amsgrad:
+            largest = array_namespace(gradient).maximum(state["largest_squares"], squares)
+            averages["largest_squares"] = largest
+        size = _root(largest / _bias_correction(self.beta2, steps)) + self.epsilon
+        return gradients / _bias_correction(self.beta1, steps) / size, {"steps": steps, **averages}
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam whose weight decay acts on θ itself, beside the step and not through the averages.
+
+        θ = θ - α·(m̂/(√ŝ + ε) + λ·θ),  m̂ and ŝ as in Adam, from g alone
+
+    The default weight decay is PyTorch's.
+
+    Raises InputError if a setting is out of range.  Source: Loshchilov and Hutter, "Decoupled weight decay
+    regularization", ICLR 2019.
+    """
+
+    weight_decay: float = 0.01
+
+    def update(
+        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+    ) -> tuple[Array, OptimizerState]:
+        """One step."""
+        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
+        direction, state = self._direction(gradient, state)
+        return theta - alpha * (direction + decay * theta), state
+
+
+Optimizer = GradientDescent | Momentum | AdaGrad | RMSProp | Adam | AdamW
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {
+    "gradient-descent": GradientDescent,
+    "momentum": Momentum,
+    "adagrad": AdaGrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def clip_by_global_norm(gradient: Array, limit: float) -> Array:
+    """The gradient, shortened to a length of ``limit`` where it is longer; the direction stays.
+
+        g = g·min(1, limit/(‖g‖ + 10⁻⁶))
+
+    Nothing is read back to the host. A gradient that is not finite stays so, and shows in the next loss.
+
+    Raises InputError if the limit is not above 0.  Source: Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from
+    PyTorch.
+    """
+    check_clip_norm(limit)
+    xp = array_namespace(gradient)
+    norm = xp.sqrt(xp.sum(gradient * gradient))
+    return gradient * xp.minimum(xp.ones_like(norm), limit / (norm + 1e-6))
+
+
+def check_clip_norm(limit: float) -> None:
+    """Raise InputError unless gradients can be shortened to this length."""
+    check_above_zero("Clipping", "norm", limit, "Try 1.")
+
+
+def _zeros(theta: Array) -> Array:
+    return array_namespace(theta).zeros_like(theta)
+
+
+def _no_steps(theta: Array) -> Array:
+    return array_namespace(theta).zeros((1,), dtype=theta.dtype, device=device(theta))
+
+
+def _root(x: Array) -> Array:
+    return array_namespace(x).sqrt(x)
+
+
+def _bias_correction(beta: float, steps: Array) -> Array:
+    """1 - β^t, without the digits that the subtraction would lose in float32 while β^t is close to 1."""
+    return -array_namespace(steps).expm1(steps * (math.log(beta) if beta else -math.inf))
 
 
 def _check_common(optimizer: Optimizer) -> None:
     for name in ("learning_rate", "weight_decay"):
-        value = getattr(optimizer, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(
-                f"{type(optimizer).__name__}: expected a finite {name} of at least 0, got {value}. Change {name}."
-            )
+        check_at_least_zero(type(optimizer).__name__, name, getattr(optimizer, name))
+
+
+def _check_epsilon(optimizer: AdaGrad | RMSProp | Adam) -> None:
+    check_above_zero(
+        type(optimizer).__name__,
+        "epsilon",
+        optimizer.epsilon,
+        "At 0, a parameter without a gradient would move by 0/0. Try 1e-8.",
+    )
+
+
+def _check_average(optimizer: Optimizer, name: str, example: float) -> None:
+    _check_share(
+        optimizer,
+        name,
+        below="below 0 it would count past gradients with the wrong sign",
+        above="from 1 on new gradients would count for nothing",
+        example=example,
+    )
+
+
+def _check_share(optimizer: Optimizer, name: str, *, below: str, above: str, example: float) -> None:
+    """The share of the past in an average or a velocity lies in [0, 1)."""
+    value = getattr(optimizer, name)
+    if not 0 <= value < 1:
+        reason = below if value < 0 else above
+        raise InputError(
+            f"{type(optimizer).__name__}: expected a {name} in [0, 1), got {value}: {reason}. Try {example}."
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet import layers
-from xpnet.cli.gradcheck import LAYERS, main
+from xpnet.cli.gradcheck import LAYERS, LOSSES, main
 from xpnet.layers import Backward, Conv2D, Layer, MaxPool2D, ReLU
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def test_program_prints_every_check(capsys):
     assert main(["--entries", "3"]) == 0
     output, errors = capsys.readouterr()
     assert not errors
-    assert output.count("finite difference") == len(LAYERS) + 2
+    assert output.count("finite difference") == len(LAYERS) + len(LOSSES) + 1
     assert re.search(r"^index +finite difference +backward +relative difference$", output, re.MULTILINE)
     row = r"^conv1\.weight\[\d+,\d,\d,0\] +(-?\d\.\d{7}e[+-]\d\d|0) +(-?\d\.\d{7}e[+-]\d\d|0) +\d\.\de-\d\d$"
     assert re.search(row, output, re.MULTILINE)

@@ -13,6 +13,7 @@ import pytest
 
 import xpnet
 from xpnet.cli.train import main
+from xpnet.datasets import split_indices
 from xpnet.training import Record
 
 SUMMARY_KEYS = {
@@ -38,7 +39,9 @@ SUMMARY_KEYS = {
 
 SPELLED_OUT = """
     --model --data --data-dir --device --backend --iterations --epochs --batch-size --lr --momentum --momentum-form
-    --weight-decay --seed --dtype --limit --out --no-plots --quiet
+    --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
+    --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
+    --schedule-minimum --schedule-patience --warmup --early-stopping
     --hidden --activation --dropout --batch-norm --weight-init --stem
 """
 
@@ -111,7 +114,8 @@ def test_config_repeats_the_run(finished_run, tmp_path):
     config = RunFolder.open(folder).read_config()
     trainer = Trainer(config, datasets.load(config.data, config.data_dir))
     for record, row in zip(trainer.run(), read_history(folder), strict=True):
-        assert record[:-1] == tuple(float(row[name]) for name in Record._fields[:-1])
+        names = [name for name in Record._fields if name != "seconds"]
+        assert [getattr(record, name) for name in names] == [float(row[name]) for name in names]
 
 
 def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, capsys):
@@ -122,6 +126,66 @@ def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, c
     assert not any((folder / "plots").iterdir())
     config = json.loads((folder / "config.json").read_text())
     assert (config["batch_size"], config["seed"], config["learning_rate"]) == (4, 5, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        (["--momentum-form", "nesterov", "--momentum", "0.5"], {"momentum_form": "nesterov", "momentum": 0.5}),
+        (
+            ["--optimizer", "gradient-descent"],
+            {"learning_rate": 0.1, "momentum": None},
+        ),
+        (["--optimizer", "adagrad", "--lr-decay", "0.1"], {"learning_rate": 0.01, "lr_decay": 0.1, "epsilon": 1e-10}),
+        (["--optimizer", "rmsprop", "--rho", "0.9", "--lr", "0.001"], {"learning_rate": 0.001, "rho": 0.9}),
+        (
+            ["--optimizer", "adam", "--beta1", "0.8", "--beta2", "0.99", "--epsilon", "1e-7", "--amsgrad"],
+            {"learning_rate": 0.001, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-7, "amsgrad": True},
+        ),
+        (["--optimizer", "adamw", "--weight-decay", "0.1"], {"weight_decay": 0.1, "amsgrad": False}),
+        (["--no-decay-biases", "--clip-norm", "2"], {"decay_biases": False, "clip_norm": 2.0}),
+        (["--decay-biases", "--warmup", "1"], {"decay_biases": True, "clip_norm": None, "warmup": 1}),
+        (["--schedule", "step", "--schedule-every", "2"], {"schedule_every": 2, "schedule_gamma": 0.1}),
+        (
+            ["--schedule", "cosine", "--schedule-minimum", "0.1"],
+            {"schedule_minimum": 0.1},
+        ),
+        (["--schedule", "plateau", "--schedule-patience", "3", "--schedule-gamma", "0.5"], {"schedule_patience": 3}),
+        (["--early-stopping", "4"], {"early_stopping": 4}),
+    ],
+)
+def test_flags_become_settings(digits_folder, tmp_path, flags, settings):
+    folder = tmp_path / "run"
+    short = ["--iterations", "2", "--batch-size", "4", "--quiet", "--no-plots"]
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder), *short, *flags]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert {name: config[name] for name in settings} == settings
+
+
+def test_the_history_has_the_learning_rate_in_effect(digits_folder, tmp_path):
+    flags = ["--iterations", "250", "--batch-size", "1", "--schedule", "inverse-time", "--schedule-every", "99"]
+    flags += ["--lr", "0.01", "--quiet", "--no-plots", "--out", str(tmp_path / "run")]
+    assert main(["--data-dir", str(digits_folder), *flags]) == 0
+    rows = read_history(tmp_path / "run")
+    assert list(rows[0])[-1] == "learning_rate"
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == pytest.approx([0.01 / (1 + step / 99) for step in (99, 199, 249)])
+
+
+def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = ["--iterations", "5000", "--batch-size", "2", "--early-stopping", "1", "--no-plots", "--out", str(folder)]
+    assert main(["--data-dir", str(digits_folder), *flags]) == 0
+    rows, summary = read_history(folder), json.loads((folder / "summary.json").read_text())
+    accuracies = [float(row["validation_accuracy"]) for row in rows]
+    assert len(rows) < 50
+    assert accuracies[-1] <= accuracies[-2] == max(accuracies) == summary["validation_accuracy"]
+    assert summary["iterations"] - 100 == summary["weights_of_iteration"] == int(rows[-2]["iteration"])
+    assert f"iteration {summary['weights_of_iteration']}; kept." in capsys.readouterr().out
+
+    mnist, (_, validation) = xpnet.datasets.load("mnist"), split_indices(400, 40, seed=0)
+    predicted = xpnet.Network.load(folder / "weights.safetensors").predict(mnist.train_images[validation])
+    assert np.mean(predicted.argmax(axis=1) == mnist.train_labels[validation]) == max(accuracies)
 
 
 def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monkeypatch):
@@ -149,6 +213,17 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
         (["--limit", "361"], "at most 360"),
         (["--iterations", "-3"], "iterations"),
         (["--momentum", "1.1"], "grows without bound"),
+        (["--optimizer", "adam", "--momentum", "0.5"], "no momentum with the optimizer adam, got 0.5"),
+        (["--amsgrad"], "no amsgrad with the optimizer momentum, got True. Leave it out, or choose the optimizer adam"),
+        (["--optimizer", "adam", "--beta1", "1"], "from 1 on new gradients would count for nothing"),
+        (["--optimizer", "rmsprop", "--epsilon", "0"], "RMSProp: expected a finite epsilon above 0"),
+        (["--optimizer", "adagrad", "--lr-decay", "-1"], "AdaGrad: expected a finite lr_decay"),
+        (["--clip-norm", "0"], "Clipping: expected a finite norm above 0"),
+        (["--schedule", "exponential"], "schedule_every"),
+        (["--schedule-patience", "3"], "no schedule_patience with the schedule constant"),
+        (["--warmup", "3000"], "a warmup of less than 3000 iterations"),
+        (["--epochs", "1", "--warmup", "23"], "a warmup of less than 23 iterations"),
+        (["--early-stopping", "0"], "early_stopping"),
         (["--device", "cuda", "--backend", "numpy"], "NumPy computes on the CPU"),
         (["--device", "gpu"], "cpu, cuda, cuda:N, mps, auto"),
         (["--seed", "-1"], "Seed"),
@@ -170,22 +245,9 @@ def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
     from xpnet.training.run_folder import RunFolder
 
     folder = tmp_path / "run"
-    flags = [
-        "--model",
-        "mlp",
-        "--hidden",
-        "12",
-        "8",
-        "--activation",
-        "tanh",
-        "--dropout",
-        "0.2",
-        "--batch-norm",
-        "--weight-init",
-        "glorot",
-    ]
-    where = ["--data-dir", str(digits_folder), "--out", str(folder)]
-    assert main([*where, *flags, "--iterations", "20", "--quiet", "--no-plots"]) == 0
+    flags = ["--data-dir", str(digits_folder), "--out", str(folder), "--iterations", "20", "--quiet", "--no-plots"]
+    flags += ["--model", "mlp", "--hidden", "12", "8", "--activation", "tanh", "--dropout", "0.2", "--batch-norm"]
+    assert main([*flags, "--weight-init", "glorot"]) == 0
     config = RunFolder.open(folder).read_config()
     assert config.model_options == {
         "hidden": [12, 8],
@@ -199,7 +261,7 @@ def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
     assert [row.kind for row in trainer.network.rows()] == ["Normalize", "Flatten", *kinds, *kinds, "Dense"]
     (record,) = trainer.run()
     (row,) = read_history(folder)
-    assert record[:-1] == tuple(float(row[name]) for name in Record._fields[:-1])
+    assert record.total_loss == float(row["total_loss"])
     loaded = xpnet.Network.load(folder / "weights.safetensors")
     assert np.array_equal(loaded.theta, trainer.network.theta)
 

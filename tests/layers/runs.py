@@ -10,6 +10,7 @@ from tests.layers.cases import Case
 from xpnet.backend import Array, Backend
 from xpnet.layers import Backward, Forward
 from xpnet.layout import map_tree
+from xpnet.random import make_key
 
 
 @dataclass
@@ -46,5 +47,5 @@ def start(case: Case, backend: Backend, dtype: str = "float64") -> Run:
         state=map_tree(lambda array: move(array + rng.uniform(0.5, 1.5, array.shape)), state),
         x=move(off_kinks(rng, (2, *case.input_shape))),
         dy=move(rng.normal(size=(2, *output_shape))),
-        key=backend.asarray(np.array([3, 7], dtype=np.uint32)),
+        key=backend.asarray(make_key(3)),
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import assert_close, refused
-from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sequential
+from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual, Sequential
 from xpnet.layers.base import Backward, Forward
 
 
@@ -144,3 +144,33 @@ def test_sublayers_know_their_input_shape():
         ("conv1", (6, 6, 1)), ("pool1", (4, 4, 2)), ("flatten1", (2, 2, 2)),
     ]  # fmt: skip
     assert list(Dense(2).sublayers((3,))) == []
+
+
+def test_residual_adds_the_shortcut():
+    x = np.array([[-1.0, 2.0]])
+    assert Residual(ReLU()).forward({"branch": {}}, {"branch": {}}, x).y.tolist() == [[-1.0, 4.0]]
+    both = {"branch": {}, "shortcut": {}}
+    assert Residual(ReLU(), ReLU()).forward(both, both, x).y.tolist() == [[0.0, 4.0]]
+
+
+def test_residual_shapes_that_do_not_agree():
+    block = Sequential([("block1", Residual(Conv2D(64, 3, stride=2, padding=1)))])
+    with refused(
+        "Residual 'stage2.block1': the branch gives (16, 16, 64) but the shortcut gives (32, 32, 32). "
+        "Add a projection shortcut."
+    ):
+        Sequential([("stage2", block)]).init(np.random.default_rng(0), (32, 32, 32))
+    with refused("Residual 'residual1': the branch gives (4, 4, 2) but the shortcut gives (4, 4, 3). Make them agree."):
+        Sequential([Residual(Conv2D(2, 1), Conv2D(3, 1))]).init(np.random.default_rng(0), (4, 4, 1))
+    with refused("Conv2D 'residual1.shortcut': window 9x9 is larger than its padded input 4x4."):
+        Sequential([Residual(ReLU(), Conv2D(1, 9))]).init(np.random.default_rng(0), (4, 4, 1))
+
+
+def test_features_inside_a_residual_have_dotted_names():
+    layer = Sequential([("block", Residual(Sequential([Dense(2), ReLU()]), Dense(2)))])
+    params, state, _ = layer.init(np.random.default_rng(0), (3,))
+    x = np.ones((1, 3))
+    outputs = dict(layer.trace(params, state, x))
+    assert list(outputs) == ["block.branch.dense1", "block.branch.relu1", "block.branch", "block.shortcut", "block", ""]
+    np.testing.assert_allclose(outputs["block"], outputs["block.branch"] + outputs["block.shortcut"])
+    np.testing.assert_allclose(outputs[""], layer.forward(params, state, x).y)

@@ -12,9 +12,10 @@ from xpnet.training import TrainConfig
 @pytest.fixture
 def linear(monkeypatch):
     """A model of the test's own, with one option."""
+    recipe = models.recipe("mlp")
     monkeypatch.setattr(registry, "_MODELS", {})
 
-    @registry.register("linear", input_shape=(2, 3, 1), classes=4, recipe=models.Recipe("mnist", 1, 1.0, 0.0, 0.0, 1.0))
+    @registry.register("linear", input_shape=(2, 3, 1), classes=4, recipe=recipe)
     def linear(input_shape, classes, *, copies=1):
         return Sequential([Flatten(), *[Dense(classes * input_shape[0]) for _ in range(copies)]])
 
@@ -49,9 +50,10 @@ def test_every_recipe_makes_a_configuration(name):
     assert config.model_options == {}
 
 
-def test_cnn_32_64_is_trained_for_as_long_as_published():
+def test_cnn_32_64_is_trained_as_published():
     recipe = models.recipe("cnn_32_64")
     assert (recipe.data, recipe.epochs, recipe.batch_size) == ("mnist", 4, 128)
+    assert (recipe.optimizer, recipe.learning_rate) == ("adam", 0.001)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():

@@ -3,8 +3,23 @@
 import numpy as np
 import pytest
 
-from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
-from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAvgPool2D,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
 
 torch = pytest.importorskip("torch")
@@ -153,3 +168,116 @@ def test_a_whole_network():
         layer, tensor_name = name.split(".")
         expected = nhwc(weight.grad) if weight.ndim == 4 else weight.grad
         assert_same(gradient[layer][tensor_name], expected)
+
+
+def test_grouped_and_1x1_convolutions():
+    rng = np.random.default_rng(5)
+    for layer in (Conv2D(6, 3, groups=3, stride=2, padding=1), Conv2D(4, 1, stride=2, bias=False)):
+        params, x = random_params(rng, layer, (7, 8, 6)), rng.normal(size=(2, 7, 8, 6))
+        dy = rng.normal(size=(2, *layer.output_shape((7, 8, 6))))
+        y, dx, grads = train(layer, params, x, dy)
+        weight, x = tensor(params["weight"], nchw=True), tensor(x, nchw=True)
+        bias = tensor(params["bias"]) if layer.bias else None
+        expected = functional.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        expected.backward(tensor(dy, nchw=True))
+        assert_same(y, nhwc(expected))
+        assert_same(dx, nhwc(x.grad))
+        assert_same(grads["weight"], nhwc(weight.grad))
+
+
+@pytest.mark.parametrize("layer", [AvgPool2D(2), AvgPool2D(3, stride=2, padding=1), AvgPool2D((2, 3), stride=(3, 1))])
+def test_avg_pool(layer):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(2, 7, 8, 3))
+    dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
+    y, dx, _ = train(layer, {}, x, dy)
+    x = tensor(x, nchw=True)
+    expected = functional.avg_pool2d(x, layer.window_size, layer.stride, layer.padding)
+    expected.backward(tensor(dy, nchw=True))
+    assert_same(y, nhwc(expected))
+    assert_same(dx, nhwc(x.grad))
+
+
+def test_global_avg_pool():
+    rng = np.random.default_rng(7)
+    x, dy = rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(2, 3))
+    y, dx, _ = train(GlobalAvgPool2D(), {}, x, dy)
+    x = tensor(x, nchw=True)
+    expected = functional.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]
+    expected.backward(torch.tensor(dy))
+    assert_same(y, expected.detach())
+    assert_same(dx, nhwc(x.grad))
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (LeakyReLU(0.2), lambda x: functional.leaky_relu(x, 0.2)),
+        (Sigmoid(), torch.sigmoid),
+        (Tanh(), torch.tanh),
+        (Softplus(), functional.softplus),
+        (Softmax(), lambda x: functional.softmax(x, dim=-1)),
+    ],
+)
+def test_activations_from_tiny_to_huge(layer, function):
+    rng = np.random.default_rng(8)
+    values = np.concatenate([rng.normal(size=12), [0.0, 1e-9, -1e-9, 19.0, -19.0, 800.0, -800.0, 3.0]]).reshape(4, 5)
+    dy = rng.normal(size=(4, 5))
+    y, dx, _ = train(layer, {}, values, dy)
+    x = tensor(values)
+    expected = function(x)
+    expected.backward(torch.tensor(dy))
+    # PyTorch's softplus is linear from 20 on, which is 2e-9 off the formula.
+    np.testing.assert_allclose(y, expected.detach(), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(dx, x.grad, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (2, 4, 5, 3)])
+@pytest.mark.parametrize("mode", ["train", "frozen", "evaluate"])
+def test_batch_norm(shape, mode):
+    rng, layer = np.random.default_rng(9), BatchNorm(momentum=0.3, eps=1e-3, frozen=mode == "frozen")
+    params = random_params(rng, layer, shape[1:])
+    state = {"running_mean": rng.normal(size=3), "running_var": rng.uniform(0.5, 2.0, 3)}
+    x, dy = rng.normal(1.0, 2.0, shape), rng.normal(size=shape)
+
+    theirs = torch.nn.BatchNorm1d(3, eps=1e-3, momentum=0.3, dtype=torch.float64)
+    for name, array in {**params, **state}.items():
+        getattr(theirs, name).data = torch.tensor(array)
+    theirs.train(mode == "train")
+    rows = tensor(x.reshape(-1, 3))
+    expected = theirs(rows)
+    expected.backward(torch.tensor(dy.reshape(-1, 3)))
+
+    y, cache, new_state = layer.forward(params, state, x, train=mode != "evaluate")
+    assert_same(y, expected.detach().numpy().reshape(shape))
+    assert_same(new_state["running_mean"], theirs.running_mean)
+    assert_same(new_state["running_var"], theirs.running_var)
+    if mode != "evaluate":
+        dx, grads = layer.backward(params, cache, dy)
+        assert_same(dx, rows.grad.numpy().reshape(shape))
+        assert_same(grads["weight"], theirs.weight.grad)
+        assert_same(grads["bias"], theirs.bias.grad)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_label_smoothing(smoothing):
+    rng = np.random.default_rng(10)
+    values, labels = rng.normal(size=(6, 4)), np.array([0, 1, 2, 3, 3, 0])
+    loss = SoftmaxCrossEntropy(smoothing)
+    actual, cache = loss.forward(values, labels)
+    logits = tensor(values)
+    expected = functional.cross_entropy(logits, torch.tensor(labels), label_smoothing=smoothing)
+    expected.backward()
+    assert_same(np.asarray(actual), expected.detach())
+    assert_same(loss.backward(cache), logits.grad)
+
+
+def test_mean_squared_error():
+    rng = np.random.default_rng(11)
+    values, labels = rng.normal(size=(6, 4)), np.array([0, 1, 2, 3, 3, 0])
+    actual, cache = MeanSquaredError().forward(values, labels)
+    outputs = tensor(values)
+    expected = functional.mse_loss(outputs, torch.tensor(np.eye(4)[labels]))
+    expected.backward()
+    assert_same(np.asarray(actual), expected.detach())
+    assert_same(MeanSquaredError().backward(cache), outputs.grad)

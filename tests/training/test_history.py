@@ -5,7 +5,7 @@ import pytest
 
 from xpnet.training.history import HistoryFile, MovingAverage, Record, columns
 
-RECORDS = [Record(100, 1.5, 0.2, 1.7, 0.5, 0.6, 3.25), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5)]
+RECORDS = [Record(100, 1.5, 0.2, 1.7, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
 
 
 def test_moving_average_is_the_plain_mean_of_the_first_twenty():

@@ -17,8 +17,27 @@ from xpnet import backend as backends
 from xpnet import models
 from xpnet.cli import common
 from xpnet.gradcheck import STEP, TOLERANCE, Entry, check_layer, check_loss, check_network, separated_values
-from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
-from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2D,
+    Layer,
+    LeakyReLU,
+    MaxPool2D,
+    Normalize,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from xpnet.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import shape_text
 from xpnet.random import generator
 from xpnet.shapes import Shape
@@ -34,12 +53,29 @@ LAYERS: tuple[tuple[Layer, Shape], ...] = (
     (MaxPool2D(2), (4, 6, 3)),
     (MaxPool2D(3, stride=2), (7, 9, 2)),
     (MaxPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
+    (Conv2D(4, kernel=3, groups=2, padding=1, bias=False), (5, 6, 4)),
+    (Conv2D(3, kernel=1, stride=2), (6, 7, 2)),
+    (AvgPool2D(2), (4, 6, 3)),
+    (AvgPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
+    (GlobalAvgPool2D(), (4, 5, 3)),
     (ReLU(), (4, 5, 2)),
+    (LeakyReLU(), (4, 5, 2)),
+    (Sigmoid(), (4, 5, 2)),
+    (Tanh(), (4, 5, 2)),
+    (Softplus(), (4, 5, 2)),
+    (Softmax(), (6,)),
+    (Dropout(), (4, 5, 2)),
+    (BatchNorm(), (6,)),
+    (BatchNorm(), (4, 5, 2)),
+    (BatchNorm(frozen=True), (4, 5, 2)),
     (Normalize(), (4, 5, 3)),
     (Flatten(), (3, 4, 2)),
     (Sequential([Dense(5), ReLU(), Dense(3)]), (6,)),
+    (Residual(Sequential([BatchNorm(), Tanh(), Conv2D(2, kernel=3, padding=1)])), (4, 5, 2)),
+    (Residual(Conv2D(3, kernel=3, stride=2, padding=1), shortcut=Conv2D(3, kernel=1, stride=2)), (4, 5, 2)),
 )
 
+LOSSES: tuple[Loss, ...] = (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1), MeanSquaredError())
 MODEL, IMAGE_SHAPE = "mnist_starter", (8, 8, 1)
 TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narrower terminal
 
@@ -93,8 +129,9 @@ def _checks(amount: dict[str, int], where: dict[str, Any]) -> Iterator[tuple[str
         title = f"{_describe(layer, shape)}, input {shape_text(shape)}"
         yield title, check_layer(layer, shape, **amount, **where)
     rng = generator(amount["seed"])
-    loss, logits, labels = SoftmaxCrossEntropy(), separated_values(rng, (4, 5)), rng.integers(0, 5, 4)
-    yield "SoftmaxCrossEntropy, 5 classes", check_loss(loss, logits, labels, **amount, **where)
+    logits, labels = separated_values(rng, (4, 5)), rng.integers(0, 5, 4)
+    for loss in LOSSES:
+        yield f"{loss}, 5 classes", check_loss(loss, logits, labels, **amount, **where)
     network = models.create(MODEL, input_shape=IMAGE_SHAPE, seed=amount["seed"], dtype="float64", **where)
     images, labels = separated_values(rng, (2, *IMAGE_SHAPE)), rng.integers(0, 10, 2)
     yield f"Network {MODEL}, input {shape_text(IMAGE_SHAPE)}", check_network(network, images, labels, **amount)

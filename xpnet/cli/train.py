@@ -19,7 +19,8 @@ from xpnet.backend import to_numpy
 from xpnet.cli import common, report
 from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
-from xpnet.optimizers import MOMENTUM_FORMS
+from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam
+from xpnet.schedules import SCHEDULES
 from xpnet.training import Evaluation, Record, TrainConfig, Trainer
 from xpnet.training.history import HistoryFile, columns
 from xpnet.training.run_folder import SUMMARY, RunFolder, versions
@@ -60,20 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     common.add_device_arguments(where)
     where.add_argument("--dtype", choices=DTYPES, help="precision; default: float32")
-    how = parser.add_argument_group("how")
+    how = parser.add_argument_group("how long, and in what order")
     length = how.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=int, metavar="N", help="batches to train on")
     length.add_argument("--epochs", type=int, metavar="N", help="passes over the training images, not iterations")
     how.add_argument("--batch-size", type=int, metavar="N", help="images in a batch")
-    how.add_argument("--lr", type=float, dest="learning_rate", metavar="α", help="learning rate")
-    how.add_argument("--momentum", type=float, metavar="μ", help="memory of earlier gradients, from 0 to below 1")
     how.add_argument(
-        "--momentum-form",
-        choices=MOMENTUM_FORMS,
-        help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v",
+        "--early-stopping",
+        type=int,
+        metavar="PATIENCE",
+        help=f"stop when so many reports in a row (one comes every {TrainConfig.report_every} iterations) "
+        "show no better validation accuracy, and keep the weights of the best",
     )
-    how.add_argument("--weight-decay", type=float, metavar="λ", help="pull of all parameters towards 0")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
+    _add_optimizer_arguments(parser.add_argument_group("optimizer"))
+    _add_schedule_arguments(parser.add_argument_group("learning rate as training goes on"))
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
@@ -84,6 +86,63 @@ def _parser() -> argparse.ArgumentParser:
         help="leave the C library's memory allocator as it is (slower on the CPU, for measurements)",
     )
     return parser
+
+
+def _add_optimizer_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--optimizer", choices=OPTIMIZERS, help="formula by which the gradient changes the weights")
+    group.add_argument(
+        "--lr",
+        type=float,
+        dest="learning_rate",
+        metavar="α",
+        help="learning rate; default with another optimizer than the model's: "
+        f"{AdaGrad.learning_rate} of adagrad and rmsprop, {Adam.learning_rate} of adam and adamw",
+    )
+    group.add_argument("--weight-decay", type=float, metavar="λ", help="pull of all parameters towards 0")
+    group.add_argument(
+        "--decay-biases",
+        action=argparse.BooleanOptionalAction,
+        help="whether weight decay pulls at biases too; default: it does",
+    )
+    group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients that are longer than this")
+    group.add_argument("--momentum", type=float, metavar="μ", help="memory of earlier gradients, from 0 to below 1")
+    group.add_argument(
+        "--momentum-form",
+        choices=MOMENTUM_FORMS,
+        help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v; "
+        "nesterov: the same v, θ += μ·v - α·(g + λ·θ)",
+    )
+    group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·t) in step t")
+    group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: memory of squared gradients")
+    group.add_argument("--beta1", type=float, metavar="β", help="adam, adamw: memory of gradients")
+    group.add_argument("--beta2", type=float, metavar="β", help="adam, adamw: memory of squared gradients")
+    group.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="ε",
+        help="adagrad, rmsprop, adam, adamw: what keeps divisors above 0",
+    )
+    group.add_argument(
+        "--amsgrad", action="store_const", const=True, help="adam, adamw: divide by the largest average so far"
+    )
+
+
+def _add_schedule_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="factor of α in iteration t. step: γ^floor(t/N); exponential: γ^(t/N); inverse-time: 1/(1 + t/N); cosine: "
+        "half a wave that ends with the run; plateau: times γ when validation accuracy stands still; default: constant",
+    )
+    group.add_argument("--schedule-every", type=int, metavar="N", help="step, exponential, inverse-time: iterations")
+    group.add_argument("--schedule-gamma", type=float, metavar="γ", help="step, exponential, plateau; default: 0.1")
+    group.add_argument("--schedule-minimum", type=float, metavar="M", help="cosine: factor at the end; default: 0")
+    group.add_argument(
+        "--schedule-patience", type=int, metavar="N", help="plateau: reports without a better one; default: 10"
+    )
+    group.add_argument(
+        "--warmup", type=int, metavar="N", help="iterations in which α rises in a straight line, before the schedule"
+    )
 
 
 def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool, **settings: Any) -> int:
@@ -100,6 +159,9 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
 
     with _stopped_by_ctrl_c(trainer, console) as interrupted:
         records = _follow(console, trainer, folder)
+    if trainer.best:
+        kept = trainer.best.record
+        console.print(f"Best validation accuracy: {kept.validation_accuracy:.2%} in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
     evaluation = trainer.test()
     folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted()))
@@ -181,6 +243,7 @@ def _stopped_by_ctrl_c(trainer: Trainer, console: Console) -> Iterator[Callable[
 
 def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, interrupted: bool) -> dict[str, Any]:
     config, last = trainer.config, records[-1]
+    kept = trainer.best.record if trainer.best else last
     return {
         "model": config.model,
         "data": config.data,
@@ -191,10 +254,11 @@ def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, in
         "iterations": last.iteration,
         "batch_size": config.batch_size,
         "interrupted": interrupted,
-        "classification_loss": last.classification_loss,
-        "weight_decay_loss": last.weight_decay_loss,
-        "train_accuracy": last.train_accuracy,
-        "validation_accuracy": last.validation_accuracy,
+        "weights_of_iteration": kept.iteration,
+        "classification_loss": kept.classification_loss,
+        "weight_decay_loss": kept.weight_decay_loss,
+        "train_accuracy": kept.train_accuracy,
+        "validation_accuracy": kept.validation_accuracy,
         **evaluation.figures(),
         "seconds": last.seconds,
         "images_per_second": trainer.images_per_second,

@@ -17,8 +17,8 @@ class Augmentation:
     """Random crop, horizontal flip and cutout of a batch of images (N, H, W, C), each image for itself.
 
     ``crop_padding`` p extends an image by p black pixels on each side and cuts its own size out of that at a random
-    place; ``flip`` mirrors it left to right with probability 1/2; ``cutout`` s blackens a square of s x s pixels around a
-    random pixel (less of it at the border). All are functions of the key: the same key gives the same images on every
+    place; ``flip`` mirrors it left to right with probability 1/2; ``cutout`` s blackens a square of s x s pixels around
+    a random pixel (less of it at the border). All are functions of the key: the same key gives the same images on every
     backend.
 
     Raises InputError if a number is not whole or below 0.  Source: Krizhevsky et al., NIPS 2012, section 4.1 (crops and

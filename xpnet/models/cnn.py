@@ -10,8 +10,8 @@ _MNIST_RECIPE = Recipe(
     data="mnist",
     epochs=4,
     batch_size=128,
-    learning_rate=0.1,
-    momentum=0.9,
+    optimizer="adam",
+    learning_rate=0.001,
     weight_decay=0.0,
     pixel_scale=1 / 255,
 )
@@ -19,8 +19,8 @@ _FER2013_RECIPE = Recipe(
     data="fer2013",
     epochs=30,
     batch_size=64,
-    learning_rate=0.1,
-    momentum=0.9,
+    optimizer="adam",
+    learning_rate=0.001,
     weight_decay=0.0,
     pixel_scale=1 / 255,
 )

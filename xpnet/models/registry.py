@@ -18,20 +18,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained unless told otherwise; ``iterations`` or ``epochs`` says how long.
+    """How a model is trained unless told otherwise, by the names of ``training.TrainConfig``.
 
-    ``train_images`` None means all that are not for validation.
+    Either ``iterations`` or ``epochs`` says how long. ``train_images`` None means all that are not for validation,
+    ``momentum`` and ``momentum_form`` None the optimizer's own default.
     """
 
     data: str
     batch_size: int
     learning_rate: float
-    momentum: float
     weight_decay: float
     pixel_scale: float  # what pixels of 0 to 255 are multiplied by, after their mean has been subtracted
     iterations: int | None = None
     epochs: int | None = None
-    momentum_form: str = "moving-average"
+    optimizer: str = "momentum"
+    momentum: float | None = None
+    momentum_form: str | None = None
     validation_images: int = 2000
     train_images: int | None = None
 

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet import models
+from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
-from xpnet.optimizers import Momentum
+from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
+from xpnet.schedules import SCHEDULES, Constant, ReduceOnPlateau, Schedule, Warmup
 from xpnet.shapes import check_positive
+
+_KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+# Settings of a run that an optimizer or schedule may have, and what it calls them.
+_SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "optimizer": {
+        "learning_rate": "learning_rate",
+        "weight_decay": "weight_decay",
+        "momentum": "momentum",
+        "momentum_form": "form",
+        "lr_decay": "lr_decay",
+        "rho": "rho",
+        "beta1": "beta1",
+        "beta2": "beta2",
+        "epsilon": "epsilon",
+        "amsgrad": "amsgrad",
+    },
+    "schedule": {
+        "schedule_every": "every",
+        "schedule_gamma": "gamma",
+        "schedule_minimum": "minimum",
+        "schedule_patience": "patience",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -20,9 +44,12 @@ class TrainConfig:
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
-    ``models.create`` takes for this model.
+    ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
+    ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
 
-    Raises InputError if a setting is out of range.
+    Settings that only some optimizers or schedules have are None where their own defaults hold or they do not belong.
+
+    Raises InputError if a setting is out of range, or does not belong to the chosen optimizer or schedule.
     """
 
     model: str
@@ -36,10 +63,26 @@ class TrainConfig:
     iterations: int | None = None
     epochs: int | None = None
     batch_size: int = 16
+    optimizer: str = "momentum"
     learning_rate: float = 0.1
-    momentum: float = 0.9
-    momentum_form: str = "moving-average"
     weight_decay: float = 0.0
+    decay_biases: bool = True
+    momentum: float | None = None
+    momentum_form: str | None = None
+    lr_decay: float | None = None
+    rho: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    epsilon: float | None = None
+    amsgrad: bool | None = None
+    clip_norm: float | None = None
+    schedule: str = "constant"
+    schedule_every: int | None = None
+    schedule_gamma: float | None = None
+    schedule_minimum: float | None = None
+    schedule_patience: int | None = None
+    warmup: int | None = None
+    early_stopping: int | None = None
     pixel_scale: float = 1 / 255
     validation_images: int = 2000
     limit: int | None = None
@@ -48,30 +91,102 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "validation_images", "report_every"):
             check_positive("Training", name, getattr(self, name))
-        for name in ("iterations", "epochs", "limit"):
+        for name in ("iterations", "epochs", "limit", "warmup", "early_stopping"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
         if (self.iterations is None) == (self.epochs is None):
             raise InputError("Training: expected either iterations or epochs, got both or none. Give one of them.")
-        if not (math.isfinite(self.pixel_scale) and self.pixel_scale > 0):
-            raise InputError(f"Training: expected a pixel_scale above 0, got {self.pixel_scale}. Try 1/255.")
-        self.optimizer()  # checks its own settings
+        check_above_zero("Training", "pixel_scale", self.pixel_scale, "Try 1/255.")
+        if self.clip_norm is not None:
+            check_clip_norm(self.clip_norm)
+        # These check their own settings. Of a run in epochs the iterations are not known yet; any number will do.
+        self.make_optimizer()
+        self.make_schedule(self.iterations or (self.warmup or 0) + 1)
+        self.make_plateau()
 
     @classmethod
     def for_model(cls, model: str, **overrides: Any) -> TrainConfig:
         """The model's published settings, but for those given as other than None.
 
+        With another optimizer than the published one, the published momentum goes, and so does the published learning
+        rate if the optimizer has a default of its own: the steps of those that have do not grow with the gradient.
+
         Raises InputError for an unknown model.
         """
-        settings = dataclasses.asdict(models.recipe(model))
-        settings["limit"] = settings.pop("train_images")
+        settings = {key: value for key, value in dataclasses.asdict(models.recipe(model)).items() if value is not None}
+        if "train_images" in settings:
+            settings["limit"] = settings.pop("train_images")
         overrides = {name: value for name, value in overrides.items() if value is not None}
         if "epochs" in overrides or "iterations" in overrides:
-            del settings["epochs"], settings["iterations"]
+            settings.pop("epochs", None)
+            settings.pop("iterations", None)
         if overrides.get("data", settings["data"]) != settings["data"]:
-            settings["limit"] = None  # the published number of images belongs to the published data
-        return cls(model=model, **{**settings, **overrides})
+            settings.pop("limit", None)  # the published number of images belongs to the published data
+        defaults = _defaults("optimizer", overrides.get("optimizer", settings["optimizer"]))
+        if overrides.get("optimizer", settings["optimizer"]) != settings["optimizer"]:
+            settings.pop("momentum", None)
+            settings.pop("momentum_form", None)
+            if "learning_rate" in defaults:
+                del settings["learning_rate"]
+        defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
+        return cls(model=model, **{**defaults, **settings, **overrides})
 
-    def optimizer(self) -> Momentum:
+    def make_optimizer(self) -> Optimizer:
         """The optimizer that these settings describe."""
-        return Momentum(self.learning_rate, self.momentum, self.weight_decay, self.momentum_form)  # type: ignore[arg-type]
+        return _make("optimizer", self)
+
+    def make_schedule(self, iterations: int) -> Schedule:
+        """The schedule of a run of so many iterations; a cosine ends with it.
+
+        Raises InputError if the warm-up is as long as the run.
+        """
+        warmup = self.warmup or 0
+        if warmup >= iterations:
+            raise InputError(
+                f"Training: expected a warmup of less than {iterations} iterations, got {warmup}. Use fewer."
+            )
+        if self.schedule == "plateau":
+            schedule = Constant()
+        elif self.schedule == "cosine":
+            schedule = _make("schedule", self, steps=iterations - warmup)
+        else:
+            schedule = _make("schedule", self)
+        return Warmup(warmup, schedule) if warmup else schedule
+
+    def make_plateau(self) -> ReduceOnPlateau | None:
+        """What follows the validation accuracy, if that is the schedule."""
+        return _make("schedule", self) if self.schedule == "plateau" else None
+
+
+def _make(what: str, config: TrainConfig, **known: Any) -> Any:
+    """The optimizer or schedule that a configuration names, with the settings it has there."""
+    kind, names = _find(what, getattr(config, what)), _SETTINGS[what]
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    for name, value in given.items():
+        if not _has(kind, names[name]):
+            owners = [key for key, other in _KINDS[what].items() if _has(other, names[name])]
+            raise InputError(
+                f"Training: expected no {name} with the {what} {getattr(config, what)}, got {value}. "
+                f"Leave it out, or choose the {what} {' or '.join(owners)}."
+            )
+    for name in names:
+        if _has(kind, names[name]) and not hasattr(kind, names[name]) and name not in given:
+            raise InputError(f"Training: expected {name} with the {what} {getattr(config, what)}, got none. Give one.")
+    return kind(**{names[name]: value for name, value in given.items()}, **known)
+
+
+def _defaults(what: str, name: str) -> dict[str, Any]:
+    """What an optimizer or schedule takes for its settings unless told otherwise."""
+    kind = _find(what, name)
+    return {ours: getattr(kind, theirs) for ours, theirs in _SETTINGS[what].items() if hasattr(kind, theirs)}
+
+
+def _find(what: str, name: str) -> type:
+    kinds = _KINDS[what]
+    if name not in kinds:
+        raise InputError(f"Training: expected the {what} to be {', '.join(kinds)}, got {name!r}. Choose one of these.")
+    return kinds[name]
+
+
+def _has(kind: Any, setting: str) -> bool:
+    return setting in kind.__dataclass_fields__

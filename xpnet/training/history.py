@@ -10,7 +10,8 @@ from typing import NamedTuple, TextIO
 class Record(NamedTuple):
     """One line of the history: losses of the objective, accuracies as fractions, seconds since the start.
 
-    Classification loss and training accuracy are moving averages over the batches so far (``MovingAverage``).
+    Classification loss and training accuracy are moving averages over the batches so far (``MovingAverage``). The
+    learning rate is that of the last step: the base learning rate times the schedule's factor.
     """
 
     iteration: int
@@ -20,6 +21,7 @@ class Record(NamedTuple):
     train_accuracy: float
     validation_accuracy: float
     seconds: float
+    learning_rate: float
 
 
 class MovingAverage:

@@ -17,9 +17,11 @@ from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
 from xpnet.network import Network
-from xpnet.optimizers import Momentum, OptimizerState
+from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
 from xpnet.random import fold_in, make_key
+from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
+from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.history import MovingAverage, Record
 
@@ -39,17 +41,32 @@ class BatchFigures(NamedTuple):
     accuracy: Array
 
 
-def make_step(network: Network, optimizer: Momentum) -> Callable[..., tuple[Values, BatchFigures]]:
-    """One training step as a pure function of arrays: (values, images, labels) -> (values, figures of the batch).
+def make_step(
+    network: Network, optimizer: Optimizer, clip_norm: float | None = None
+) -> Callable[..., tuple[Values, BatchFigures]]:
+    """One training step as a pure function: (values, images, labels, key) -> (values, figures of the batch).
 
-    ``key`` is for the layers that draw random numbers, and another one for each step.
+    ``key`` is for the layers that draw random numbers (None without any), and another one for each step. ``schedule``
+    and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
+    step to step without a new compilation; a Python number costs no transfer to the device.
     """
 
-    def step(values: Values, images: Array, labels: Array, key: Array | None = None) -> tuple[Values, BatchFigures]:
+    def step(
+        values: Values,
+        images: Array,
+        labels: Array,
+        key: Array | None = None,
+        schedule: Factor = 1.0,
+        decays: Factor = 1.0,
+    ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
         x = xp.astype(images, values.theta.dtype)
         loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
-        theta, optimizer_state = optimizer.update(values.theta, gradient, values.optimizer)
+        if clip_norm is not None:
+            gradient = clip_by_global_norm(gradient, clip_norm)
+        theta, optimizer_state = optimizer.update(
+            values.theta, gradient, values.optimizer, schedule=schedule, decays=decays * network.trainable
+        )
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
         return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
 
@@ -60,7 +77,8 @@ class Trainer:
     """Trains a model on a data set as a configuration says.
 
     ``run`` yields a ``Record`` every ``report_every`` iterations and at the end. ``stop`` ends it after the iteration
-    in progress, with everything in a usable state. The network holds the current values after every record.
+    in progress, with everything in a usable state. The network holds the current values after every record; after the
+    last one, with early stopping, those of the ``best``.
 
     Raises InputError if data and configuration do not fit together.
     """
@@ -87,14 +105,19 @@ class Trainer:
 
         images = dataset.train_images[train]
         self.network.set_normalization(images.mean(axis=(0, 1, 2), dtype=np.float64), config.pixel_scale)
-        backend, optimizer = self.network.backend, config.optimizer()
+        backend, optimizer = self.network.backend, config.make_optimizer()
         self._images = backend.asarray(images)
         self._labels = backend.asarray(dataset.train_labels[train])
         self._validation_images = backend.asarray(dataset.train_images[self._validation])
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
-        self._step = make_step(self.network, optimizer)
+        self._step = make_step(self.network, optimizer, config.clip_norm)
         self._key = backend.asarray(make_key(config.seed))
         self._fold_in = compiled(fold_in, backend)
+        self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
+        self._schedule = config.make_schedule(self.iterations)
+        self._plateau, self._plateau_state = config.make_plateau(), PlateauState()
+        self._early_stopping = EarlyStopping(config.early_stopping) if config.early_stopping else None
+        self.best: Best | None = None
         self._evaluate = Evaluator(self.network)
         self._stop = False
         self._loss, self._accuracy = MovingAverage(), MovingAverage()
@@ -108,7 +131,12 @@ class Trainer:
         while self.iteration < self.iterations and not self._stop:
             with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported as an error
                 self._train_until_report(on_iteration)
-            yield self._record(time.perf_counter() - start)
+            record = self._record(time.perf_counter() - start)
+            self._react(record)
+            yield record
+        if self.best:
+            self.network.theta, self.network.state = self.best.theta, self.best.state
+            self._values = self._values._replace(theta=self.best.theta, state=self.best.state)
 
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
@@ -129,14 +157,19 @@ class Trainer:
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
-            indices = self.sampler.batch(self.iteration)
-            self._values, figures = self._step(self._values, *self._batch(indices), self._step_key())
+            indices, factor = self.sampler.batch(self.iteration), self._factor(self.iteration)
+            self._values, figures = self._step(
+                self._values, *self._batch(indices), self._step_key(), factor, self._decays
+            )
             pending.append(figures)
             self.iteration += 1
             self.images_seen += len(indices)
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
+
+    def _factor(self, step: int) -> float:
+        return self._schedule.factor(step) * self._plateau_state.factor
 
     def _batch(self, indices: np.ndarray) -> tuple[Array, Array]:
         """Images and labels of a batch, gathered where they lie: on the network's device."""
@@ -171,7 +204,7 @@ class Trainer:
     def _record(self, seconds: float) -> Record:
         theta, state, _ = self._values
         self.network.theta, self.network.state = theta, state
-        decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(theta * theta))
+        decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
         labels = self.dataset.train_labels[self._validation]
         validation = self._evaluate(theta, state, self._validation_images, labels).accuracy
         return Record(
@@ -182,7 +215,18 @@ class Trainer:
             self._accuracy.value,
             validation,
             seconds,
+            self.config.learning_rate * self._factor(self.iteration - 1),
         )
+
+    def _react(self, record: Record) -> None:
+        """Let the validation accuracy act on the learning rate and on whether to go on."""
+        if self._plateau:
+            self._plateau_state = self._plateau.update(self._plateau_state, record.validation_accuracy)
+        if self._early_stopping:
+            theta, state, _ = self._values
+            self.best = self._early_stopping.update(self.best, record, theta, state)
+            if self._early_stopping.is_over(self.best):
+                self.stop()
 
 
 def _split(config: TrainConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,49 @@
+"""Early stopping: an end when validation no longer improves, with the values that did best there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpnet.backend import Array
+from xpnet.layers.base import State
+from xpnet.shapes import check_positive
+from xpnet.training.history import Record
+
+
+class Best(NamedTuple):
+    """The record of the highest validation accuracy so far, its θ and layers' state, and the number of reports since.
+
+    The arrays are no copies: a training step makes new ones and writes into none.
+    """
+
+    record: Record
+    theta: Array
+    state: State
+    reports_since: int = 0
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when ``patience`` reports in a row have shown no better validation accuracy.
+
+    Of equally good ones the first is kept.
+
+    Raises InputError if the patience is not a whole number of at least 1.  Source: Goodfellow, Bengio and Courville,
+    "Deep Learning", 2016, algorithm 7.1.
+    """
+
+    patience: int
+
+    def __post_init__(self) -> None:
+        check_positive("EarlyStopping", "patience", self.patience)
+
+    def update(self, best: Best | None, record: Record, theta: Array, state: State) -> Best:
+        """The best so far after a new record; before the first one it is None."""
+        if best is None or record.validation_accuracy > best.record.validation_accuracy:
+            return Best(record, theta, state)
+        return best._replace(reports_since=best.reports_since + 1)
+
+    def is_over(self, best: Best) -> bool:
+        """Whether patience has run out."""
+        return best.reports_since >= self.patience
