@@ -1,6 +1,7 @@
 """Weights from PyTorch's files. Whole networks are compared with PyTorch's own in tests/models/test_torch_parity.py."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,13 +175,31 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
             small_network().load_torch(tmp_path / name)
 
 
-def test_a_pickled_module_is_refused_and_none_of_its_code_is_run(tmp_path):
+def test_other_content_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "model.pth"
     for content in (torch.nn.Linear(2, 2), {"model": {"weight": torch.ones(2)}}, torch.ones(2), {"epoch": 3}):
         torch.save(content, path)
         with refused("model.pth: expected a state_dict of tensors", "Save model.state_dict() alone"):
             small_network().load_torch(path)
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_no_code_of_a_file_is_run(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth")
+    with refused("model.pth: expected a state_dict of tensors"):
+        small_network().load_torch(tmp_path / "model.pth")
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_without_pytorch_the_message_says_what_to_do(tmp_path, monkeypatch):

@@ -231,7 +231,8 @@ class Network:
         ``torch_name`` gives PyTorch's name for one of ours; the default knows torchvision's. With ``replace_head`` the
         last layer with parameters keeps its own values, whatever the file's are, so that it may have other classes.
 
-        Pixels are not the file's business: torchvision's models expect ``set_normalization(*IMAGENET_PIXELS)``.
+        Pixels are not the file's business: for torchvision's ImageNet models call ``set_normalization`` with
+        ``models.imagenet.PIXEL_MEAN`` and ``PIXEL_SCALE``.
 
         Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
         another shape than here.

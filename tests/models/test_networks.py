@@ -10,7 +10,7 @@ from xpnet.compile import compiled
 from xpnet.gradcheck import TOLERANCE, check_network
 from xpnet.layers import BatchNorm, Dropout, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from xpnet.layout import Layout, map_tree
-from xpnet.models import registry, resnet
+from xpnet.models import imagenet, registry, resnet
 from xpnet.network import Network
 from xpnet.random import make_key
 
@@ -225,3 +225,11 @@ def test_batch_norm_of_resnets_is_in_every_block():
     model = registry._MODELS["resnet50"]
     layers = model.build(model.input_shape, model.classes)
     assert sum(isinstance(leaf.layer, BatchNorm) for leaf in layers.leaves(model.input_shape)) == 1 + 16 * 3 + 4
+
+
+def test_imagenet_pixels_come_in_as_torchvisions():
+    network = models.create("resnet18", input_shape=(2, 2, 3), stem="small")
+    network.set_normalization(imagenet.PIXEL_MEAN, imagenet.PIXEL_SCALE)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 2, 2, 3))
+    expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(network.features(pixels, "normalize1"), expected, rtol=1e-5, atol=1e-5)

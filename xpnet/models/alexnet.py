@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xpnet.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.models.imagenet import PIXEL_SCALE
 from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
 
@@ -14,7 +15,7 @@ _RECIPE = Recipe(
     momentum=0.9,
     momentum_form="heavy-ball",
     weight_decay=0.0005,
-    pixel_scale=1 / 58,  # the mean of ImageNet's standard deviations in red, green and blue
+    pixel_scale=sum(PIXEL_SCALE) / 3,
 )
 
 

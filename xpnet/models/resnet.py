@@ -18,6 +18,7 @@ from xpnet.layers import (
     Residual,
     Sequential,
 )
+from xpnet.models.imagenet import PIXEL_SCALE
 from xpnet.models.registry import Recipe, pick, register
 from xpnet.shapes import Shape
 
@@ -31,7 +32,7 @@ _RECIPE = Recipe(
     momentum=0.9,
     momentum_form="heavy-ball",
     weight_decay=0.0001,
-    pixel_scale=1 / 58,  # the mean of ImageNet's standard deviations in red, green and blue
+    pixel_scale=sum(PIXEL_SCALE) / 3,
 )
 _STEM_CHANNELS = 64
 
