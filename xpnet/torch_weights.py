@@ -140,4 +140,4 @@ def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             'Install it with: pip install "xpnet[torch]"; or give a .safetensors file.'
         ) from error
     state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state_dict.items()}
+    return {name: tensor.detach().numpy() for name, tensor in state_dict.items()}

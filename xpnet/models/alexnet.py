@@ -8,7 +8,7 @@ from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
 
 _RECIPE = Recipe(
-    data="imagenet",
+    data="folder",
     epochs=90,
     batch_size=128,
     learning_rate=0.01,

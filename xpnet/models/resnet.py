@@ -25,7 +25,7 @@ from xpnet.shapes import Shape
 Block = Callable[[int, int, int], Layer]  # input channels, output channels, stride
 
 _RECIPE = Recipe(
-    data="imagenet",
+    data="folder",
     epochs=90,
     batch_size=256,
     learning_rate=0.1,
