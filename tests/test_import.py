@@ -4,11 +4,13 @@ import sys
 
 def loaded_by(statement):
     program = f"import sys; {statement}; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 def test_importing_xpnet_imports_nothing_heavy():
-    heavy = {"matplotlib", "rich", "safetensors", "PIL", "torch", "jax", "cupy", "array_api_compat.numpy"}
+    heavy = {"matplotlib", "rich", "safetensors", "PIL", "pooch", "torch", "jax", "cupy", "array_api_compat.numpy"}
     assert not heavy & loaded_by("import xpnet")
 
 
