@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from xpnet.shapes import check_positive
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
+    ``image_size`` is the height and width that the images of a folder are brought to.
+
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history.
 
@@ -26,6 +29,7 @@ class TrainConfig:
     model: str
     data: str
     data_dir: str | None = None
+    image_size: Sequence[int] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
