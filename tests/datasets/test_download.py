@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import pooch
 import pytest
 from rich.console import Console
 from rich.progress import Progress
@@ -33,7 +34,17 @@ def test_only_https_and_whole_hashes_are_registered(file):
     assert re.fullmatch(r"[\w.-]+\.gz", file.name)
 
 
-def test_a_file_is_downloaded_once(publish, server, cache, capfd):
+@pytest.fixture
+def pooch_log(caplog):
+    """What pooch would print by itself."""
+    logger = pooch.get_logger()
+    logger.setLevel("INFO")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_file_is_downloaded_once(publish, server, cache, capfd, pooch_log):
     file = publish("data.bin", CONTENT)
     for _ in range(2):
         path = fetch("toy", file, ADVICE)
@@ -42,6 +53,7 @@ def test_a_file_is_downloaded_once(publish, server, cache, capfd):
     assert server.requests == ["/data.bin"]
     assert list(path.parent.iterdir()) == [path]
     assert capfd.readouterr() == ("", "")  # no terminal, so no bar
+    assert not pooch_log.messages
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(publish, server):

@@ -158,6 +158,11 @@ def test_images_that_do_not_fit_in_memory_stay_in_their_files(image_folder, to_p
         np.testing.assert_array_equal(getattr(dataset, f"{part}_labels"), getattr(expected, f"{part}_labels"))
 
 
+def validate_twice(folder):
+    shutil.copytree(folder / "test", folder / "val")
+    shutil.copytree(folder / "test", folder / "validation")
+
+
 def empty(folder):
     for path in (folder / "test" / "dog").iterdir():
         path.unlink()
@@ -175,6 +180,7 @@ def spoil(folder):
             lambda folder: shutil.rmtree(folder),
             "FOLDER: expected a readable folder, got: No such file or directory. Put",
         ),
+        (validate_twice, "FOLDER: expected one folder of validation images, got val and validation. Remove one."),
         (empty, "FOLDER/test/dog: expected readable PNG or JPEG images, got none. Add images"),
         (spoil, "FOLDER/train/cat: expected readable PNG or JPEG images, got 6 unreadable ones. Add images"),
         (

@@ -31,16 +31,17 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, image_size: 
 
     `image_size` (height, width) is for the images of a folder; those of the other datasets have their own.
 
-    Raises InputError for an unknown name, and for files that are missing, damaged or inconsistent.
+    Raises InputError for an unknown name, an image size that has no place, and files that are missing, damaged or
+    inconsistent.
     """
     if name not in _LOADERS:
         nearest = difflib.get_close_matches(name, names(), n=1)
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
         raise InputError(f"dataset: expected one of {', '.join(names())}, got {name!r}. {advice}")
-    if name == "folder":
-        return image_folder.load(data_dir, image_size)
-    if image_size is not None:
+    if image_size is None:
+        return _LOADERS[name](data_dir)
+    if name != "folder":
         raise InputError(
             f"dataset: expected no image size for {name}, whose images have their own, got one. Leave it out."
         )
-    return _LOADERS[name](data_dir)
+    return image_folder.load(data_dir, image_size)

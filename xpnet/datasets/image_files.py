@@ -56,11 +56,16 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Decode the images of a slice or of an array of indices: uint8 (n, H, W, C)."""
+        """Decode what an index, a slice or an array of indices picks, as from an array."""
+        if isinstance(key, int | np.integer):
+            return self[[key]][0]
         return self.start(key)()
 
     def start(self, key: Any) -> Callable[[], np.ndarray]:
-        """Begin to decode in the background; the function that is returned waits for the images."""
+        """Begin to decode the images of a slice or of an array of indices.
+
+        The function that is returned waits for them: uint8 (n, H, W, C).
+        """
         paths = self.paths[key]
         wait = start_decoding(paths, self.shape[1:])
 

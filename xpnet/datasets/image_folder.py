@@ -69,6 +69,8 @@ def _part_folders(data_dir: str | os.PathLike[str] | None) -> dict[str, Path]:
     subfolders = _subfolders(root)
     if "train" not in subfolders or not _subfolders(root / "train"):  # there may be a class of trains
         return {"train": root}
+    if "val" in subfolders and "validation" in subfolders:
+        raise InputError(f"{root}: expected one folder of validation images, got val and validation. Remove one.")
     return {part: root / name for name, part in _FOLDERS.items() if name in subfolders}
 
 
@@ -105,29 +107,27 @@ def _scan(folder: Path, class_names: tuple[str, ...]) -> list[_File]:
                 f"{folder}: expected the classes of the training images, got {name!r}. "
                 "Remove this folder, or add training images of this class."
             )
-        paths = _image_paths(folder / name)
-        headers = read_headers(paths)
-        readable = [
-            _File(path, labels[name], h) for path, h in zip(paths, headers, strict=True) if not isinstance(h, str)
-        ]
-        damage |= {path: h for path, h in zip(paths, headers, strict=True) if isinstance(h, str)}
-        if not readable:
+        paths, readable_before = _image_paths(folder / name), len(files)
+        for path, header in zip(paths, read_headers(paths), strict=True):
+            if isinstance(header, str):
+                damage[path] = header
+            else:
+                files.append(_File(path, labels[name], header))
+        if len(files) == readable_before:
             actual = f"{len(paths)} unreadable ones" if paths else "none"
             raise InputError(
                 f"{folder / name}: expected readable PNG or JPEG images, got {actual}. "
                 "Add images of this class, or remove its folder."
             )
-        files += readable
     _warn_of(damage)
     return files
 
 
 def _warn_of(damage: Mapping[str, str]) -> None:
-    for path, reason in damage.items():
-        _logger.warning(
-            "Images left out because they cannot be read: %d. The first is %r: %s.", len(damage), path, reason
-        )
-        break
+    if damage:
+        path, reason = next(iter(damage.items()))
+        count = len(damage)
+        _logger.warning("Images left out because they cannot be read: %d. The first is %r: %s.", count, path, reason)
 
 
 def _image_shape(files: list[_File], image_size: Sequence[int] | None) -> tuple[int, int, int]:
