@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ class TrainConfig:
     model: str
     data: str
     data_dir: str | None = None
-    image_size: Sequence[int] | None = None
+    image_size: list[int] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
