@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from xpnet.backend import to_numpy
-from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets import BatchSampler, Dataset, image_folder, split_indices
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import TrainConfig, Trainer
@@ -225,6 +226,42 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(config, digits):
         TrainingDivergedError, match=r"became (nan|inf) in iteration \d.*learning rate.*Try --lr 1e\+19"
     ):
         list(trainer.run())
+
+
+def test_a_published_validation_part_is_used_and_all_training_images_are_trained_on(config, digits):
+    with_part = dataclasses.replace(
+        digits, validation_images=digits.test_images[:40], validation_labels=digits.test_labels[:40]
+    )
+    trainer = Trainer(config, with_part)
+    assert trainer.sampler.count == 300
+    (*_, record) = trainer.run()
+    predicted = trainer.network.predict(digits.test_images[:40]).argmax(axis=1)
+    assert record.validation_accuracy == np.mean(predicted == digits.test_labels[:40])
+
+
+@pytest.mark.parametrize("validation_folder", [True, False])
+def test_images_in_files_train_as_those_in_memory(config, digits, tmp_path, monkeypatch, validation_folder):
+    parts = {"train": (digits.train_images, digits.train_labels), "test": (digits.test_images, digits.test_labels)}
+    if validation_folder:
+        parts["val"] = digits.train_images[:50], digits.train_labels[:50]
+    for part, (images, labels) in parts.items():
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = tmp_path / part / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+
+    def trained(limit):
+        monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", limit)
+        dataset = image_folder.load(tmp_path)
+        assert isinstance(dataset.train_images, np.ndarray) == (limit > 0)
+        trainer = Trainer(config, dataset)
+        records = [record[:-1] for record in trainer.run()]
+        return records, trainer.network.theta, trainer.test().probabilities
+
+    in_memory, in_files = trained(1 << 30), trained(0)
+    assert in_memory[0] == in_files[0]
+    np.testing.assert_array_equal(in_memory[1], in_files[1])
+    np.testing.assert_array_equal(in_memory[2], in_files[2])
 
 
 @pytest.mark.parametrize(

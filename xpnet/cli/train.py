@@ -41,7 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", default="mnist_starter", help=f"{', '.join(models.names())}; default: %(default)s")
     what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
-    what.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: the bundled ones")
+    what.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
+    )
+    what.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="with --data folder: scale and crop images to this height and width; default: the size they all have",
+    )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
     where = parser.add_argument_group("where")
     common.add_device_arguments(where)
@@ -135,7 +146,7 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
         common.tune_malloc()
     console = common.make_console(quiet)
     config = TrainConfig.for_model(**settings)
-    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
     folder = RunFolder.create(out or _new_folder(config.model))
     folder.write_config(config)
     _print_start(console, trainer)

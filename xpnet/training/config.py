@@ -42,6 +42,8 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
+    ``image_size`` is the height and width that the images of a folder are brought to.
+
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history. ``schedule_every`` and
     ``warmup`` are counted in iterations, ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
@@ -54,6 +56,7 @@ class TrainConfig:
     model: str
     data: str
     data_dir: str | None = None
+    image_size: list[int] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"

@@ -14,6 +14,7 @@ from xpnet import models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
 from xpnet.network import Network
@@ -22,6 +23,7 @@ from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
+from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
 
 
@@ -88,19 +90,18 @@ class Trainer:
             device=config.device,
             backend=config.backend,
         )
-        train, self._validation = _split(config, dataset)
-        self.sampler = BatchSampler(len(train), config.batch_size, config.seed)
+        images, labels, validation_images, self._validation_labels = _split(config, dataset)
+        self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
         self.iteration = 0
         self.training_seconds = 0.0
         self.images_seen = 0
 
-        images = dataset.train_images[train]
-        self.network.set_normalization(images.mean(axis=(0, 1, 2), dtype=np.float64), config.pixel_scale)
+        self.network.set_normalization(channel_means(images), config.pixel_scale)
         backend, optimizer = self.network.backend, config.make_optimizer()
-        self._images = backend.asarray(images)
-        self._labels = backend.asarray(dataset.train_labels[train])
-        self._validation_images = backend.asarray(dataset.train_images[self._validation])
+        self._feed = make_feed(backend, images, labels, self.sampler)
+        in_memory = isinstance(validation_images, np.ndarray)
+        self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
         self._step = make_step(self.network, optimizer, config.clip_norm)
         self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
@@ -147,23 +148,18 @@ class Trainer:
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
-            indices, factor = self.sampler.batch(self.iteration), self._factor(self.iteration)
-            self._values, figures = self._step(self._values, *self._batch(indices), factor, self._decays)
+            images, labels = self._feed.batch(self.iteration)
+            factor = self._factor(self.iteration)
+            self._values, figures = self._step(self._values, images, labels, factor, self._decays)
             pending.append(figures)
             self.iteration += 1
-            self.images_seen += len(indices)
+            self.images_seen += labels.shape[0]
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
 
     def _factor(self, step: int) -> float:
         return self._schedule.factor(step) * self._plateau_state.factor
-
-    def _batch(self, indices: np.ndarray) -> tuple[Array, Array]:
-        """Images and labels of a batch, gathered where they lie: on the network's device."""
-        backend = self.network.backend
-        places = backend.asarray(indices)
-        return backend.xp.take(self._images, places, axis=0), backend.xp.take(self._labels, places, axis=0)
 
     def _take_in(self, pending: list[BatchFigures]) -> None:
         """Read the figures of all steps since the last report: the only wait for the device."""
@@ -187,8 +183,7 @@ class Trainer:
         theta, state, _ = self._values
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
-        labels = self.dataset.train_labels[self._validation]
-        validation = self._evaluate(theta, state, self._validation_images, labels).accuracy
+        validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
         return Record(
             self.iteration,
             self._loss.value,
@@ -211,14 +206,20 @@ class Trainer:
                 self.stop()
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and to validate on. A small data set gives up no more than a tenth for validation."""
-    count = len(dataset.train_labels)
-    validation_images = min(config.validation_images, max(count // 10, 1))
-    train, validation = split_indices(count, validation_images, config.seed)
+def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
+    """Images and labels to train on and to validate on.
+
+    Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.
+    """
+    images, labels = dataset.train_images, dataset.train_labels
+    split_off = min(config.validation_images, max(len(labels) // 10, 1)) if dataset.validation_images is None else 0
+    train, validation = split_indices(len(labels), split_off, config.seed)
     if config.limit is not None and config.limit > len(train):
         raise InputError(
             f"Training: expected a limit of at most {len(train)} (the images of {dataset.name} not for validation), "
             f"got {config.limit}. Use fewer."
         )
-    return train[: config.limit], validation
+    train = train[: config.limit]
+    if dataset.validation_images is None or dataset.validation_labels is None:
+        return subset(images, train), labels[train], images[validation], labels[validation]
+    return subset(images, train), labels[train], dataset.validation_images, dataset.validation_labels
