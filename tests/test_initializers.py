@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet.initializers import Normal, VarianceScaling, glorot_uniform, he_normal, lecun_normal
+from xpnet.initializers import Normal, VarianceScaling, glorot_uniform, he_normal, he_normal_fan_out, lecun_normal
 
 FIRST_CONVOLUTION = (64, 5, 5, 3)  # n_in = 5*5*3 = 75 and n_out = 64*5*5 = 1600
 DENSE = (80, 60)  # n_in = 60, n_out = 80
@@ -16,6 +16,8 @@ STATISTICAL_ERROR = 0.05  # of a standard deviation estimated from 4,800 values:
     [
         (he_normal, FIRST_CONVOLUTION, math.sqrt(2 / 75)),
         (he_normal, DENSE, math.sqrt(2 / 60)),
+        (he_normal_fan_out, FIRST_CONVOLUTION, math.sqrt(2 / 1600)),
+        (he_normal_fan_out, DENSE, math.sqrt(2 / 80)),
         (lecun_normal, FIRST_CONVOLUTION, math.sqrt(1 / 75)),
         (lecun_normal, DENSE, math.sqrt(1 / 60)),
         (Normal(0.01), DENSE, 0.01),
@@ -58,7 +60,7 @@ def test_variance_scaling_refuses(variance):
 
 
 def test_variance_scaling_refuses_unknown_names():
-    with refused("VarianceScaling: expected a fan of in or average, got 'out'"):
-        VarianceScaling(2.0, fan="out")
+    with refused("VarianceScaling: expected a fan of in, out or average, got 'sum'"):
+        VarianceScaling(2.0, fan="sum")
     with refused("VarianceScaling: expected a distribution of normal or uniform, got 'cauchy'"):
         VarianceScaling(2.0, distribution="cauchy")

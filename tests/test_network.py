@@ -3,13 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import assert_close, assert_is_gradient, host_copies, leaves, off_kinks, refused
+from tests.helpers import assert_close, assert_is_gradient, assert_lives_on, host_copies, leaves, off_kinks, refused
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
 from xpnet.initializers import Normal
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.layout import map_tree, walk
 from xpnet.network import Network
+from xpnet.optimizers import Momentum
 from xpnet.serialization import read_tensors, write_tensors
 
 IMAGE = (6, 6, 2)
@@ -407,3 +408,66 @@ def test_settings_are_in_the_file_as_json(tmp_path):
         "units": 2,
         "weight_init": {"type": "Normal", "std": 0.01},
     }
+
+
+# Freezing
+
+
+def test_mask_marks_tensors_by_name(backend):
+    network = small_network()
+    network.backend = backend
+    mask = network.mask(lambda name: name.endswith("bias"))
+    assert_lives_on(mask, backend, "float32")
+    for name, slot in network.layout.slots().items():
+        assert set(to_numpy(mask)[slot.start : slot.stop].tolist()) == {float(name.endswith("bias"))}
+
+
+def test_frozen_parameters_get_no_gradient():
+    network, free = small_network(), small_network()
+    network.freeze("*conv*", "out.bias")
+    network.freeze("out.bias")
+    assert set(np.unique(network.trainable)) == {0, 1}
+    x = images().astype(np.float32)
+    gradient = network.loss_and_gradient(network.theta, network.state, x, LABELS).gradient
+    expected = free.loss_and_gradient(free.theta, free.state, x, LABELS).gradient
+    frozen = {"conv1.weight", "conv1.bias", "block.conv1.weight", "block.conv1.bias", "out.bias"}
+    assert frozen < set(network.layout.slots())
+    for name, slot in network.layout.slots().items():
+        part = slice(slot.start, slot.stop)
+        assert network.trainable[part].all() == (name not in frozen)
+        assert np.array_equal(gradient[part], 0 * expected[part] if name in frozen else expected[part])
+
+
+def test_nothing_is_frozen_at_first():
+    assert small_network().trainable == 1.0
+
+
+def test_a_frozen_network_is_trained_by_its_head_alone():
+    network = small_network()
+    network.freeze("conv1.*", "block.*")
+    before, x = network.parameters(), images().astype(np.float32)
+    before = {name: tensor.copy() for name, tensor in before.items()}
+    optimizer = Momentum(0.05, 0.9, weight_decay=0.0)
+    state, losses = optimizer.init(network.theta), []
+    for _ in range(20):
+        loss, gradient, _, _ = network.loss_and_gradient(network.theta, network.state, x, LABELS)
+        network.theta, state = optimizer.update(network.theta, gradient, state)
+        losses.append(float(loss))
+    assert losses[-1] < 0.9 * losses[0]
+    for name, tensor in network.parameters().items():
+        assert np.array_equal(tensor, before[name]) == (not name.startswith("out."))
+
+
+def test_a_jitted_step_knows_what_is_frozen():
+    jax = pytest.importorskip("jax")
+    network = small_network(backend="jax")
+    network.freeze("out.*")
+    x, labels = (network.backend.asarray(array) for array in (images().astype(np.float32), LABELS))
+    gradient = jax.jit(network.loss_and_gradient)(network.theta, network.state, x, labels).gradient
+    assert not to_numpy(network.layout.unflatten(gradient)["out"]["weight"]).any()
+    assert to_numpy(network.layout.unflatten(gradient)["conv1"]["weight"]).any()
+
+
+def test_a_pattern_that_matches_nothing_is_refused():
+    with refused("Network: expected a pattern that matches a parameter, such as conv1.weight, got 'conv1'"):
+        small_network().freeze("out.*", "conv1")

@@ -16,14 +16,14 @@ from xpnet.shapes import Shape
 class VarianceScaling:
     """Weights whose variance is ``variance / fan``, so that signals keep their size from layer to layer.
 
-    ``fan`` is the number of inputs of one output value ("in"), or the mean of that and the number of outputs that one
-    input value reaches ("average").
+    ``fan`` is the number of inputs of one output value ("in"), the number of outputs that one input value reaches
+    ("out"), or the mean of both ("average").
 
     Raises InputError if the variance is not positive and finite, or a name is unknown.
     """
 
     variance: float
-    fan: Literal["in", "average"] = "in"
+    fan: Literal["in", "out", "average"] = "in"
     distribution: Literal["normal", "uniform"] = "normal"
 
     def __post_init__(self) -> None:
@@ -31,8 +31,8 @@ class VarianceScaling:
             raise InputError(
                 f"VarianceScaling: expected a finite variance above 0, got {self.variance}. Change variance."
             )
-        if self.fan not in ("in", "average"):
-            raise InputError(f"VarianceScaling: expected a fan of in or average, got {self.fan!r}. Choose one.")
+        if self.fan not in ("in", "out", "average"):
+            raise InputError(f"VarianceScaling: expected a fan of in, out or average, got {self.fan!r}. Choose one.")
         if self.distribution not in ("normal", "uniform"):
             raise InputError(
                 f"VarianceScaling: expected a distribution of normal or uniform, got {self.distribution!r}. Choose one."
@@ -41,7 +41,7 @@ class VarianceScaling:
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         """Draw a weight of shape (out, ..., in) in float64."""
         fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[1:-1])
-        fan = fan_in if self.fan == "in" else (fan_in + fan_out) / 2
+        fan = {"in": fan_in, "out": fan_out, "average": (fan_in + fan_out) / 2}[self.fan]
         std = math.sqrt(self.variance / fan)
         if self.distribution == "normal":
             return rng.normal(0.0, std, shape)
@@ -71,6 +71,9 @@ Initializer = VarianceScaling | Normal
 
 he_normal = VarianceScaling(2.0)
 """std = sqrt(2/n_in), for ReLU. Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10."""
+
+he_normal_fan_out = VarianceScaling(2.0, fan="out")
+"""std = sqrt(2/n_out), which keeps the size of gradients instead. Source: as above, equation 14."""
 
 glorot_uniform = VarianceScaling(1.0, fan="average", distribution="uniform")
 """limit = sqrt(6/(n_in + n_out)). Source: Glorot and Bengio, AISTATS 2010, equation 16."""

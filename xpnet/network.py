@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
+from xpnet.torch_weights import from_torch, places, read_torch_tensors, torch_name
 
 DTYPES = ("float32", "float64")
 
@@ -47,7 +50,7 @@ class Network:
     of them can be compiled and repeated; ``predict`` and ``features`` use the network's own values.
 
     ``input_shape`` is that of one example, (H, W, C) for images. Initial values depend on ``seed`` only, not on the
-    device or backend.
+    device or backend. ``trainable`` is 1, or after ``freeze`` a vector like θ with 0 for what stays as it is.
 
     Raises InputError if the layers do not fit the input shape or each other, naming the layer.
     """
@@ -74,6 +77,7 @@ class Network:
         self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.dtype = dtype
         self.backend = backends.resolve(device, backend)
+        self.trainable: Array | float = 1.0
         self.init(seed)
 
     def init(self, seed: int) -> None:
@@ -104,7 +108,10 @@ class Network:
         logits, cache, state = self.layer.forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(logits, labels)
         grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
-        return LossAndGradient(loss, self.layout.flatten(grads), logits, state)
+        gradient = self.layout.flatten(grads)
+        if not isinstance(self.trainable, float):
+            gradient = gradient * self.trainable
+        return LossAndGradient(loss, gradient, logits, state)
 
     def predict(self, images: Array, *, batch_size: int = 256) -> Array:
         """Logits (N, classes) for images (N, H, W, C) of any supported library, returned as arrays of that library.
@@ -150,9 +157,34 @@ class Network:
         places = self.layout.slots().items()
         return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in places]))
 
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
+
+        Their gradient is 0 from now on; an optimizer must also spare them weight decay (``trainable`` says which).
+        State, such as the running statistics of a batch normalisation, still follows the batches. To be called before
+        training begins: a compiled step does not see later calls.
+
+        Raises InputError for a pattern that matches no parameter.
+        """
+        names = list(self.layout.slots())
+        for pattern in patterns:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+                raise InputError(
+                    f"Network: expected a pattern that matches a parameter, such as {names[0]}, got {pattern!r}. "
+                    "Change it; * stands for any characters."
+                )
+        is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+        self.trainable = is_free * self.trainable
+
     def rows(self) -> list[Row]:
         """Every layer that holds no others, with its output shape and number of parameters."""
-        return list(self._rows(self.layer, self.input_shape, "", self.layout.tree))
+        counts: Counter[str] = Counter()
+        for name, slot in self.layout.slots().items():
+            counts[name.rpartition(".")[0]] += slot.stop - slot.start
+        return [
+            Row(name, type(layer).__name__, layer.output_shape(shape), counts[name])
+            for name, layer, shape in self.layer.leaves(self.input_shape)
+        ]
 
     def summary(self) -> str:
         """The layers as a plain text table."""
@@ -186,6 +218,35 @@ class Network:
         network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
         network.set_tensors(tensors, source=f"Weights file {path}")
         return network
+
+    def load_torch(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        replace_head: bool = False,
+        torch_name: Callable[[str], str] = torch_name,
+    ) -> None:
+        """Take over the weights of a PyTorch model from a saved state_dict (needs PyTorch) or a ``.safetensors`` file.
+
+        ``torch_name`` gives PyTorch's name for one of ours; the default knows torchvision's. With ``replace_head`` the
+        last layer with parameters keeps its own values, whatever the file's are, so that it may have other classes.
+
+        Pixels are not the file's business: torchvision's models expect ``set_normalization(*IMAGENET_PIXELS)``.
+
+        Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
+        another shape than here.
+        """
+        ours = {name: backends.to_numpy(tensor) for name, tensor in self._tensors().items()}
+        shapes = {name: tensor.shape for name, tensor in ours.items()}
+        source = f"Weights file {path}"
+        theirs = from_torch(
+            read_torch_tensors(path),
+            places(self.layer.leaves(self.input_shape), shapes, torch_name),
+            head=list(self.layout.slots())[-1].rpartition(".")[0],
+            replace_head=replace_head,
+            source=source,
+        )
+        self.set_tensors({**ours, **theirs}, source=source)
 
     def set_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> None:
         """Replace all parameters and state by named arrays.
@@ -221,14 +282,6 @@ class Network:
                 "Give one for each channel."
             )
         return self._asarray(np.full(channels, value))
-
-    def _rows(self, layer: Layer, input_shape: Shape, path: str, tree: Any) -> Iterator[Row]:
-        inner = list(layer.sublayers(input_shape))
-        for name, sublayer, shape in inner:
-            yield from self._rows(sublayer, shape, f"{path}.{name}" if path else name, tree[name])
-        if not inner:
-            parameters = sum(slot.stop - slot.start for _, slot in walk(tree))
-            yield Row(path, type(layer).__name__, layer.output_shape(input_shape), parameters)
 
     def _in_batches(self, images: Array, batch_size: int, function: Any) -> Array:
         """Apply a function to images batch by batch; the result is an array of the images' own library."""

@@ -42,6 +42,7 @@ SPELLED_OUT = """
     --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
     --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
     --schedule-minimum --schedule-patience --warmup --early-stopping
+    --hidden --activation --dropout --batch-norm --weight-init --stem
 """
 
 
@@ -198,7 +199,12 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "resnet9"], "Model: expected one of mnist_starter"),
+        (["--model", "resnet9"], "Model: expected one of alexnet"),
+        (["--hidden", "100"], "Model 'mnist_starter': expected no options, got 'hidden'"),
+        (["--batch-norm"], "got 'batch_norm'"),
+        (["--model", "mlp", "--stem", "small"], "Model 'mlp': expected options of hidden, activation,"),
+        (["--model", "mlp", "--hidden", "100", "0"], "expected units"),
+        (["--model", "mlp", "--dropout", "1"], "Dropout: expected p"),
         (["--data", "imagenet"], "imagenet"),
         (["--data", "cifar10"], "--data-dir"),
         (["--data-dir", "no/such/folder"], "train-images-idx3-ubyte"),
@@ -231,6 +237,33 @@ def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsy
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
+    from xpnet import datasets
+    from xpnet.training import Trainer
+    from xpnet.training.run_folder import RunFolder
+
+    folder = tmp_path / "run"
+    flags = ["--data-dir", str(digits_folder), "--out", str(folder), "--iterations", "20", "--quiet", "--no-plots"]
+    flags += ["--model", "mlp", "--hidden", "12", "8", "--activation", "tanh", "--dropout", "0.2", "--batch-norm"]
+    assert main([*flags, "--weight-init", "glorot"]) == 0
+    config = RunFolder.open(folder).read_config()
+    assert config.model_options == {
+        "hidden": [12, 8],
+        "activation": "tanh",
+        "dropout": 0.2,
+        "batch_norm": True,
+        "weight_init": "glorot",
+    }
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    kinds = ["Dense", "BatchNorm", "Tanh", "Dropout"]
+    assert [row.kind for row in trainer.network.rows()] == ["Normalize", "Flatten", *kinds, *kinds, "Dense"]
+    (record,) = trainer.run()
+    (row,) = read_history(folder)
+    assert record.total_loss == float(row["total_loss"])
+    loaded = xpnet.Network.load(folder / "weights.safetensors")
+    assert np.array_equal(loaded.theta, trainer.network.theta)
 
 
 def test_a_run_is_never_overwritten(finished_run, digits_folder, capsys):

@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from xpnet import models
-from xpnet.errors import InputError
-from xpnet.models import registry
 
 
 def test_mnist_starter_layer_by_layer():
@@ -61,16 +59,3 @@ def test_initial_weights_are_as_published(model, expected_std):
 def test_models_fit_other_images_and_classes():
     network = models.create("mnist_starter", input_shape=(32, 20, 3), classes=7)
     assert network.predict(np.zeros((2, 32, 20, 3), np.uint8)).shape == (2, 7)
-
-
-def test_names_and_recipes_are_complete():
-    assert models.names() == ("mnist_starter", "cifar10_starter")
-    for name in models.names():
-        assert models.recipe(name) == registry._MODELS[name].recipe
-
-
-def test_an_unknown_name_is_refused_with_the_nearest_one():
-    with pytest.raises(InputError, match=r"got 'mnist_startr'\. Did you mean 'mnist_starter'\?"):
-        models.create("mnist_startr")
-    with pytest.raises(InputError, match="Choose one of these"):
-        models.recipe("zzz")

@@ -57,6 +57,11 @@ def test_epochs_replace_iterations():
     assert (config.iterations, config.epochs) == (None, 2)
 
 
+def test_iterations_replace_epochs():
+    config = TrainConfig.for_model("cnn_32_64", iterations=7)
+    assert (config.iterations, config.epochs) == (7, None)
+
+
 def test_the_published_limit_holds_for_the_published_data_only():
     assert TrainConfig.for_model("cifar10_starter", data="mnist").limit is None
     assert TrainConfig.for_model("cifar10_starter", data="cifar10").limit == 18_000

@@ -133,9 +133,9 @@ def test_a_plateau_lowers_the_rate_of_the_steps_after_it(scripted):
     trainer = scripted([0.5, 0.6, 0.6, 0.1, 0.2, 0.7], **settings)
     factors, step = [], trainer._step
 
-    def spy(values, images, labels, schedule, decays):
+    def spy(values, images, labels, key, schedule, decays):
         factors.append(schedule)
-        return step(values, images, labels, schedule, decays)
+        return step(values, images, labels, key, schedule, decays)
 
     trainer._step = spy
     records = list(trainer.run())
@@ -188,14 +188,37 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(config, digits):
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
-def test_backends_learn_the_same(config, digits, backend):
+@pytest.mark.parametrize("settings", [{}, {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5}}])
+def test_backends_learn_the_same(config, digits, backend, settings):
+    """Also what Dropout draws, anew in each step."""
     pytest.importorskip(backend, exc_type=ImportError)
+    config = dataclasses.replace(config, **settings)
 
     def history(backend):
         return list(Trainer(dataclasses.replace(config, backend=backend), digits).run())
 
     for ours, theirs in zip(history("numpy"), history(backend), strict=True):
         assert ours._replace(seconds=0) == pytest.approx(theirs._replace(seconds=0), abs=1e-4)
+
+
+def test_dropout_draws_anew_in_each_step(config, digits):
+    """On one image and without learning, nothing else differs from step to step."""
+    settings = {"model_options": {"dropout": 0.5}, "learning_rate": 0.0, "batch_size": 1, "limit": 1}
+    trainer = Trainer(dataclasses.replace(config, model="mlp", **settings), digits)
+    losses = []
+    step = trainer._step
+    trainer._step = lambda *arguments: (result := step(*arguments), losses.append(float(result[1].loss)))[0]
+    list(trainer.run())
+    assert len(set(losses)) == trainer.iterations
+
+
+def test_what_is_frozen_neither_learns_nor_decays(config, digits):
+    trainer = Trainer(dataclasses.replace(config, weight_decay=0.5), digits)
+    trainer.network.freeze("conv1.*")
+    before = {name: tensor.copy() for name, tensor in trainer.network.parameters().items()}
+    list(trainer.run())
+    for name, tensor in trainer.network.parameters().items():
+        assert np.array_equal(tensor, before[name]) == name.startswith("conv1."), name
 
 
 def test_float64_is_used_throughout(config, digits):
@@ -270,7 +293,8 @@ def test_images_in_files_train_as_those_in_memory(config, digits, tmp_path, monk
         ({"limit": 271}, "at most 270"),
         ({"batch_size": 271}, "1 to 270"),
         ({"seed": -1}, "Seed"),
-        ({"model": "unknown"}, "mnist_starter, cifar10_starter"),
+        ({"model": "unknown"}, "cifar10_starter"),
+        ({"model_options": {"hidden": (8,)}}, "Model 'mnist_starter': expected no options"),
         ({"dtype": "float16"}, "float32 or float64"),
         ({"iterations": None, "epochs": 1, "warmup": 17}, "a warmup of less than 17 iterations"),
     ],

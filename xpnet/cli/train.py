@@ -17,12 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from xpnet import datasets, models
 from xpnet.backend import to_numpy
 from xpnet.cli import common, report
+from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam
 from xpnet.schedules import SCHEDULES
 from xpnet.training import Evaluation, Record, TrainConfig, Trainer
 from xpnet.training.history import HistoryFile, columns
 from xpnet.training.run_folder import SUMMARY, RunFolder, versions
+
+_MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +57,18 @@ def _parser() -> argparse.ArgumentParser:
         help="with --data folder: scale and crop images to this height and width; default: the size they all have",
     )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
+    options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
+    options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")
+    options.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
+    options.add_argument("--dropout", type=float, metavar="P", help="probability of dropping (mlp, fer_cnn, alexnet)")
+    options.add_argument("--batch-norm", action="store_true", default=None, help="batch normalisation (mlp)")
+    options.add_argument(
+        "--weight-init",
+        choices=mlp.WEIGHT_INITS,
+        help="standard deviation of initial weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
+        "normal 1 (mlp)",
+    )
+    options.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
     where = parser.add_argument_group("where")
     common.add_device_arguments(where)
     where.add_argument("--dtype", choices=DTYPES, help="precision; default: float32")
@@ -145,7 +160,9 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
     if not no_malloc_tuning:
         common.tune_malloc()
     console = common.make_console(quiet)
-    config = TrainConfig.for_model(**settings)
+    given = {name: settings.pop(name) for name in _MODEL_OPTIONS}
+    model_options = {name: value for name, value in given.items() if value is not None}
+    config = TrainConfig.for_model(**settings, model_options=model_options)
     trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
     folder = RunFolder.create(out or _new_folder(config.model))
     folder.write_config(config)

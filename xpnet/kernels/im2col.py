@@ -10,7 +10,7 @@ from __future__ import annotations
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
-from xpnet.kernels.windows import as_transposed_convolution, pad, taps
+from xpnet.kernels.windows import as_transposed_convolution, join, pad, taps
 from xpnet.shapes import Pair, Window
 
 
@@ -43,4 +43,4 @@ def _patches(x: Array, window: Window) -> Array:
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     x = pad(pad(x, 1, *window.padding[0]), 2, *window.padding[1])
     values = [tap for band in taps(x, 1, kh, sh, dh, rows) for tap in taps(band, 2, kw, sw, dw, columns)]
-    return xp.reshape(xp.concat(values, axis=3), (x.shape[0] * rows * columns, kh * kw * x.shape[3]))
+    return xp.reshape(join(values, 3), (x.shape[0] * rows * columns, kh * kw * x.shape[3]))

@@ -57,8 +57,12 @@ def _conv2d(x: Array, weight: Array, window: Window) -> Array:
     rows, columns = window.output_size(x.shape[0], x.shape[2])
     matrix = xp.reshape(xp.permute_dims(weight, (0, 1, 3, 2)), (outputs, -1))
     unrolled = _unroll(x, window, columns)
-    products = [matrix @ _rows_under(unrolled, window, row) for row in range(rows)]
-    return xp.reshape(xp.stack(products), (rows, outputs, columns, batch))
+    if window.kernel[0] == 1:  # each output row lies over one row of the stack: no Python loop, no copy of the result
+        step = window.stride[0]
+        y = matrix @ narrow(unrolled, 0, 0, step * (rows - 1) + 1, step)
+    else:
+        y = xp.stack([matrix @ _rows_under(unrolled, window, row) for row in range(rows)])
+    return xp.reshape(y, (rows, outputs, columns, batch))
 
 
 def _unroll(x: Array, window: Window, columns: int) -> Array:
@@ -67,7 +71,8 @@ def _unroll(x: Array, window: Window, columns: int) -> Array:
     x = pad(pad(x, 0, *window.padding[0]), 2, *window.padding[1])
     height, channels, _, batch = x.shape
     shifts = taps(x, 2, window.kernel[1], window.stride[1], window.dilation[1], columns)
-    return xp.reshape(xp.stack(shifts, axis=2), (height, channels * window.kernel[1], columns * batch))
+    stack = shifts[0] if len(shifts) == 1 else xp.stack(shifts, axis=2)
+    return xp.reshape(stack, (height, channels * window.kernel[1], columns * batch))
 
 
 def _rows_under(unrolled: Array, window: Window, row: int) -> Array:

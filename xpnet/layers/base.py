@@ -42,6 +42,14 @@ class Backward(NamedTuple):
     grads: Params
 
 
+class Leaf(NamedTuple):
+    """A layer that holds no others: its dotted name, and the shape of its input without the batch."""
+
+    name: str
+    layer: Layer
+    input_shape: Shape
+
+
 class LayerError(InputError):
     """An InputError raised by a layer; the containers around it complete the layer's dotted path."""
 
@@ -102,6 +110,14 @@ class Layer:
     def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
         """The layers inside this one, each with its name and its own input shape."""
         return iter(())
+
+    def leaves(self, input_shape: Shape, name: str = "") -> Iterator[Leaf]:
+        """The layers at the bottom, in order and by dotted name: this one if it holds no others."""
+        inner = list(self.sublayers(input_shape))
+        for part, layer, shape in inner:
+            yield from layer.leaves(shape, f"{name}.{part}" if name else part)
+        if not inner:
+            yield Leaf(name, self, input_shape)
 
     def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
         """Outputs of the layers inside this one, by dotted name, and at last its own under the name ""."""

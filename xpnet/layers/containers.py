@@ -35,6 +35,11 @@ class Sequential(Layer):
     def __init__(self, layers: Iterable[Layer | tuple[str, Layer]]) -> None:
         object.__setattr__(self, "layers", _named(layers))
 
+    @classmethod
+    def numbered(cls, layers: Iterable[Layer]) -> Sequential:
+        """Layers with the names that PyTorch's Sequential gives: 0, 1, 2, ..."""
+        return cls((str(number), layer) for number, layer in enumerate(layers))
+
     @property
     def is_random(self) -> bool:
         return any(layer.is_random for _, layer in self.layers)

@@ -3,42 +3,57 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from xpnet.errors import InputError
 from xpnet.layers.base import Layer
 from xpnet.network import Network
 from xpnet.shapes import Shape
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained unless told otherwise, by the names of ``training.TrainConfig``.
 
-    ``train_images`` None means all that are not for validation, ``momentum`` None the optimizer's own default.
+    Either ``iterations`` or ``epochs`` says how long. ``train_images`` None means all that are not for validation,
+    ``momentum`` and ``momentum_form`` None the optimizer's own default.
     """
 
     data: str
-    iterations: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     pixel_scale: float  # what pixels of 0 to 255 are multiplied by, after their mean has been subtracted
+    iterations: int | None = None
+    epochs: int | None = None
     optimizer: str = "momentum"
     momentum: float | None = None
+    momentum_form: str | None = None
     validation_images: int = 2000
     train_images: int | None = None
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network that can be built for any input shape (H, W, C) and number of classes, and its recipe."""
+    """A network that can be built for any input shape (H, W, C) and number of classes, and its recipe.
 
-    build: Callable[[int], Layer]
+    ``build(input_shape, classes, **options)`` gives the layers; its keyword-only parameters are the model's options.
+    """
+
+    build: Callable[..., Layer]
     input_shape: Shape
     classes: int
     recipe: Recipe
+
+    def options(self) -> tuple[str, ...]:
+        """Names of the settings that this model has beside input shape and classes."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
 
 
 _MODELS: dict[str, Model] = {}
@@ -46,10 +61,10 @@ _MODELS: dict[str, Model] = {}
 
 def register(
     name: str, *, input_shape: Shape, classes: int, recipe: Recipe
-) -> Callable[[Callable[[int], Layer]], Callable[[int], Layer]]:
-    """Make a function from the number of classes to layers known under a name, with the shapes of its own data set."""
+) -> Callable[[Callable[..., Layer]], Callable[..., Layer]]:
+    """Make a function that builds layers known under a name, with the shapes of its own data set; see ``Model``."""
 
-    def decorate(build: Callable[[int], Layer]) -> Callable[[int], Layer]:
+    def decorate(build: Callable[..., Layer]) -> Callable[..., Layer]:
         _MODELS[name] = Model(build, input_shape, classes, recipe)
         return build
 
@@ -63,7 +78,7 @@ def names() -> tuple[str, ...]:
 
 def recipe(name: str) -> Recipe:
     """The settings that a model was published with. Raises InputError for an unknown name."""
-    return _find(name).recipe
+    return pick("Model", _MODELS, name).recipe
 
 
 def create(
@@ -75,20 +90,34 @@ def create(
     dtype: str = "float32",
     device: str = "cpu",
     backend: str | None = None,
+    **options: Any,
 ) -> Network:
     """Build a model with new weights; shape and classes default to those of its own data set.
 
-    Raises InputError for an unknown name, or an input the layers do not fit.
+    ``options`` are the model's own, such as ``hidden=(100, 100)`` of ``mlp``.
+
+    Raises InputError for an unknown name, an option the model does not have, or an input the layers do not fit.
     """
-    model = _find(name)
-    layer = model.build(model.classes if classes is None else classes)
+    model = pick("Model", _MODELS, name)
+    for option in options:
+        if option not in model.options():
+            raise InputError(
+                f"Model {name!r}: expected {_listed(model.options())}, got {option!r}. "
+                "Leave it out or choose another model."
+            )
     shape = model.input_shape if input_shape is None else input_shape
+    layer = model.build(shape, model.classes if classes is None else classes, **options)
     return Network(layer, shape, seed=seed, dtype=dtype, device=device, backend=backend)
 
 
-def _find(name: str) -> Model:
-    if name not in _MODELS:
-        nearest = difflib.get_close_matches(name, names(), n=1)
+def pick(where: str, choices: Mapping[str, T], name: str) -> T:
+    """What goes by a name. Raises InputError, with the nearest name, if nothing does."""
+    if name not in choices:
+        nearest = difflib.get_close_matches(name, choices, n=1)
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
-        raise InputError(f"Model: expected one of {', '.join(names())}, got {name!r}. {advice}")
-    return _MODELS[name]
+        raise InputError(f"{where}: expected one of {', '.join(choices)}, got {name!r}. {advice}")
+    return choices[name]
+
+
+def _listed(options: tuple[str, ...]) -> str:
+    return f"options of {', '.join(options)}" if options else "no options"

@@ -7,6 +7,7 @@ import math
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.models.registry import Recipe, register
+from xpnet.shapes import Shape
 
 _MNIST_RECIPE = Recipe(
     data="mnist",
@@ -30,7 +31,7 @@ _CIFAR10_RECIPE = Recipe(
 
 
 @register("mnist_starter", input_shape=(28, 28, 1), classes=10, recipe=_MNIST_RECIPE)
-def mnist_starter(classes: int) -> Sequential:
+def mnist_starter(input_shape: Shape, classes: int) -> Sequential:
     """Two blocks of convolution, ReLU and max-pooling, then one dense layer: 14,682 parameters."""
     # The published code counts 5*5*3 inputs for the first convolution, as if the images had colours.
     first = Normal(math.sqrt(2 / 75))
@@ -50,7 +51,7 @@ def mnist_starter(classes: int) -> Sequential:
 
 
 @register("cifar10_starter", input_shape=(32, 32, 3), classes=10, recipe=_CIFAR10_RECIPE)
-def cifar10_starter(classes: int) -> Sequential:
+def cifar10_starter(input_shape: Shape, classes: int) -> Sequential:
     """The same without the second pooling: 48,602 parameters on 32x32 colour images."""
     tenth_of_he = VarianceScaling(2 * 0.1**2)
     return Sequential(

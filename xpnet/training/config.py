@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet import models
@@ -45,8 +45,9 @@ class TrainConfig:
     ``image_size`` is the height and width that the images of a folder are brought to.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
-    not for validation), ``report_every`` the iterations between two lines of the history. ``schedule_every`` and
-    ``warmup`` are counted in iterations, ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
+    not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
+    ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
+    ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
 
     Settings that only some optimizers or schedules have are None where their own defaults hold or they do not belong.
 
@@ -55,6 +56,7 @@ class TrainConfig:
 
     model: str
     data: str
+    model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: list[int] | None = None
     device: str = "cpu"
@@ -118,13 +120,15 @@ class TrainConfig:
         if "train_images" in settings:
             settings["limit"] = settings.pop("train_images")
         overrides = {name: value for name, value in overrides.items() if value is not None}
-        if "epochs" in overrides:
-            del settings["iterations"]
+        if "epochs" in overrides or "iterations" in overrides:
+            settings.pop("epochs", None)
+            settings.pop("iterations", None)
         if overrides.get("data", settings["data"]) != settings["data"]:
             settings.pop("limit", None)  # the published number of images belongs to the published data
         defaults = _defaults("optimizer", overrides.get("optimizer", settings["optimizer"]))
         if overrides.get("optimizer", settings["optimizer"]) != settings["optimizer"]:
             settings.pop("momentum", None)
+            settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
                 del settings["learning_rate"]
         defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))

@@ -19,6 +19,7 @@ from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
 from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
+from xpnet.random import fold_in, make_key
 from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import Best, EarlyStopping
@@ -45,22 +46,28 @@ class BatchFigures(NamedTuple):
 def make_step(
     network: Network, optimizer: Optimizer, clip_norm: float | None = None
 ) -> Callable[..., tuple[Values, BatchFigures]]:
-    """One training step as a pure function: (values, images, labels) -> (values, figures of the batch).
+    """One training step as a pure function: (values, images, labels, key) -> (values, figures of the batch).
 
-    ``schedule`` and ``decays`` are those of ``optimizers``. As arguments they may change from step to step without a
-    new compilation; a Python number costs no transfer to the device.
+    ``key`` is for the layers that draw random numbers (None without any), and another one for each step. ``schedule``
+    and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
+    step to step without a new compilation; a Python number costs no transfer to the device.
     """
 
     def step(
-        values: Values, images: Array, labels: Array, schedule: Factor = 1.0, decays: Factor = 1.0
+        values: Values,
+        images: Array,
+        labels: Array,
+        key: Array | None = None,
+        schedule: Factor = 1.0,
+        decays: Factor = 1.0,
     ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
         x = xp.astype(images, values.theta.dtype)
-        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels)
+        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         if clip_norm is not None:
             gradient = clip_by_global_norm(gradient, clip_norm)
         theta, optimizer_state = optimizer.update(
-            values.theta, gradient, values.optimizer, schedule=schedule, decays=decays
+            values.theta, gradient, values.optimizer, schedule=schedule, decays=decays * network.trainable
         )
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
         return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
@@ -89,6 +96,7 @@ class Trainer:
             dtype=config.dtype,
             device=config.device,
             backend=config.backend,
+            **config.model_options,
         )
         images, labels, validation_images, self._validation_labels = _split(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
@@ -104,6 +112,8 @@ class Trainer:
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
         self._step = make_step(self.network, optimizer, config.clip_norm)
+        self._key = backend.asarray(make_key(config.seed))
+        self._fold_in = compiled(fold_in, backend)
         self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
         self._schedule = config.make_schedule(self.iterations)
         self._plateau, self._plateau_state = config.make_plateau(), PlateauState()
@@ -150,7 +160,7 @@ class Trainer:
         while self.iteration < last and not self._stop:
             images, labels = self._feed.batch(self.iteration)
             factor = self._factor(self.iteration)
-            self._values, figures = self._step(self._values, images, labels, factor, self._decays)
+            self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
             pending.append(figures)
             self.iteration += 1
             self.images_seen += labels.shape[0]
@@ -160,6 +170,12 @@ class Trainer:
 
     def _factor(self, step: int) -> float:
         return self._schedule.factor(step) * self._plateau_state.factor
+
+    def _step_key(self) -> Array | None:
+        """The key of this iteration, if there are layers to use it."""
+        if not self.network.layer.is_random:
+            return None
+        return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
 
     def _take_in(self, pending: list[BatchFigures]) -> None:
         """Read the figures of all steps since the last report: the only wait for the device."""

@@ -1,0 +1,63 @@
+"""Networks by name, their recipes and options."""
+
+import pytest
+
+from xpnet import models
+from xpnet.errors import InputError
+from xpnet.layers import Dense, Flatten, Sequential
+from xpnet.models import registry
+from xpnet.training import TrainConfig
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    """A model of the test's own, with one option."""
+    recipe = models.recipe("mlp")
+    monkeypatch.setattr(registry, "_MODELS", {})
+
+    @registry.register("linear", input_shape=(2, 3, 1), classes=4, recipe=recipe)
+    def linear(input_shape, classes, *, copies=1):
+        return Sequential([Flatten(), *[Dense(classes * input_shape[0]) for _ in range(copies)]])
+
+
+def test_a_builder_gets_shape_classes_and_options(linear):
+    assert models.names() == ("linear",)
+    assert models.create("linear").output_shape == (8,)
+    assert models.create("linear", input_shape=(5, 3, 1), classes=2).output_shape == (10,)
+    assert len(models.create("linear", copies=3).rows()) == 4
+    assert registry._MODELS["linear"].options() == ("copies",)
+
+
+def test_an_unknown_option_is_refused(linear):
+    with pytest.raises(InputError, match=r"^Model 'linear': expected options of copies, got 'copy'\. Leave it out"):
+        models.create("linear", copy=2)
+
+
+def test_all_models_are_there():
+    resnets = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)} | {"resnet50v2", "resnet101v2"}
+    others = {"mnist_starter", "cifar10_starter", "mlp", "lenet5", "cnn_32_64", "fer_cnn", "alexnet"}
+    assert set(models.names()) == resnets | others
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_recipe_makes_a_configuration(name):
+    config, recipe = TrainConfig.for_model(name), models.recipe(name)
+    assert (config.iterations, config.epochs, config.batch_size) == (
+        recipe.iterations,
+        recipe.epochs,
+        recipe.batch_size,
+    )
+    assert config.model_options == {}
+
+
+def test_cnn_32_64_is_trained_as_published():
+    recipe = models.recipe("cnn_32_64")
+    assert (recipe.data, recipe.epochs, recipe.batch_size) == ("mnist", 4, 128)
+    assert (recipe.optimizer, recipe.learning_rate) == ("adam", 0.001)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    with pytest.raises(InputError, match=r"got 'mnist_startr'\. Did you mean 'mnist_starter'\?"):
+        models.create("mnist_startr")
+    with pytest.raises(InputError, match="Choose one of these"):
+        models.recipe("zzz")

@@ -1,0 +1,96 @@
+"""Networks against the same ones built from torch.nn, with weights that come through a saved state_dict."""
+
+import numpy as np
+import pytest
+
+from xpnet import models
+from xpnet.layout import walk
+from xpnet.models import resnet
+from xpnet.network import Network
+
+torch = pytest.importorskip("torch")
+
+from tests.models.torch_models import AlexNet, BasicBlock, Bottleneck, BottleneckV2, ResNet, randomize  # noqa: E402
+
+
+def draw_images(batch, size, channels=3):
+    return np.random.default_rng(1).normal(size=(batch, size, size, channels)).astype(np.float32)
+
+
+def nchw(images):
+    return torch.tensor(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
+
+
+def load(network, state_dict, path):
+    torch.save(state_dict, path)
+    network.load_torch(path)
+    return network
+
+
+def assert_same_logits(network, twin, images):
+    with torch.no_grad():
+        expected = twin(nchw(images)).numpy()
+    scale = expected.std()
+    assert np.isfinite(scale)
+    np.testing.assert_allclose(network.predict(images) / scale, expected / scale, rtol=0.0, atol=1e-4)
+
+
+def test_alexnet(tmp_path):
+    """From a safetensors file, the others from PyTorch's own."""
+    from safetensors.torch import save_file
+
+    twin, network = randomize(AlexNet(1000)), models.create("alexnet", input_shape=(227, 227, 3))
+    save_file(twin.state_dict(), tmp_path / "alexnet.safetensors")
+    network.load_torch(tmp_path / "alexnet.safetensors")
+    assert_same_logits(network, twin, draw_images(1, 227))
+
+
+@pytest.mark.parametrize(
+    ("model", "block", "depths"),
+    [
+        ("resnet50", Bottleneck, (3, 4, 6, 3)),
+        ("resnet101", Bottleneck, (3, 4, 23, 3)),
+        ("resnet50v2", BottleneckV2, (3, 4, 6, 3)),
+    ],
+)
+def test_resnets_of_bottlenecks(model, block, depths, tmp_path):
+    twin = randomize(ResNet(block, (256, 512, 1024, 2048), depths, 1000))
+    network = load(models.create(model), twin.state_dict(), tmp_path / "weights.pth")
+    assert_same_logits(network, twin, draw_images(1, 224))
+
+
+def test_resnet18_with_a_small_stem_other_classes_and_grey_images(tmp_path):
+    twin = randomize(ResNet(BasicBlock, (64, 128, 256, 512), (2, 2, 2, 2), 7, stem="small", colours=1))
+    network = models.create("resnet18", input_shape=(20, 20, 1), classes=7, stem="small")
+    load(network, twin.state_dict(), tmp_path / "weights.pth")
+    assert_same_logits(network, twin, draw_images(3, 20, channels=1))
+
+
+TINY = [
+    (resnet.basic_block, BasicBlock, (64, 12)),
+    (resnet.bottleneck, Bottleneck, (16, 24)),
+    (resnet.bottleneck_v2, BottleneckV2, (16, 24)),
+]
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "small"])
+@pytest.mark.parametrize(("block", "twin_block", "outputs"), TINY)
+def test_training_step_of_a_tiny_resnet(block, twin_block, outputs, stem, tmp_path):
+    """Loss, gradient and running statistics in float64. The gradient travels as a state_dict, as the weights do."""
+    twin = randomize(ResNet(twin_block, outputs, (2, 2), 5, stem=stem)).double().train()
+    layers, images = resnet.resnet(block, outputs, (2, 2), (13, 13, 3), 5, stem=stem), draw_images(4, 13)
+    network, expected = (Network(layers, (13, 13, 3), dtype="float64") for _ in range(2))
+    load(network, twin.state_dict(), tmp_path / "weights.pth")
+
+    labels = np.array([0, 4, 2, 2])
+    actual = network.loss_and_gradient(network.theta, network.state, images.astype(np.float64), labels)
+    loss = torch.nn.functional.cross_entropy(twin(nchw(images).double()), torch.tensor(labels))
+    loss.backward()
+    load(expected, {**twin.state_dict(), **{n: p.grad for n, p in twin.named_parameters()}}, tmp_path / "gradient.pth")
+
+    assert float(actual.loss) == pytest.approx(loss.item(), rel=1e-10)
+    np.testing.assert_allclose(actual.gradient, expected.theta, rtol=1e-8, atol=1e-10)
+    running = dict(walk(expected.state))
+    assert len(running) > 10
+    for name, statistic in walk(actual.state):
+        np.testing.assert_allclose(statistic, running[name], rtol=1e-10, atol=1e-12)

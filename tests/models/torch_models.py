@@ -1,0 +1,125 @@
+"""AlexNet and ResNets from torch.nn alone, with torchvision's names, to load weights from and compare with."""
+
+import torch
+from torch import nn
+
+
+class AlexNet(nn.Module):
+    """The single-tower form."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(6)
+        self.classifier = nn.Sequential(
+            *(nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+            nn.Linear(4096, classes),
+        )
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class ResNet(nn.Module):
+    """Any of the ResNets, from a block, the channels after each stage, and the blocks in each."""
+
+    def __init__(self, block, outputs, depths, classes, *, stem="imagenet", colours=3):
+        super().__init__()
+        self.pre_activation = block is BottleneckV2
+        self.conv1 = conv(colours, 64, 7, 2) if stem == "imagenet" else conv(colours, 64, 3)
+        self.bn1 = nn.Identity() if self.pre_activation else nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        channels = 64
+        for stage, (depth, channels_out) in enumerate(zip(depths, outputs, strict=True)):
+            blocks = [block(channels, channels_out, 2 if stage else 1)]
+            blocks += [block(channels_out, channels_out, 1) for _ in range(depth - 1)]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            channels = channels_out
+        self.stages = len(depths)
+        self.bn = nn.BatchNorm2d(channels) if self.pre_activation else nn.Identity()
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        x = self.maxpool(x if self.pre_activation else self.bn1(x).relu())
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        x = self.bn(x).relu()
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, channels, outputs, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels, outputs, 3, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
+        self.downsample = downsample(channels, outputs, stride)
+
+    def forward(self, x):
+        branch = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (branch + self.downsample(x)).relu()
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, channels, outputs, stride):
+        super().__init__()
+        width = outputs // 4
+        self.conv1, self.bn1 = conv(channels, width, 1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv(width, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = conv(width, outputs, 1), nn.BatchNorm2d(outputs)
+        self.downsample = downsample(channels, outputs, stride)
+
+    def forward(self, x):
+        branch = self.bn1(self.conv1(x)).relu()
+        branch = self.bn2(self.conv2(branch)).relu()
+        return (self.bn3(self.conv3(branch)) + self.downsample(x)).relu()
+
+
+class BottleneckV2(nn.Module):
+    def __init__(self, channels, outputs, stride):
+        super().__init__()
+        width = outputs // 4
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels), conv(channels, width, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(width), conv(width, width, 3, stride)
+        self.bn3, self.conv3 = nn.BatchNorm2d(width), conv(width, outputs, 1)
+        if stride != 1 or channels != outputs:
+            self.downsample = nn.Sequential(conv(channels, outputs, 1, stride))
+
+    def forward(self, x):
+        active = self.bn1(x).relu()
+        branch = self.conv2(self.bn2(self.conv1(active)).relu())
+        branch = self.conv3(self.bn3(branch).relu())
+        return branch + (self.downsample(active) if hasattr(self, "downsample") else x)
+
+
+def conv(channels, outputs, kernel, stride=1):
+    return nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+def downsample(channels, outputs, stride):
+    if stride == 1 and channels == outputs:
+        return nn.Identity()
+    return nn.Sequential(conv(channels, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+
+@torch.no_grad()
+def randomize(model, seed=0):
+    """Weights that keep signals of a useful size, and running statistics and biases that are neither 0 nor 1."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.uniform_(0.3, 0.8)
+            module.running_mean.normal_(0.0, 0.3)
+            module.running_var.uniform_(0.5, 1.5)
+        if getattr(module, "bias", None) is not None:
+            module.bias.normal_(0.0, 0.3)
+    return model.eval()

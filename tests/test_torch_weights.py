@@ -1,0 +1,195 @@
+"""Weights from PyTorch's files. Whole networks are compared with PyTorch's own in tests/models/test_torch_parity.py."""
+
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.helpers import assert_close, refused
+from xpnet import models
+from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.network import Network
+from xpnet.torch_weights import torch_name
+
+IMAGE = (5, 6, 2)
+
+
+def small_network(classes=3, **settings):
+    """Two dense layers, of which the first one sees flattened images, through a batch normalisation."""
+    layers = [
+        Normalize(),
+        Conv2D(4, (3, 2)),
+        ReLU(),
+        Flatten(),
+        BatchNorm(),
+        Dense(5),
+        ReLU(),
+        Dense(classes),
+    ]
+    return Network(Sequential(layers), IMAGE, **settings)
+
+
+def torch_tensors(classes=3):
+    """A file for it, as PyTorch would have it."""
+    rng = np.random.default_rng(4)
+    shapes = {
+        "conv1.weight": (4, 2, 3, 2),
+        "conv1.bias": (4,),
+        "bn1.weight": (60,),
+        "bn1.bias": (60,),
+        "bn1.running_mean": (60,),
+        "bn1.running_var": (60,),
+        "dense1.weight": (5, 60),
+        "dense1.bias": (5,),
+        "dense2.weight": (classes, 5),
+        "dense2.bias": (classes,),
+    }
+    tensors = {name: rng.uniform(0.5, 1.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    return {**tensors, "bn1.num_batches_tracked": np.array(7)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "weights.safetensors"
+
+
+def load(path, tensors, network=None, **options):
+    save_file(tensors, path)
+    network = network or small_network()
+    network.load_torch(path, **options)
+    return network
+
+
+def test_convolutions_and_flattened_pixels_change_places(path):
+    tensors = torch_tensors()
+    network = load(path, tensors)
+    ours = {**network.parameters(), **{f"bn1.{name}": value for name, value in network.state["bn1"].items()}}
+    for o, i, row, column in np.ndindex(4, 2, 3, 2):
+        assert ours["conv1.weight"][o, row, column, i] == tensors["conv1.weight"][o, i, row, column]
+    for row, column, channel in np.ndindex(3, 5, 4):
+        here, there = (row * 5 + column) * 4 + channel, (channel * 3 + row) * 5 + column
+        assert np.array_equal(ours["dense1.weight"][:, here], tensors["dense1.weight"][:, there])
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            assert ours[f"bn1.{name}"][here] == tensors[f"bn1.{name}"][there]
+    for name in ("conv1.bias", "dense1.bias", "dense2.weight", "dense2.bias"):
+        assert np.array_equal(ours[name], tensors[name])
+
+
+def test_the_same_as_pytorch_from_its_own_file(path):
+    """Pools and rectifiers between Flatten and the images, and as many units as pixels: a bias keeps its order."""
+    torch = pytest.importorskip("torch")
+    twin = torch.nn.Sequential(
+        *(torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()),
+        *(torch.nn.Linear(18, 18), torch.nn.ReLU(), torch.nn.Linear(18, 4)),
+    )
+    layers = [Conv2D(3, 3, padding=1), ReLU(), MaxPool2D(2), Flatten(), Dense(18), ReLU(), Dense(4)]
+    network = Network(Sequential([("body", Sequential.numbered(layers))]), IMAGE)
+    images = np.random.default_rng(0).normal(size=(3, *IMAGE)).astype(np.float32)
+    expected = twin(torch.tensor(np.moveaxis(images, -1, 1).copy())).detach().numpy()
+    torch.save(twin.state_dict(), path.with_suffix(".pth"))
+    network.load_torch(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
+    np.testing.assert_allclose(network.predict(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_names_of_residual_blocks():
+    assert torch_name("layer2.0.residual.branch.bn1.running_mean") == "layer2.0.bn1.running_mean"
+    assert torch_name("layer2.0.residual.shortcut.1.weight") == "layer2.0.downsample.1.weight"
+    assert torch_name("features.0.weight") == "features.0.weight"
+
+
+def test_normalization_stays_as_it_is(path):
+    network = small_network()
+    network.set_normalization([1.0, 2.0], 3.0)
+    assert load(path, torch_tensors(), network).state["normalize1"]["mean"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_other_backends_and_dtypes(path, library):
+    pytest.importorskip(library)
+    expected = load(path, torch_tensors())
+    network = load(path, torch_tensors(), small_network(backend=library, dtype="float64"))
+    assert network.theta.dtype == network.backend.dtype("float64")
+    assert_close(network.theta, network.backend.asarray(expected.theta, "float64"))
+    assert_close(
+        network.state["bn1"]["running_var"], network.backend.asarray(expected.state["bn1"]["running_var"], "float64")
+    )
+
+
+def test_a_new_head(path):
+    network = small_network(classes=7)
+    before = network.parameters()
+    after = load(path, torch_tensors(classes=3), network, replace_head=True).parameters()
+    for name in ("dense2.weight", "dense2.bias"):
+        assert np.array_equal(after[name], before[name])
+    assert np.array_equal(after["dense1.bias"], torch_tensors()["dense1.bias"])
+
+    without_head = {name: tensor for name, tensor in torch_tensors().items() if not name.startswith("dense2")}
+    same = load(path, without_head, small_network(classes=7), replace_head=True)
+    assert_close(same.theta, network.theta)
+
+
+def without(name):
+    return lambda tensors: {key: tensor for key, tensor in tensors.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (without("bn1.running_var"), ["'bn1.running_var', for 'bn1.running_var' of the network, is not in the file"]),
+        (without("dense2.bias"), ["'dense2.bias'", "not in the file"]),
+        (lambda t: {**t, "conv2.weight": t["conv1.weight"]}, ["'conv2.weight' is in the file but not in the network"]),
+        (lambda t: {**t, "conv1.weight": t["conv1.weight"][:, :1]}, ["'conv1.weight' is (4, 1, 3, 2) in the file and"]),
+        (lambda t: {**t, "dense1.weight": t["dense1.weight"][:, 1:]}, ["(5, 59) in the file and (5, 60)", "Use the"]),
+        (lambda t: torch_tensors(classes=9), ["'dense2.weight' is (9, 5)", "Give replace_head=True to begin with a"]),
+        (lambda t: {**t, "bn1.bias": t["bn1.bias"].astype(np.int32)}, ["'bn1.bias' is int32"]),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(path, change, parts):
+    network = small_network()
+    before = network.theta.copy()
+    with refused(f"Weights file {path}: ", *parts):
+        load(path, change(torch_tensors()), network)
+    assert np.array_equal(network.theta, before)
+
+
+def test_a_residual_blocks_tensor_is_named_as_in_the_file_and_as_in_the_network(path):
+    network = models.create("resnet18", input_shape=(8, 8, 3), stem="small")
+    with refused("'conv1.weight', for 'conv1.weight' of the network"):
+        load(path, {}, network)
+    stem = {"conv1.weight": np.zeros((64, 3, 3, 3)), "bn1.weight": np.ones(64), "bn1.bias": np.ones(64)}
+    with refused("'layer1.0.conv1.weight', for 'layer1.0.residual.branch.conv1.weight' of the network"):
+        load(path, stem, network)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_files_that_cannot_be_read_are_refused(tmp_path, name):
+    if name.endswith(".pth"):
+        pytest.importorskip("torch")
+    with refused(f"{name}: expected a .pth or .safetensors file, found none"):
+        small_network().load_torch(tmp_path / name)
+    for content in (b"", b"abc", b"\x80\x02}q\x00." * 9):
+        (tmp_path / name).write_bytes(content)
+        with refused(f"{name}: expected a state_dict of tensors, got something else"):
+            small_network().load_torch(tmp_path / name)
+
+
+def test_a_pickled_module_is_refused_and_none_of_its_code_is_run(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "model.pth"
+    for content in (torch.nn.Linear(2, 2), {"model": {"weight": torch.ones(2)}}, torch.ones(2), {"epoch": 3}):
+        torch.save(content, path)
+        with refused("model.pth: expected a state_dict of tensors", "Save model.state_dict() alone"):
+            small_network().load_torch(path)
+
+
+def test_without_pytorch_the_message_says_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "weights.pth").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with refused('Install it with: pip install "xpnet[torch]"; or give a .safetensors file'):
+        small_network().load_torch(tmp_path / "weights.pth")
+
+
+def test_a_safetensors_file_needs_no_pytorch(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert np.array_equal(load(path, torch_tensors()).parameters()["conv1.bias"], torch_tensors()["conv1.bias"])

@@ -1,0 +1,70 @@
+"""Plain networks of the courses: 5x5 convolutions that keep the image's size, max-pooling, dense layers."""
+
+from __future__ import annotations
+
+from xpnet.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.models.registry import Recipe, register
+from xpnet.shapes import Shape
+
+_MNIST_RECIPE = Recipe(
+    data="mnist",
+    epochs=4,
+    batch_size=128,
+    optimizer="adam",
+    learning_rate=0.001,
+    weight_decay=0.0,
+    pixel_scale=1 / 255,
+)
+_FER2013_RECIPE = Recipe(
+    data="fer2013",
+    epochs=30,
+    batch_size=64,
+    optimizer="adam",
+    learning_rate=0.001,
+    weight_decay=0.0,
+    pixel_scale=1 / 255,
+)
+
+
+@register("cnn_32_64", input_shape=(28, 28, 1), classes=10, recipe=_MNIST_RECIPE)
+def cnn_32_64(input_shape: Shape, classes: int) -> Sequential:
+    """Two blocks of convolution and max-pooling with 32 and 64 channels, two dense layers of 100 units."""
+    return Sequential(
+        [
+            Normalize(),
+            Conv2D(32, kernel=5, padding=2),
+            ReLU(),
+            MaxPool2D(2),
+            Conv2D(64, kernel=5, padding=2),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+            Dense(100),
+            ReLU(),
+            Dense(100),
+            ReLU(),
+            Dense(classes),
+        ]
+    )
+
+
+@register("fer_cnn", input_shape=(48, 48, 1), classes=7, recipe=_FER2013_RECIPE)
+def fer_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.5) -> Sequential:
+    """For facial expressions: convolutions with 16 and 32 channels, a dense layer of 1024: 4,740,039 parameters."""
+    return Sequential(
+        [
+            Normalize(),
+            Conv2D(16, kernel=5, padding=2),
+            ReLU(),
+            MaxPool2D(2),
+            Conv2D(32, kernel=5, padding=2),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+            Dropout(dropout),
+            Dense(1024),
+            ReLU(),
+            Dropout(dropout),
+            Dense(classes),
+        ]
+    )

@@ -1,0 +1,74 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xpnet.initializers import Initializer, Normal, glorot_uniform, he_normal, lecun_normal
+from xpnet.layers import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Normalize,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
+from xpnet.models.registry import Recipe, pick, register
+from xpnet.shapes import Shape
+
+ACTIVATIONS: Mapping[str, type[Layer]] = {
+    "relu": ReLU,
+    "leaky-relu": LeakyReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "softplus": Softplus,
+}
+WEIGHT_INITS: Mapping[str, Initializer] = {
+    "he": he_normal,
+    "glorot": glorot_uniform,
+    "lecun": lecun_normal,
+    "normal": Normal(1.0),
+}
+_RECIPE = Recipe(
+    data="mnist",
+    epochs=10,
+    batch_size=128,
+    learning_rate=0.1,
+    momentum=0.9,
+    weight_decay=0.0,
+    pixel_scale=1 / 255,
+)
+
+
+@register("mlp", input_shape=(28, 28, 1), classes=10, recipe=_RECIPE)
+def mlp(
+    input_shape: Shape,
+    classes: int,
+    *,
+    hidden: Sequence[int] = (100, 100),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    weight_init: str = "he",
+) -> Sequential:
+    """Dense layers of ``hidden`` units, each with batch normalisation (if asked for), activation and dropout.
+
+    Raises InputError for an unknown activation or weight initialisation, or other settings out of range.
+    """
+    nonlinearity = pick("Model 'mlp', activation", ACTIVATIONS, activation)
+    initializer = pick("Model 'mlp', weight_init", WEIGHT_INITS, weight_init)
+    layers: list[Layer] = [Normalize(), Flatten()]
+    for units in hidden:
+        layers.append(Dense(units, weight_init=initializer))
+        if batch_norm:
+            layers.append(BatchNorm())
+        layers.append(nonlinearity())
+        if dropout:
+            layers.append(Dropout(dropout))
+    return Sequential([*layers, Dense(classes, weight_init=initializer)])

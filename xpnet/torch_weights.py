@@ -1,0 +1,143 @@
+"""Weights of PyTorch's models: reading their files, and from PyTorch's names and layouts of tensors to ours."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.errors import InputError
+from xpnet.layers import Dense, Flatten, Normalize
+from xpnet.layers.base import Leaf
+from xpnet.shapes import Shape
+
+Tensors = Mapping[str, np.ndarray]
+
+# Parts of our names that torchvision's lack or call something else.
+_TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
+
+
+def torch_name(name: str) -> str:
+    """The name that torchvision has for one of our tensors: ours, less what a residual sum adds to it.
+
+    >>> torch_name("layer1.0.residual.branch.conv1.weight"), torch_name("layer1.0.residual.shortcut.0.weight")
+    ('layer1.0.conv1.weight', 'layer1.0.downsample.0.weight')
+    """
+    parts = [_TORCH_PARTS.get(part, part) for part in name.split(".")]
+    return ".".join(part for part in parts if part)
+
+
+class Place(NamedTuple):
+    """Where PyTorch keeps one of our tensors, and what its last axis counts if not channels or features.
+
+    ``image_shape`` (H, W, C) is that of images whose values a Flatten put into one row: in the order (H, W, C) here,
+    (C, H, W) in PyTorch.
+    """
+
+    layer: str
+    name: str
+    shape: Shape
+    image_shape: Shape | None
+
+    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
+        """PyTorch's tensor in our layout, which has the channels last."""
+        if tensor.ndim == 4:
+            return np.moveaxis(tensor, 1, -1)
+        if self.image_shape is None:
+            return tensor
+        height, width, channels = self.image_shape
+        images = tensor.reshape(*tensor.shape[:-1], channels, height, width)
+        return np.moveaxis(images, -3, -1).reshape(tensor.shape)
+
+
+def places(leaves: Iterable[Leaf], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
+    """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.
+
+    The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
+    """
+    layers, image_shapes, image_shape = {}, {}, None
+    for leaf in leaves:
+        layers[leaf.name], image_shapes[leaf.name] = leaf.layer, image_shape
+        if isinstance(leaf.layer, Flatten):
+            image_shape = leaf.input_shape if len(leaf.input_shape) == 3 else None
+        elif isinstance(leaf.layer, Dense):
+            image_shape = None
+    found = {}
+    for name, shape in shapes.items():
+        path, _, tensor = name.rpartition(".")
+        layer, image_shape = layers[path], image_shapes[path]
+        if isinstance(layer, Normalize):
+            continue
+        if isinstance(layer, Dense) and tensor == "bias":
+            image_shape = None  # it counts units
+        torch_shape = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+        found[name] = Place(path, rename(name), torch_shape, image_shape)
+    return found
+
+
+def from_torch(tensors: Tensors, places: Mapping[str, Place], *, head: str, replace_head: bool, source: str) -> Tensors:
+    """PyTorch's tensors by our names and in our layouts, with ``replace_head`` all but those of the layer ``head``.
+
+    Raises InputError, naming the tensor, if one is missing, left over, or has another shape than the network's.
+    """
+    known = {place.name for place in places.values()}
+    for name in tensors:
+        if name not in known and not name.endswith("num_batches_tracked"):
+            raise InputError(f"{source}: {name!r} is in the file but not in the network. Use the same layers.")
+    taken = {name: place for name, place in places.items() if not (replace_head and place.layer == head)}
+    for name, place in taken.items():
+        if place.name not in tensors:
+            raise InputError(
+                f"{source}: {place.name!r}, for {name!r} of the network, is not in the file. Use the same layers."
+            )
+        theirs, advice = tensors[place.name].shape, "Use the same layers."
+        if place.layer == head:
+            advice = "Give replace_head=True to begin with a new one."
+        if theirs != place.shape:
+            raise InputError(
+                f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"
+            )
+    return {name: place.to_ours(tensors[place.name]) for name, place in taken.items()}
+
+
+def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a ``.safetensors`` file or, given PyTorch, of a saved state_dict; no code of the file is run.
+
+    Raises InputError if there is no such file, it holds something else, or PyTorch is needed and missing.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"Weights file {path}: expected a .pth or .safetensors file, found none. Check the path.")
+    read = _read_safetensors if Path(path).suffix == ".safetensors" else _read_state_dict
+    try:
+        return read(path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever damaged bytes lead to
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"Weights file {path}: expected a state_dict of tensors, got something else ({reason}). "
+            "Save model.state_dict() alone."
+        ) from error
+
+
+def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file  # here: xpnet's import stays as quick as NumPy's
+
+    return load_file(path)
+
+
+def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    torch: Any
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        raise InputError(
+            f"Weights file {path}: PyTorch, which reads it, is not installed. "
+            'Install it with: pip install "xpnet[torch]"; or give a .safetensors file.'
+        ) from error
+    state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state_dict.items()}
