@@ -8,6 +8,7 @@ from PIL import Image
 from xpnet.backend import to_numpy
 from xpnet.datasets import BatchSampler, Dataset, image_folder, split_indices
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import TrainConfig, Trainer
 
@@ -309,3 +310,33 @@ def test_images_too_small_for_the_network_name_the_layer(config):
     tiny = Dataset("tiny", images, labels, images, labels, ("a", "b"))
     with pytest.raises(InputError, match="MaxPool2D 'pool2': window 2x2 is larger than its padded input 1x1"):
         Trainer(config, tiny)
+
+
+def test_augmentation_changes_what_is_trained_on_and_nothing_else(config, digits):
+    changed = Trainer(dataclasses.replace(config, crop_padding=2, flip=True, cutout=4), digits)
+    plain = Trainer(config, digits)
+    before = digits.train_images.copy()
+    record, expected = (list(trainer.run())[-1] for trainer in (changed, plain))
+    assert record.classification_loss != expected.classification_loss
+    np.testing.assert_array_equal(digits.train_images, before)
+    again = Trainer(changed.config, digits)
+    list(again.run())
+    np.testing.assert_array_equal(again.network.theta, changed.network.theta)
+
+
+def test_loss_is_the_one_asked_for(config, digits):
+    smoothed = Trainer(dataclasses.replace(config, label_smoothing=0.1), digits)
+    squared = Trainer(dataclasses.replace(config, loss="mean-squared-error"), digits)
+    assert smoothed.network.loss == SoftmaxCrossEntropy(0.1)
+    assert squared.network.loss == MeanSquaredError()
+    assert list(squared.run())[-1].classification_loss != list(smoothed.run())[-1].classification_loss
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_draw_the_same_random_numbers(config, digits, backend):
+    pytest.importorskip(backend, exc_type=ImportError)
+    settings = dataclasses.replace(
+        config, crop_padding=1, flip=True, model="fer_cnn", learning_rate=0.001, iterations=3
+    )
+    records = [list(Trainer(dataclasses.replace(settings, backend=b), digits).run())[-1] for b in ("numpy", backend)]
+    assert records[0][1:5] == pytest.approx(records[1][1:5], abs=1e-4)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from xpnet import datasets, models
 from xpnet.backend import to_numpy
 from xpnet.cli import common, report
+from xpnet.losses import LOSSES
 from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam
@@ -84,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"stop when so many reports in a row (one comes every {TrainConfig.report_every} iterations) "
         "show no better validation accuracy, and keep the weights of the best",
     )
+    how.add_argument("--loss", choices=LOSSES, help="default: cross-entropy (of a softmax)")
+    how.add_argument("--label-smoothing", type=float, metavar="S", help="share of the target given to all classes")
+    how.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images extended by P black pixels")
+    how.add_argument("--flip", action="store_true", default=None, help="mirror half of the images left to right")
+    how.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
     _add_optimizer_arguments(parser.add_argument_group("optimizer"))
     _add_schedule_arguments(parser.add_argument_group("learning rate as training goes on"))

@@ -9,7 +9,9 @@ from typing import Any
 
 from xpnet import models
 from xpnet.checks import check_above_zero
+from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
+from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
 from xpnet.schedules import SCHEDULES, Constant, ReduceOnPlateau, Schedule, Warmup
 from xpnet.shapes import check_positive
@@ -90,6 +92,11 @@ class TrainConfig:
     validation_images: int = 2000
     limit: int | None = None
     report_every: int = 100
+    loss: str = "cross-entropy"
+    label_smoothing: float | None = None
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "validation_images", "report_every"):
@@ -106,6 +113,8 @@ class TrainConfig:
         self.make_optimizer()
         self.make_schedule(self.iterations or (self.warmup or 0) + 1)
         self.make_plateau()
+        self.make_loss()
+        self.make_augmentation()
 
     @classmethod
     def for_model(cls, model: str, **overrides: Any) -> TrainConfig:
@@ -133,6 +142,20 @@ class TrainConfig:
                 del settings["learning_rate"]
         defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
         return cls(model=model, **{**defaults, **settings, **overrides})
+
+    def make_loss(self) -> Loss:
+        """The loss that these settings describe."""
+        if self.loss not in LOSSES:
+            raise InputError(f"Training: expected the loss to be {', '.join(LOSSES)}, got {self.loss!r}. Choose one.")
+        if self.label_smoothing is None:
+            return LOSSES[self.loss]()
+        if self.loss != "cross-entropy":
+            raise InputError(f"Training: expected no label_smoothing with the loss {self.loss}. Leave it out.")
+        return SoftmaxCrossEntropy(self.label_smoothing)
+
+    def make_augmentation(self) -> Augmentation:
+        """The random changes of training images that these settings describe."""
+        return Augmentation(self.crop_padding, self.flip, self.cutout)
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer that these settings describe."""

@@ -14,6 +14,7 @@ from xpnet import models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.augment import Augmentation
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
@@ -26,6 +27,8 @@ from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
+
+_AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
 
 class Values(NamedTuple):
@@ -44,13 +47,13 @@ class BatchFigures(NamedTuple):
 
 
 def make_step(
-    network: Network, optimizer: Optimizer, clip_norm: float | None = None
+    network: Network, optimizer: Optimizer, clip_norm: float | None = None, augmentation: Augmentation | None = None
 ) -> Callable[..., tuple[Values, BatchFigures]]:
     """One training step as a pure function: (values, images, labels, key) -> (values, figures of the batch).
 
-    ``key`` is for the layers that draw random numbers (None without any), and another one for each step. ``schedule``
-    and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
-    step to step without a new compilation; a Python number costs no transfer to the device.
+    ``key`` is for augmentation and the layers that draw random numbers (None without any), another one for each step.
+    ``schedule`` and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may
+    change from step to step without a new compilation; a Python number costs no transfer to the device.
     """
 
     def step(
@@ -62,6 +65,8 @@ def make_step(
         decays: Factor = 1.0,
     ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
+        if augmentation:
+            images = augmentation(fold_in(key, _AUGMENTATION), images)
         x = xp.astype(images, values.theta.dtype)
         loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         if clip_norm is not None:
@@ -98,6 +103,7 @@ class Trainer:
             backend=config.backend,
             **config.model_options,
         )
+        self.network.loss = config.make_loss()
         images, labels, validation_images, self._validation_labels = _split(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
@@ -111,7 +117,8 @@ class Trainer:
         in_memory = isinstance(validation_images, np.ndarray)
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
-        self._step = make_step(self.network, optimizer, config.clip_norm)
+        self._augmentation = config.make_augmentation()
+        self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
         self._key = backend.asarray(make_key(config.seed))
         self._fold_in = compiled(fold_in, backend)
         self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
@@ -172,8 +179,8 @@ class Trainer:
         return self._schedule.factor(step) * self._plateau_state.factor
 
     def _step_key(self) -> Array | None:
-        """The key of this iteration, if there are layers to use it."""
-        if not self.network.layer.is_random:
+        """The key of this iteration, if there is anything to use it."""
+        if not (self.network.layer.is_random or self._augmentation):
             return None
         return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
 
