@@ -4,7 +4,9 @@ import sys
 
 def loaded_by(statement):
     program = f"import sys; {statement}; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 def test_importing_xpnet_imports_nothing_heavy():
