@@ -50,6 +50,7 @@ class TrainConfig:
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
     ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
+    Gradients longer than ``clip_norm`` are shortened to it.
 
     Settings that only some optimizers or schedules have are None where their own defaults hold or they do not belong.
 
@@ -134,8 +135,9 @@ class TrainConfig:
             settings.pop("iterations", None)
         if overrides.get("data", settings["data"]) != settings["data"]:
             settings.pop("limit", None)  # the published number of images belongs to the published data
-        defaults = _defaults("optimizer", overrides.get("optimizer", settings["optimizer"]))
-        if overrides.get("optimizer", settings["optimizer"]) != settings["optimizer"]:
+        optimizer = overrides.get("optimizer", settings["optimizer"])
+        defaults = _defaults("optimizer", optimizer)
+        if optimizer != settings["optimizer"]:
             settings.pop("momentum", None)
             settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
@@ -203,7 +205,7 @@ def _make(what: str, config: TrainConfig, **known: Any) -> Any:
 
 def _defaults(what: str, name: str) -> dict[str, Any]:
     """What an optimizer or schedule takes for its settings unless told otherwise."""
-    kind = _find(what, name)
+    kind = _find(what, name)  # a class, on which a dataclass keeps its fields' defaults
     return {ours: getattr(kind, theirs) for ours, theirs in _SETTINGS[what].items() if hasattr(kind, theirs)}
 
 
