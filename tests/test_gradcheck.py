@@ -7,6 +7,7 @@ from xpnet.cli.gradcheck import LAYERS
 from xpnet.errors import InputError
 from xpnet.gradcheck import TOLERANCE, check_layer, check_loss, check_network, separated_values
 from xpnet.layers import Backward, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layout import walk
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.network import Network
 
@@ -31,7 +32,7 @@ def small_network(**settings):
 def test_every_entry_of_every_layer(layer, input_shape):
     entries = check_layer(layer, input_shape, entries=ALL)
     assert not wrong(entries)
-    params, _, _ = layer.init(np.random.default_rng(0), input_shape)
+    params = dict(walk(layer.init(np.random.default_rng(0), input_shape).params))
     if not isinstance(layer, Sequential):
         assert {entry.name for entry in entries} == {"x", *params}
         assert len(entries) == 2 * np.prod(input_shape) + sum(tensor.size for tensor in params.values())

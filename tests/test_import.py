@@ -10,7 +10,7 @@ def loaded_by(statement):
 
 
 def test_importing_xpnet_imports_nothing_heavy():
-    heavy = {"matplotlib", "rich", "safetensors", "PIL", "torch", "jax", "cupy", "array_api_compat.numpy"}
+    heavy = {"matplotlib", "rich", "safetensors", "PIL", "pooch", "torch", "jax", "cupy", "array_api_compat.numpy"}
     assert not heavy & loaded_by("import xpnet")
 
 

@@ -181,6 +181,15 @@ def test_loss_and_logits_are_those_of_the_forward_pass():
     assert result.loss == network.loss.forward(result.logits, labels).loss
 
 
+def test_no_gradient_of_the_images_is_computed(monkeypatch):
+    def backward(*arguments, **settings):
+        raise AssertionError("nobody needs this dx")
+
+    monkeypatch.setattr(Normalize, "backward", backward)
+    network = small_network(dtype="float64")
+    network.loss_and_gradient(*pure_arguments(network, backends.resolve("cpu")))
+
+
 @pytest.mark.parametrize("backend", ["jax"], indirect=True)
 def test_a_jitted_step_equals_an_eager_one(backend):
     import jax

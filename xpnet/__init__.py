@@ -8,7 +8,7 @@
 
 __version__ = "0.1.0"
 
-from xpnet import datasets, layers, losses, models, optimizers
+from xpnet import datasets, layers, losses, models, optimizers, schedules
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.network import Network
 
@@ -22,4 +22,5 @@ __all__ = [
     "losses",
     "models",
     "optimizers",
+    "schedules",
 ]

@@ -83,10 +83,8 @@ def check_layer(
     state = map_tree(lambda value: home.asarray(value, "float64"), map_tree(_raise_by(rng), state))
     layout = Layout.of(tensors)
 
-    key = home.asarray(make_key(seed))
-
     def forward(point: np.ndarray):
-        tree = layout.unflatten(home.asarray(point, "float64"))
+        tree, key = layout.unflatten(home.asarray(point, "float64")), home.asarray(make_key(seed))
         return tree["params"], layer.forward(tree["params"], state, tree["x"], train=True, key=key)
 
     point = layout.flatten(tensors)

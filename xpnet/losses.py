@@ -103,6 +103,12 @@ class MeanSquaredError:
         return difference * (2 / math.prod(difference.shape))
 
 
+LOSSES: Mapping[str, type[SoftmaxCrossEntropy] | type[MeanSquaredError]] = {
+    "cross-entropy": SoftmaxCrossEntropy,
+    "mean-squared-error": MeanSquaredError,
+}
+
+
 def _check(where: str, logits: Array, labels: Array) -> None:
     if logits.ndim != 2 or labels.ndim != 1 or logits.shape[0] != labels.shape[0] or 0 in logits.shape:
         raise InputError(

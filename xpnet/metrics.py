@@ -1,5 +1,7 @@
 """Classification metrics. They run on the host: NumPy arrays in, NumPy arrays or Python floats out."""
 
+from collections.abc import Sized
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,7 +115,7 @@ def check_class_indices(where: str, name: str, indices: Integers, classes: int) 
         )
 
 
-def check_same_length(where: str, name: str, values: NDArray, labels: NDArray) -> None:
+def check_same_length(where: str, name: str, values: Sized, labels: Sized) -> None:
     """Refuse values that are not one for each label by an InputError from `where`."""
     if len(values) != len(labels):
         raise InputError(

@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
 
@@ -141,7 +142,7 @@ def filters(weight: Floats) -> Figure:
 
 @rc_context(STYLE)
 def misclassified(
-    images: NDArray[np.uint8],
+    images: Images,
     labels: Integers,
     predictions: Integers,
     class_names: Sequence[str],
@@ -328,7 +329,7 @@ def _write_counts(axes: Axes, matrix: Integers, colours: Floats, font_size: floa
 
 def _check_examples(
     where: str,
-    images: NDArray[np.uint8],
+    images: Images,
     labels: Integers,
     predictions: Integers,
     class_names: Sequence[str],

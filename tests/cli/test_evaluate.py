@@ -63,6 +63,6 @@ def test_data_of_another_shape_is_refused(run_folder, capsys, monkeypatch):
 
     images, labels = np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32)
     other = datasets.Dataset("other", images, labels, images, labels, ("a",))
-    monkeypatch.setattr(datasets, "load", lambda name, data_dir: other)
+    monkeypatch.setattr(datasets, "load", lambda *arguments: other)
     assert main([str(run_folder)]) == 2
     assert "expected images (28, 28, 1) of 10 classes, got (32, 32, 3) of 1 in other" in capsys.readouterr().err

@@ -174,8 +174,8 @@ def test_the_history_has_the_learning_rate_in_effect(digits_folder, tmp_path):
 
 def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
     folder = tmp_path / "run"
-    flags = ["--iterations", "5000", "--batch-size", "2", "--early-stopping", "1", "--no-plots", "--out", str(folder)]
-    assert main(["--data-dir", str(digits_folder), *flags]) == 0
+    flags = ["--iterations", "5000", "--batch-size", "2", "--early-stopping", "1", "--no-plots", "--seed", "1"]
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder), *flags]) == 0
     rows, summary = read_history(folder), json.loads((folder / "summary.json").read_text())
     accuracies = [float(row["validation_accuracy"]) for row in rows]
     assert len(rows) < 50
@@ -183,7 +183,7 @@ def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
     assert summary["iterations"] - 100 == summary["weights_of_iteration"] == int(rows[-2]["iteration"])
     assert f"iteration {summary['weights_of_iteration']}; kept." in capsys.readouterr().out
 
-    mnist, (_, validation) = xpnet.datasets.load("mnist"), split_indices(400, 40, seed=0)
+    mnist, (_, validation) = xpnet.datasets.load("mnist"), split_indices(400, 40, seed=1)
     predicted = xpnet.Network.load(folder / "weights.safetensors").predict(mnist.train_images[validation])
     assert np.mean(predicted.argmax(axis=1) == mnist.train_labels[validation]) == max(accuracies)
 

@@ -1,11 +1,19 @@
-"""Small datasets in the true file formats."""
+"""Small datasets in the true file formats, and a server on this machine to download them from."""
 
+import hashlib
 import pickle
 import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
+from PIL import Image
+
+from xpnet.datasets.download import RemoteFile
 
 
 def idx_bytes(array):
@@ -65,3 +73,96 @@ def cifar_folder(tmp_path, cifar_contents) -> Path:
     for name, content in cifar_contents.items():
         (folder / name).write_bytes(pickle.dumps(content))
     return folder
+
+
+FER_HEADER = "emotion,pixels,Usage"
+
+
+def fer_line(emotion, image, usage):
+    return f"{emotion},{' '.join(map(str, image.ravel().tolist()))},{usage}"
+
+
+@pytest.fixture(scope="session")
+def to_fer_line():
+    return fer_line
+
+
+@pytest.fixture
+def fer_rows():
+    """Emotion, image and usage of 7 training, 2 public and 3 private test images, in the order of the file."""
+    rng = np.random.default_rng(0)
+    usages = ["Training"] * 5 + ["PublicTest", "PrivateTest"] * 2 + ["Training"] * 2 + ["PrivateTest"]
+    return [(n % 7, rng.integers(0, 256, (48, 48)), usage) for n, usage in enumerate(usages)]
+
+
+@pytest.fixture
+def fer_folder(tmp_path, fer_rows):
+    lines = [FER_HEADER, *(fer_line(*row) for row in fer_rows)]
+    (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def write_images(folder, arrays):
+    """One PNG file for each array, in a folder of a class."""
+    folder.mkdir(parents=True)
+    for number, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{number:03}.png")
+
+
+@pytest.fixture(scope="session")
+def to_png():
+    return write_images
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """6 training and 2 test images of 4x5 pixels for each of two classes."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    for part, count in (("train", 6), ("test", 2)):
+        for name in ("dog", "cat"):
+            write_images(folder / part / name, rng.integers(0, 256, (count, 4, 5, 3), dtype=np.uint8))
+    return folder
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder in place of the user's."""
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    return tmp_path / "cache" / "xpnet"
+
+
+@pytest.fixture
+def server(tmp_path, cache, monkeypatch):
+    """Serves the folder server.folder and notes server.requests."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+    server.folder, server.requests = folder, []
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def publish(server):
+    """Put content on the server: (name, content) -> the file as a registry lists it."""
+
+    def publish(name, content):
+        (server.folder / name).write_bytes(content)
+        return RemoteFile(f"http://127.0.0.1:{server.server_port}/{name}", hashlib.sha256(content).hexdigest())
+
+    return publish

@@ -25,6 +25,35 @@ def test_knows_its_image_shape_and_classes():
     assert dataset.classes == 3
 
 
+def with_validation(**changes):
+    return arguments(
+        validation_images=np.zeros((2, 5, 4, 3), np.uint8), validation_labels=np.array([1, 0], np.int32), **changes
+    )
+
+
+def test_a_validation_part_is_optional():
+    assert Dataset(**arguments()).validation_images is None
+    assert Dataset(**with_validation()).validation_labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation_images": None}, "toy validation: expected both images and labels or none, got one of them."),
+        ({"validation_labels": None}, "toy validation: expected both images and labels or none, got one of them."),
+        ({"validation_labels": np.array([3, 0], np.int32)}, "toy validation_labels: expected labels from 0 to 2, got"),
+        ({"validation_labels": np.zeros(3, np.int32)}, "toy validation_labels: expected 2 labels, one for each image"),
+        (
+            {"validation_images": np.zeros((2, 4, 4, 3), np.uint8)},
+            "toy validation_images: expected images of shape (5, 4, 3) as in toy train_images, got (4, 4, 3).",
+        ),
+    ],
+)
+def test_names_what_is_wrong_with_the_validation_part(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Dataset(**with_validation() | changes)
+
+
 def test_is_frozen():
     with pytest.raises(FrozenInstanceError):
         Dataset(**arguments()).name = "other"

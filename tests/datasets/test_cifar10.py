@@ -3,6 +3,7 @@ import os
 import pickle
 import re
 import struct
+import tarfile
 from types import FunctionType
 
 import numpy as np
@@ -118,13 +119,55 @@ def assert_refused(folder, *messages):
     assert "\n" not in str(error.value)
 
 
-def test_without_a_folder_it_says_where_to_get_the_files():
-    assert_refused(
-        None,
-        "cifar10: expected the folder cifar-10-batches-py, got no data folder.",
-        "cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and pass "
-        "--data-dir with the folder cifar-10-batches-py.",
-    )
+@pytest.fixture
+def archive(cifar_folder, publish, monkeypatch):
+    """The files as the server hands them out: packed in another order, with others among them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(cifar_folder, cifar_folder.name, recursive=False)
+        for path in sorted(cifar_folder.iterdir(), reverse=True):
+            tar.add(path, f"{cifar_folder.name}/{path.name}")
+            for other in ("", "../", "/tmp/", f"{cifar_folder.name}/more/"):
+                tar.addfile(tarfile.TarInfo(f"{other}{path.name}"), io.BytesIO())
+    monkeypatch.setattr(cifar10, "_ARCHIVE", publish("cifar-10-python.tar.gz", packed.getvalue()))
+    return packed.getvalue()
+
+
+def assert_equal(dataset, expected):
+    for name in ("train_images", "train_labels", "test_images", "test_labels", "class_names"):
+        np.testing.assert_array_equal(getattr(dataset, name), getattr(expected, name))
+
+
+def test_without_a_folder_the_archive_is_downloaded_once(cifar_folder, archive, server, cache):
+    expected = cifar10.load(cifar_folder)
+    for _ in range(2):
+        assert_equal(cifar10.load(), expected)
+    assert server.requests == ["/cifar-10-python.tar.gz"]
+    assert [path.name for path in (cache / "cifar10").iterdir()] == ["cifar-10-python.tar.gz"]  # nothing is unpacked
+
+
+def test_an_archive_in_the_folder_is_read(cifar_folder, archive, tmp_path):
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "cifar-10-python.tar.gz").write_bytes(archive)
+    assert_equal(cifar10.load(folder), cifar10.load(cifar_folder))
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_an_archive_with_another_hash_is_not_opened(archive, tmp_path, monkeypatch):
+    path = tmp_path / "downloads" / "cifar-10-python.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(archive[:-1])
+    monkeypatch.delattr(tarfile, "open")
+    assert_refused(path.parent, f"{path}: expected the SHA-256 {cifar10._ARCHIVE.sha256}, got ", "--data-dir")
+
+
+def test_a_file_that_cannot_be_read(cifar_folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    assert_refused(cifar_folder, f"{cifar_folder / 'data_batch_1'}: expected a readable file, got: Permission denied.")
 
 
 def test_missing_files_are_named(cifar_folder):

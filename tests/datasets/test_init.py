@@ -6,8 +6,14 @@ from xpnet import datasets
 from xpnet.errors import InputError
 
 
-def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder):
-    folders = {"mnist": mnist_folder, "cifar10": cifar_folder}
+def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder, fer_folder, image_folder):
+    folders = {
+        "mnist": mnist_folder,
+        "fashion_mnist": mnist_folder,
+        "cifar10": cifar_folder,
+        "fer2013": fer_folder,
+        "folder": image_folder,
+    }
     assert set(datasets.names()) == set(folders)
     for name, folder in folders.items():
         assert datasets.load(name, folder).name == name
@@ -18,5 +24,12 @@ def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder)
     [("minst", "Did you mean 'mnist'?"), ("cifar", "Did you mean 'cifar10'?"), ("x", "Choose one")],
 )
 def test_unknown_name_lists_the_names_and_the_nearest(name, advice):
-    with pytest.raises(InputError, match=re.escape(f"expected one of mnist, cifar10, got {name!r}. {advice}")):
+    names = "mnist, fashion_mnist, cifar10, fer2013, folder"
+    with pytest.raises(InputError, match=re.escape(f"expected one of {names}, got {name!r}. {advice}")):
         datasets.load(name)
+
+
+def test_an_image_size_is_for_folders(mnist_folder, image_folder):
+    assert datasets.load("folder", image_folder, (3, 2)).image_shape == (3, 2, 3)
+    with pytest.raises(InputError, match="expected no image size for mnist, whose images have their own, got one"):
+        datasets.load("mnist", mnist_folder, (28, 28))

@@ -57,7 +57,7 @@ EXAMPLES = [
     Problem(Window((1, 1)), (4, 3)),
     Problem(Window((1, 1), (2, 3)), (5, 6)),
     Problem(Window((5, 5), padding=((2, 2), (2, 2))), (6, 6)),
-    Problem(Window((3, 2), (2, 3), ((1, 0), (0, 2)), (1, 2)), (6, 7)),
+    Problem(Window((3, 2), (2, 3), ((1, 0), (0, 2)), (2, 3)), (6, 7)),
     Problem(Window((1, 1), (1, 3), ((0, 0), (2, 0))), (1, 1)),  # its only window lies in the padding
 ]
 

@@ -213,3 +213,18 @@ def test_a_warmup_of_a_run_in_epochs_is_compared_with_its_iterations():
     assert config.make_schedule(51) == Warmup(50, Constant())
     with pytest.raises(InputError, match="a warmup of less than 50 iterations, got 50"):
         config.make_schedule(50)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hinge"}, "loss to be cross-entropy, mean-squared-error"),
+        ({"loss": "mean-squared-error", "label_smoothing": 0.1}, "no label_smoothing with the loss mean-squared-error"),
+        ({"label_smoothing": 1.0}, "label_smoothing in"),
+        ({"crop_padding": -1}, "crop_padding"),
+        ({"cutout": -1}, "cutout"),
+    ],
+)
+def test_losses_and_augmentation_out_of_range_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig.for_model("mnist_starter", **settings)

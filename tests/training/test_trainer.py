@@ -3,10 +3,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from xpnet.backend import to_numpy
-from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets import BatchSampler, Dataset, image_folder, split_indices
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import TrainConfig, Trainer
 
@@ -75,11 +77,12 @@ def test_figures_equal_a_loop_written_out(config, digits):
 def test_clipping_schedule_and_spared_biases_equal_a_loop_written_out(config, digits):
     config = dataclasses.replace(
         config,
+        dtype="float64",
         clip_norm=0.5,
         schedule="step",
         schedule_every=4,
         schedule_gamma=0.5,
-        warmup=3,
+        warmup=2,
         weight_decay=0.5,
         decay_biases=False,
     )
@@ -89,22 +92,22 @@ def test_clipping_schedule_and_spared_biases_equal_a_loop_written_out(config, di
     theta, velocity = network.theta.copy(), 0.0
     biases = np.zeros(network.parameter_count, bool)
     biases[[*range(400, 416), *range(6816, 6832), *range(14_672, 14_682)]] = True
-    rates = 0.1 * np.array([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25])
+    rates = 0.1 * np.array([1 / 3, 2 / 3, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25])
     for rate, chosen in zip(rates, map(BatchSampler(270, 16, config.seed).batch, range(12)), strict=True):
         images, labels = digits.train_images[train[chosen]], digits.train_labels[train[chosen]]
-        _, gradient, _, _ = network.loss_and_gradient(theta, network.state, images.astype(np.float32), labels)
+        _, gradient, _, _ = network.loss_and_gradient(theta, network.state, images.astype(np.float64), labels)
         norm = np.linalg.norm(gradient)
         if norm > 0.5:
-            gradient, clipped = gradient * 0.5 / norm, clipped + 1
+            gradient, clipped = gradient * 0.5 / (norm + 1e-6), clipped + 1
         velocity = 0.9 * velocity + 0.1 * gradient
         theta = theta - rate * (velocity + 0.5 * np.where(biases, 0, theta))
 
     records = list(trainer.run())
     assert clipped > 0
-    np.testing.assert_allclose(trainer.network.theta, theta, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trainer.network.theta, theta, rtol=1e-7, atol=1e-9)
     assert [record.learning_rate for record in records] == pytest.approx([0.1, 0.05, 0.025])
-    squares = np.sum(theta[~biases].astype(np.float64) ** 2)
-    assert records[-1].weight_decay_loss == pytest.approx(0.25 * squares, rel=1e-5)
+    squares = np.sum(theta[~biases] ** 2)
+    assert records[-1].weight_decay_loss == pytest.approx(0.25 * squares, rel=1e-9)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -250,6 +253,42 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(config, digits):
         list(trainer.run())
 
 
+def test_a_published_validation_part_is_used_and_all_training_images_are_trained_on(config, digits):
+    with_part = dataclasses.replace(
+        digits, validation_images=digits.test_images[:40], validation_labels=digits.test_labels[:40]
+    )
+    trainer = Trainer(config, with_part)
+    assert trainer.sampler.count == 300
+    (*_, record) = trainer.run()
+    predicted = trainer.network.predict(digits.test_images[:40]).argmax(axis=1)
+    assert record.validation_accuracy == np.mean(predicted == digits.test_labels[:40])
+
+
+@pytest.mark.parametrize("validation_folder", [True, False])
+def test_images_in_files_train_as_those_in_memory(config, digits, tmp_path, monkeypatch, validation_folder):
+    parts = {"train": (digits.train_images, digits.train_labels), "test": (digits.test_images, digits.test_labels)}
+    if validation_folder:
+        parts["val"] = digits.train_images[:50], digits.train_labels[:50]
+    for part, (images, labels) in parts.items():
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = tmp_path / part / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+
+    def trained(limit):
+        monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", limit)
+        dataset = image_folder.load(tmp_path)
+        assert isinstance(dataset.train_images, np.ndarray) == (limit > 0)
+        trainer = Trainer(config, dataset)
+        records = [record._replace(seconds=0.0) for record in trainer.run()]
+        return records, trainer.network.theta, trainer.test().probabilities
+
+    in_memory, in_files = trained(1 << 30), trained(0)
+    assert in_memory[0] == in_files[0]
+    np.testing.assert_array_equal(in_memory[1], in_files[1])
+    np.testing.assert_array_equal(in_memory[2], in_files[2])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -272,3 +311,33 @@ def test_images_too_small_for_the_network_name_the_layer(config):
     tiny = Dataset("tiny", images, labels, images, labels, ("a", "b"))
     with pytest.raises(InputError, match="MaxPool2D 'pool2': window 2x2 is larger than its padded input 1x1"):
         Trainer(config, tiny)
+
+
+def test_augmentation_changes_what_is_trained_on_and_nothing_else(config, digits):
+    changed = Trainer(dataclasses.replace(config, crop_padding=2, flip=True, cutout=4), digits)
+    plain = Trainer(config, digits)
+    before = digits.train_images.copy()
+    record, expected = (list(trainer.run())[-1] for trainer in (changed, plain))
+    assert record.classification_loss != expected.classification_loss
+    np.testing.assert_array_equal(digits.train_images, before)
+    again = Trainer(changed.config, digits)
+    list(again.run())
+    np.testing.assert_array_equal(again.network.theta, changed.network.theta)
+
+
+def test_loss_is_the_one_asked_for(config, digits):
+    smoothed = Trainer(dataclasses.replace(config, label_smoothing=0.1), digits)
+    squared = Trainer(dataclasses.replace(config, loss="mean-squared-error"), digits)
+    assert smoothed.network.loss == SoftmaxCrossEntropy(0.1)
+    assert squared.network.loss == MeanSquaredError()
+    assert list(squared.run())[-1].classification_loss != list(smoothed.run())[-1].classification_loss
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_draw_the_same_random_numbers(config, digits, backend):
+    pytest.importorskip(backend, exc_type=ImportError)
+    settings = dataclasses.replace(
+        config, crop_padding=1, flip=True, model="fer_cnn", learning_rate=0.001, iterations=3
+    )
+    records = [list(Trainer(dataclasses.replace(settings, backend=b), digits).run())[-1] for b in ("numpy", backend)]
+    assert records[0][1:5] == pytest.approx(records[1][1:5], abs=1e-4)

@@ -44,8 +44,9 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
     config = folder.read_config()
     if data is not None and data != config.data:
         config = dataclasses.replace(config, data=data, data_dir=data_dir)
-    dataset = datasets.load(config.data, data_dir or config.data_dir)
     network = Network.load(folder.weights_path, device=device or "cpu", backend=backend)
+    image_size = network.input_shape[:2] if config.data == "folder" else None
+    dataset = datasets.load(config.data, data_dir or config.data_dir, image_size)
     if (dataset.image_shape, (dataset.classes,)) != (network.input_shape, network.output_shape):
         raise InputError(
             f"Run folder {run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "

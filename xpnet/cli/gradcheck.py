@@ -71,7 +71,7 @@ LAYERS: tuple[tuple[Layer, Shape], ...] = (
     (Normalize(), (4, 5, 3)),
     (Flatten(), (3, 4, 2)),
     (Sequential([Dense(5), ReLU(), Dense(3)]), (6,)),
-    (Residual(Sequential([BatchNorm(), Tanh(), Conv2D(2, kernel=3, padding=1)])), (4, 5, 2)),
+    (Residual(Conv2D(2, kernel=3, padding=1)), (4, 5, 2)),
     (Residual(Conv2D(3, kernel=3, stride=2, padding=1), shortcut=Conv2D(3, kernel=1, stride=2)), (4, 5, 2)),
 )
 

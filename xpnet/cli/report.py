@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xpnet import metrics
@@ -37,6 +38,7 @@ def record_text(record: Record) -> str:
 
 def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequence[str]) -> None:
     """Print accuracy, loss, the confusion matrix, and precision and recall of every class."""
+    class_names = [escape(name) for name in class_names]  # rich would take a name in brackets for a style
     precision, recall = metrics.precision(evaluation.confusion), metrics.recall(evaluation.confusion)
     if len(class_names) <= _MOST_CLASSES:
         _print_confusion(console, evaluation.confusion, class_names)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from xpnet import datasets, models
 from xpnet.backend import to_numpy
 from xpnet.cli import common, report
+from xpnet.losses import LOSSES
 from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam
@@ -44,7 +45,18 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", default="mnist_starter", help=f"{', '.join(models.names())}; default: %(default)s")
     what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
-    what.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: the bundled ones")
+    what.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
+    )
+    what.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="with --data folder: scale and crop images to this height and width; default: the size they all have",
+    )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
     options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
     options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")
@@ -73,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"stop when so many reports in a row (one comes every {TrainConfig.report_every} iterations) "
         "show no better validation accuracy, and keep the weights of the best",
     )
+    how.add_argument("--loss", choices=LOSSES, help="default: cross-entropy (of a softmax)")
+    how.add_argument("--label-smoothing", type=float, metavar="S", help="share of the target given to all classes")
+    how.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images extended by P black pixels")
+    how.add_argument("--flip", action="store_true", default=None, help="mirror half of the images left to right")
+    how.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
     _add_optimizer_arguments(parser.add_argument_group("optimizer"))
     _add_schedule_arguments(parser.add_argument_group("learning rate as training goes on"))
@@ -152,7 +169,7 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
     given = {name: settings.pop(name) for name in _MODEL_OPTIONS}
     model_options = {name: value for name, value in given.items() if value is not None}
     config = TrainConfig.for_model(**settings, model_options=model_options)
-    trainer = Trainer(config, datasets.load(config.data, config.data_dir))
+    trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
     folder = RunFolder.create(out or _new_folder(config.model))
     folder.write_config(config)
     _print_start(console, trainer)

@@ -2,18 +2,22 @@
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from xpnet.datasets import cifar10, mnist
+from xpnet.datasets import cifar10, fashion_mnist, fer2013, image_folder, mnist
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.batches import BatchSampler, split_indices
 from xpnet.errors import InputError
 
 __all__ = ["BatchSampler", "Dataset", "load", "names", "split_indices"]
 
-_LOADERS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
+_Loader = Callable[[str | os.PathLike[str] | None], Dataset]
+_LOADERS: dict[str, _Loader] = {
     "mnist": mnist.load,
+    "fashion_mnist": fashion_mnist.load,
     "cifar10": cifar10.load,
+    "fer2013": fer2013.load,
+    "folder": image_folder.load,
 }
 
 
@@ -22,13 +26,22 @@ def names() -> tuple[str, ...]:
     return tuple(_LOADERS)
 
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Read the named dataset from `data_dir`, or its bundled files where it has any.
+def load(name: str, data_dir: str | os.PathLike[str] | None = None, image_size: Sequence[int] | None = None) -> Dataset:
+    """Read the named dataset from `data_dir`, or its bundled or downloaded files where it has any.
 
-    Raises InputError for an unknown name, and for files that are missing, damaged or inconsistent.
+    `image_size` (height, width) is for the images of a folder; those of the other datasets have their own.
+
+    Raises InputError for an unknown name, an image size that has no place, and files that are missing, damaged or
+    inconsistent.
     """
     if name not in _LOADERS:
         nearest = difflib.get_close_matches(name, names(), n=1)
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
         raise InputError(f"dataset: expected one of {', '.join(names())}, got {name!r}. {advice}")
-    return _LOADERS[name](data_dir)
+    if image_size is None:
+        return _LOADERS[name](data_dir)
+    if name != "folder":
+        raise InputError(
+            f"dataset: expected no image size for {name}, whose images have their own, got one. Leave it out."
+        )
+    return image_folder.load(data_dir, image_size)

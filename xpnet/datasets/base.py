@@ -1,39 +1,50 @@
-"""What every dataset is once it is read: uint8 images and int32 labels, in a training and a test part."""
+"""What every dataset is once it is read: uint8 images and int32 labels for training, testing and maybe validation."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from xpnet.datasets.image_files import ImageFiles
 from xpnet.errors import InputError
+
+Images = np.ndarray | ImageFiles
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so datasets compare by identity
 class Dataset:
-    """Labelled images for training and testing, in host memory.
+    """Labelled images for training and testing, in host memory or in files that are decoded when indexed.
+
+    The validation part is None unless it was published with the data; the trainer then splits one off.
 
     Shapes: images uint8 (N, H, W, C), labels int32 (N,) with values in [0, classes).
 
-    Raises InputError where an array breaks this, is empty, or the two parts have images of different shapes.
+    Raises InputError where an array breaks this, is empty, or the parts have images of different shapes.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    validation_images: Images | None = None
+    validation_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.class_names:
             raise InputError(f"{self.name} class_names: expected at least one name, got none. Name each class.")
-        for part in ("train", "test"):
+        if (self.validation_images is None) != (self.validation_labels is None):
+            raise InputError(
+                f"{self.name} validation: expected both images and labels or none, got one of them. Give both."
+            )
+        for part in ("train", "test") if self.validation_images is None else ("train", "test", "validation"):
             images_name, labels_name = f"{self.name} {part}_images", f"{self.name} {part}_labels"
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             _check_array(images_name, images, "uint8", ("N", "H", "W", "C"))
             _check_array(labels_name, labels, "int32", ("N",))
             check_counts(images_name, images, labels_name, labels)
             check_labels(labels_name, labels, self.classes)
-        check_image_shapes(f"{self.name} train_images", self.train_images, f"{self.name} test_images", self.test_images)
+            check_image_shapes(f"{self.name} train_images", self.train_images, images_name, images)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -50,7 +61,7 @@ class Dataset:
 # The checks below take the names of what they check, so that a reader of files can name the file at fault.
 
 
-def check_counts(images_name: str, images: np.ndarray, labels_name: str, labels: np.ndarray) -> None:
+def check_counts(images_name: str, images: Images, labels_name: str, labels: np.ndarray) -> None:
     """Raise InputError unless there is one label for each image."""
     if len(images) != len(labels):
         raise InputError(
@@ -69,18 +80,18 @@ def check_labels(labels_name: str, labels: np.ndarray, classes: int) -> None:
             )
 
 
-def check_image_shapes(train_name: str, train: np.ndarray, test_name: str, test: np.ndarray) -> None:
-    """Raise InputError unless training and test images have the same shape."""
-    if train.shape[1:] != test.shape[1:]:
+def check_image_shapes(train_name: str, train: Images, other_name: str, other: Images) -> None:
+    """Raise InputError unless the images of another part have the shape of the training images."""
+    if train.shape[1:] != other.shape[1:]:
         raise InputError(
-            f"{test_name}: expected images of shape {train.shape[1:]} as in {train_name}, "
-            f"got {test.shape[1:]}. Use training and test images of the same dataset."
+            f"{other_name}: expected images of shape {train.shape[1:]} as in {train_name}, "
+            f"got {other.shape[1:]}. Use images of the same dataset."
         )
 
 
-def _check_array(name: str, array: np.ndarray, dtype: str, axes: tuple[str, ...]) -> None:
+def _check_array(name: str, array: Images, dtype: str, axes: tuple[str, ...]) -> None:
     expected = f"{name}: expected a non-empty {dtype} array ({', '.join(axes)})"
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, Images):
         raise InputError(f"{expected}, got {type(array).__name__}. Convert it to a NumPy array.")
     if array.dtype != dtype or array.ndim != len(axes) or array.size == 0:
         raise InputError(f"{expected}, got {array.dtype} of shape {array.shape}. Convert it before.")

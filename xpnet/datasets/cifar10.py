@@ -3,64 +3,96 @@
 import io
 import os
 import pickle
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet.datasets.base import Dataset, check_counts, check_labels
+from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
 
 _FOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
 _TEST_FILE = "test_batch"
 _NAMES_FILE = "batches.meta"
-_HOW_TO_GET_IT = (
-    "Download cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and pass "
-    f"--data-dir with the folder {_FOLDER}."
+_FILES = (*_TRAIN_FILES, _TEST_FILE, _NAMES_FILE)
+_ARCHIVE = RemoteFile(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
+_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Read the official Python version of CIFAR-10; `data_dir` is its folder or the one that holds it.
+    """Read the official Python version of CIFAR-10; without a folder, download it.
+
+    `data_dir` is the folder of its files, or one that holds this folder or the archive cifar-10-python.tar.gz.
 
     Shapes: images uint8 (N, 32, 32, 3), labels int32 (N,).
 
-    Raises InputError without a folder, and naming the file that is missing, damaged or not what it should be.
+    Raises InputError naming the file that is missing, damaged or not what it should be, or cannot be downloaded.
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    folder = _find_folder(data_dir)
-    train = [_read_batch(folder / name) for name in _TRAIN_FILES]
-    test_images, test_labels = _read_batch(folder / _TEST_FILE)
+    batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    class_names: tuple[str, ...] = ()
+    for name, path, content in _contents(data_dir):
+        if name == _NAMES_FILE:
+            class_names = _read_class_names(path, content)
+        else:
+            batches[name] = _read_batch(path, content)
+    train = [batches[name] for name in _TRAIN_FILES]
     return Dataset(
         "cifar10",
         np.concatenate([images for images, _ in train]),
         np.concatenate([labels for _, labels in train]),
-        test_images,
-        test_labels,
-        _read_class_names(folder / _NAMES_FILE),
+        *batches[_TEST_FILE],
+        class_names,
     )
 
 
-def _find_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+def _contents(data_dir: str | os.PathLike[str] | None) -> Iterator[tuple[str, Path, bytes]]:
+    """Name, path and content of every file, one at a time and in any order."""
     if data_dir is None:
-        raise InputError(f"cifar10: expected the folder {_FOLDER}, got no data folder. {_HOW_TO_GET_IT}")
+        return _in_archive(fetch("cifar10", _ARCHIVE, _HOW_TO_GET_IT))
     parent = Path(data_dir)
     folder = parent / _FOLDER if (parent / _FOLDER).is_dir() else parent
-    missing = [name for name in (*_TRAIN_FILES, _TEST_FILE, _NAMES_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"cifar10: expected the official files in {folder}, got no {', '.join(missing)}. {_HOW_TO_GET_IT}"
-        )
-    return folder
+    archive = parent / _ARCHIVE.name
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if not missing:
+        return _in_folder(folder)
+    if archive.is_file():
+        check_hash(archive, _ARCHIVE, _HOW_TO_GET_IT)
+        return _in_archive(archive)
+    raise InputError(f"cifar10: expected the official files in {folder}, got no {', '.join(missing)}. {_HOW_TO_GET_IT}")
 
 
-def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _in_folder(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
+    for name in _FILES:
+        path = folder / name
+        try:
+            yield name, path, path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: expected a readable file, got: {error.strerror}. {_HOW_TO_GET_IT}") from error
+
+
+def _in_archive(archive: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """Read members by name from an archive whose hash was checked; nothing is written to disk."""
+    members = {f"{_FOLDER}/{name}": name for name in _FILES}
+    with tarfile.open(archive, "r|gz") as tar:  # from front to back: to seek is to decompress again
+        for member in tar:
+            file = tar.extractfile(member) if member.name in members else None
+            if file:
+                yield members[member.name], archive / member.name, file.read()
+
+
+def _read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 32, 32, 3) and labels (N,) of one file."""
-    batch = _unpickle(path)
+    batch = _unpickle(path, content)
     images = _pixels(path, _entry(path, batch, "data"))
     labels = _labels(path, _entry(path, batch, "labels"))
     check_counts(f"'data' of {path}", images, f"'labels' of {path}", labels)
@@ -69,8 +101,8 @@ def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(channels_last), labels.astype(np.int32)
 
 
-def _read_class_names(path: Path) -> tuple[str, ...]:
-    names = _entry(path, _unpickle(path), "label_names")
+def _read_class_names(path: Path, content: bytes) -> tuple[str, ...]:
+    names = _entry(path, _unpickle(path, content), "label_names")
     if not isinstance(names, list) or len(names) != _CLASSES or not all(isinstance(n, str | bytes) for n in names):
         raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
     return tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
@@ -155,9 +187,9 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes) -> None:
         # From memory, where a length that goes beyond the end of the file cannot make `read` allocate it.
-        super().__init__(io.BytesIO(path.read_bytes()), encoding="bytes")
+        super().__init__(io.BytesIO(content), encoding="bytes")
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
@@ -169,9 +201,9 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
-def _unpickle(path: Path) -> object:
+def _unpickle(path: Path, content: bytes) -> object:
     try:
-        return _Unpickler(path).load()
+        return _Unpickler(path, content).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can raise any exception

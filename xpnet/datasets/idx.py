@@ -1,4 +1,4 @@
-"""The IDX file format of MNIST and the datasets made in its likeness."""
+"""The IDX file format, and the four files of MNIST and of the datasets made in its likeness."""
 
 import gzip
 import io
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet.datasets.base import Dataset, check_counts, check_image_shapes, check_labels
 from xpnet.errors import InputError
 
 _UINT8 = 0x08
@@ -43,6 +44,52 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             f"got {actual}. Download the file again."
         )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
+
+
+def read_dataset(
+    name: str, folder: str | os.PathLike[str], class_names: tuple[str, ...], how_to_get_it: str
+) -> Dataset:
+    """Read a dataset of grey images whose four files are called as those of MNIST.
+
+    Shapes: images uint8 (N, H, W, 1), labels int32 (N,).
+
+    Raises InputError naming the file that is missing, damaged, or at odds with another.
+    """
+    parts = []
+    for part in ("train", "t10k"):
+        images_path = _find(name, Path(folder), f"{part}-images", "idx3-ubyte", how_to_get_it)
+        labels_path = _find(name, Path(folder), f"{part}-labels", "idx1-ubyte", how_to_get_it)
+        images = _read(images_path, "images", dimensions=3)[..., np.newaxis]
+        labels = _read(labels_path, "labels", dimensions=1)
+        check_counts(str(images_path), images, str(labels_path), labels)
+        check_labels(str(labels_path), labels, len(class_names))
+        parts.append((str(images_path), images, labels.astype(np.int32)))
+    (train_path, train_images, train_labels), (test_path, test_images, test_labels) = parts
+    check_image_shapes(train_path, train_images, test_path, test_images)
+    return Dataset(name, train_images, train_labels, test_images, test_labels, class_names)
+
+
+def _find(name: str, folder: Path, stem: str, kind: str, how_to_get_it: str) -> Path:
+    names = [f"{stem}{separator}{kind}" for separator in "-."]
+    for spelling in names:
+        for compression in ("", ".gz", ".xz"):
+            path = folder / (spelling + compression)
+            if path.is_file():
+                return path
+    raise InputError(
+        f"{name}: expected {names[0]} or {names[1]} (as it is, .gz or .xz) in {folder}, got no such file. "
+        f"{how_to_get_it}"
+    )
+
+
+def _read(path: Path, content: str, dimensions: int) -> np.ndarray:
+    array = read_idx(path)
+    if array.ndim != dimensions:
+        raise InputError(
+            f"{path}: expected {content} with the magic number 0000080{dimensions}, "
+            f"got 0000080{array.ndim}. Put the right content under this name."
+        )
+    return array
 
 
 def _open(path: Path) -> io.BufferedIOBase:

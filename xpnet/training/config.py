@@ -9,7 +9,9 @@ from typing import Any
 
 from xpnet import models
 from xpnet.checks import check_above_zero
+from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
+from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
 from xpnet.schedules import SCHEDULES, Constant, ReduceOnPlateau, Schedule, Warmup
 from xpnet.shapes import check_positive
@@ -42,10 +44,13 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
+    ``image_size`` is the height and width that the images of a folder are brought to.
+
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
     ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
+    Gradients longer than ``clip_norm`` are shortened to it.
 
     Settings that only some optimizers or schedules have are None where their own defaults hold or they do not belong.
 
@@ -56,6 +61,7 @@ class TrainConfig:
     data: str
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
+    image_size: list[int] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
@@ -87,6 +93,11 @@ class TrainConfig:
     validation_images: int = 2000
     limit: int | None = None
     report_every: int = 100
+    loss: str = "cross-entropy"
+    label_smoothing: float | None = None
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "validation_images", "report_every"):
@@ -103,6 +114,8 @@ class TrainConfig:
         self.make_optimizer()
         self.make_schedule(self.iterations or (self.warmup or 0) + 1)
         self.make_plateau()
+        self.make_loss()
+        self.make_augmentation()
 
     @classmethod
     def for_model(cls, model: str, **overrides: Any) -> TrainConfig:
@@ -122,14 +135,29 @@ class TrainConfig:
             settings.pop("iterations", None)
         if overrides.get("data", settings["data"]) != settings["data"]:
             settings.pop("limit", None)  # the published number of images belongs to the published data
-        defaults = _defaults("optimizer", overrides.get("optimizer", settings["optimizer"]))
-        if overrides.get("optimizer", settings["optimizer"]) != settings["optimizer"]:
+        optimizer = overrides.get("optimizer", settings["optimizer"])
+        defaults = _defaults("optimizer", optimizer)
+        if optimizer != settings["optimizer"]:
             settings.pop("momentum", None)
             settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
                 del settings["learning_rate"]
         defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
         return cls(model=model, **{**defaults, **settings, **overrides})
+
+    def make_loss(self) -> Loss:
+        """The loss that these settings describe."""
+        if self.loss not in LOSSES:
+            raise InputError(f"Training: expected the loss to be {', '.join(LOSSES)}, got {self.loss!r}. Choose one.")
+        if self.label_smoothing is None:
+            return LOSSES[self.loss]()
+        if self.loss != "cross-entropy":
+            raise InputError(f"Training: expected no label_smoothing with the loss {self.loss}. Leave it out.")
+        return SoftmaxCrossEntropy(self.label_smoothing)
+
+    def make_augmentation(self) -> Augmentation:
+        """The random changes of training images that these settings describe."""
+        return Augmentation(self.crop_padding, self.flip, self.cutout)
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer that these settings describe."""
@@ -177,7 +205,7 @@ def _make(what: str, config: TrainConfig, **known: Any) -> Any:
 
 def _defaults(what: str, name: str) -> dict[str, Any]:
     """What an optimizer or schedule takes for its settings unless told otherwise."""
-    kind = _find(what, name)
+    kind = _find(what, name)  # a class, on which a dataclass keeps its fields' defaults
     return {ours: getattr(kind, theirs) for ours, theirs in _SETTINGS[what].items() if hasattr(kind, theirs)}
 
 

@@ -14,6 +14,8 @@ from xpnet import models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.augment import Augmentation
+from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
 from xpnet.network import Network
@@ -23,7 +25,10 @@ from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
+from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
+
+_AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
 
 class Values(NamedTuple):
@@ -42,13 +47,13 @@ class BatchFigures(NamedTuple):
 
 
 def make_step(
-    network: Network, optimizer: Optimizer, clip_norm: float | None = None
+    network: Network, optimizer: Optimizer, clip_norm: float | None = None, augmentation: Augmentation | None = None
 ) -> Callable[..., tuple[Values, BatchFigures]]:
     """One training step as a pure function: (values, images, labels, key) -> (values, figures of the batch).
 
-    ``key`` is for the layers that draw random numbers (None without any), and another one for each step. ``schedule``
-    and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
-    step to step without a new compilation; a Python number costs no transfer to the device.
+    ``key`` is for augmentation and the layers that draw random numbers (None without any), another one for each step.
+    ``schedule`` and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may
+    change from step to step without a new compilation; a Python number costs no transfer to the device.
     """
 
     def step(
@@ -60,6 +65,8 @@ def make_step(
         decays: Factor = 1.0,
     ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
+        if augmentation:
+            images = augmentation(fold_in(key, _AUGMENTATION), images)
         x = xp.astype(images, values.theta.dtype)
         loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         if clip_norm is not None:
@@ -96,21 +103,22 @@ class Trainer:
             backend=config.backend,
             **config.model_options,
         )
-        train, self._validation = _split(config, dataset)
-        self.sampler = BatchSampler(len(train), config.batch_size, config.seed)
+        self.network.loss = config.make_loss()
+        images, labels, validation_images, self._validation_labels = _split(config, dataset)
+        self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
         self.iteration = 0
         self.training_seconds = 0.0
         self.images_seen = 0
 
-        images = dataset.train_images[train]
-        self.network.set_normalization(images.mean(axis=(0, 1, 2), dtype=np.float64), config.pixel_scale)
+        self.network.set_normalization(channel_means(images), config.pixel_scale)
         backend, optimizer = self.network.backend, config.make_optimizer()
-        self._images = backend.asarray(images)
-        self._labels = backend.asarray(dataset.train_labels[train])
-        self._validation_images = backend.asarray(dataset.train_images[self._validation])
+        self._feed = make_feed(backend, images, labels, self.sampler)
+        in_memory = isinstance(validation_images, np.ndarray)
+        self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
-        self._step = make_step(self.network, optimizer, config.clip_norm)
+        self._augmentation = config.make_augmentation()
+        self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
         self._key = backend.asarray(make_key(config.seed))
         self._fold_in = compiled(fold_in, backend)
         self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
@@ -157,13 +165,12 @@ class Trainer:
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
-            indices, factor = self.sampler.batch(self.iteration), self._factor(self.iteration)
-            self._values, figures = self._step(
-                self._values, *self._batch(indices), self._step_key(), factor, self._decays
-            )
+            images, labels = self._feed.batch(self.iteration)
+            factor = self._factor(self.iteration)
+            self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
             pending.append(figures)
             self.iteration += 1
-            self.images_seen += len(indices)
+            self.images_seen += labels.shape[0]
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
@@ -171,15 +178,9 @@ class Trainer:
     def _factor(self, step: int) -> float:
         return self._schedule.factor(step) * self._plateau_state.factor
 
-    def _batch(self, indices: np.ndarray) -> tuple[Array, Array]:
-        """Images and labels of a batch, gathered where they lie: on the network's device."""
-        backend = self.network.backend
-        places = backend.asarray(indices)
-        return backend.xp.take(self._images, places, axis=0), backend.xp.take(self._labels, places, axis=0)
-
     def _step_key(self) -> Array | None:
-        """The key of this iteration, if there are layers to use it."""
-        if not self.network.layer.is_random:
+        """The key of this iteration, if there is anything to use it."""
+        if not (self.network.layer.is_random or self._augmentation):
             return None
         return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
 
@@ -205,8 +206,7 @@ class Trainer:
         theta, state, _ = self._values
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
-        labels = self.dataset.train_labels[self._validation]
-        validation = self._evaluate(theta, state, self._validation_images, labels).accuracy
+        validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
         return Record(
             self.iteration,
             self._loss.value,
@@ -229,14 +229,20 @@ class Trainer:
                 self.stop()
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and to validate on. A small data set gives up no more than a tenth for validation."""
-    count = len(dataset.train_labels)
-    validation_images = min(config.validation_images, max(count // 10, 1))
-    train, validation = split_indices(count, validation_images, config.seed)
+def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
+    """Images and labels to train on and to validate on.
+
+    Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.
+    """
+    images, labels = dataset.train_images, dataset.train_labels
+    split_off = min(config.validation_images, max(len(labels) // 10, 1)) if dataset.validation_images is None else 0
+    train, validation = split_indices(len(labels), split_off, config.seed)
     if config.limit is not None and config.limit > len(train):
         raise InputError(
             f"Training: expected a limit of at most {len(train)} (the images of {dataset.name} not for validation), "
             f"got {config.limit}. Use fewer."
         )
-    return train[: config.limit], validation
+    train = train[: config.limit]
+    if dataset.validation_images is None or dataset.validation_labels is None:
+        return subset(images, train), labels[train], images[validation], labels[validation]
+    return subset(images, train), labels[train], dataset.validation_images, dataset.validation_labels
