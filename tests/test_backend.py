@@ -310,10 +310,6 @@ def test_jax_that_would_compute_in_float32():
 # Devices
 
 
-def test_synchronize_returns_where_there_is_nothing_to_wait_for(backend):
-    backend.synchronize()
-
-
 def test_what_counts_as_an_accelerator(backend):
     assert on_accelerator(backend.asarray(np.zeros(1))) is (backend.name == "cupy")
 

@@ -1,6 +1,7 @@
 """From a device string to an array library, and arrays from one to the other.
 
-This is the only file that imports an array library by name. Layers find their namespace from the arrays they are given.
+Apart from ``compile.py``, which asks for JAX, this is the only file that imports an array library by name. Layers find
+their namespace from the arrays they are given.
 """
 
 from __future__ import annotations
@@ -52,13 +53,6 @@ class Backend:
                 "Set the environment variable JAX_ENABLE_X64=1."
             )
         return getattr(self.xp, name)
-
-    def synchronize(self) -> None:
-        """Wait until the device has done all it was asked for; to be called before a clock is read."""
-        if self.name == "cupy":
-            importlib.import_module("cupy").cuda.Device().synchronize()
-        elif self.name == "torch" and self.device.type in ("cuda", "mps"):
-            getattr(importlib.import_module("torch"), self.device.type).synchronize()
 
     def describe(self) -> str:
         """One phrase for people: the library, its version and the device."""

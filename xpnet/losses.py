@@ -40,7 +40,7 @@ class SoftmaxCrossEntropy:
              = 1/N sum_n (log sum_k exp(z[n,k] - m_n) - sum_k t[n,k] (z[n,k] - m_n)),  m_n = max_k z[n,k]
 
     The targets t are 1 for the true class and 0 for the others; label smoothing s moves them to (1 - s)·t + s/K. The
-    shift by the maximum keeps every exponent at or below 0, so logits of any finite size give a finite loss.
+    shift by the maximum keeps every exponent at or below 0, so logits whose differences are finite give a finite loss.
 
     Backward:  dL/dz = (p - t) / N.
 

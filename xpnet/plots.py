@@ -270,7 +270,7 @@ def _tile_figure(tiles: Floats, column_names: list[str], row_names: list[str], *
     if channels == 3:
         low, high = tiles.min(initial=np.inf, where=finite), tiles.max(initial=-np.inf, where=finite)
         rgb = (_mosaic(tiles, rows, columns) - low) / (high - low if high > low else 1.0)
-        axes.imshow(np.where(np.isfinite(rgb), rgb, 1.0))
+        axes.imshow(np.clip(np.where(np.isfinite(rgb), rgb, 1.0), 0, 1))  # rounding may leave [0, 1]
     else:
         limit = np.abs(tiles).max(initial=0, where=finite)
         image = axes.imshow(_mosaic(tiles, rows, columns), cmap="RdBu_r", vmin=-limit, vmax=limit)

@@ -14,6 +14,7 @@ import numpy as np
 from xpnet.errors import InputError
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers.base import Layer
+from xpnet.shapes import is_whole
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "xpnet"
@@ -21,6 +22,8 @@ _METADATA_KEY = "xpnet"
 
 def to_config(value: Any) -> Any:
     """Settings (a layer, an initializer, or what their fields hold) as values that JSON can write."""
+    if is_whole(value):
+        return int(value)  # NumPy's too
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_config(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
@@ -63,6 +66,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"Weights file {path}: cannot be written ({error.strerror}). Choose another place.") from error
     finally:
         partial.unlink(missing_ok=True)
 

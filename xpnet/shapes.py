@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,16 +88,16 @@ def as_pair(where: str, what: str, value: Any, minimum: int) -> Pair:
             f"{where}: expected {what} to be a whole number of at least {minimum} or a pair of them, got {value!r}. "
             f"Change {what}."
         )
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
 
 
 def is_whole(value: Any) -> bool:
-    """Whether the value is an int and not a bool, which Python counts as one."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether the value is a whole number, NumPy's too, and not a bool, which Python counts as one."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_positive(where: str, what: str, value: Any) -> int:
     """A count of at least 1, or an InputError."""
     if not is_whole(value) or value < 1:
         raise InputError(f"{where}: expected {what} to be a whole number of at least 1, got {value!r}. Change {what}.")
-    return value
+    return int(value)

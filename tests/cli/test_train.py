@@ -324,3 +324,39 @@ def test_help_is_for_newcomers(capsys):
     text = capsys.readouterr().out
     for flag in SPELLED_OUT.split():
         assert flag in text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--backend", "tensorflow"], ["--batch-size", "abc"], ["--epochs", "1", "--iterations", "1"], ["--lrr", "1"]],
+)
+def test_flags_that_cannot_be_read_give_one_line(capsys, flags):
+    with pytest.raises(SystemExit) as ended:
+        main(flags)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_runs_that_begin_in_the_same_second_get_folders_of_their_own(digits_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260131-120000")
+    for _ in range(2):
+        assert main(["--data-dir", str(digits_folder), "--iterations", "1", "--no-plots", "--quiet"]) == 0
+    names = {folder.name for folder in (tmp_path / "runs").iterdir()}
+    assert names == {"20260131-120000-mnist_starter", "20260131-120000-mnist_starter-2"}
+
+
+def test_names_in_brackets_are_printed_as_they_are(digits_folder, tmp_path, capsys):
+    folder = tmp_path / "run[lr=1][/x]"
+    assert main(["--data-dir", str(digits_folder), "--iterations", "1", "--no-plots", "--out", str(folder)]) == 0
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_a_relative_data_folder_is_written_down_in_full(digits_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(digits_folder.parent)
+    folder = tmp_path / "run"
+    flags = ["--data-dir", digits_folder.name, "--iterations", "1", "--no-plots", "--quiet", "--out", str(folder)]
+    assert main(flags) == 0
+    assert json.loads((folder / "config.json").read_text())["data_dir"] == str(digits_folder)

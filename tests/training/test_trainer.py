@@ -341,3 +341,28 @@ def test_backends_draw_the_same_random_numbers(config, digits, backend):
     )
     records = [list(Trainer(dataclasses.replace(settings, backend=b), digits).run())[-1] for b in ("numpy", backend)]
     assert records[0][1:5] == pytest.approx(records[1][1:5], abs=1e-4)
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(config, digits):
+    """Bit for bit, with dropout, batch normalisation, augmentation, a schedule and Adam."""
+    settings = dataclasses.replace(
+        TrainConfig.for_model("mlp", optimizer="adam", schedule="cosine", epochs=1),
+        model_options={"hidden": (12,), "dropout": 0.3, "batch_norm": True},
+        batch_size=16,
+        report_every=5,
+        crop_padding=2,
+    )
+    whole, stopped = Trainer(settings, digits), Trainer(settings, digits)
+    expected = list(whole.run())
+    first = list(stopped.run(lambda iteration: stopped.stop() if iteration == 10 else None))
+    records = [*first, *stopped.run()]
+    assert [record._replace(seconds=0.0) for record in records] == [r._replace(seconds=0.0) for r in expected]
+    np.testing.assert_array_equal(stopped.network.theta, whole.network.theta)
+    assert whole.iteration == stopped.iteration == 17
+
+
+@pytest.mark.parametrize(("learning_rate", "iterations"), [(1e30, 1), (1e15, 2)])
+def test_weights_that_are_not_finite_end_it_before_anything_is_reported(config, digits, learning_rate, iterations):
+    trainer = Trainer(dataclasses.replace(config, learning_rate=learning_rate, iterations=iterations), digits)
+    with pytest.raises(TrainingDivergedError, match=r"became (inf|nan) in iteration"):
+        list(trainer.run())

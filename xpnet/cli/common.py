@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import io
 import platform
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -16,14 +18,27 @@ from xpnet.errors import InputError, TrainingDivergedError
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of flags whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with exit code 2."""
+        self.exit(EXIT_BAD_INPUT, f"error: {message}. {self.prog} --help lists the flags.\n")
+
+
 def run(program: Callable[[], int]) -> int:
     """Run a program and return its exit code; what the user can act on becomes one line without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     try:
         return program()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except TrainingDivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as error:  # a full disk, a closed pipe
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
@@ -48,7 +63,7 @@ def add_device_arguments(parser: argparse._ActionsContainer) -> None:
 
 def make_console(quiet: bool = False) -> Console:
     """A console that prints colours on a terminal only; quiet ones print nothing."""
-    return Console(quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 def tune_malloc() -> None:

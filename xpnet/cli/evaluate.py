@@ -15,12 +15,11 @@ from xpnet.training.run_folder import EVALUATION, RunFolder, versions
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return common.run(lambda: _evaluate(**vars(arguments)))
+    return common.run(lambda: _evaluate(**vars(_parser().parse_args(argv))))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = common.Parser(
         prog="evaluate.py",
         description="Test the network of a run folder that train.py wrote: print accuracy, loss, confusion matrix, "
         f"precision and recall, and write them to {EVALUATION} in the folder.",
@@ -42,7 +41,7 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
     console = common.make_console()
     folder = RunFolder.open(run)
     config = folder.read_config()
-    if data is not None and data != config.data:
+    if data is not None:
         config = dataclasses.replace(config, data=data, data_dir=data_dir)
     network = Network.load(folder.weights_path, device=device or "cpu", backend=backend)
     image_size = network.input_shape[:2] if config.data == "folder" else None
@@ -59,6 +58,7 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
         {
             "model": config.model,
             "data": config.data,
+            "data_dir": data_dir or config.data_dir,
             "device": network.backend.device_name(),
             "backend": network.backend.name,
             **evaluation.figures(),

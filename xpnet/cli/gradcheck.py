@@ -82,12 +82,11 @@ TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narro
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return common.run(lambda: _gradcheck(**vars(arguments)))
+    return common.run(lambda: _gradcheck(**vars(_parser().parse_args(argv))))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = common.Parser(
         prog="gradcheck.py",
         description="Check that the library computes gradients correctly. Every layer has a hand-written backward "
         "pass. This program moves one number at a time (of the input or of a parameter) a little up and down, sees how "

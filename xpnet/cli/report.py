@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from xpnet import metrics
 from xpnet.network import Network, shape_text
 from xpnet.training import Evaluation, Record
 
+_LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
 _MOST_CLASSES = 20  # a larger confusion matrix is no longer legible as text
 
 
@@ -25,7 +27,7 @@ def print_layers(console: Console, network: Network) -> None:
         table.add_row(row.name, row.kind, shape_text(row.output_shape), f"{row.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{network.parameter_count:,}")
-    console.print(table)
+    _print(console, table)
 
 
 def record_text(record: Record) -> str:
@@ -36,9 +38,16 @@ def record_text(record: Record) -> str:
     )
 
 
+def short_text(record: Record) -> str:
+    """The figures of one record as they fit beside a progress bar on 80 columns."""
+    return (
+        f"loss {record.classification_loss:.3f}+{record.weight_decay_loss:.3f} "
+        f"train {record.train_accuracy:.1%} val {record.validation_accuracy:.1%}"
+    )
+
+
 def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequence[str]) -> None:
     """Print accuracy, loss, the confusion matrix, and precision and recall of every class."""
-    class_names = [escape(name) for name in class_names]  # rich would take a name in brackets for a style
     precision, recall = metrics.precision(evaluation.confusion), metrics.recall(evaluation.confusion)
     if len(class_names) <= _MOST_CLASSES:
         _print_confusion(console, evaluation.confusion, class_names)
@@ -46,7 +55,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequ
     for index, name in enumerate(class_names):
         images = evaluation.confusion[index].sum()
         table.add_row(name, _percent(precision[index]), _percent(recall[index]), f"{images:,}")
-    console.print(table)
+    _print(console, table)
     images = evaluation.confusion.sum()
     console.print(
         f"Test accuracy {evaluation.accuracy:.2%} ({np.trace(evaluation.confusion):,} of {images:,} images), "
@@ -55,11 +64,15 @@ def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequ
 
 
 def _print_confusion(console: Console, confusion: np.ndarray, class_names: Sequence[str]) -> None:
-    table = _table("Confusion matrix: rows are the true classes, columns the predicted ones", "", *class_names, left=1)
-    for index, name in enumerate(class_names):
-        counts = [f"[bold]{n}[/]" if index == column else str(n) for column, n in enumerate(confusion[index])]
+    numbers = [str(index) for index in range(len(class_names))]
+    long = max(map(len, class_names)) > _LONGEST_HEADER
+    rows = [f"{number} {name}" for number, name in zip(numbers, class_names, strict=True)] if long else class_names
+    headers = numbers if long else class_names
+    table = _table("Confusion matrix: rows are the true classes, columns the predicted ones", "", *headers, left=1)
+    for index, name in enumerate(rows):
+        counts = [Text(str(n), "bold" if index == column else "") for column, n in enumerate(confusion[index])]
         table.add_row(name, *counts)
-    console.print(table)
+    _print(console, table)
 
 
 def _table(title: str, *headers: str, left: int) -> Table:
@@ -68,6 +81,14 @@ def _table(title: str, *headers: str, left: int) -> Table:
     for column, header in enumerate(headers):
         table.add_column(header, justify="left" if column < left else "right", no_wrap=True)
     return table
+
+
+def _print(console: Console, table: Table) -> None:
+    """Print a table as wide as it is: on a narrow terminal rich would cut off columns, and digits with them."""
+    width = console.width
+    console.width = max(width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
+    console.width = width
 
 
 def _percent(figure: float) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -31,15 +30,14 @@ _MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    arguments = vars(_parser().parse_args(argv))
-    return common.run(lambda: _train(**arguments))
+    return common.run(lambda: _train(**vars(_parser().parse_args(argv))))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = common.Parser(
         prog="train.py",
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
-        "in about ten seconds. Every flag's default is what the model was published with.",
+        "in less than half a minute. Every flag's default is what the model was published with.",
         epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C.",
     )
     what = parser.add_argument_group("what to train, and on which images")
@@ -166,16 +164,20 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
     if not no_malloc_tuning:
         common.tune_malloc()
     console = common.make_console(quiet)
+    if settings["data_dir"]:
+        settings["data_dir"] = os.path.abspath(settings["data_dir"])  # so that config.json holds from anywhere
     given = {name: settings.pop(name) for name in _MODEL_OPTIONS}
     model_options = {name: value for name, value in given.items() if value is not None}
     config = TrainConfig.for_model(**settings, model_options=model_options)
     trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
-    folder = RunFolder.create(out or _new_folder(config.model))
+    folder = RunFolder.create(out) if out else RunFolder.create_default(config.model)
     folder.write_config(config)
     _print_start(console, trainer)
 
     with _stopped_by_ctrl_c(trainer, console) as interrupted:
         records = _follow(console, trainer, folder)
+    if not records:
+        return common.EXIT_INTERRUPTED
     if trainer.best:
         kept = trainer.best.record
         console.print(f"Best validation accuracy: {kept.validation_accuracy:.2%} in iteration {kept.iteration}; kept.")
@@ -187,10 +189,6 @@ def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool,
     report.print_evaluation(console, evaluation, trainer.dataset.class_names)
     console.print(f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}")
     return common.EXIT_INTERRUPTED if interrupted() else common.EXIT_OK
-
-
-def _new_folder(model: str) -> Path:
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{model}"
 
 
 def _print_start(console: Console, trainer: Trainer) -> None:
@@ -219,22 +217,21 @@ def _follow(console: Console, trainer: Trainer, folder: RunFolder) -> list[Recor
 
 @contextmanager
 def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Record | None], None]]:
-    def text(record: Record) -> str:
-        return f"{report.record_text(record)}  {trainer.images_per_second:,.0f} images/s"
-
     def print_line(iteration: int, record: Record | None) -> None:
         if record:
-            console.print(f"iteration {iteration:>{len(str(trainer.iterations))}}  {text(record)}")
+            number, speed = f"{iteration:>{len(str(trainer.iterations))}}", f"{trainer.images_per_second:,.0f} images/s"
+            console.print(f"iteration {number}  {report.record_text(record)}  {speed}")
 
     if not console.is_terminal:
         yield print_line
         return
-    layout = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    layout = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*layout, console=console, refresh_per_second=5) as progress:
         bar = progress.add_task("", total=trainer.iterations)
 
         def update_bar(iteration: int, record: Record | None) -> None:
-            progress.update(bar, completed=iteration, description=text(record) if record else None)
+            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} images/s" if record else None
+            progress.update(bar, completed=iteration, description=text)
 
         yield update_bar
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,23 @@ class RunFolder:
         return folder
 
     @classmethod
+    def create_default(cls, model: str) -> RunFolder:
+        """Make runs/<time>-<model>, with a number behind it where another run began in the same second."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{model}"
+        number = 1
+        while True:
+            path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir(parents=True)
+                return cls.create(path)
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise InputError(
+                    f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
+                ) from error
+
+    @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """An existing run.
 
@@ -86,7 +104,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read."""
-        (self.path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (self.path / name).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def versions(backend: Backend) -> dict[str, str]:

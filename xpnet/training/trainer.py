@@ -84,8 +84,8 @@ class Trainer:
     """Trains a model on a data set as a configuration says.
 
     ``run`` yields a ``Record`` every ``report_every`` iterations and at the end. ``stop`` ends it after the iteration
-    in progress, with everything in a usable state. The network holds the current values after every record; after the
-    last one, with early stopping, those of the ``best``.
+    in progress, with everything in a usable state; another ``run`` goes on from there as if nothing had been. The
+    network holds the current values after every record; after the last one, with early stopping, those of the ``best``.
 
     Raises InputError if data and configuration do not fit together.
     """
@@ -135,11 +135,11 @@ class Trainer:
 
         Raises TrainingDivergedError if the loss becomes infinite or NaN.
         """
-        start = time.perf_counter()
+        start, self._stop = time.perf_counter(), False
         while self.iteration < self.iterations and not self._stop:
-            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported as an error
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
                 self._train_until_report(on_iteration)
-            record = self._record(time.perf_counter() - start)
+                record = self._record(time.perf_counter() - start)
             self._react(record)
             yield record
         if self.best:
@@ -151,8 +151,14 @@ class Trainer:
         self._stop = True
 
     def test(self) -> Evaluation:
-        """Evaluate the current values on the test images."""
-        return self._evaluate(*self._values[:2], self.dataset.test_images, self.dataset.test_labels)
+        """Evaluate the current values on the test images.
+
+        Raises TrainingDivergedError if the loss is infinite or NaN.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            evaluation = self._evaluate(*self._values[:2], self.dataset.test_images, self.dataset.test_labels)
+        self._check_finite("loss on the test images", evaluation.loss, self.iteration)
+        return evaluation
 
     @property
     def images_per_second(self) -> float:
@@ -193,19 +199,23 @@ class Trainer:
         )
         first = self.iteration - len(pending) + 1
         for number, loss, accuracy in zip(itertools.count(first), losses, accuracies):
-            if not math.isfinite(loss):
-                raise TrainingDivergedError(
-                    f"Training: the loss became {loss} in iteration {number}. Likely causes: a learning rate "
-                    f"({self.config.learning_rate}) or initial weights too large, or pixels not scaled. "
-                    f"Try --lr {self.config.learning_rate / 10:g}."
-                )
+            self._check_finite("loss", loss, number)
             self._loss.add(loss)
             self._accuracy.add(accuracy)
+
+    def _check_finite(self, what: str, value: float, iteration: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingDivergedError(
+                f"Training: the {what} became {value} in iteration {iteration}. Likely causes: a learning rate "
+                f"({self.config.learning_rate}) or initial weights too large, or pixels not scaled. "
+                f"Try --lr {self.config.learning_rate / 10:g}."
+            )
 
     def _record(self, seconds: float) -> Record:
         theta, state, _ = self._values
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
+        self._check_finite("sum of the squared weights", decay, self.iteration)
         validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
         return Record(
             self.iteration,
@@ -240,7 +250,7 @@ def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, I
     if config.limit is not None and config.limit > len(train):
         raise InputError(
             f"Training: expected a limit of at most {len(train)} (the images of {dataset.name} not for validation), "
-            f"got {config.limit}. Use fewer."
+            f"got {config.limit}. Give --limit {len(train)} or less."
         )
     train = train[: config.limit]
     if dataset.validation_images is None or dataset.validation_labels is None:
