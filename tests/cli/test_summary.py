@@ -24,7 +24,17 @@ def run(digits_folder, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Evaluator, "__call__", evaluate_slowly)
-        flags = "--batch-size 8 --seed 3 --iterations 120 --no-plots --quiet --no-malloc-tuning".split()
+        flags = [
+            "--batch-size",
+            "8",
+            "--seed",
+            "3",
+            "--iterations",
+            "120",
+            "--no-plots",
+            "--quiet",
+            "--no-malloc-tuning",
+        ]
         assert main(["--data-dir", str(digits_folder), "--out", str(folder), *flags]) == 0
     with (folder / "history.csv").open(newline="") as file:
         history = [{name: float(figure) for name, figure in row.items()} for row in csv.DictReader(file)]
