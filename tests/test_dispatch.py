@@ -1,7 +1,7 @@
 """What depends on the array library or the model without showing in a result."""
 
 import sys
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,8 +22,7 @@ def test_a_numpy_array_is_on_no_accelerator():
 
 
 def test_a_cupy_array_is_on_an_accelerator(monkeypatch):
-    cupy = ModuleType("cupy")
-    cupy.ndarray = type("ndarray", (), {})
+    cupy = SimpleNamespace(ndarray=type("ndarray", (), {}))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     assert on_accelerator(cupy.ndarray()) is True
     assert on_accelerator(np.zeros(1)) is False
