@@ -225,12 +225,12 @@ def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Rec
     if not console.is_terminal:
         yield print_line
         return
-    layout = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    layout = (BarColumn(6), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*layout, console=console, refresh_per_second=5) as progress:
         bar = progress.add_task("", total=trainer.iterations)
 
         def update_bar(iteration: int, record: Record | None) -> None:
-            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} images/s" if record else None
+            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} img/s" if record else None
             progress.update(bar, completed=iteration, description=text)
 
         yield update_bar
