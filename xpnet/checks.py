@@ -1,10 +1,15 @@
-"""Checks of numbers that are settings; the whole ones are in ``shapes``."""
+"""Checks of settings: numbers (the whole ones are in ``shapes``) and names of what there is to choose."""
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
 from xpnet.errors import InputError
+
+T = TypeVar("T")
 
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:
@@ -17,3 +22,12 @@ def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{where}: expected a finite {name} above 0, got {value}. {advice}")
+
+
+def pick(where: str, choices: Mapping[str, T], name: str) -> T:
+    """What goes by a name. Raises InputError, with the nearest name, if nothing does."""
+    if name not in choices:
+        nearest = difflib.get_close_matches(name, choices, n=1)
+        advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
+        raise InputError(f"{where}: expected one of {', '.join(choices)}, got {name!r}. {advice}")
+    return choices[name]

@@ -1,9 +1,9 @@
 """Labelled images: where they come from, how they are checked, how they are cut into batches."""
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 
+from xpnet.checks import pick
 from xpnet.datasets import cifar10, fashion_mnist, fer2013, image_folder, mnist
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.batches import BatchSampler, split_indices
@@ -34,12 +34,9 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, image_size: 
     Raises InputError for an unknown name, an image size that has no place, and files that are missing, damaged or
     inconsistent.
     """
-    if name not in _LOADERS:
-        nearest = difflib.get_close_matches(name, names(), n=1)
-        advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
-        raise InputError(f"dataset: expected one of {', '.join(names())}, got {name!r}. {advice}")
+    loader = pick("dataset", _LOADERS, name)
     if image_size is None:
-        return _LOADERS[name](data_dir)
+        return loader(data_dir)
     if name != "folder":
         raise InputError(
             f"dataset: expected no image size for {name}, whose images have their own, got one. Leave it out."

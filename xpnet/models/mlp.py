@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from xpnet.checks import pick
 from xpnet.initializers import Initializer, Normal, glorot_uniform, he_normal, lecun_normal
 from xpnet.layers import (
     BatchNorm,
@@ -19,7 +20,7 @@ from xpnet.layers import (
     Softplus,
     Tanh,
 )
-from xpnet.models.registry import Recipe, pick, register
+from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
 
 ACTIVATIONS: Mapping[str, type[Layer]] = {

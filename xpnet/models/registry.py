@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Layer
 from xpnet.network import Network
 from xpnet.shapes import Shape
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,15 +106,6 @@ def create(
     shape = model.input_shape if input_shape is None else input_shape
     layer = model.build(shape, model.classes if classes is None else classes, **options)
     return Network(layer, shape, seed=seed, dtype=dtype, device=device, backend=backend)
-
-
-def pick(where: str, choices: Mapping[str, T], name: str) -> T:
-    """What goes by a name. Raises InputError, with the nearest name, if nothing does."""
-    if name not in choices:
-        nearest = difflib.get_close_matches(name, choices, n=1)
-        advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
-        raise InputError(f"{where}: expected one of {', '.join(choices)}, got {name!r}. {advice}")
-    return choices[name]
 
 
 def _listed(options: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from xpnet.checks import pick
 from xpnet.initializers import VarianceScaling, he_normal_fan_out
 from xpnet.layers import (
     BatchNorm,
@@ -19,7 +20,7 @@ from xpnet.layers import (
     Sequential,
 )
 from xpnet.models.imagenet import PIXEL_SCALE
-from xpnet.models.registry import Recipe, pick, register
+from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
 
 Block = Callable[[int, int, int], Layer]  # input channels, output channels, stride
