@@ -6,14 +6,19 @@ import io
 import numpy as np
 import pytest
 
+from xpnet import kernels
 from xpnet.cli import common, train
 from xpnet.datasets import load
+from xpnet.kernels import numpy_kernels
 
 
 @pytest.fixture(autouse=True)
-def leave_malloc_alone(monkeypatch):
-    """Programs change how their process allocates; the tests share one process."""
-    monkeypatch.setattr(common, "tune_malloc", lambda: None)
+def leave_the_process_alone(monkeypatch):
+    """Programs change how their process allocates and computes; the tests share one process."""
+    monkeypatch.setattr(common, "_tune_malloc", lambda: None)
+    yield
+    kernels.use_delegates(True)
+    numpy_kernels.set_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +42,10 @@ def finished_run(digits_folder, tmp_path_factory):
     folder, printed = tmp_path_factory.mktemp("runs") / "run", io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = train.main(
-            ["--data-dir", str(digits_folder), "--iterations", "150", "--out", str(folder), "--no-malloc-tuning"]
+            [
+                *("--data-dir", str(digits_folder), "--iterations", "150", "--out", str(folder)),
+                *("--threads", "1", "--no-malloc-tuning"),
+            ]
         )
     assert code == 0
     return folder, printed.getvalue()

@@ -1,5 +1,7 @@
 """Both convolutions against the definition. The values are whole numbers, so that every sum is exact."""
 
+import importlib
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from tests.helpers import assert_close
 from tests.kernels import naive
 from xpnet import kernels
-from xpnet.kernels import im2col, unrolled
+from xpnet.backend import resolve
+from xpnet.kernels import im2col, numpy_kernels, unrolled
 from xpnet.shapes import Pair, Window
 
 
@@ -64,21 +67,43 @@ EXAMPLES = [
 
 def check(module, backend, problem):
     window, (x, weight, dy) = problem.window, problem.arrays()
-    move = backend.asarray
-    assert_close(module.conv2d(move(x), move(weight), window), move(naive.conv2d(x, weight, window)))
-    assert_close(
-        module.conv2d_weight_gradient(move(x), move(dy), window), move(naive.conv2d_weight_gradient(x, dy, window))
-    )
-    assert_close(
-        module.conv2d_input_gradient(move(dy), move(weight), window, problem.image_size),
-        move(naive.conv2d_input_gradient(dy, weight, window, problem.image_size)),
-    )
+    bias, move = np.arange(1.0, problem.outputs + 1), backend.asarray
+    y, dx = naive.conv2d(x, weight, window), naive.conv2d_input_gradient(dy, weight, window, problem.image_size)
+    dw = naive.conv2d_weight_gradient(x, dy, window)
+    assert_close(module.conv2d(move(x), move(weight), None, window), move(y))
+    assert_close(module.conv2d(move(x), move(weight), move(bias), window), move(y + bias))
+    both = module.conv2d_backward(move(x), move(dy), move(weight), window)
+    assert_close(both[0], move(dx))
+    assert_close(both[1], move(dw))
+    nothing, alone = module.conv2d_backward(move(x), move(dy), move(weight), window, need_dx=False)
+    assert nothing is None
+    assert_close(alone, move(dw))
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request, monkeypatch):
+    """So many threads for NumPy's convolutions, however small these are."""
+    monkeypatch.setattr(numpy_kernels, "_WORTH_SHARING", 0)
+    numpy_kernels.set_threads(request.param)
+    yield request.param
+    numpy_kernels.set_threads(1)
+
+
+@pytest.fixture
+def pure_only():
+    """No kernels of a single library."""
+    kernels.use_delegates(False)
+    yield
+    kernels.use_delegates(True)
+
+
+a_backend_has_nothing_to_set_back = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("module", [unrolled, im2col], ids=["unrolled", "im2col"])
 @pytest.mark.parametrize("backend", ["numpy", "array_api_strict"], indirect=True)
 @given(problem=problems())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # a backend has nothing to set back
+@a_backend_has_nothing_to_set_back
 def test_convolution_equals_the_definition(module, backend, problem):
     check(module, backend, problem)
 
@@ -89,6 +114,20 @@ def test_convolution_equals_the_definition_on_every_library(module, backend, pro
     check(module, backend, problem)
 
 
+@pytest.mark.parametrize("backend", ["numpy"], indirect=True)
+@given(problem=problems())
+@a_backend_has_nothing_to_set_back
+def test_numpys_convolution_equals_the_definition_with_any_number_of_threads(threads, backend, problem):
+    check(numpy_kernels, backend, problem)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("problem", EXAMPLES)
+def test_a_librarys_own_convolution_equals_the_definition(library, problem):
+    pytest.importorskip(library)
+    check(importlib.import_module(f"xpnet.kernels.{library}_kernels"), resolve("cpu", library), problem)
+
+
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_the_chosen_convolution_equals_the_definition_wherever_it_runs(backend, accelerator, monkeypatch):
     monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
@@ -96,19 +135,42 @@ def test_the_chosen_convolution_equals_the_definition_wherever_it_runs(backend, 
 
 
 @pytest.mark.parametrize(("accelerator", "chosen"), [(False, unrolled), (True, im2col)])
-def test_accelerators_get_one_large_gemm(accelerator, chosen, monkeypatch):
+def test_of_the_pure_ones_accelerators_get_one_large_gemm(accelerator, chosen, backend, pure_only, monkeypatch):
     monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
-    x, weight, dy = EXAMPLES[2].arrays()
-    for name, arguments in {
-        "conv2d": (x, weight, EXAMPLES[2].window),
-        "conv2d_input_gradient": (dy, weight, EXAMPLES[2].window, EXAMPLES[2].image_size),
-        "conv2d_weight_gradient": (x, dy, EXAMPLES[2].window),
-    }.items():
-        monkeypatch.setattr(chosen, name, lambda *arguments: arguments)
-        assert getattr(kernels, name)(*arguments) == arguments
+    assert calls(chosen, backend, monkeypatch) == {"conv2d", "conv2d_backward"}
 
 
-def test_unrolled_keeps_the_batch_innermost_in_memory():
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"], indirect=True)
+def test_a_library_with_kernels_of_its_own_gets_them(backend, monkeypatch):
+    chosen = importlib.import_module(f"xpnet.kernels.{backend.name}_kernels")
+    assert calls(chosen, backend, monkeypatch) == {"conv2d", "conv2d_backward"}
+
+
+def calls(module, backend, monkeypatch):
+    """Which of a module's functions the dispatcher calls for a convolution and its gradients."""
+    called = []
+    for name in ("conv2d", "conv2d_backward"):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, n=name, f=real, **k: called.append(n) or f(*a, **k))
+    x, weight, dy = (backend.asarray(array) for array in EXAMPLES[2].arrays())
+    kernels.conv2d(x, weight, None, EXAMPLES[2].window)
+    kernels.conv2d_backward(x, dy, weight, EXAMPLES[2].window)
+    return set(called)
+
+
+@pytest.mark.parametrize("module", [unrolled, numpy_kernels], ids=["unrolled", "numpy"])
+def test_the_batch_stays_innermost_in_memory(module):
     x, weight, _ = EXAMPLES[2].arrays()
-    y = unrolled.conv2d(x, weight, EXAMPLES[2].window)
+    y = module.conv2d(x, weight, None, EXAMPLES[2].window)
     assert np.transpose(y, (1, 3, 2, 0)).flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (6, 3)])
+def test_a_channels_sum_is_that_of_all_its_values(backend, shape):
+    x = np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
+    assert_close(kernels.channel_sum(backend.asarray(x)), backend.asarray(x.reshape(-1, shape[-1]).sum(axis=0)))
+
+
+def test_the_sum_of_products_does_not_depend_on_how_many_are_summed_at_a_time(monkeypatch):
+    monkeypatch.setattr(numpy_kernels, "_CHUNK", 1)
+    check(numpy_kernels, resolve("cpu"), EXAMPLES[2])

@@ -31,13 +31,15 @@ def arrays(window, image_size, channels=2):
 
 
 def rows_first(x, dy, window):
-    y, comparisons = pooling.max_pool2d(x, window, axes=(1, 2))
-    return y, pooling.max_pool2d_input_gradient(dy, comparisons, window, x.shape[1:3], axes=(1, 2))
+    y, winners = pooling.max_pool2d_with_winners(x, window, axes=(1, 2))
+    assert_close(pooling.max_pool2d(x, window, axes=(1, 2)), y)
+    return y, pooling.max_pool2d_input_gradient(dy, winners, window, x.shape[1:3], axes=(1, 2))
 
 
 def batch_innermost(x, dy, window):
-    y, comparisons = pooling.max_pool2d(to_memory(x), window, axes=(0, 2))
-    dx = pooling.max_pool2d_input_gradient(to_memory(dy), comparisons, window, x.shape[1:3], axes=(0, 2))
+    y, winners = pooling.max_pool2d_with_winners(to_memory(x), window, axes=(0, 2))
+    assert_close(pooling.max_pool2d(to_memory(x), window, axes=(0, 2)), y)
+    dx = pooling.max_pool2d_input_gradient(to_memory(dy), winners, window, x.shape[1:3], axes=(0, 2))
     return to_logical(y), to_logical(dx)
 
 
@@ -57,15 +59,31 @@ def test_pooling_equals_the_definition(pool, backend, window, extra):
     check(pool, backend, window, (smallest[0] + extra[0], smallest[1] + extra[1]))
 
 
+def chosen(x, dy, window):
+    y, winners = kernels.max_pool2d_with_winners(x, window)
+    assert_close(kernels.max_pool2d(x, window), y)
+    return y, kernels.max_pool2d_input_gradient(dy, winners, window, x.shape[1:3])
+
+
+@pytest.mark.parametrize("window", [OVERLAPPING, Window((3, 3), (2, 2), ((1, 1), (1, 1)))])
 @pytest.mark.parametrize("accelerator", [False, True])
-def test_the_chosen_pooling_equals_the_definition_wherever_it_runs(backend, accelerator, monkeypatch):
+def test_the_chosen_pooling_equals_the_definition_wherever_it_runs(backend, accelerator, window, monkeypatch):
     monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
+    check(chosen, backend, window, (5, 6))
+    kernels.use_delegates(False)
+    try:
+        check(chosen, backend, window, (5, 6))
+    finally:
+        kernels.use_delegates(True)
 
-    def chosen(x, dy, window):
-        y, comparisons = kernels.max_pool2d(x, window)
-        return y, kernels.max_pool2d_input_gradient(dy, comparisons, window, x.shape[1:3])
 
-    check(chosen, backend, OVERLAPPING, (5, 6))
+def test_pytorchs_own_pooling_is_called_where_it_knows_the_window(monkeypatch):
+    torch = pytest.importorskip("torch")
+    x = torch.zeros(1, 4, 4, 1)
+    _, winners = kernels.max_pool2d_with_winners(x, Window((3, 3), (2, 2), ((1, 1), (1, 1))))
+    assert set(winners) == {"x", "winners"}
+    _, winners = kernels.max_pool2d_with_winners(x, Window((2, 2), (2, 2), ((1, 0), (1, 0))))
+    assert isinstance(winners, tuple)
 
 
 @pytest.mark.parametrize("pool", [rows_first, batch_innermost])

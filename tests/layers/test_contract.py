@@ -97,7 +97,7 @@ def test_without_need_dx_only_the_parameters_get_gradients(case: Case, backend):
     with_dx, without = run.backward(cache), run.backward(cache, need_dx=False)
     assert without.dx is None
     for a, b in zip(leaves(without.grads), leaves(with_dx.grads), strict=True):
-        assert_close(a, b)
+        assert_close(a, b, rtol=1e-13)  # the weight gradient may be summed in another order
 
 
 def test_the_same_key_gives_the_same_output(case: Case, backend):

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | None, backend: str | None) -> int:
-    common.tune_malloc()
+    common.tune()
     console = common.make_console()
     folder = RunFolder.open(run)
     config = folder.read_config()

@@ -95,11 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
-    output.add_argument(
-        "--no-malloc-tuning",
-        action="store_true",
-        help="leave the C library's memory allocator as it is (slower on the CPU, for measurements)",
-    )
+    common.add_speed_arguments(parser.add_argument_group("speed"))
     return parser
 
 
@@ -160,9 +156,16 @@ def _add_schedule_arguments(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _train(out: str | None, no_plots: bool, quiet: bool, no_malloc_tuning: bool, **settings: Any) -> int:
-    if not no_malloc_tuning:
-        common.tune_malloc()
+def _train(
+    out: str | None,
+    no_plots: bool,
+    quiet: bool,
+    threads: int | None,
+    kernels: str,
+    no_malloc_tuning: bool,
+    **settings: Any,
+) -> int:
+    common.tune(threads, kernels, no_malloc_tuning)
     console = common.make_console(quiet)
     if settings["data_dir"]:
         settings["data_dir"] = os.path.abspath(settings["data_dir"])  # so that config.json holds from anywhere

@@ -14,18 +14,29 @@ from xpnet.kernels.windows import as_transposed_convolution, join, pad, taps
 from xpnet.shapes import Pair, Window
 
 
-def conv2d(x: Array, weight: Array, window: Window) -> Array:
-    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C)."""
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
     xp = array_namespace(x)
     batch, outputs = x.shape[0], weight.shape[0]
     rows, columns = window.output_size(x.shape[1], x.shape[2])
     y = _patches(x, window) @ xp.reshape(weight, (outputs, -1)).T
+    if bias is not None:
+        y = y + bias
     return xp.reshape(y, (batch, rows, columns, outputs))
+
+
+def conv2d_backward(
+    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
+    dx = conv2d_input_gradient(dy, weight, window, x.shape[1:3]) if need_dx else None
+    return dx, conv2d_weight_gradient(x, dy, window)
 
 
 def conv2d_input_gradient(dy: Array, weight: Array, window: Window, image_size: Pair) -> Array:
     """Gradient of ``conv2d`` with respect to images of size (H, W)."""
-    return conv2d(*as_transposed_convolution(dy, weight, window, image_size, axes=(1, 2)))
+    dy, weight, window = as_transposed_convolution(dy, weight, window, image_size, axes=(1, 2))
+    return conv2d(dy, weight, None, window)
 
 
 def conv2d_weight_gradient(x: Array, dy: Array, window: Window) -> Array:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
 from xpnet.kernels.windows import add_taps, pad, sum_arrays, taps
 from xpnet.shapes import Pair, Window
 
-Comparisons = tuple[list[Array], list[Array]]  # for rows and for columns
+Winners = tuple[list[Array], list[Array]]  # for rows and for columns
 
 
-def max_pool2d(x: Array, window: Window, axes: Pair) -> tuple[Array, Comparisons]:
-    """Maximum of each window over two axes (rows, columns), and what ``max_pool2d_input_gradient`` needs.
+def max_pool2d(x: Array, window: Window, axes: Pair) -> Array:
+    """Maximum of each window over two axes (rows, columns).
+
+    Rows come first: they are long stretches of memory, and halve what is left for the columns.
+    """
+    xp, counts = array_namespace(x), window.output_size(x.shape[axes[0]], x.shape[axes[1]])
+    for axis, kernel, stride, padding, count in zip(
+        axes, window.kernel, window.stride, window.padding, counts, strict=True
+    ):
+        x = reduce(xp.maximum, taps(pad(x, axis, *padding, value=-xp.inf), axis, kernel, stride, 1, count))
+    return x
+
+
+def max_pool2d_with_winners(x: Array, window: Window, axes: Pair) -> tuple[Array, Winners]:
+    """The same maximum, and what ``max_pool2d_input_gradient`` needs to know about it.
 
     Columns come first, then rows, so that of equal values the first in row-major order wins, as in PyTorch.
     """
@@ -23,12 +38,10 @@ def max_pool2d(x: Array, window: Window, axes: Pair) -> tuple[Array, Comparisons
     return y, (by_row, by_column)
 
 
-def max_pool2d_input_gradient(
-    dy: Array, comparisons: Comparisons, window: Window, image_size: Pair, axes: Pair
-) -> Array:
+def max_pool2d_input_gradient(dy: Array, winners: Winners, window: Window, image_size: Pair, axes: Pair) -> Array:
     """Gradient of ``max_pool2d`` with respect to images of size (H, W): each dy goes to its window's winner."""
     for greater, axis, stride, (before, after), length in zip(
-        comparisons, axes, window.stride, window.padding, image_size, strict=True
+        winners, axes, window.stride, window.padding, image_size, strict=True
     ):
         dy = add_taps(_share_out(dy, greater), axis, stride, length + before + after)
         dy = pad(dy, axis, -before, -after)

@@ -24,9 +24,18 @@ from xpnet.kernels.windows import (
 from xpnet.shapes import Pair, Window
 
 
-def conv2d(x: Array, weight: Array, window: Window) -> Array:
-    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C)."""
-    return to_logical(_conv2d(to_memory(x), weight, window))
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+    y = to_logical(_conv2d(to_memory(x), weight, window))
+    return y if bias is None else y + bias
+
+
+def conv2d_backward(
+    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
+    dx = conv2d_input_gradient(dy, weight, window, x.shape[1:3]) if need_dx else None
+    return dx, conv2d_weight_gradient(x, dy, window)
 
 
 def conv2d_input_gradient(dy: Array, weight: Array, window: Window, image_size: Pair) -> Array:

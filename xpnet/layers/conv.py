@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from xpnet import kernels
 from xpnet.backend import Array
@@ -83,17 +82,10 @@ class Conv2D(Layer):
         height, width, _ = self.check_images(x.shape[1:])
         self.check_fits(self.window, height, width)
         self.check_channels(x, expected=params["weight"].shape[3] * self.groups)
-        y = kernels.conv2d(x, params["weight"], self.window, self.groups)
-        if self.bias:
-            y = y + params["bias"]
+        y = kernels.conv2d(x, params["weight"], params.get("bias"), self.window, self.groups)
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        grads = {"weight": kernels.conv2d_weight_gradient(x, dy, self.window, self.groups)}
-        if self.bias:
-            grads["bias"] = array_namespace(dy).sum(dy, axis=(0, 1, 2))
-        if not need_dx:
-            return Backward(None, grads)
-        dx = kernels.conv2d_input_gradient(dy, params["weight"], self.window, x.shape[1:3], self.groups)
-        return Backward(dx, grads)
+        dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)
+        return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})

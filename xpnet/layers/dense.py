@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.initializers import Initializer, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -54,5 +54,5 @@ class Dense(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        grads = {"weight": dy.T @ x, "bias": array_namespace(dy).sum(dy, axis=0)}
+        grads = {"weight": dy.T @ x, "bias": kernels.channel_sum(dy)}
         return Backward(dy @ params["weight"] if need_dx else None, grads)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -96,18 +97,18 @@ class BatchNorm(Layer):
         xp = array_namespace(x)
         self.check_channels(x, expected=params["weight"].shape[0])
         if self.frozen or not train:
-            mean, variance = state["running_mean"], state["running_var"]
+            centred, variance = x - state["running_mean"], state["running_var"]
         else:
-            mean, variance, state = self._batch_statistics(x, state)
+            centred, variance, state = self._centre(x, state)
         inverse_std = 1 / xp.sqrt(variance + self.eps)
-        x_hat = (x - mean) * inverse_std
+        x_hat = centred * inverse_std
         y = x_hat * params["weight"] + params["bias"]
         return Forward(y, {"x_hat": x_hat, "inverse_std": inverse_std} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        xp, cache = array_namespace(dy), self.saved(cache)
-        x_hat, axes = cache["x_hat"], _all_but_last(dy)
-        grads = {"weight": xp.sum(dy * x_hat, axis=axes), "bias": xp.sum(dy, axis=axes)}
+        cache = self.saved(cache)
+        x_hat = cache["x_hat"]
+        grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
         if not need_dx:
             return Backward(None, grads)
         if not self.frozen:
@@ -115,23 +116,19 @@ class BatchNorm(Layer):
             dy = dy - grads["bias"] / count - x_hat * (grads["weight"] / count)
         return Backward(dy * (params["weight"] * cache["inverse_std"]), grads)
 
-    def _batch_statistics(self, x: Array, state: State) -> tuple[Array, Array, State]:
-        """Mean and biased variance of the batch, and the running statistics after it."""
-        xp, count = array_namespace(x), math.prod(x.shape[:-1])
+    def _centre(self, x: Array, state: State) -> tuple[Array, Array, State]:
+        """The batch less its mean, its biased variance, and the running statistics after it."""
+        count = math.prod(x.shape[:-1])
         if count < 2:
             raise self.error(
                 "expected at least 2 values in each channel to train on, got 1. Use a larger batch, or frozen=True."
             )
-        mean = xp.mean(x, axis=_all_but_last(x))
+        mean = kernels.channel_sum(x) / count
         centred = x - mean
-        variance = xp.mean(centred * centred, axis=_all_but_last(x))
+        variance = kernels.channel_sum(centred * centred) / count
         keep, take = 1 - self.momentum, self.momentum
         running = {
             "running_mean": keep * state["running_mean"] + take * mean,
             "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
         }
-        return mean, variance, running
-
-
-def _all_but_last(x: Array) -> tuple[int, ...]:
-    return tuple(range(x.ndim - 1))
+        return centred, variance, running

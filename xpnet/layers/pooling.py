@@ -62,15 +62,17 @@ class MaxPool2D(_Pool2D):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.output_shape(x.shape[1:])
-        y, comparisons = kernels.max_pool2d(x, self.window)
-        return Forward(y, {"comparisons": comparisons, "x_shape": keep_shape(x)} if train else None, state)
+        if not train:
+            return Forward(kernels.max_pool2d(x, self.window), None, state)
+        y, winners = kernels.max_pool2d_with_winners(x, self.window)
+        return Forward(y, {"winners": winners, "x_shape": keep_shape(x)}, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
-        return Backward(kernels.max_pool2d_input_gradient(dy, cache["comparisons"], self.window, image_size), {})
+        return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size), {})
 
 
 @dataclass(frozen=True)

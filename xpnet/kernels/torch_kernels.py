@@ -1,0 +1,85 @@
+"""Convolution and max-pooling by PyTorch's own kernels, for its arrays.
+
+Images (N, H, W, C) are what PyTorch calls channels_last, so the permuted views cost nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from xpnet.kernels.windows import pad
+from xpnet.shapes import Pair, Window
+
+Array = torch.Tensor
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+    x, padding = _even_padding(x, window)
+    y = functional.conv2d(_nchw(x), _nchw(weight), bias, window.stride, padding, window.dilation)
+    return _nhwc(y)
+
+
+def conv2d_backward(
+    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
+    (height, width), (top, left) = x.shape[1:3], (before for before, _ in window.padding)
+    x, padding = _even_padding(x, window)
+    dx, dw, _ = torch.ops.aten.convolution_backward(
+        _nchw(dy),
+        _nchw(x),
+        _nchw(weight),
+        None,  # the bias's shape; its gradient is not asked for
+        window.stride,
+        padding,
+        window.dilation,
+        False,  # no transposed convolution
+        (0, 0),
+        1,  # group
+        (need_dx, True, False),
+    )
+    if dx is not None:
+        dx = _nhwc(dx)
+        if x.shape[1:3] != (height, width):
+            dx = dx[:, top : top + height, left : left + width, :]
+    return dx, _nhwc(dw)
+
+
+def max_pool2d(x: Array, window: Window) -> Array:
+    """Maximum of each window, with as much padding at one side as at the other."""
+    return _nhwc(functional.max_pool2d(_nchw(x), window.kernel, window.stride, _padding(window)))
+
+
+def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, dict[str, Array]]:
+    """The same maximum, and what ``max_pool2d_input_gradient`` needs; among equals PyTorch's winner is ours."""
+    y, winners = functional.max_pool2d(_nchw(x), window.kernel, window.stride, _padding(window), return_indices=True)
+    return _nhwc(y), {"x": x, "winners": winners}
+
+
+def max_pool2d_input_gradient(dy: Array, saved: dict[str, Array], window: Window) -> Array:
+    """Gradient of ``max_pool2d`` with respect to its images."""
+    dx = torch.ops.aten.max_pool2d_with_indices_backward(
+        _nchw(dy), _nchw(saved["x"]), window.kernel, window.stride, _padding(window), (1, 1), False, saved["winners"]
+    )
+    return _nhwc(dx)
+
+
+def _even_padding(x: Array, window: Window) -> tuple[Array, Pair]:
+    """Images and padding that PyTorch takes, which has no more of it at one side than at the other."""
+    if all(before == after for before, after in window.padding):
+        return x, _padding(window)
+    return pad(pad(x, 1, *window.padding[0]), 2, *window.padding[1]), (0, 0)
+
+
+def _padding(window: Window) -> Pair:
+    return window.padding[0][0], window.padding[1][0]
+
+
+def _nchw(x: Array) -> Array:
+    return x.permute(0, 3, 1, 2)
+
+
+def _nhwc(x: Array) -> Array:
+    return x.permute(0, 2, 3, 1)
