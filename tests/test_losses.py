@@ -5,7 +5,7 @@ import pytest
 
 from tests.helpers import assert_close, assert_is_gradient, assert_lives_on, host_copies, refused
 from xpnet.backend import to_numpy
-from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy, one_hot
+from xpnet.losses import LOSSES, MeanSquaredError, SoftmaxCrossEntropy, one_hot
 
 LOSS = SoftmaxCrossEntropy()
 
@@ -143,3 +143,10 @@ def test_mean_squared_error_by_hand():
 def test_label_smoothing_out_of_range(smoothing):
     with refused(f"SoftmaxCrossEntropy: expected label_smoothing in [0, 1), got {smoothing}."):
         SoftmaxCrossEntropy(smoothing)
+
+
+@pytest.mark.parametrize(("labels", "got"), [([0, 3], "0 to 3"), ([-1, 2], "-1 to 2")])
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_labels_out_of_range_are_refused_on_the_host(loss, labels, got):
+    with refused("expected labels from 0 to 2", f"got {got}"):
+        loss().forward(np.zeros((2, 3)), np.array(labels))

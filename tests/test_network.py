@@ -471,3 +471,26 @@ def test_a_jitted_step_knows_what_is_frozen():
 def test_a_pattern_that_matches_nothing_is_refused():
     with refused("Network: expected a pattern that matches a parameter, such as conv1.weight, got 'conv1'"):
         small_network().freeze("out.*", "conv1")
+
+
+def test_a_theta_of_another_length_is_refused():
+    network = small_network()
+    x, labels = np.zeros((1, *network.input_shape), np.float32), np.zeros(1, np.int32)
+    with refused("expected θ to be a vector of", f"got shape ({network.parameter_count + 1},)"):
+        network.loss_and_gradient(np.append(network.theta, 0), network.state, x, labels)
+
+
+def test_an_empty_batch_is_refused():
+    network = small_network()
+    x, labels = np.zeros((0, *network.input_shape), np.float32), np.zeros(0, np.int32)
+    with refused("Give a batch of at least one image"):
+        network.loss_and_gradient(network.theta, network.state, x, labels)
+    with refused("Give a batch of at least one image"):
+        network.forward(network.theta, network.state, x)
+
+
+def test_a_batch_of_another_library_is_refused_by_the_layer_it_reaches_first():
+    network = Network(Sequential([Flatten(), Sequential([Dense(2)])]), (4,))
+    x = pytest.importorskip("torch").zeros(1, 4, device="cpu")
+    with refused("Dense 'block1.dense1': expected float32 of numpy on cpu", "got float32 of torch on cpu"):
+        network.forward(network.theta, network.state, x)

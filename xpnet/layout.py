@@ -10,6 +10,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
+from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
 Tree = Mapping[str, Any]  # arrays, or trees of arrays, by name
@@ -53,7 +54,15 @@ class Layout:
         return xp.concat([xp.reshape(tensor, (-1,)) for tensor in tensors])
 
     def unflatten(self, theta: Array) -> Tree:
-        """The tree of tensors as views of θ (slices, where the library has no views)."""
+        """The tree of tensors as views of θ (slices, where the library has no views).
+
+        Raises InputError if θ has another length.
+        """
+        if tuple(theta.shape) != (self.size,):
+            raise InputError(
+                f"Network: expected θ to be a vector of {self.size:,} values, got shape {tuple(theta.shape)}. "
+                "Give one of this network's."
+            )
         xp = array_namespace(theta)
 
         def view(node: Any) -> Any:

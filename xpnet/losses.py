@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_numpy_array
 
 from xpnet.backend import Array
 from xpnet.errors import InputError
@@ -46,8 +46,8 @@ class SoftmaxCrossEntropy:
 
     Shapes: logits (N, K), labels (N,) of whole numbers in [0, K) -> loss ().
 
-    Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are not whole numbers;
-    their range is not checked, since that would read the array back to the host.
+    Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are not whole numbers
+    or, where they lie on the host as a NumPy array, out of range. Reading them back from a device would make it wait.
     Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
     CVPR 2016, section 7.
     """
@@ -88,7 +88,7 @@ class MeanSquaredError:
 
     Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values.
 
-    Raises InputError if the shapes do not fit or the labels are not whole numbers.
+    Raises InputError if the shapes do not fit, or the labels are not whole numbers or, of NumPy, out of range.
     """
 
     def forward(self, logits: Array, labels: Array) -> LossForward:
@@ -118,6 +118,12 @@ def _check(where: str, logits: Array, labels: Array) -> None:
     if not array_namespace(labels).isdtype(labels.dtype, "integral"):
         raise InputError(
             f"{where}: expected labels to be whole numbers, got dtype {labels.dtype}. Give class numbers as integers."
+        )
+    classes = logits.shape[1]
+    if is_numpy_array(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise InputError(
+            f"{where}: expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}. "
+            "Give class numbers, and as many outputs as there are classes."
         )
 
 

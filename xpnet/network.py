@@ -98,13 +98,16 @@ class Network:
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         """Logits for a batch in the network's own namespace and dtype."""
-        return self.layer.forward(self.layout.unflatten(theta), state, x, train=train, key=key)
+        params = self.layout.unflatten(theta)
+        self._check_batch(x)
+        return self.layer.forward(params, state, x, train=train, key=key)
 
     def loss_and_gradient(
         self, theta: Array, state: State, x: Array, labels: Array, *, key: Array | None = None
     ) -> LossAndGradient:
         """Mean loss over a batch and its gradient with respect to θ, in training mode."""
         params = self.layout.unflatten(theta)
+        self._check_batch(x)
         logits, cache, state = self.layer.forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(logits, labels)
         grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
@@ -269,6 +272,13 @@ class Network:
         self.theta = self._asarray(np.concatenate(params))
         self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
+    def _check_batch(self, x: Array) -> None:
+        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
+            raise InputError(
+                f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
+                "Give a batch of at least one image of this size."
+            )
+
     def _tensors(self) -> dict[str, Array]:
         return {**self.parameters(), **dict(walk(self.state))}
 
@@ -287,11 +297,7 @@ class Network:
     def _in_batches(self, images: Array, batch_size: int, function: Any) -> Array:
         """Apply a function to images batch by batch; the result is an array of the images' own library."""
         home = backends.of(images)
-        if tuple(images.shape[1:]) != self.input_shape or images.shape[0] == 0:
-            raise InputError(
-                f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(images.shape)}. "
-                "Give a batch of at least one image of this size."
-            )
+        self._check_batch(images)
         check_positive("Network", "batch_size", batch_size)
         count = images.shape[0]
         results = [

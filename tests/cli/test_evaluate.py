@@ -24,6 +24,7 @@ def test_every_backend_gives_the_figures_of_the_run(run_folder, capsys, backend)
         assert evaluation[figure] == summary[figure]
     assert evaluation["test_loss"] == pytest.approx(summary["test_loss"], abs=1e-5)
     printed = capsys.readouterr().out
+    assert printed.startswith(f"mnist_starter of {run_folder} on mnist, {backend} ")
     assert f"Test accuracy {summary['test_accuracy']:.2%}" in printed
     assert "Confusion matrix" in printed
 

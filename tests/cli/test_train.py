@@ -123,7 +123,7 @@ def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, c
     flags = ["--iterations", "2", "--quiet", "--no-plots", "--batch-size", "4", "--seed", "5", "--lr", "0.01"]
     assert main(["--data-dir", str(digits_folder), "--out", str(folder), *flags]) == 0
     assert capsys.readouterr() == ("", "")
-    assert not any((folder / "plots").iterdir())
+    assert not (folder / "plots").exists()
     config = json.loads((folder / "config.json").read_text())
     assert (config["batch_size"], config["seed"], config["learning_rate"]) == (4, 5, 0.01)
 
@@ -360,3 +360,20 @@ def test_a_relative_data_folder_is_written_down_in_full(digits_folder, tmp_path,
     flags = ["--data-dir", digits_folder.name, "--iterations", "1", "--no-plots", "--quiet", "--out", str(folder)]
     assert main(flags) == 0
     assert json.loads((folder / "config.json").read_text())["data_dir"] == str(digits_folder)
+
+
+def test_a_device_found_by_itself_is_written_down(digits_folder, tmp_path):
+    folder = tmp_path / "run"
+    flags = ["--iterations", "1", "--quiet", "--no-plots", "--device", "auto", "--backend", "numpy"]
+    assert main(["--data-dir", str(digits_folder), "--out", str(folder), *flags]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["device"], config["backend"]) == ("cpu", "numpy")
+
+
+def test_help_says_what_a_flag_is_without_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for default in ("3000 of mnist_starter", "16 of mnist_starter", "0.1 of mnist_starter", "0.9 of mnist_starter"):
+        assert default in text
+    assert "a tenth of it for μ = 0.9" in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnet.layers
-from tests.helpers import assert_close, assert_lives_on, host_copies, leaves
+from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from tests.layers.cases import CASES, Case
 from tests.layers.runs import start
 from xpnet.backend import of, resolve, to_numpy
@@ -160,3 +160,23 @@ def stored_backwards(backend, array):
     axes = tuple(reversed(range(array.ndim)))
     copy = backend.asarray(np.ascontiguousarray(np.transpose(to_numpy(array), axes)))
     return backend.xp.permute_dims(copy, axes)
+
+
+def test_a_gradient_in_another_shape_than_y_is_refused(case: Case, backend):
+    run = start(case, backend)
+    cache = run.forward().cache
+    longer = backend.xp.concat([run.dy, run.dy], axis=-1)
+    with refused("expected dy in the shape of y", str(tuple(longer.shape))):
+        case.layer.backward(run.params, cache, longer)
+
+
+def has_values(case):
+    variables = case.layer.init(np.random.default_rng(0), case.input_shape)
+    return any(True for _ in leaves([variables.params, variables.state]))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
+def test_a_batch_of_another_dtype_is_refused_by_the_first_layer_with_values(case: Case, backend):
+    run = start(case, backend, "float64")
+    with refused("expected float64 of", "got float32 of"):
+        case.layer.forward(run.params, run.state, backend.asarray(run.x, "float32"), key=run.key)

@@ -31,7 +31,7 @@ def test_padding_beyond_half_the_window(window_size, padding):
 
 
 def test_settings_out_of_range():
-    with refused("MaxPool2D: expected kernel to be a whole number of at least 1 or a pair of them, got 0."):
+    with refused("MaxPool2D: expected window_size to be a whole number of at least 1 or a pair of them, got 0."):
         MaxPool2D(0)
     with refused("MaxPool2D: padding 'same' is defined for stride 1, got stride (2, 2)."):
         MaxPool2D(2, padding="same")
@@ -42,3 +42,8 @@ def test_images_it_does_not_take():
         MaxPool2D(2).forward({}, {}, np.zeros((1, 784)))
     with refused("MaxPool2D: window 3x3 is larger than its padded input 2x2."):
         MaxPool2D(3).forward({}, {}, np.zeros((1, 2, 2, 1)))
+
+
+def test_whole_numbers_are_refused():
+    with refused("MaxPool2D: expected floating point numbers, got uint8"):
+        MaxPool2D(2, padding=1).forward({}, {}, np.zeros((1, 4, 4, 1), np.uint8))

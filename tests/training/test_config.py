@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tests.helpers import refused
 from xpnet import models
 from xpnet.errors import InputError
 from xpnet.models import registry
@@ -28,7 +29,9 @@ NOT_ITS_OWN = [
 
 
 def make_config(**settings):
-    return TrainConfig(**{"model": "mnist_starter", "data": "mnist", "iterations": 100, **settings})
+    needed = {"model": "mnist_starter", "data": "mnist", "batch_size": 16, "optimizer": "momentum"}
+    needed |= {"learning_rate": 0.1, "pixel_scale": 1 / 255, "validation_images": 2000, "iterations": 100}
+    return TrainConfig(**{**needed, **settings})
 
 
 def test_mnist_starter_is_trained_as_published():
@@ -228,3 +231,27 @@ def test_a_warmup_of_a_run_in_epochs_is_compared_with_its_iterations():
 def test_losses_and_augmentation_out_of_range_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         TrainConfig.for_model("mnist_starter", **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("data", ["mnist"], "a text"),
+        ("backend", 3, "a text or nothing"),
+        ("flip", 1, "true or false"),
+        ("learning_rate", "0.1", "a number"),
+        ("batch_size", 16.0, "a whole number"),
+        ("iterations", True, "a whole number or nothing"),
+        ("image_size", [32, "32"], "list[int] or nothing"),
+        ("model_options", [], "Mapping"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(name, value, expected):
+    """Such as one from a file that somebody changed."""
+    with refused(f"expected {name} to be {expected}", repr(value)):
+        make_config(**{name: value})
+
+
+def test_a_momentum_that_is_no_number_is_called_that():
+    with refused("momentum in [0, 1), got nan: it is no number"):
+        make_config(momentum=float("nan"))

@@ -51,6 +51,10 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
             f"Run folder {run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "
             f"got {dataset.image_shape} of {dataset.classes} in {dataset.name}. Choose other data."
         )
+    console.print(
+        f"{config.model} of {folder.path} on {dataset.name}, {network.backend.describe()}: "
+        f"{len(dataset.test_labels):,} test images"
+    )
     evaluation = Evaluator(network)(network.theta, network.state, dataset.test_images, dataset.test_labels)
     report.print_evaluation(console, evaluation, dataset.class_names)
     folder.write_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -19,12 +20,13 @@ from xpnet.cli import common, report
 from xpnet.losses import LOSSES
 from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
-from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam
+from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam, Momentum
 from xpnet.schedules import SCHEDULES
 from xpnet.training import Evaluation, Record, TrainConfig, Trainer
 from xpnet.training.history import HistoryFile, columns
 from xpnet.training.run_folder import SUMMARY, RunFolder, versions
 
+_DEFAULT_MODEL = "mnist_starter"
 _MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
 
 
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C.",
     )
     what = parser.add_argument_group("what to train, and on which images")
-    what.add_argument("--model", default="mnist_starter", help=f"{', '.join(models.names())}; default: %(default)s")
+    what.add_argument("--model", default=_DEFAULT_MODEL, help=f"{', '.join(models.names())}; default: %(default)s")
     what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
     what.add_argument(
         "--data-dir",
@@ -73,9 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--dtype", choices=DTYPES, help="precision; default: float32")
     how = parser.add_argument_group("how long, and in what order")
     length = how.add_mutually_exclusive_group()
-    length.add_argument("--iterations", type=int, metavar="N", help="batches to train on")
-    length.add_argument("--epochs", type=int, metavar="N", help="passes over the training images, not iterations")
-    how.add_argument("--batch-size", type=int, metavar="N", help="images in a batch")
+    length.add_argument("--iterations", type=int, metavar="N", help=f"batches to train on; {_own('iterations')}")
+    length.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the training images, in place of --iterations"
+    )
+    how.add_argument("--batch-size", type=int, metavar="N", help=f"images in a batch; {_own('batch_size')}")
     how.add_argument(
         "--early-stopping",
         type=int,
@@ -99,29 +103,46 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _own(setting: str) -> str:
+    """The default of a flag that each model has its own for, with that of the default model as an example."""
+    return f"default: the model's own ({getattr(models.recipe(_DEFAULT_MODEL), setting)} of {_DEFAULT_MODEL})"
+
+
 def _add_optimizer_arguments(group: argparse._ActionsContainer) -> None:
-    group.add_argument("--optimizer", choices=OPTIMIZERS, help="formula by which the gradient changes the weights")
+    group.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        help=f"formula by which the gradient changes the weights; {_own('optimizer')}",
+    )
     group.add_argument(
         "--lr",
         type=float,
         dest="learning_rate",
         metavar="α",
-        help="learning rate; default with another optimizer than the model's: "
+        help=f"learning rate; {_own('learning_rate')}; with another optimizer than the model's: "
         f"{AdaGrad.learning_rate} of adagrad and rmsprop, {Adam.learning_rate} of adam and adamw",
     )
-    group.add_argument("--weight-decay", type=float, metavar="λ", help="pull of all parameters towards 0")
+    group.add_argument(
+        "--weight-decay", type=float, metavar="λ", help=f"pull of all parameters towards 0; {_own('weight_decay')}"
+    )
     group.add_argument(
         "--decay-biases",
         action=argparse.BooleanOptionalAction,
         help="whether weight decay pulls at biases too; default: it does",
     )
     group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients that are longer than this")
-    group.add_argument("--momentum", type=float, metavar="μ", help="memory of earlier gradients, from 0 to below 1")
+    group.add_argument(
+        "--momentum",
+        type=float,
+        metavar="μ",
+        help=f"memory of earlier gradients, from 0 to below 1; {_own('momentum')}",
+    )
     group.add_argument(
         "--momentum-form",
         choices=MOMENTUM_FORMS,
         help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v; "
-        "nesterov: the same v, θ += μ·v - α·(g + λ·θ)",
+        "nesterov: the same v, θ += μ·v - α·(g + λ·θ). These two go 1/(1-μ) times as far with the same α, so give a "
+        f"tenth of it for μ = 0.9; default: the model's own ({Momentum.form} of {_DEFAULT_MODEL})",
     )
     group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·t) in step t")
     group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: memory of squared gradients")
@@ -174,7 +195,8 @@ def _train(
     config = TrainConfig.for_model(**settings, model_options=model_options)
     trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
     folder = RunFolder.create(out) if out else RunFolder.create_default(config.model)
-    folder.write_config(config)
+    backend = trainer.network.backend  # with --device auto, what was found
+    folder.write_config(dataclasses.replace(config, device=backend.device_name(), backend=backend.name))
     _print_start(console, trainer)
 
     with _stopped_by_ctrl_c(trainer, console) as interrupted:
@@ -188,6 +210,7 @@ def _train(
     evaluation = trainer.test()
     folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted()))
     if not no_plots:
+        folder.plots_path.mkdir(exist_ok=True)
         _draw(folder, trainer, records, evaluation)
     report.print_evaluation(console, evaluation, trainer.dataset.class_names)
     console.print(f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}")

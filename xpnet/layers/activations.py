@@ -28,6 +28,7 @@ class _Activation(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         y = self.saved(cache)["y"]
+        self.check_gradient(dy, y.shape)
         return Backward(self.pull_back(y, dy) if need_dx else None, {})
 
     def apply(self, x: Array) -> Array:
@@ -96,7 +97,7 @@ class Sigmoid(_Activation):
 
     Backward, with g = dL/dy:  dx = g * y * (1 - y).
 
-    Shapes: any.
+    Shapes: any.  Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
     prefix: ClassVar[str] = "sigmoid"
@@ -116,7 +117,7 @@ class Tanh(_Activation):
 
     Backward, with g = dL/dy:  dx = g * (1 - y^2).
 
-    Shapes: any.
+    Shapes: any.  Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.4.
     """
 
     prefix: ClassVar[str] = "tanh"

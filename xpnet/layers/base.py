@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_jax_array, is_numpy_array
 
-from xpnet.backend import Array
+from xpnet.backend import Array, namespace_name
 from xpnet.errors import InputError
 from xpnet.shapes import Pair, Shape, Window
 
@@ -135,6 +135,27 @@ class Layer:
             )
         return cache
 
+    def check_gradient(self, dy: Array, shape: Shape) -> None:
+        """Refuse a dy = dL/dy that is not shaped like y."""
+        if tuple(dy.shape) != tuple(shape):
+            raise self.error(
+                f"expected dy in the shape of y, {tuple(shape)}, got {tuple(dy.shape)}. Give the gradient with respect "
+                "to y."
+            )
+
+    def check_like(self, x: Array, tensor: Array) -> None:
+        """Refuse a batch of another library, dtype or device than the layer's own values."""
+        if x.dtype == tensor.dtype and type(x) is type(tensor) and (is_numpy_array(x) or is_jax_array(x)):
+            return  # the common case; NumPy has one device, and a traced array of JAX none
+        here, there = _home(x), _home(tensor)
+        if here != there:
+            raise self.error(f"expected {there} as its values are, got {here}. Convert or move the batch.")
+
+    def check_floating(self, x: Array) -> None:
+        """Refuse a batch of whole numbers, such as the pixels of an image file."""
+        if not array_namespace(x).isdtype(x.dtype, "real floating"):
+            raise self.error(f"expected floating point numbers, got {x.dtype}. Convert them to float32 first.")
+
     def check_features(self, shape: Shape) -> int:
         """The length of a vector shape (without the batch)."""
         if len(shape) != 1:
@@ -167,6 +188,14 @@ class Layer:
                 f"{height + top + bottom}x{width + left + right}. Use a smaller window or more padding."
             )
         return rows, columns
+
+
+def _home(array: Array) -> str:
+    """Library, dtype and device in words; JAX moves what is not committed to a device by itself."""
+    dtype = str(array.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
+    if is_jax_array(array):
+        return f"{dtype} of jax"
+    return f"{dtype} of {namespace_name(array)} on {device(array)}"
 
 
 def _batched(shape: Shape) -> str:

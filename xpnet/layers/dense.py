@@ -24,7 +24,9 @@ class Dense(Layer):
 
     Shapes: x (N, in) -> y (N, units).  Params: weight (units, in), bias (units,).
 
-    Raises InputError if the input is not a batch of vectors or has another number of features than at init.
+    Raises InputError if the input is not a batch of vectors, or has another number of features than at init or another
+    library, dtype or device than the parameters.
+    Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
     units: int
@@ -49,10 +51,12 @@ class Dense(Layer):
         features, expected = self.check_features(x.shape[1:]), params["weight"].shape[1]
         if features != expected:
             raise self.error(f"expected {expected} features, got {features}. Give it the input shape it was built for.")
+        self.check_like(x, params["weight"])
         y = x @ params["weight"].T + params["bias"]
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
+        self.check_gradient(dy, (x.shape[0], self.units))
         grads = {"weight": dy.T @ x, "bias": kernels.channel_sum(dy)}
         return Backward(dy @ params["weight"] if need_dx else None, grads)

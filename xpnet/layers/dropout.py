@@ -59,6 +59,8 @@ class Dropout(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         mask = self.saved(cache).get("mask")
+        if mask is not None:
+            self.check_gradient(dy, mask.shape)
         if not need_dx:
             return Backward(None, {})
         return Backward(dy if mask is None else dy * mask, {})

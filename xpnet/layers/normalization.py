@@ -28,6 +28,9 @@ class Normalize(Layer):
     Backward, with g = dL/dy:  dx = g * scale.
 
     Shapes: x (..., C) -> y (..., C).  State: mean (C,), scale (C,).
+
+    Raises InputError if the input has another number of channels, library, dtype or device than mean and scale.
+    Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.3.
     """
 
     prefix: ClassVar[str] = "normalize"
@@ -43,11 +46,14 @@ class Normalize(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.check_channels(x, expected=state["mean"].shape[0])
+        self.check_like(x, state["mean"])
         y = (x - state["mean"]) * state["scale"]
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(dy * self.saved(cache)["scale"] if need_dx else None, {})
+        scale = self.saved(cache)["scale"]
+        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]))
+        return Backward(dy * scale if need_dx else None, {})
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class BatchNorm(Layer):
     ) -> Forward:
         xp = array_namespace(x)
         self.check_channels(x, expected=params["weight"].shape[0])
+        self.check_like(x, params["weight"])
         if self.frozen or not train:
             centred, variance = x - state["running_mean"], state["running_var"]
         else:
@@ -108,6 +115,7 @@ class BatchNorm(Layer):
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
         x_hat = cache["x_hat"]
+        self.check_gradient(dy, x_hat.shape)
         grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
         if not need_dx:
             return Backward(None, grads)

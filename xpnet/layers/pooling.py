@@ -12,7 +12,7 @@ from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
-from xpnet.shapes import Pair, Shape, Window, make_window
+from xpnet.shapes import Pair, Shape, Window, as_pair, make_window
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class _Pool2D(Layer):
     padding: int | Pair = 0
 
     def __post_init__(self) -> None:
+        as_pair(type(self).__name__, "window_size", self.window_size, minimum=1)
         if any(2 * before > size for (before, _), size in zip(self.window.padding, self.window.kernel, strict=True)):
             raise InputError(
                 f"{type(self).__name__}: expected padding of at most half the window {self.window_size}, "
@@ -53,7 +54,8 @@ class MaxPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is no image batch or smaller than the window.
+    in the padding), or the input is no image batch, no floating point numbers, or smaller than the window.
+    Source: Scherer, Müller and Behnke, ICANN 2010.
     """
 
     prefix: ClassVar[str] = "pool"
@@ -62,6 +64,7 @@ class MaxPool2D(_Pool2D):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.output_shape(x.shape[1:])
+        self.check_floating(x)
         if not train:
             return Forward(kernels.max_pool2d(x, self.window), None, state)
         y, winners = kernels.max_pool2d_with_winners(x, self.window)
@@ -69,6 +72,7 @@ class MaxPool2D(_Pool2D):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(cache["x_shape"].shape[1:])))
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
@@ -98,7 +102,9 @@ class AvgPool2D(_Pool2D):
         return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        image_size = self.saved(cache)["x_shape"].shape[1:3]
+        x_shape = self.saved(cache)["x_shape"].shape[1:]
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape)))
+        image_size = x_shape[:2]
         return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
 
 
@@ -129,6 +135,7 @@ class GlobalAvgPool2D(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         height, width, channels = self.saved(cache)["x_shape"].shape[1:]
+        self.check_gradient(dy, (dy.shape[0], channels))
         if not need_dx:
             return Backward(None, {})
         xp = array_namespace(dy)

@@ -19,7 +19,7 @@ class Flatten(Layer):
 
     Backward: dx is dL/dy in the shape of x.
 
-    Shapes: x (N, ...) -> y (N, product of the rest).
+    Shapes: x (N, ...) -> y (N, product of the rest).  Source: ``reshape`` of the Array API standard.
     """
 
     prefix: ClassVar[str] = "flatten"
@@ -34,7 +34,8 @@ class Flatten(Layer):
         return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        example_shape = self.saved(cache)["x_shape"].shape[1:]
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(example_shape)))
         if not need_dx:
             return Backward(None, {})
-        example_shape = self.saved(cache)["x_shape"].shape[1:]
         return Backward(array_namespace(dy).reshape(dy, (dy.shape[0], *example_shape)), {})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from xpnet import models
 from xpnet.checks import check_above_zero
@@ -14,7 +16,7 @@ from xpnet.errors import InputError
 from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
 from xpnet.schedules import SCHEDULES, Constant, ReduceOnPlateau, Schedule, Warmup
-from xpnet.shapes import check_positive
+from xpnet.shapes import check_positive, is_whole
 
 _KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 # Settings of a run that an optimizer or schedule may have, and what it calls them.
@@ -40,7 +42,7 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
@@ -52,13 +54,21 @@ class TrainConfig:
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
     Gradients longer than ``clip_norm`` are shortened to it.
 
+    What the model's recipe always says has no default here; see ``for_model``.
+
     Settings that only some optimizers or schedules have are None where their own defaults hold or they do not belong.
 
-    Raises InputError if a setting is out of range, or does not belong to the chosen optimizer or schedule.
+    Raises InputError if a setting is of another type or out of range, or does not belong to the chosen optimizer or
+    schedule.
     """
 
     model: str
     data: str
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    pixel_scale: float
+    validation_images: int
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: list[int] | None = None
@@ -68,9 +78,6 @@ class TrainConfig:
     seed: int = 0
     iterations: int | None = None
     epochs: int | None = None
-    batch_size: int = 16
-    optimizer: str = "momentum"
-    learning_rate: float = 0.1
     weight_decay: float = 0.0
     decay_biases: bool = True
     momentum: float | None = None
@@ -89,8 +96,6 @@ class TrainConfig:
     schedule_patience: int | None = None
     warmup: int | None = None
     early_stopping: int | None = None
-    pixel_scale: float = 1 / 255
-    validation_images: int = 2000
     limit: int | None = None
     report_every: int = 100
     loss: str = "cross-entropy"
@@ -100,6 +105,11 @@ class TrainConfig:
     cutout: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(TrainConfig).items():
+            if not _fits(getattr(self, name), kind):
+                raise InputError(
+                    f"Training: expected {name} to be {_kind_text(kind)}, got {getattr(self, name)!r}. Change {name}."
+                )
         for name in ("batch_size", "validation_images", "report_every"):
             check_positive("Training", name, getattr(self, name))
         for name in ("iterations", "epochs", "limit", "warmup", "early_stopping"):
@@ -214,6 +224,25 @@ def _find(what: str, name: str) -> type:
     if name not in kinds:
         raise InputError(f"Training: expected the {what} to be {', '.join(kinds)}, got {name!r}. Choose one of these.")
     return kinds[name]
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value, such as one read from a file, is of a field's type."""
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, one) for one in get_args(kind))
+    if kind is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if kind is int:
+        return is_whole(value)
+    if get_origin(kind) is list:
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    return isinstance(value, get_origin(kind) or kind)
+
+
+def _kind_text(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
+    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    return " or ".join(names.get(one, str(one).removeprefix("collections.abc.")) for one in kinds)
 
 
 def _has(kind: Any, setting: str) -> bool:

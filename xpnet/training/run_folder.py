@@ -46,7 +46,7 @@ class RunFolder:
                 "Choose another one with --out."
             )
         try:
-            folder.plots_path.mkdir(parents=True, exist_ok=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
