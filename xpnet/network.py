@@ -68,12 +68,8 @@ class Network:
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
-        if not isinstance(input_shape, list | tuple):
-            raise InputError(
-                f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
-            )
         self.layer = layer
-        self.input_shape = tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+        self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.dtype = dtype
         self.backend = backends.resolve(device, backend)
@@ -209,17 +205,24 @@ class Network:
     def load(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
         """Read a network that ``save`` wrote, on any device.
 
-        Raises InputError if the file is not one, or a tensor is missing or has another shape than the layers say.
+        No memory is taken for layers whose tensors the file does not hold.
+
+        Raises InputError if the file is not one, or a tensor is missing, has another shape than the layers say, or
+        holds NaN or infinity. (``serialization.read_tensors`` reads such a file, to look into it.)
         """
         tensors, header = read_tensors(path)
+        source = f"Weights file {path}"
         try:
             layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
         except KeyError as error:
-            raise InputError(f"Weights file {path}: its header lacks {error}. Get a new copy.") from error
+            raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
+        except RecursionError as error:
+            raise InputError(f"{source}: its header nests layers too deeply. Get a new copy.") from error
         if not isinstance(layer, Layer):
-            raise InputError(f"Weights file {path}: its header describes no layer. Get a new copy.")
+            raise InputError(f"{source}: its header describes no layer. Get a new copy.")
+        _check_tensors(_tensor_shapes(layer, input_shape, source), tensors, str(dtype), source)
         network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
-        network.set_tensors(tensors, source=f"Weights file {path}")
+        network.set_tensors(tensors, source=source)
         return network
 
     def load_torch(
@@ -255,19 +258,11 @@ class Network:
     def set_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> None:
         """Replace all parameters and state by named arrays.
 
-        Raises InputError, naming the tensor, if one is missing, left over, or has another shape or kind than here.
+        Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
+        holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
         """
-        expected = self._tensors()
-        for name in [*expected, *tensors]:
-            here, there = expected.get(name), tensors.get(name)
-            if here is None or there is None:
-                holder, other = ("file", "network") if here is None else ("network", "file")
-                raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
-            if tuple(here.shape) != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
-                raise InputError(
-                    f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {self.dtype} "
-                    f"{tuple(here.shape)} in the network. Use the same layers."
-                )
+        _check_tensors({name: tuple(t.shape) for name, t in self._tensors().items()}, tensors, self.dtype, source)
+        _check_finite(tensors, self.dtype, source)
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
         self.theta = self._asarray(np.concatenate(params))
         self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
@@ -310,6 +305,62 @@ class Network:
 def shape_text(shape: tuple[Any, ...]) -> str:
     """A shape as people write it: 28 x 28 x 16."""
     return " x ".join(map(str, shape))
+
+
+def _checked_input_shape(input_shape: Any) -> Shape:
+    if not isinstance(input_shape, list | tuple):
+        raise InputError(
+            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+        )
+    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+
+
+class _Undrawn(np.random.Generator):
+    """Draws nothing: zeros that take no memory."""
+
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
+        return np.broadcast_to(0.0, size)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        return np.broadcast_to(0.0, size)
+
+
+def _tensor_shapes(layer: Layer, input_shape: Any, source: str) -> dict[str, Shape]:
+    """Shapes of the parameters and state of layers that a file describes, by dotted name."""
+    try:
+        params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), _checked_input_shape(input_shape))
+    except InputError:
+        raise
+    except Exception as error:  # settings of the wrong type or size lead to many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{source}: its header describes layers that cannot be built ({reason}). Get a new copy."
+        ) from error
+    return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
+
+
+def _check_tensors(shapes: Mapping[str, Shape], tensors: Mapping[str, Any], dtype: str, source: str) -> None:
+    """Refuse tensors, naming the first, whose names, shapes or kinds are not those of the network."""
+    for name in [*shapes, *tensors]:
+        shape, there = shapes.get(name), tensors.get(name)
+        if shape is None or there is None:
+            holder, other = ("file", "network") if shape is None else ("network", "file")
+            raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
+        if shape != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
+            raise InputError(
+                f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {dtype} {shape} in the "
+                "network. Use the same layers."
+            )
+
+
+def _check_finite(tensors: Mapping[str, Any], dtype: str, source: str) -> None:
+    for name, tensor in tensors.items():
+        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
+            if not np.isfinite(np.asarray(tensor).astype(dtype)).all():
+                raise InputError(
+                    f"{source}: expected finite {dtype} values in {name!r}, got NaN or infinity. "
+                    "Use weights from before the run diverged."
+                )
 
 
 def _rebuild(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import pickletools
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ _ARCHIVE = RemoteFile(
 _HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
+_MAX_FILE_BYTES = 1 << 28  # the official files have 31 MB
+_MAX_OPERATIONS = 1 << 20  # and need 30,000 to 40,000
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -75,9 +78,13 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     for name in _FILES:
         path = folder / name
         try:
-            yield name, path, path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(_MAX_FILE_BYTES + 1)
         except OSError as error:
             raise InputError(f"{path}: expected a readable file, got: {error.strerror}. {_HOW_TO_GET_IT}") from error
+        if len(content) > _MAX_FILE_BYTES:
+            raise InputError(f"{path}: expected at most {_MAX_FILE_BYTES:,} bytes, got more. {_HOW_TO_GET_IT}")
+        yield name, path, content
 
 
 def _in_archive(archive: Path) -> Iterator[tuple[str, Path, bytes]]:
@@ -182,8 +189,8 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.numeric", "_frombuffer"): _ArrayFromBuffer,
     ("numpy._core.numeric", "_frombuffer"): _ArrayFromBuffer,
-    ("_codecs", "encode"): str.encode,
 }
+_ENCODE = ("_codecs", "encode")  # how Python 3 writes bytes in protocols 0 to 2
 
 
 class _Unpickler(pickle.Unpickler):
@@ -191,8 +198,11 @@ class _Unpickler(pickle.Unpickler):
         # From memory, where a length that goes beyond the end of the file cannot make `read` allocate it.
         super().__init__(io.BytesIO(content), encoding="bytes")
         self._path = path
+        self._bytes_to_encode = len(content)
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == _ENCODE:
+            return self._encode
         if (module, name) not in _ADMITTED:
             raise InputError(
                 f"{self._path}: expected arrays, lists and text only, got the global {f'{module}.{name}'!r}, "
@@ -201,8 +211,28 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
+    def _encode(self, text: str, encoding: str) -> bytes:
+        self._bytes_to_encode -= len(text)
+        if encoding != "latin1" or self._bytes_to_encode < 0:
+            raise pickle.UnpicklingError("text that is encoded in another way, or again and again")
+        return text.encode("latin1")
+
+
+def _check_operations(content: bytes) -> None:
+    """Refuse a pickle that would take far more memory than it is long.
+
+    A place in the memo is as large a table as its number says; an empty set is one byte in the file and 216 in memory.
+    """
+    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if count == _MAX_OPERATIONS:
+            raise pickle.UnpicklingError(f"more than {_MAX_OPERATIONS:,} operations")
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError(f"place {argument:,} of the memo after {count:,} operations")
+
+
 def _unpickle(path: Path, content: bytes) -> object:
     try:
+        _check_operations(content)
         return _Unpickler(path, content).load()
     except InputError:
         raise

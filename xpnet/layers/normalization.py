@@ -40,7 +40,7 @@ class Normalize(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        return Variables({}, {"mean": np.zeros(channels), "scale": np.ones(channels)}, self.output_shape(input_shape))
+        return Variables({}, {"mean": np.zeros(channels), "scale": _ones(channels)}, self.output_shape(input_shape))
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -93,8 +93,8 @@ class BatchNorm(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        params = {"weight": np.ones(channels), "bias": np.zeros(channels)}
-        state = {"running_mean": np.zeros(channels), "running_var": np.ones(channels)}
+        params = {"weight": _ones(channels), "bias": np.zeros(channels)}
+        state = {"running_mean": np.zeros(channels), "running_var": _ones(channels)}
         return Variables(params, state, self.output_shape(input_shape))
 
     def forward(
@@ -140,3 +140,8 @@ class BatchNorm(Layer):
             "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
         }
         return centred, variance, running
+
+
+def _ones(channels: int) -> np.ndarray:
+    """Ones that take no memory: how many there are may be the word of a file that nobody has checked yet."""
+    return np.broadcast_to(1.0, (channels,))
