@@ -371,8 +371,8 @@ def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"dtype": None}, "its header lacks 'dtype'."),
-        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no layer."),
-        ({"layer": [1, 2]}, "its header describes no layer."),
+        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no network ("),
+        ({"layer": [1, 2]}, "its header describes no network ("),
         ({"layer": {"type": "Perceptron"}}, "expected a known layer or initializer, got 'Perceptron'."),
         ({"input_shape": 6}, "expected input_shape to be a tuple, got 6."),
     ],

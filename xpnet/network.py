@@ -66,12 +66,10 @@ class Network:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        if dtype not in DTYPES:
-            raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
         self.layer = layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
-        self.dtype = dtype
+        self.dtype = _checked_dtype(dtype)
         self.backend = backends.resolve(device, backend)
         self.trainable: Array | float = 1.0
         self.init(seed)
@@ -79,9 +77,7 @@ class Network:
     def init(self, seed: int) -> None:
         """Draw new parameters and set the state back to its start."""
         params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
-        self.layout = Layout.of(params)
-        if self.layout.size == 0:
-            raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
+        self.layout = _checked_layout(params)
         self.theta = self._asarray(self.layout.flatten(params))
         self.state: State = map_tree(self._asarray, state)
 
@@ -213,14 +209,14 @@ class Network:
         tensors, header = read_tensors(path)
         source = f"Weights file {path}"
         try:
-            layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
+            layer, input_shape = from_config(header["layer"]), header["input_shape"]
+            dtype, shapes = _checked_dtype(header["dtype"]), _tensor_shapes(layer, input_shape)
         except KeyError as error:
             raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
-        except RecursionError as error:
-            raise InputError(f"{source}: its header nests layers too deeply. Get a new copy.") from error
-        if not isinstance(layer, Layer):
-            raise InputError(f"{source}: its header describes no layer. Get a new copy.")
-        _check_tensors(_tensor_shapes(layer, input_shape, source), tensors, str(dtype), source)
+        except Exception as error:  # settings of another type or size lead to many kinds
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise InputError(f"{source}: its header describes no network ({reason}). Get a new copy.") from error
+        _check_tensors(shapes, tensors, dtype, source)
         network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
         network.set_tensors(tensors, source=source)
         return network
@@ -307,6 +303,19 @@ def shape_text(shape: tuple[Any, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
+def _checked_dtype(dtype: Any) -> str:
+    if dtype not in DTYPES:
+        raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
+    return dtype
+
+
+def _checked_layout(params: Mapping[str, Any]) -> Layout:
+    layout = Layout.of(params)
+    if layout.size == 0:
+        raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
+    return layout
+
+
 def _checked_input_shape(input_shape: Any) -> Shape:
     if not isinstance(input_shape, list | tuple):
         raise InputError(
@@ -325,17 +334,10 @@ class _Undrawn(np.random.Generator):
         return np.broadcast_to(0.0, size)
 
 
-def _tensor_shapes(layer: Layer, input_shape: Any, source: str) -> dict[str, Shape]:
-    """Shapes of the parameters and state of layers that a file describes, by dotted name."""
-    try:
-        params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), _checked_input_shape(input_shape))
-    except InputError:
-        raise
-    except Exception as error:  # settings of the wrong type or size lead to many kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{source}: its header describes layers that cannot be built ({reason}). Get a new copy."
-        ) from error
+def _tensor_shapes(layer: Layer, input_shape: Any) -> dict[str, Shape]:
+    """Shapes of the parameters and state that layers would have, by dotted name."""
+    params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), _checked_input_shape(input_shape))
+    _checked_layout(params)
     return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
 
 
