@@ -1,4 +1,6 @@
-"""Coverage-guided search for a file that a reader does not refuse in one line: python -m tests.fuzz READER [OPTION ...].
+"""Coverage-guided search for a file that a reader neither reads nor refuses in one line.
+
+    python -m tests.fuzz READER [OPTION ...]
 
 Options are libFuzzer's, such as -max_total_time=60. A file that is found is written to the current folder.
 """

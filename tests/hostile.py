@@ -82,7 +82,9 @@ def _cifar_folder(folder: Path) -> None:
 
 
 def _fer() -> list[bytes]:
-    rows = [f"{n},{' '.join(['7'] * 2304)},{usage}" for n, usage in enumerate(("Training", "PublicTest", "PrivateTest"))]
+    rows = [
+        f"{n},{' '.join(['7'] * 2304)},{usage}" for n, usage in enumerate(("Training", "PublicTest", "PrivateTest"))
+    ]
     return ["\n".join(["emotion,pixels,Usage", *rows]).encode()]
 
 
@@ -168,7 +170,10 @@ def _state_dicts() -> list[bytes]:
 
 def _config() -> list[bytes]:
     config = TrainConfig.for_model("mnist_starter", schedule="step", schedule_every=10, data_dir="/data")
-    return [json.dumps(vars(config)).encode(), json.dumps(vars(TrainConfig.for_model("mlp", optimizer="adam"))).encode()]
+    return [
+        json.dumps(vars(config)).encode(),
+        json.dumps(vars(TrainConfig.for_model("mlp", optimizer="adam"))).encode(),
+    ]
 
 
 READERS = {

@@ -264,6 +264,7 @@ class Network:
         self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
     def _check_batch(self, x: Array) -> None:
+        backends.namespace_name(x)  # refuses what is no array
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
             raise InputError(
                 f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "

@@ -210,7 +210,6 @@ class _Unpickler(pickle.Unpickler):
             )
         return _ADMITTED[module, name]
 
-
     def _encode(self, text: str, encoding: str) -> bytes:
         self._bytes_to_encode -= len(text)
         if encoding != "latin1" or self._bytes_to_encode < 0:

@@ -82,12 +82,13 @@ class Conv2D(Layer):
         height, width, _ = self.check_images(x.shape[1:])
         self.check_fits(self.window, height, width)
         self.check_channels(x, expected=params["weight"].shape[3] * self.groups)
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         y = kernels.conv2d(x, params["weight"], params.get("bias"), self.window, self.groups)
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])))
+        self.check_like(x, params["weight"])
+        self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])), like=x)
         dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)
         return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})

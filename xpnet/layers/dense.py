@@ -51,12 +51,13 @@ class Dense(Layer):
         features, expected = self.check_features(x.shape[1:]), params["weight"].shape[1]
         if features != expected:
             raise self.error(f"expected {expected} features, got {features}. Give it the input shape it was built for.")
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         y = x @ params["weight"].T + params["bias"]
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        self.check_gradient(dy, (x.shape[0], self.units))
+        self.check_like(x, params["weight"])
+        self.check_gradient(dy, (x.shape[0], self.units), like=x)
         grads = {"weight": dy.T @ x, "bias": kernels.channel_sum(dy)}
         return Backward(dy @ params["weight"] if need_dx else None, grads)

@@ -46,13 +46,13 @@ class Normalize(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.check_channels(x, expected=state["mean"].shape[0])
-        self.check_like(x, state["mean"])
+        self.check_batch(x, state["mean"])
         y = (x - state["mean"]) * state["scale"]
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         scale = self.saved(cache)["scale"]
-        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]))
+        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]), like=scale)
         return Backward(dy * scale if need_dx else None, {})
 
 
@@ -102,7 +102,7 @@ class BatchNorm(Layer):
     ) -> Forward:
         xp = array_namespace(x)
         self.check_channels(x, expected=params["weight"].shape[0])
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         if self.frozen or not train:
             centred, variance = x - state["running_mean"], state["running_var"]
         else:
@@ -115,7 +115,8 @@ class BatchNorm(Layer):
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
         x_hat = cache["x_hat"]
-        self.check_gradient(dy, x_hat.shape)
+        self.check_like(x_hat, params["weight"], what="x")
+        self.check_gradient(dy, x_hat.shape, like=x_hat)
         grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
         if not need_dx:
             return Backward(None, grads)
