@@ -47,7 +47,7 @@ class Trial:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self, content: bytes) -> bool:
-        """Whether the file is read; what is neither that nor an InputError of one line that names the file is raised."""
+        """Whether the file is read. Anything but an InputError of one line that names the file is raised."""
         self.path.write_bytes(self.reader.prepare(content))
         try:
             self.reader.read(self.folder)

@@ -175,5 +175,5 @@ def _check_pickles(path: str | os.PathLike[str]) -> None:
 
 def _check_pickle(file: IO[bytes]) -> None:
     for operation, argument, _ in pickletools.genops(file):
-        if operation.name == "GLOBAL" and not _ADMITTED.fullmatch(argument):
-            raise ValueError(f"it names {argument.replace(' ', '.')!r}")
+        if operation.name == "GLOBAL" and not _ADMITTED.fullmatch(str(argument)):
+            raise ValueError(f"it names {argument!r}")

@@ -225,7 +225,7 @@ def _check_operations(content: bytes) -> None:
     for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
         if count == _MAX_OPERATIONS:
             raise pickle.UnpicklingError(f"more than {_MAX_OPERATIONS:,} operations")
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
             raise pickle.UnpicklingError(f"place {argument:,} of the memo after {count:,} operations")
 
 
