@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import pickletools
 import re
@@ -159,9 +160,9 @@ def _check_pickles(path: str | os.PathLike[str]) -> None:
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
-            file.seek(0)
-            for _ in range(_LEGACY_PICKLES):
-                _check_pickle(file)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # where no read goes beyond the end
+                for _ in range(_LEGACY_PICKLES):
+                    _check_pickle(content)
             return
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -173,7 +174,7 @@ def _check_pickles(path: str | os.PathLike[str]) -> None:
                         _check_pickle(pickle)
 
 
-def _check_pickle(file: IO[bytes]) -> None:
+def _check_pickle(file: IO[bytes] | mmap.mmap) -> None:
     for operation, argument, _ in pickletools.genops(file):
         if operation.name == "GLOBAL" and not _ADMITTED.fullmatch(str(argument)):
             raise ValueError(f"it names {argument!r}")

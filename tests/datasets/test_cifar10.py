@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_read(cifar_folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     assert_refused(cifar_folder, f"{cifar_folder / 'data_batch_1'}: expected a readable file, got: Permission denied.")
 
 

@@ -25,7 +25,7 @@ def test_layers_are_named_by_kind_and_count():
     ],
 )
 def test_names_must_be_distinct_and_without_dots(layers, name):
-    with refused(f"Sequential: expected distinct layer names without dots, got {name}", "Rename."):
+    with refused(f"Sequential: expected distinct, printable names without dots, got {name}", "Rename."):
         Sequential(layers)
 
 

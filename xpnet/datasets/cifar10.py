@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_labels
 from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
@@ -63,12 +64,12 @@ def _contents(data_dir: str | os.PathLike[str] | None) -> Iterator[tuple[str, Pa
     if data_dir is None:
         return _in_archive(fetch("cifar10", _ARCHIVE, _HOW_TO_GET_IT))
     parent = Path(data_dir)
-    folder = parent / _FOLDER if (parent / _FOLDER).is_dir() else parent
+    folder = parent / _FOLDER if os.path.isdir(parent / _FOLDER) else parent
     archive = parent / _ARCHIVE.name
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in _FILES if not is_file(folder / name)]
     if not missing:
         return _in_folder(folder)
-    if archive.is_file():
+    if is_file(archive):
         check_hash(archive, _ARCHIVE, _HOW_TO_GET_IT)
         return _in_archive(archive)
     raise InputError(f"cifar10: expected the official files in {folder}, got no {', '.join(missing)}. {_HOW_TO_GET_IT}")
@@ -78,13 +79,12 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     for name in _FILES:
         path = folder / name
         try:
-            with path.open("rb") as file:
-                content = file.read(_MAX_FILE_BYTES + 1)
+            size = path.stat().st_size
+            if size > _MAX_FILE_BYTES:
+                raise InputError(f"{path}: expected at most {_MAX_FILE_BYTES:,} bytes, got {size:,}. {_HOW_TO_GET_IT}")
+            yield name, path, path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: expected a readable file, got: {error.strerror}. {_HOW_TO_GET_IT}") from error
-        if len(content) > _MAX_FILE_BYTES:
-            raise InputError(f"{path}: expected at most {_MAX_FILE_BYTES:,} bytes, got more. {_HOW_TO_GET_IT}")
-        yield name, path, content
 
 
 def _in_archive(archive: Path) -> Iterator[tuple[str, Path, bytes]]:
@@ -110,9 +110,11 @@ def _read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_class_names(path: Path, content: bytes) -> tuple[str, ...]:
     names = _entry(path, _unpickle(path, content), "label_names")
-    if not isinstance(names, list) or len(names) != _CLASSES or not all(isinstance(n, str | bytes) for n in names):
-        raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
-    return tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
+    if isinstance(names, list) and len(names) == _CLASSES and all(isinstance(n, str | bytes) for n in names):
+        texts = tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
+        if all(text.isprintable() for text in texts):
+            return texts
+    raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
 
 
 def _entry(path: Path, batch: object, key: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_image_shapes, check_labels
 from xpnet.errors import InputError
 
@@ -79,7 +80,7 @@ def _find(name: str, folder: Path, stem: str, kind: str, how_to_get_it: str) -> 
     for spelling in names:
         for compression in ("", ".gz", ".xz"):
             path = folder / (spelling + compression)
-            if path.is_file():
+            if is_file(path):
                 return path
     raise InputError(
         f"{name}: expected {names[0]} or {names[1]} (as it is, .gz or .xz) in {folder}, got no such file. "

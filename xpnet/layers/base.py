@@ -207,6 +207,11 @@ def _batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
+def constant(value: float, count: int) -> np.ndarray:
+    """A vector of one value that takes no memory: the count may be the word of a file that nobody has checked yet."""
+    return np.broadcast_to(value, (count,))
+
+
 def keep_shape(x: Array) -> Array:
     """An array without elements that remembers the shape of one example.
 

@@ -12,7 +12,7 @@ from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.initializers import Initializer, he_normal
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
 from xpnet.shapes import Pair, Shape, Window, check_positive, make_window
 
 
@@ -73,7 +73,7 @@ class Conv2D(Layer):
         output_shape = self.output_shape(input_shape)
         params = {"weight": self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))}
         if self.bias:
-            params["bias"] = np.zeros(self.filters)
+            params["bias"] = constant(0.0, self.filters)
         return Variables(params, {}, output_shape)
 
     def forward(

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.initializers import Initializer, he_normal
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
 from xpnet.shapes import Shape, check_positive
 
 
@@ -43,7 +43,7 @@ class Dense(Layer):
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
         weight = self.weight_init(rng, (self.units, input_shape[0]))
-        return Variables({"weight": weight, "bias": np.zeros(self.units)}, {}, output_shape)
+        return Variables({"weight": weight, "bias": constant(0.0, self.units)}, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None

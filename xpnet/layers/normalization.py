@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
 from xpnet.shapes import Shape
 
 
@@ -40,7 +40,9 @@ class Normalize(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        return Variables({}, {"mean": np.zeros(channels), "scale": _ones(channels)}, self.output_shape(input_shape))
+        return Variables(
+            {}, {"mean": constant(0.0, channels), "scale": constant(1.0, channels)}, self.output_shape(input_shape)
+        )
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -93,8 +95,8 @@ class BatchNorm(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        params = {"weight": _ones(channels), "bias": np.zeros(channels)}
-        state = {"running_mean": np.zeros(channels), "running_var": _ones(channels)}
+        params = {"weight": constant(1.0, channels), "bias": constant(0.0, channels)}
+        state = {"running_mean": constant(0.0, channels), "running_var": constant(1.0, channels)}
         return Variables(params, state, self.output_shape(input_shape))
 
     def forward(
@@ -141,8 +143,3 @@ class BatchNorm(Layer):
             "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
         }
         return centred, variance, running
-
-
-def _ones(channels: int) -> np.ndarray:
-    """Ones that take no memory: how many there are may be the word of a file that nobody has checked yet."""
-    return np.broadcast_to(1.0, (channels,))

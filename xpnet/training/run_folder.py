@@ -15,6 +15,7 @@ import numpy as np
 
 import xpnet
 from xpnet.backend import Backend
+from xpnet.checks import is_file
 from xpnet.errors import InputError
 from xpnet.training.config import TrainConfig
 
@@ -79,7 +80,7 @@ class RunFolder:
         """
         folder = cls(path)
         for needed in (folder.config_path, folder.weights_path):
-            if not needed.is_file():
+            if not is_file(needed):
                 raise InputError(
                     f"Run folder {path}: expected the folder of a finished run, found no {needed.name} in it. "
                     "Give a folder that train.py wrote."
