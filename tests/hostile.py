@@ -29,13 +29,20 @@ RNG = np.random.default_rng(0)
 
 
 class Reader(NamedTuple):
-    """``read`` takes a folder with the file ``name``; ``prepare`` makes the file of the bytes that were damaged."""
+    """``read`` takes a folder with the file ``name``; ``prepare`` makes the file of the bytes that were damaged.
+
+    A damaged image is no error: the reader leaves it out or puts black in its place, and counts it.
+    """
 
     name: str
     valid: Callable[[], Sequence[bytes]]
     read: Callable[[Path], Any]
     prepare: Callable[[bytes], bytes] = bytes
     others: Callable[[Path], None] = lambda folder: None  # writes what must lie beside the file
+
+    @property
+    def is_image(self) -> bool:
+        return self.name.endswith(".png")
 
 
 class Trial:

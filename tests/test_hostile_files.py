@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import pickle
 import struct
-import sys
 import tracemalloc
 import zipfile
 
@@ -38,15 +36,12 @@ def test_valid_files_are_read(trial):
     assert all(trial.read(content) for content in trial.reader.valid())
 
 
-@every_reader
-def test_no_file(trial):
+@pytest.mark.parametrize("name", [name for name, reader in READERS.items() if not reader.is_image])
+def test_a_folder_in_place_of_the_file(trial):
     trial.path.unlink(missing_ok=True)
-    trial.path.mkdir()  # a folder in its place
-    if "image" in trial.reader.name.split("/")[-1]:
-        trial.reader.read(trial.folder)  # a single image is no error
-    elif trial.reader.name != "train/a/1.png":
-        with refused(str(trial.folder)):
-            trial.reader.read(trial.folder)
+    trial.path.mkdir()
+    with refused(str(trial.folder)):
+        trial.reader.read(trial.folder)
 
 
 interesting = st.sampled_from([b"", b"\0", b"\xff", b"\xff" * 8, b"\x7f" + b"\xff" * 3, b"\0" * 8, b"-1", b"9" * 400])
@@ -95,7 +90,7 @@ def test_damage_is_harmless_or_refused(name, tmp_path_factory):
         assert peak < MEMORY
 
     check()
-    assert "image.png" in str(trial.path) or name == "image_folder" or not all(outcomes)
+    assert trial.reader.is_image or not all(outcomes)
 
 
 # Layers that a file describes and does not hold
@@ -130,8 +125,7 @@ def test_layers_larger_than_the_file_are_never_built(tmp_path, layer, input_shap
     try:
         with refused(f"Weights file {path}: "):
             Network.load(path)
-        resident = tracemalloc.get_traced_memory()[1] - 8 * layer.get("units", 0)  # zeros that are never touched
-        assert resident < MEMORY
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()
 
@@ -157,15 +151,11 @@ def test_headers_that_describe_no_network_are_refused_with_the_files_name(tmp_pa
         Network.load(path)
 
 
-def nested(depth, inner):
-    for _ in range(depth):
-        inner = '{"type": "Sequential", "layers": [["a", ' + inner + "]]}"
-    return inner
-
-
 @pytest.mark.parametrize("depth", [300, 100_000])
 def test_a_header_nested_without_end_is_refused(tmp_path, depth):
-    header = json.dumps({**_header(), "layer": "LAYER"}).replace('"LAYER"', nested(depth, '{"type": "ReLU"}'))
+    header = json.dumps({**_header(), "layer": "LAYER"}).replace(
+        '"LAYER"', '{"type": "Sequential", "layers": [["a", ' * depth + "{}" + "]]}" * depth
+    )
     (tmp_path / "w.safetensors").write_bytes(_weights(header.encode()))
     with refused(f"Weights file {tmp_path / 'w.safetensors'}: ", "recursion depth"):
         Network.load(tmp_path / "w.safetensors")
@@ -234,7 +224,7 @@ def test_a_batch_longer_than_any_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "_MAX_FILE_BYTES", 10_000)
     trial = Trial(READERS["cifar10_batch"], tmp_path)
     trial.path.write_bytes(pickle.dumps({}) + bytes(10_000))
-    with refused(f"{trial.path}: expected at most 10,000 bytes, got more."):
+    with refused(f"{trial.path}: expected at most 10,000 bytes, got 10,005."):
         cifar10.load(tmp_path)
 
 
@@ -316,11 +306,10 @@ def test_a_config_that_json_cannot_hold_is_refused(tmp_path, capsys, content):
     assert line.startswith(f"error: {tmp_path / 'config.json'}: expected the settings of a run, got something else (")
 
 
-@pytest.mark.skipif(sys.platform == "win32" or not hasattr(os, "geteuid"), reason="permissions of another kind")
-@pytest.mark.parametrize("name", ["idx", "cifar10_batch", "fer2013", "config"])
+@pytest.mark.parametrize("name", ["cifar10_batch", "fer2013"])
 def test_a_name_too_long_for_the_system_is_refused(tmp_path, name):
-    with refused("File name too long"):
-        READERS[name].read(tmp_path / ("x" * 300)) if name != "idx" else READERS["idx"].read(tmp_path / ("x" * 300))
+    with refused(str(tmp_path), "File name too long"):
+        READERS[name].read(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize("folder", ["a\0b", "\ud800"])
