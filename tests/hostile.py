@@ -193,8 +193,7 @@ READERS = {
     "cifar10_names": Reader("batches.meta", lambda: _pickles(_CIFAR_NAMES), cifar10.load, others=_cifar_folder),
     "fer2013": Reader("fer2013.csv", _fer, fer2013.load),
     "png": Reader("class/image.png", lambda: _images("PNG"), _read_image, _with_checksums),
-    "jpeg": Reader("class/image.png", lambda: _images("JPEG"), _read_image),
-    "jpeg_progressive": Reader("class/image.png", lambda: _images("JPEG", progressive=True), _read_image),
+    "jpeg": Reader("class/image.png", lambda: [*_images("JPEG"), *_images("JPEG", progressive=True)], _read_image),
     "image_folder": Reader(
         "train/a/1.png",
         lambda: _images("PNG")[:2],

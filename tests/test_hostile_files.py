@@ -153,9 +153,8 @@ def test_headers_that_describe_no_network_are_refused_with_the_files_name(tmp_pa
 
 @pytest.mark.parametrize("depth", [300, 100_000])
 def test_a_header_nested_without_end_is_refused(tmp_path, depth):
-    header = json.dumps({**_header(), "layer": "LAYER"}).replace(
-        '"LAYER"', '{"type": "Sequential", "layers": [["a", ' * depth + "{}" + "]]}" * depth
-    )
+    layer = '{"type": "Sequential", "layers": [["a", ' * depth + "{}" + "]]}" * depth
+    header = json.dumps({**_header(), "layer": "LAYER"}).replace('"LAYER"', layer)
     (tmp_path / "w.safetensors").write_bytes(_weights(header.encode()))
     with refused(f"Weights file {tmp_path / 'w.safetensors'}: ", "recursion depth"):
         Network.load(tmp_path / "w.safetensors")

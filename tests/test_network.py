@@ -492,5 +492,11 @@ def test_an_empty_batch_is_refused():
 def test_a_batch_of_another_library_is_refused_by_the_layer_it_reaches_first():
     network = Network(Sequential([Flatten(), Sequential([Dense(2)])]), (4,))
     x = pytest.importorskip("torch").zeros(1, 4, device="cpu")
-    with refused("Dense 'block1.dense1': expected float32 of numpy on cpu", "got float32 of torch on cpu"):
+    with refused("Dense 'block1.dense1': expected x to be float32 of numpy on cpu", "got float32 of torch on cpu"):
         network.forward(network.theta, network.state, x)
+
+
+def test_a_list_is_refused():
+    network = small_network()
+    with refused("expected an array of NumPy, CuPy, PyTorch or JAX, got list"):
+        network.forward(network.theta, network.state, np.zeros((1, *network.input_shape)).tolist())
