@@ -74,6 +74,6 @@ def refused(*parts: str) -> Iterator[None]:
     with pytest.raises(InputError) as caught:
         yield
     message = str(caught.value)
-    assert re.fullmatch(r".+: .+\. .+\.", message), message
+    assert re.fullmatch(r".+: .+\. .+[.?]", message), message
     for part in parts:
         assert part in message

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet.backend import Array
+from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.normalization import Normalize
@@ -123,13 +124,13 @@ class Network:
         return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
 
     def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
-        """Output of the layer with a dotted name, such as ``conv1``, for images; see ``predict``.
+        """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``, for images; see ``predict``.
+
+        The name is one of ``layer_shapes``.
 
         Raises InputError if there is no such layer.
         """
-        names = [row.name for row in self.rows()]
-        if name not in names:
-            raise InputError(f"Network: expected a layer of {', '.join(names)}, got {name!r}. Choose one of these.")
+        pick("Network, layer", self.layer_shapes(), name)
         params = self.layout.unflatten(self.theta)
 
         def output(x: Array) -> Array:
@@ -175,6 +176,10 @@ class Network:
                 )
         is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         self.trainable = is_free * self.trainable
+
+    def layer_shapes(self) -> dict[str, Shape]:
+        """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
+        return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
 
     def rows(self) -> list[Row]:
         """Every layer that holds no others, with its output shape and number of parameters."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Flatten, Normalize
-from xpnet.layers.base import Leaf
+from xpnet.layers.base import Part
 from xpnet.shapes import Shape
 
 Tensors = Mapping[str, np.ndarray]
@@ -54,7 +54,7 @@ class Place(NamedTuple):
         return np.moveaxis(images, -3, -1).reshape(tensor.shape)
 
 
-def places(leaves: Iterable[Leaf], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
+def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
     """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.
 
     The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
