@@ -21,7 +21,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
-from xpnet.torch_weights import from_torch, places, read_torch_tensors, torch_name
+from xpnet.torch_weights import NEW_HEAD, from_torch, places, read_torch_tensors, torch_name
 
 DTYPES = ("float32", "float64")
 
@@ -94,6 +94,11 @@ class Network:
     def parameter_count(self) -> int:
         """Number of trainable values: the length of θ."""
         return self.layout.size
+
+    @property
+    def head(self) -> str:
+        """Dotted name of the last layer with parameters, which gives the logits."""
+        return list(self.layout.slots())[-1].rpartition(".")[0]
 
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -224,6 +229,19 @@ class Network:
         network.set_tensors(tensors, source=f"Weights file {path}")
         return network
 
+    def load_tensors(self, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
+        """Take over parameters and state from a file that ``save`` wrote, of a network with the same layers.
+
+        With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
+
+        Raises InputError as ``load`` does.
+        """
+        tensors, _ = read_tensors(path)
+        if replace_head:
+            own = {name: backends.to_numpy(t) for name, t in self._tensors().items() if self._is_of_head(name)}
+            tensors = {name: tensor for name, tensor in tensors.items() if not self._is_of_head(name)} | own
+        self.set_tensors(tensors, source=f"Weights file {path}")
+
     def load_torch(
         self,
         path: str | os.PathLike[str],
@@ -248,7 +266,7 @@ class Network:
         theirs = from_torch(
             read_torch_tensors(path),
             places(self.layer.leaves(self.input_shape), shapes, torch_name),
-            head=list(self.layout.slots())[-1].rpartition(".")[0],
+            head=self.head,
             replace_head=replace_head,
             source=source,
         )
@@ -268,11 +286,15 @@ class Network:
             if tuple(here.shape) != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
                 raise InputError(
                     f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {self.dtype} "
-                    f"{tuple(here.shape)} in the network. Use the same layers."
+                    f"{tuple(here.shape)} in the network. "
+                    + (NEW_HEAD if self._is_of_head(name) else "Use the same layers.")
                 )
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
         self.theta = self._asarray(np.concatenate(params))
         self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
+
+    def _is_of_head(self, tensor: str) -> bool:
+        return tensor.rpartition(".")[0] == self.head
 
     def _tensors(self) -> dict[str, Array]:
         return {**self.parameters(), **dict(walk(self.state))}

@@ -17,6 +17,7 @@ from xpnet.shapes import Shape
 
 Tensors = Mapping[str, np.ndarray]
 
+NEW_HEAD = "Give replace_head=True (train.py: --replace-head) to begin with a new one."
 # Parts of our names that torchvision's lack or call something else.
 _TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
 
@@ -96,7 +97,7 @@ def from_torch(tensors: Tensors, places: Mapping[str, Place], *, head: str, repl
             )
         theirs, advice = tensors[place.name].shape, "Use the same layers."
         if place.layer == head:
-            advice = "Give replace_head=True to begin with a new one."
+            advice = NEW_HEAD
         if theirs != place.shape:
             raise InputError(
                 f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"

@@ -42,7 +42,7 @@ SPELLED_OUT = """
     --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
     --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
     --schedule-minimum --schedule-patience --warmup --early-stopping
-    --hidden --activation --dropout --batch-norm --weight-init --stem
+    --hidden --activation --dropout --batch-norm --weight-init --stem --weights --replace-head --freeze
 """
 
 
@@ -360,3 +360,17 @@ def test_a_relative_data_folder_is_written_down_in_full(digits_folder, tmp_path,
     flags = ["--data-dir", digits_folder.name, "--iterations", "1", "--no-plots", "--quiet", "--out", str(folder)]
     assert main(flags) == 0
     assert json.loads((folder / "config.json").read_text())["data_dir"] == str(digits_folder)
+
+
+def test_fine_tuning_from_a_run(finished_run, digits_folder, tmp_path, monkeypatch):
+    run, _ = finished_run
+    monkeypatch.chdir(run.parent)
+    folder = tmp_path / "tuned"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "3", "--no-plots", "--quiet", "--out", str(folder)]
+    assert main([*flags, "--weights", run.name, "--replace-head", "--freeze", "conv*"]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["weights"], config["replace_head"], config["freeze"]) == (str(run), True, ["conv*"])
+    old, new = (xpnet.Network.load(path / "weights.safetensors").parameters() for path in (run, folder))
+    assert {name for name in old if np.array_equal(old[name], new[name])} == {
+        f"conv{number}.{tensor}" for number in (1, 2) for tensor in ("weight", "bias")
+    }
