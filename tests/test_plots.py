@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
+from tests.helpers import refused
 from xpnet import plots
 from xpnet.errors import InputError
 
@@ -413,3 +414,43 @@ def test_drawing_and_saving_never_imports_pyplot():
         "plots.confusion_matrix(numpy.eye(2, dtype=int), ['a', 'b']).savefig(io.BytesIO())\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
+
+
+# Feature maps
+
+
+def test_feature_maps_show_every_channel_in_order():
+    output = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    figure = plots.feature_maps(output, np.zeros((8, 8, 1), np.uint8), "conv1")
+    picture, axes = figure.axes[:2]
+    assert picture.images[0].get_array().shape[:2] == (8, 8)
+    tiles = axes.images[0].get_array()
+    for channel in range(6):
+        row, column = divmod(channel, 3)
+        np.testing.assert_array_equal(tiles[row * 5 : row * 5 + 4, column * 6 : column * 6 + 5], output[:, :, channel])
+    assert axes.get_title() == "conv1 (4 × 5 × 6)"
+
+
+def test_of_many_channels_the_first_64_are_drawn():
+    output = np.zeros((2, 2, 100))
+    output[:, :, 64:] = 1
+    axes = plots.feature_maps(output, np.zeros((8, 8, 3), np.uint8), "conv1").axes[1]
+    assert np.nanmax(axes.images[0].get_array().filled(0)) == 0
+    assert "first 64 of 100 channels" in axes.get_title()
+
+
+def test_a_vector_of_features_is_drawn_as_bars():
+    axes = plots.feature_maps(np.array([1.0, -2.0, 0.5]), np.zeros((8, 8, 1), np.uint8), "dense1").axes[1]
+    assert [bar.get_height() for bar in axes.patches] == [1.0, -2.0, 0.5]
+
+
+def test_feature_maps_of_a_batch_are_refused():
+    with refused("feature_maps: expected the output (H, W, C) or (units,) for one image, got shape (1, 2, 2, 3)"):
+        plots.feature_maps(np.zeros((1, 2, 2, 3)), np.zeros((8, 8, 1), np.uint8), "conv1")
+
+
+def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
+    figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
+    for path in (tmp_path / "a.xyz", tmp_path / "none" / "a.png"):
+        with refused(f"Plot {path}: cannot be written ("):
+            plots.save(figure, path)

@@ -27,7 +27,7 @@ from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
 
-__all__ = ["accuracy_curves", "confusion_matrix", "filters", "loss_curves", "misclassified", "save"]
+__all__ = ["accuracy_curves", "confusion_matrix", "feature_maps", "filters", "loss_curves", "misclassified", "save"]
 
 History = Mapping[str, Sequence[float]]
 Integers = NDArray[np.integer]
@@ -36,6 +36,7 @@ Floats = NDArray[np.floating]
 PAGE_WIDTH = 6.5  # inches, of the text on a printed page
 TITLE_WIDTH = 4.2  # inches, that the longest title needs
 SMALLEST_TEXT = 5.0  # points, that can still be read in print
+_MOST_CHANNELS = 64
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -66,8 +67,15 @@ STYLE: dict[Any, Any] = {
 
 @rc_context(STYLE)
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure to `path`; the suffix (.png, .pdf, .svg) gives the format."""
-    figure.savefig(path)
+    """Write a figure to `path`; the suffix (.png, .pdf, .svg) gives the format.
+
+    Raises InputError if it is not written: an unknown format, no such folder.
+    """
+    try:
+        figure.savefig(path)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"Plot {path}: cannot be written ({reason}). Choose another place, or .png.") from error
 
 
 @rc_context(STYLE)
@@ -138,6 +146,42 @@ def filters(weight: Floats) -> Figure:
         xlabel=f"Input channel ({columns} of {channels})",
         ylabel=f"Filter ({rows} of {count})",
     )
+
+
+@rc_context(STYLE)
+def feature_maps(output: Floats, image: Integers, name: str) -> Figure:
+    """Draw what a layer makes of one image: every channel as a tile beside the image, or a vector as bars.
+
+    The channels share one scale of colours; of more than 64 the first 64 are drawn. Values that are not finite stay
+    white.
+
+    Shapes: output (H, W, C) or (units,); image uint8 (h, w, 1 or 3). Raises InputError for other shapes.
+    """
+    if output.ndim not in (1, 3) or output.size == 0:
+        raise InputError(
+            f"feature_maps: expected the output (H, W, C) or (units,) for one image, got shape {output.shape}. "
+            "Give one example's output."
+        )
+    shape = " × ".join(map(str, output.shape))
+    drawn = np.moveaxis(output, -1, 0)[:_MOST_CHANNELS] if output.ndim == 3 else output
+    columns = math.ceil(math.sqrt(len(drawn))) if output.ndim == 3 else 6
+    rows = math.ceil(len(drawn) / columns) if output.ndim == 3 else 4
+    figure = _figure(PAGE_WIDTH, min(0.8 + PAGE_WIDTH * 0.6 * rows / columns, 5.0))
+    picture, axes = figure.subplots(1, 2, width_ratios=(1, 3))
+    picture.imshow(image, cmap="gray", vmin=0, vmax=255)
+    picture.set(title="Image", xticks=[], yticks=[])
+    picture.spines[:].set_visible(False)
+    if output.ndim == 1:
+        axes.bar(range(len(output)), output, width=1.0 if len(output) > 50 else 0.8)
+        axes.set(title=f"{name} ({shape})", xlabel="Unit", ylabel="Output")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure
+    tiles = axes.imshow(_mosaic(drawn[..., None], rows, columns)[..., 0], cmap="viridis")
+    of_all = "" if len(drawn) == output.shape[-1] else f"\nfirst {len(drawn)} of {output.shape[-1]} channels"
+    axes.set(title=f"{name} ({shape}){of_all}", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(tiles, ax=axes, label="Output", shrink=0.8)
+    return figure
 
 
 @rc_context(STYLE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.helpers import refused
+from tests.helpers import refused, torch_named
 from xpnet import models
 from xpnet.datasets import Dataset
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, Normalize, ReLU, Sequential
@@ -82,19 +82,6 @@ def test_weights_with_torch_names_come_with_the_pixels_of_imagenet(tmp_path, two
     ours, theirs = tensors(network), tensors(source)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours if not name.startswith("fc."))
     assert ours["fc.weight"].shape == (2, 512)
-
-
-def torch_named(network):
-    """A network's tensors as torchvision would save them."""
-    from xpnet.layout import walk
-    from xpnet.torch_weights import torch_name
-
-    named = {**network.parameters(), **dict(walk(network.state))}
-    return {
-        torch_name(name): np.ascontiguousarray(np.moveaxis(t, -1, 1) if t.ndim == 4 else t)
-        for name, t in named.items()
-        if not name.startswith("normalize")
-    }
 
 
 def test_a_given_network_is_trained_as_it_is(config, digits):

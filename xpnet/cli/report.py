@@ -17,6 +17,7 @@ from xpnet.network import Network, shape_text
 from xpnet.training import Evaluation, Record
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
+_TOP = 5
 _MOST_CLASSES = 20  # a larger confusion matrix is no longer legible as text
 
 
@@ -27,6 +28,22 @@ def print_layers(console: Console, network: Network) -> None:
         table.add_row(row.name, row.kind, shape_text(row.output_shape), f"{row.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{network.parameter_count:,}")
+    _print(console, table)
+
+
+def print_shapes(console: Console, network: Network) -> None:
+    """Print the name and output shape of every layer, and of every block of layers after what it holds."""
+    table = _table("Layers and blocks", "name", "output shape", left=2)
+    for name, shape in network.layer_shapes().items():
+        table.add_row(name, shape_text(shape))
+    _print(console, table)
+
+
+def print_probabilities(console: Console, probabilities: np.ndarray, class_names: Sequence[str]) -> None:
+    """Print the most probable classes of an image, at most five."""
+    table = _table("Most probable classes", "class", "probability", left=1)
+    for index in np.argsort(-probabilities, kind="stable")[:_TOP]:
+        table.add_row(class_names[index], _percent(probabilities[index]))
     _print(console, table)
 
 

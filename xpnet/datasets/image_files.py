@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from xpnet.errors import InputError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -90,6 +92,19 @@ class ImageFiles:
             _logger.warning("%r: %s. Black is put in its place. Damaged images so far: %d.", path, reason, count)
 
 
+def read_image(path: str | os.PathLike[str], image_shape: tuple[int, ...], *, pad: bool = False) -> np.ndarray:
+    """One image of any size as uint8 (H, W, C), scaled to cover (H, W) and cropped at the centre.
+
+    With ``pad`` it is scaled to fit into (H, W), and black is put around it.
+
+    Raises InputError if it cannot be read.
+    """
+    image = _unless_damaged(lambda path: _decode(path, image_shape, pad))(path)
+    if isinstance(image, str):
+        raise InputError(f"Image {path}: expected a readable PNG or JPEG file, got: {image}. Give another one.")
+    return image
+
+
 def read_headers(paths: Sequence[str]) -> list[Header | str]:
     """Read what each file says about its image, or the reason why it cannot be used."""
     return _start(_unless_damaged(_read_header), paths)()
@@ -117,7 +132,7 @@ def _read_header(path: str) -> Header:
         return Header(image.height, image.width, image.mode in _GREY_MODES)
 
 
-def _decode(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+def _decode(path: str | os.PathLike[str], image_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
     from PIL import ImageOps
 
     height, width, channels = image_shape
@@ -125,7 +140,7 @@ def _decode(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
         file.draft(None, (width, height))  # JPEG files are decoded much faster at 1/2, 1/4 or 1/8 of their size
         image = _in_eight_bits(file).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height))
+        image = (ImageOps.pad if pad else ImageOps.fit)(image, (width, height))
     return np.asarray(image).reshape(image_shape)
 
 
@@ -139,7 +154,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _open(path: str) -> Iterator[Image.Image]:
+def _open(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     from PIL import Image
 
     with Image.open(path, formats=_FORMATS) as image:

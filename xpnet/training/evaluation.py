@@ -62,9 +62,8 @@ class Evaluator:
                 to_numpy(self._logits(theta, state, backend.asarray(images[start : start + self.batch_size])))
                 for start in range(0, len(labels), self.batch_size)
             ]
-        ).astype(np.float64)
-        log_probabilities = logits - logits.max(axis=1, keepdims=True)
-        log_probabilities -= np.log(np.exp(log_probabilities).sum(axis=1, keepdims=True))
+        )
+        log_probabilities = metrics.log_softmax(logits)
         return Evaluation(
             loss=-float(log_probabilities[np.arange(len(labels)), labels].mean()),
             confusion=metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1]),
