@@ -14,7 +14,9 @@ from rich.text import Text
 
 from xpnet import metrics
 from xpnet.network import Network, shape_text
+from xpnet.search import Tried
 from xpnet.training import Evaluation, Record
+from xpnet.training.regularization import Regularized
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
 _TOP = 5
@@ -44,6 +46,27 @@ def print_probabilities(console: Console, probabilities: np.ndarray, class_names
     table = _table("Most probable classes", "class", "probability", left=1)
     for index in np.argsort(-probabilities, kind="stable")[:_TOP]:
         table.add_row(class_names[index], _percent(probabilities[index]))
+    _print(console, table)
+
+
+def print_trials(console: Console, trials: Sequence[Tried]) -> None:
+    """Print the trials of a search, the best validation accuracy first, and those without one at last."""
+    names = list(dict.fromkeys(name for tried in trials for name in tried.parameters))
+    headers = [name.replace("_", " ") for name in names]
+    table = _table("Trials", "trial", *headers, "validation", "state", "seconds", left=0)
+    for tried in sorted(trials, key=lambda tried: -1.0 if tried.accuracy is None else tried.accuracy, reverse=True):
+        accuracy = "-" if tried.accuracy is None else f"{tried.accuracy:.2%}"
+        parameters = [str(tried.parameters.get(name, "-")) for name in names]
+        table.add_row(str(tried.number), *parameters, accuracy, tried.state, f"{tried.seconds:.1f}")
+    _print(console, table)
+
+
+def print_regularization(console: Console, results: Sequence[tuple[str, Regularized]]) -> None:
+    """Print accuracies with each regularisation: the median of the seeds, and the range on the test images."""
+    table = _table("Final accuracy, median of the seeds", "", "training", "validation", "test", "test range", left=1)
+    for name, result in results:
+        medians = [_percent(float(np.median(a))) for a in (result.train, result.validation[:, -1], result.test)]
+        table.add_row(name, *medians, f"{_percent(result.test.min())} to {_percent(result.test.max())}")
     _print(console, table)
 
 

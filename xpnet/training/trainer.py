@@ -103,7 +103,7 @@ class Trainer:
         self.network.loss = config.make_loss()
         if config.freeze:
             self.network.freeze(*config.freeze)
-        images, labels, validation_images, self._validation_labels = _split(config, dataset)
+        images, labels, validation_images, self._validation_labels = split_data(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
         self.iteration = 0
@@ -146,6 +146,15 @@ class Trainer:
             self.network.theta, self.network.state = self.best.theta, self.best.state
             self._values = self._values._replace(theta=self.best.theta, state=self.best.state)
 
+    def step(self) -> BatchFigures:
+        """Train on the next batch, and nothing else: no record, no check of the loss, no wait for the device."""
+        images, labels = self._feed.batch(self.iteration)
+        factor = self._factor(self.iteration)
+        self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
+        self.iteration += 1
+        self.images_seen += labels.shape[0]
+        return figures
+
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
         self._stop = True
@@ -171,12 +180,7 @@ class Trainer:
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
-            images, labels = self._feed.batch(self.iteration)
-            factor = self._factor(self.iteration)
-            self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
-            pending.append(figures)
-            self.iteration += 1
-            self.images_seen += labels.shape[0]
+            pending.append(self.step())
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
@@ -270,7 +274,7 @@ def _spare_vectors(network: Network) -> Array:
     return network.mask(lambda name: len(slots[name].shape) > 1)
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
+def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
     """Images and labels to train on and to validate on.
 
     Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.
