@@ -313,7 +313,7 @@ def search_trials(
             places = np.asarray([kinds.index(text) for text in values])
         elif label in logarithmic:
             axes.set_xscale("log")
-            _label_powers(axes.xaxis, subs=(1, 3))
+            _label_powers(axes.xaxis, subs=(1, 3) if places.max() < 50 * places.min() else (1,))
         axes.plot(places[completed], errors[completed], "o", color=BLUE, label="Completed")
         axes.plot(places[~completed], errors[~completed], "x", color=VERMILLION, label="Given up")
         axes.set(xlabel=label, yscale="log")
@@ -372,6 +372,7 @@ def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[s
         axes.legend()
     grid[0, 0].set_ylabel("Validation accuracy (%)")
     best = 100 * max(float(np.median(a, axis=0).max()) for lines in validation.values() for a in lines.values())
+    figure.suptitle("Validation accuracy: median of the seeds, and their range")
     grid[0, 0].set_ylim(best - 15, min(best + 3, 101))  # the first reports, far below, would press the rest together
     return figure
 

@@ -22,7 +22,7 @@ _LOCKED_SECONDS = 60  # that a process waits for another one to write into the s
 
 # What is searched, by the names of TrainConfig and of the model's options: the numbers to choose from or between, or,
 # of "hidden", the topologies as text: "100,100".
-Space = Mapping[str, Sequence[float] | Sequence[str]]
+Space = Mapping[str, Sequence[Any]]
 Parameters = dict[str, Any]
 
 

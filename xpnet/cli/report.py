@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich import box
@@ -44,8 +44,8 @@ def print_shapes(console: Console, network: Network) -> None:
 def print_probabilities(console: Console, probabilities: np.ndarray, class_names: Sequence[str]) -> None:
     """Print the most probable classes of an image, at most five."""
     table = _table("Most probable classes", "class", "probability", left=1)
-    for index in np.argsort(-probabilities, kind="stable")[:_TOP]:
-        table.add_row(class_names[index], _percent(probabilities[index]))
+    for index in map(int, np.argsort(-probabilities, kind="stable")[:_TOP]):
+        table.add_row(class_names[index], _percent(float(probabilities[index])))
     _print(console, table)
 
 
@@ -61,10 +61,10 @@ def print_trials(console: Console, trials: Sequence[Tried]) -> None:
     _print(console, table)
 
 
-def print_regularization(console: Console, results: Sequence[tuple[str, Regularized]]) -> None:
+def print_regularization(console: Console, results: Mapping[str, Regularized]) -> None:
     """Print accuracies with each regularisation: the median of the seeds, and the range on the test images."""
     table = _table("Final accuracy, median of the seeds", "", "training", "validation", "test", "test range", left=1)
-    for name, result in results:
+    for name, result in results.items():
         medians = [_percent(float(np.median(a))) for a in (result.train, result.validation[:, -1], result.test)]
         table.add_row(name, *medians, f"{_percent(result.test.min())} to {_percent(result.test.max())}")
     _print(console, table)

@@ -45,7 +45,7 @@ _WEIGHT_DECAYS, _DROPOUTS, _TOPOLOGIES = (1e-5, 1e-3), (0.0, 0.3), ("100", "100,
 _SEARCH_LENGTH = {"limit": 5000, "epochs": 5}
 _RANGE, _RANGE_STEPS = (1e-4, 100.0), 300
 _REGULARIZATION_LENGTH = {"limit": 1000, "epochs": 60}
-_L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.001, 0.01, 0.1), (0.2, 0.5, 0.8), 3
+_L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5), 3
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         "accuracy. Without any flag: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
         "and the search goes on. Prints the trials and the command line for train.py that repeats the best one.",
         epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
-        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C (the study "
-        "stays usable).",
+        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C (the "
+        "study stays usable).",
     )
     what = parser.add_argument_group("instead of a search")
     mode = what.add_mutually_exclusive_group()
@@ -318,13 +318,13 @@ def _regularization(console: Console, config: TrainConfig, values: Parameters, o
     for result in dropout_against_l2(config, _load(config), weight_decays, dropouts, seeds):
         results.append(result)
         console.print(f"{_name(result)}: {_SEEDS} runs of {config.epochs} epochs done")
-    report.print_regularization(console, [(_name(result), result) for result in results])
+    report.print_regularization(console, {_name(result): result for result in results})
     from xpnet import plots  # here: matplotlib takes a second to import
 
     none, *others = results
     panels = {
-        title: {_name(result): result.validation for result in (none, *others) if result.kind in ("none", kind)}
-        for title, kind in (("L2", "L2"), ("Dropout", "dropout"))
+        kind: {_name(result): result.validation for result in (none, *others) if result.kind in ("none", kind)}
+        for kind in ("L2", "dropout")
     }
     _save(console, plots.regularization(none.iterations, panels), out, "dropout_vs_l2")
     return common.EXIT_OK

@@ -99,10 +99,13 @@ def read_image(path: str | os.PathLike[str], image_shape: tuple[int, ...], *, pa
 
     Raises InputError if it cannot be read.
     """
-    image = _unless_damaged(lambda path: _decode(path, image_shape, pad))(path)
-    if isinstance(image, str):
-        raise InputError(f"Image {path}: expected a readable PNG or JPEG file, got: {image}. Give another one.")
-    return image
+    try:
+        return _decode(os.fspath(path), image_shape, pad)
+    except Exception as error:  # a damaged image can raise any
+        reason = _reason(error)
+        raise InputError(
+            f"Image {path}: expected a readable PNG or JPEG file, got: {reason}. Give another one."
+        ) from error
 
 
 def read_headers(paths: Sequence[str]) -> list[Header | str]:
@@ -132,7 +135,7 @@ def _read_header(path: str) -> Header:
         return Header(image.height, image.width, image.mode in _GREY_MODES)
 
 
-def _decode(path: str | os.PathLike[str], image_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
+def _decode(path: str, image_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
     from PIL import ImageOps
 
     height, width, channels = image_shape
@@ -154,7 +157,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _open(path: str) -> Iterator[Image.Image]:
     from PIL import Image
 
     with Image.open(path, formats=_FORMATS) as image:
@@ -170,9 +173,13 @@ def _unless_damaged(function: Callable[[T], U]) -> Callable[[T], U | str]:
         try:
             return function(argument)
         except Exception as error:  # a damaged image can raise any
-            return " ".join(str(error).split()) or type(error).__name__
+            return _reason(error)
 
     return guarded
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _start(function: Callable[[T], U], arguments: Sequence[T]) -> Callable[[], list[U]]:

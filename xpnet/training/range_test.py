@@ -14,7 +14,7 @@ from xpnet.errors import InputError
 from xpnet.training.config import TrainConfig
 from xpnet.training.trainer import Trainer
 
-_MEMORY = 0.95  # of the smoothed loss
+_MEMORY = 0.9  # of the smoothed loss
 _HOPELESS = 4.0  # times the lowest smoothed loss, at which the test ends
 
 
@@ -39,7 +39,7 @@ class RangeTest(NamedTuple):
 def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, steps: int) -> RangeTest:
     """Train for some steps while the learning rate grows from low to high, by the same factor in each step.
 
-        α_t = low·(high/low)^(t/(steps - 1));  s_t = Σ_k 0.95^(t-k)·loss_k / Σ_k 0.95^(t-k)
+        α_t = low·(high/low)^(t/(steps - 1));  s_t = Σ_k 0.9^(t-k)·loss_k / Σ_k 0.9^(t-k)
 
     It ends early where the smoothed loss s is 4 times its lowest, or the loss is no longer finite.
 

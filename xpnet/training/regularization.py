@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,22 +34,14 @@ def dropout_against_l2(
     weight_decays: Sequence[float],
     dropouts: Sequence[float],
     seeds: Sequence[int],
-    on_run: Callable[[], None] = lambda: None,
 ) -> Iterator[Regularized]:
-    """Train with neither, then with each weight decay and with each probability of dropping; every seed in turn.
-
-    ``on_run`` is called after every training run.
-    """
+    """Train with neither, then with each weight decay and with each probability of dropping; every seed in turn."""
     cases = [("none", 0.0), *(("L2", decay) for decay in weight_decays), *(("dropout", p) for p in dropouts)]
     for kind, strength in cases:
         options = {**config.model_options, "dropout": strength if kind == "dropout" else 0.0}
         decay = strength if kind == "L2" else 0.0
-        runs = []
-        for seed in seeds:
-            runs.append(
-                _run(dataclasses.replace(config, weight_decay=decay, model_options=options, seed=seed), dataset)
-            )
-            on_run()
+        case = dataclasses.replace(config, weight_decay=decay, model_options=options)
+        runs = [_run(dataclasses.replace(case, seed=seed), dataset) for seed in seeds]
         iterations, validation, train, test = zip(*runs, strict=True)
         yield Regularized(kind, strength, iterations[0], np.asarray(validation), np.asarray(train), np.asarray(test))
 
