@@ -292,7 +292,7 @@ def search_trials(
 ) -> Figure:
     """Draw the validation error of every trial against its number and against each parameter.
 
-    The parameters in ``logarithmic`` are on a logarithmic scale, texts are categories. The trials that were given up
+    The parameters in ``logarithmic`` are on a logarithmic scale (unless one is 0), texts are categories. Trials given up
     are crosses.
 
     Shapes: accuracies (T,), fractions in [0, 1]; completed (T,); parameters by label, T values each.
@@ -311,7 +311,7 @@ def search_trials(
             axes.set_xticks(range(len(kinds)), kinds, rotation=30)
             axes.set_xlim(-0.5, len(kinds) - 0.5)
             places = np.asarray([kinds.index(text) for text in values])
-        elif label in logarithmic:
+        elif label in logarithmic and places.min() > 0:
             axes.set_xscale("log")
             _label_powers(axes.xaxis, subs=(1, 3) if places.max() < 50 * places.min() else (1,))
         axes.plot(places[completed], errors[completed], "o", color=BLUE, label="Completed")

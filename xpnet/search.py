@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.training import TrainConfig, Trainer
 
 SAMPLERS = ("tpe", "random", "grid")
-COMPLETE, PRUNED, DIVERGED = "complete", "pruned", "diverged"
+COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
 _LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
@@ -65,9 +66,12 @@ class Search:
 
         Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is begun anew by whoever next runs this study.
         """
-        if self._sampler == "grid" and self._grid_is_done():
-            return
-        self._study.optimize(self._try, trials, callbacks=[lambda study, trial: on_trial(_tried(trial))])
+        if self._sampler == "grid":
+            self._enqueue_grid()
+        for _ in range(trials):
+            if self._sampler == "grid" and not any(tried.state == WAITING for tried in self.trials()):
+                return
+            self._study.optimize(self._try, 1, callbacks=[lambda study, trial: on_trial(_tried(trial))])
 
     def trials(self) -> list[Tried]:
         """All trials of the study so far, in order."""
@@ -75,8 +79,7 @@ class Search:
 
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; what falls behind the others is given up."""
-        if self._sampler != "grid":
-            self._study.sampler = self._make_sampler(trial.number)
+        self._study.sampler = self._make_sampler(trial.number)
         config, accuracy = configure(self._config, self._suggest(trial)), 0.0
         try:
             trainer = Trainer(config, self._dataset)
@@ -105,15 +108,13 @@ class Search:
 
     def _make_sampler(self, trial: int) -> Any:
         samplers = self._optuna.samplers
-        if self._sampler == "grid":
-            return samplers.GridSampler({name: list(values) for name, values in self._space.items()}, seed=0)
         seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
         return samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
 
-    def _grid_is_done(self) -> bool:
-        """Whether no combination is left to try. One that Ctrl-C stopped waits to be begun anew."""
-        waits = any(tried.state == "waiting" for tried in self.trials())
-        return self._study.sampler.is_exhausted(self._study) and not waits
+    def _enqueue_grid(self) -> None:
+        """Let every combination wait for a process, but those that are there; Optuna's own grid loses stopped ones."""
+        for values in itertools.product(*self._space.values()):
+            self._study.enqueue_trial(dict(zip(self._space, values, strict=True)), skip_if_exists=True)
 
     def _open(self, storage: str, name: str) -> Any:
         optuna = self._optuna
@@ -203,7 +204,7 @@ def _tried(trial: Any) -> Tried:
     last = max(trial.intermediate_values, default=None)
     return Tried(
         trial.number,
-        rounded(trial.params),
+        rounded(trial.params or trial.system_attrs.get("fixed_params", {})),
         trial.value if trial.value is not None else trial.intermediate_values.get(last),
         state,
         trial.duration.total_seconds() if trial.duration else 0.0,

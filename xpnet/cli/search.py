@@ -22,6 +22,7 @@ from xpnet.search import (
     COMPLETE,
     LOGARITHMIC,
     SAMPLERS,
+    WAITING,
     Parameters,
     Search,
     Space,
@@ -234,8 +235,11 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
     except KeyboardInterrupt:
         console.print("Ctrl-C: the study keeps what was tried; run the same command again to go on.")
         code = common.EXIT_INTERRUPTED
-    tried = searched.trials()
+    waiting = sum(t.state == WAITING for t in searched.trials())
+    tried = [t for t in searched.trials() if t.state != WAITING]
     report.print_trials(console, tried)
+    if waiting:
+        console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
     winner = best(tried)
     if winner is None:
         console.print("No trial was completed.")
