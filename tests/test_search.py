@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 
 from tests.helpers import refused
+from xpnet import search as searching
 from xpnet.datasets import Dataset, load
 from xpnet.search import Search, Tried, best, configure, parse_hidden
 from xpnet.training import TrainConfig, Trainer
@@ -33,7 +34,9 @@ def storage(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, storage, sampler):
+def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, storage, sampler, monkeypatch):
+    trained = []
+    monkeypatch.setattr(searching, "Trainer", lambda config, data: trained.append(config) or Trainer(config, data))
     search, seen = Search(config, digits, SPACE, sampler=sampler, storage=storage, name="a"), []
     search.run(4, seen.append)
     assert seen == search.trials()
@@ -44,6 +47,8 @@ def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, 
         assert 0 <= tried.parameters["weight_decay"] <= 0.01
         assert 0 <= tried.parameters["dropout"] <= 0.3
         assert tried.parameters["hidden"] in SPACE["hidden"]
+    # What is printed is what was trained with, to the last digit.
+    assert trained == [configure(config, tried.parameters) for tried in seen]
     winner = best(seen)
     assert winner is not None
     assert winner.accuracy == max(tried.accuracy for tried in seen if tried.state == "complete")

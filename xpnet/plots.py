@@ -292,7 +292,7 @@ def search_trials(
 ) -> Figure:
     """Draw the validation error of every trial against its number and against each parameter.
 
-    The parameters in ``logarithmic`` are on a logarithmic scale (unless one is 0), texts are categories. Trials given up
+    The parameters in ``logarithmic`` are on a logarithmic scale unless one is 0, texts are categories. Trials given up
     are crosses.
 
     Shapes: accuracies (T,), fractions in [0, 1]; completed (T,); parameters by label, T values each.
