@@ -490,5 +490,7 @@ def test_regularization_shows_the_median_and_range_of_the_seeds():
     for axes, count in zip(figure.axes, (1, 2), strict=True):
         assert len(axes.lines) == count
         np.testing.assert_allclose(axes.lines[0].get_xydata(), [[10, 60], [20, 60]])
+    many = plots.regularization([10, 20], {"L2": {f"λ = {number}": runs for number in range(8)}}).axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in many.lines}) == 8
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     assert {(10.0, 50.0), (10.0, 70.0), (20.0, 50.0), (20.0, 90.0)} <= {tuple(np.round(v, 6)) for v in band.tolist()}

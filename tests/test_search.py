@@ -48,7 +48,7 @@ def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, 
         assert 0 <= tried.parameters["dropout"] <= 0.3
         assert tried.parameters["hidden"] in SPACE["hidden"]
     # What is printed is what was trained with, to the last digit.
-    assert trained == [configure(config, tried.parameters) for tried in seen]
+    assert trained[1:] == [configure(config, tried.parameters) for tried in seen]
     winner = best(seen)
     assert winner is not None
     assert winner.accuracy == max(tried.accuracy for tried in seen if tried.state == "complete")

@@ -9,6 +9,7 @@ confusion matrix in lightness, so that they can be read in a grey print.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import cycle
 from os import PathLike
 from typing import Any, Literal
 
@@ -362,8 +363,8 @@ def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[s
     figure = _figure(PAGE_WIDTH, 3.4)
     grid = figure.subplots(1, len(validation), sharey=True, squeeze=False)
     for axes, (title, lines) in zip(grid.flat, validation.items(), strict=True):
-        colours = ["0.3", BLUE, VERMILLION, GREEN]
-        for (label, accuracies), colour, style in zip(lines.items(), colours, ["-", "--", "-.", ":"], strict=False):
+        looks = zip(cycle(["0.3", BLUE, VERMILLION, GREEN]), cycle(["-", "--", ":"]), strict=False)  # 12 different ones
+        for (label, accuracies), (colour, style) in zip(lines.items(), looks, strict=False):
             low, middle, high = 100 * np.quantile(accuracies, (0, 0.5, 1), axis=0)
             axes.plot(iterations, middle, style, marker="", color=colour, label=label)
             axes.fill_between(iterations, low, high, color=colour, alpha=0.15, linewidth=0)

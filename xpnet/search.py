@@ -58,6 +58,7 @@ class Search:
     ) -> None:
         self._optuna = import_optuna()
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
+        Trainer(config, dataset)  # refuses what does not fit before there is a study that was begun with it
         self._study = self._open(storage, name)
         self._check_settings(name)
 

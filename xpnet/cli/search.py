@@ -175,9 +175,10 @@ def _search(
     given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout, "hidden": hidden}
     values = {name: value for name, value in given.items() if value is not None}
     length = _REGULARIZATION_LENGTH if dropout_vs_l2 else _SEARCH_LENGTH
-    config = TrainConfig.for_model(**{**settings, **{name: settings[name] or length[name] for name in length}})
-    reports = {"report_every": max((config.limit or 0) // config.batch_size, 1)}  # about one each epoch
-    config = dataclasses.replace(config, **reports)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    config = TrainConfig.for_model(**{**length, **chosen})
+    images = config.limit or length["limit"]
+    config = dataclasses.replace(config, report_every=max(images // config.batch_size, 1))  # about one each epoch
     if lr_range_test:
         return _range_test(console, config, values, out)
     if dropout_vs_l2:
@@ -268,6 +269,8 @@ def _command(config: TrainConfig, parameters: Parameters) -> str:
         "--batch-size": config.batch_size,
         "--optimizer": config.optimizer,
         "--seed": config.seed,
+        "--device": config.device if config.device != TrainConfig.device else None,
+        "--backend": config.backend,
         **{_FLAGS[name]: value for name, value in parameters.items()},
     }
     words = ["python", "scripts/train.py"]
