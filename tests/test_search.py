@@ -11,7 +11,7 @@ from xpnet.datasets import Dataset, load
 from xpnet.search import Search, Tried, best, configure, parse_hidden
 from xpnet.training import TrainConfig, Trainer
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
 SPACE = {"learning_rate": (0.01, 0.3), "weight_decay": (0.0, 0.01), "dropout": (0.0, 0.3), "hidden": ("8", "6,5")}
 
@@ -130,6 +130,20 @@ def test_processes_share_a_study(config, digits, storage):
     trials = Search(config, digits, SPACE, sampler="random", storage=storage, name="shared").trials()
     assert sorted(tried.number for tried in trials) == list(range(6))
     assert len({tried.parameters["learning_rate"] for tried in trials}) == 6
+
+
+def test_a_database_that_another_process_is_making_is_opened_later(config, digits, storage, monkeypatch):
+    opened, create_study = [], optuna.create_study
+
+    def busy_at_first(**options):
+        opened.append(options)
+        if len(opened) == 1:
+            raise RuntimeError("UNIQUE constraint failed: alembic_version.version_num")
+        return create_study(**options)
+
+    monkeypatch.setattr(optuna, "create_study", busy_at_first)
+    Search(config, digits, SPACE, sampler="random", storage=storage, name="a").run(1)
+    assert len(opened) == 2
 
 
 def _work(config, digits, storage):

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ SAMPLERS = ("tpe", "random", "grid")
 COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
+_ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
 _LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
 
 # What is searched, by the names of TrainConfig and of the model's options: the numbers to choose from or between, or,
@@ -122,18 +124,22 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         url = storage if "://" in storage else f"sqlite:///{storage}"
         options = {"connect_args": {"timeout": _LOCKED_SECONDS}} if url.startswith("sqlite") else {}
-        try:
-            return optuna.create_study(
-                storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
-                sampler=self._make_sampler(0),
-                pruner=optuna.pruners.MedianPruner(),
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-            )
-        except Exception as error:  # of Optuna, SQLAlchemy or a database's driver, each with its own kinds
-            reason = " ".join(str(error).split())
-            raise InputError(f"Storage {storage}: cannot be used ({reason[:200]}). Choose another one.") from error
+        for attempt in range(_ATTEMPTS):
+            try:
+                return optuna.create_study(
+                    storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
+                    sampler=self._make_sampler(0),
+                    pruner=optuna.pruners.MedianPruner(),
+                    study_name=name,
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+            except Exception as error:  # of Optuna, SQLAlchemy or a database's driver, each with its own kinds
+                if attempt == _ATTEMPTS - 1:
+                    reason = " ".join(str(error).split())[:200]
+                    raise InputError(f"Storage {storage}: cannot be used ({reason}). Choose another one.") from error
+                time.sleep(_PAUSE_SECONDS)
+        return None
 
     def _check_settings(self, name: str) -> None:
         """What a trial's accuracy depends on must be the same for all of them."""
