@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
+from tests.helpers import refused
 from xpnet import plots
 from xpnet.errors import InputError
 
@@ -413,3 +414,83 @@ def test_drawing_and_saving_never_imports_pyplot():
         "plots.confusion_matrix(numpy.eye(2, dtype=int), ['a', 'b']).savefig(io.BytesIO())\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
+
+
+# Feature maps
+
+
+def test_feature_maps_show_every_channel_in_order():
+    output = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    figure = plots.feature_maps(output, np.zeros((8, 8, 1), np.uint8), "conv1")
+    picture, axes = figure.axes[:2]
+    assert picture.images[0].get_array().shape[:2] == (8, 8)
+    tiles = axes.images[0].get_array()
+    for channel in range(6):
+        row, column = divmod(channel, 3)
+        np.testing.assert_array_equal(tiles[row * 5 : row * 5 + 4, column * 6 : column * 6 + 5], output[:, :, channel])
+    assert axes.get_title() == "conv1 (4 × 5 × 6)"
+
+
+def test_of_many_channels_the_first_64_are_drawn():
+    output = np.zeros((2, 2, 100))
+    output[:, :, 64:] = 1
+    axes = plots.feature_maps(output, np.zeros((8, 8, 3), np.uint8), "conv1").axes[1]
+    assert np.nanmax(axes.images[0].get_array().filled(0)) == 0
+    assert "first 64 of 100 channels" in axes.get_title()
+
+
+def test_a_vector_of_features_is_drawn_as_bars():
+    axes = plots.feature_maps(np.array([1.0, -2.0, 0.5]), np.zeros((8, 8, 1), np.uint8), "dense1").axes[1]
+    assert [bar.get_height() for bar in axes.patches] == [1.0, -2.0, 0.5]
+
+
+def test_feature_maps_of_a_batch_are_refused():
+    with refused("feature_maps: expected the output (H, W, C) or (units,) for one image, got shape (1, 2, 2, 3)"):
+        plots.feature_maps(np.zeros((1, 2, 2, 3)), np.zeros((8, 8, 1), np.uint8), "conv1")
+
+
+def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
+    figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
+    for path in (tmp_path / "a.xyz", tmp_path / "none" / "a.png"):
+        with refused(f"Plot {path}: cannot be written ("):
+            plots.save(figure, path)
+
+
+# Searches
+
+
+def test_search_trials_show_every_trial_against_every_parameter():
+    accuracies, completed = np.array([0.9, 0.5, 0.95, 1.0]), np.array([True, False, True, False])
+    parameters = {"Rate": [0.1, 0.001, 1.0, 0.2], "Decay": [0.0, 0.1, 0.2, 0.3], "Hidden": ["8", "100", "8", "9,9"]}
+    figure = plots.search_trials(accuracies, completed, parameters, logarithmic=["Rate", "Decay"])
+    trial, rate, decay, hidden = figure.axes
+    kept, given_up, best = trial.lines
+    np.testing.assert_allclose(kept.get_xydata(), [[0, 10], [2, 5]])
+    np.testing.assert_allclose(given_up.get_xydata(), [[1, 50], [3, 0.01]])  # an error of 0 has no logarithm
+    np.testing.assert_allclose(best.get_ydata(), [10, 10, 5, 5])
+    assert [axes.get_xscale() for axes in (trial, rate, decay)] == ["linear", "log", "linear"]
+    np.testing.assert_allclose(rate.lines[0].get_xdata(), [0.1, 1.0])
+    assert [label.get_text() for label in hidden.get_xticklabels()] == ["8", "100", "9,9"]
+    np.testing.assert_allclose(hidden.lines[1].get_xdata(), [1, 2])
+
+
+def test_range_test_shows_losses_and_the_suggestion():
+    axes = plots.range_test([0.1, 1.0, 10.0], [2.0, 1.0, 9.0], [2.0, 1.5, 4.0], 0.1).axes[0]
+    assert axes.get_xscale() == "log"
+    one, smoothed, line = axes.lines
+    np.testing.assert_allclose(one.get_xydata(), [[0.1, 2], [1, 1], [10, 9]])
+    np.testing.assert_allclose(smoothed.get_ydata(), [2, 1.5, 4])
+    assert line.get_xdata() == [0.1, 0.1]
+
+
+def test_regularization_shows_the_median_and_range_of_the_seeds():
+    runs = np.array([[0.5, 0.6], [0.7, 0.9], [0.6, 0.5]])
+    figure = plots.regularization([10, 20], {"L2": {"none": runs}, "dropout": {"none": runs, "p = 0.5": runs - 0.1}})
+    assert [axes.get_title() for axes in figure.axes] == ["L2", "dropout"]
+    for axes, count in zip(figure.axes, (1, 2), strict=True):
+        assert len(axes.lines) == count
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [[10, 60], [20, 60]])
+    many = plots.regularization([10, 20], {"L2": {f"λ = {number}": runs for number in range(8)}}).axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in many.lines}) == 8
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert {(10.0, 50.0), (10.0, 70.0), (20.0, 50.0), (20.0, 90.0)} <= {tuple(np.round(v, 6)) for v in band.tolist()}

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet.backend import Array
+from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.normalization import Normalize
@@ -20,7 +21,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
-from xpnet.torch_weights import from_torch, places, read_torch_tensors, torch_name
+from xpnet.torch_weights import NEW_HEAD, from_torch, places, read_torch_tensors, torch_name
 
 DTYPES = ("float32", "float64")
 
@@ -94,6 +95,11 @@ class Network:
         """Number of trainable values: the length of θ."""
         return self.layout.size
 
+    @property
+    def head(self) -> str:
+        """Dotted name of the last layer with parameters, which gives the logits."""
+        return list(self.layout.slots())[-1].rpartition(".")[0]
+
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
@@ -126,13 +132,13 @@ class Network:
         return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
 
     def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
-        """Output of the layer with a dotted name, such as ``conv1``, for images; see ``predict``.
+        """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``, for images; see ``predict``.
+
+        The name is one of ``layer_shapes``.
 
         Raises InputError if there is no such layer.
         """
-        names = [row.name for row in self.rows()]
-        if name not in names:
-            raise InputError(f"Network: expected a layer of {', '.join(names)}, got {name!r}. Choose one of these.")
+        pick("Network, layer", self.layer_shapes(), name)
         params = self.layout.unflatten(self.theta)
 
         def output(x: Array) -> Array:
@@ -179,6 +185,10 @@ class Network:
         is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         self.trainable = is_free * self.trainable
 
+    def layer_shapes(self) -> dict[str, Shape]:
+        """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
+        return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
+
     def rows(self) -> list[Row]:
         """Every layer that holds no others, with its output shape and number of parameters."""
         counts: Counter[str] = Counter()
@@ -222,6 +232,19 @@ class Network:
         network.set_tensors(tensors, source=f"Weights file {path}")
         return network
 
+    def load_tensors(self, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
+        """Take over parameters and state from a file that ``save`` wrote, of a network with the same layers.
+
+        With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
+
+        Raises InputError as ``load`` does.
+        """
+        tensors, _ = read_tensors(path)
+        if replace_head:
+            own = {name: backends.to_numpy(t) for name, t in self._tensors().items() if self._is_of_head(name)}
+            tensors = {name: tensor for name, tensor in tensors.items() if not self._is_of_head(name)} | own
+        self.set_tensors(tensors, source=f"Weights file {path}")
+
     def load_torch(
         self,
         path: str | os.PathLike[str],
@@ -246,7 +269,7 @@ class Network:
         theirs = from_torch(
             read_torch_tensors(path),
             places(self.layer.leaves(self.input_shape), shapes, torch_name),
-            head=list(self.layout.slots())[-1].rpartition(".")[0],
+            head=self.head,
             replace_head=replace_head,
             source=source,
         )
@@ -266,7 +289,8 @@ class Network:
             if tuple(here.shape) != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
                 raise InputError(
                     f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {self.dtype} "
-                    f"{tuple(here.shape)} in the network. Use the same layers."
+                    f"{tuple(here.shape)} in the network. "
+                    + (NEW_HEAD if self._is_of_head(name) else "Use the same layers.")
                 )
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
         self.theta = self._asarray(np.concatenate(params))
@@ -278,6 +302,9 @@ class Network:
                 f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
                 "Give a batch of at least one image of this size."
             )
+
+    def _is_of_head(self, tensor: str) -> bool:
+        return tensor.rpartition(".")[0] == self.head
 
     def _tensors(self) -> dict[str, Array]:
         return {**self.parameters(), **dict(walk(self.state))}

@@ -72,6 +72,17 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
         partial.unlink(missing_ok=True)
 
 
+def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read and has the header that ``write_tensors`` gives it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what ``write_tensors`` wrote.
 

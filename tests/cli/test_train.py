@@ -42,7 +42,7 @@ SPELLED_OUT = """
     --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
     --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
     --schedule-minimum --schedule-patience --warmup --early-stopping
-    --hidden --activation --dropout --batch-norm --weight-init --stem
+    --hidden --activation --dropout --batch-norm --weight-init --stem --weights --replace-head --freeze
 """
 
 
@@ -377,3 +377,17 @@ def test_help_says_what_a_flag_is_without_it(capsys):
     for default in ("3000 of mnist_starter", "16 of mnist_starter", "0.1 of mnist_starter", "0.9 of mnist_starter"):
         assert default in text
     assert "a tenth of it for μ = 0.9" in text
+
+
+def test_fine_tuning_from_a_run(finished_run, digits_folder, tmp_path, monkeypatch):
+    run, _ = finished_run
+    monkeypatch.chdir(run.parent)
+    folder = tmp_path / "tuned"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "3", "--no-plots", "--quiet", "--out", str(folder)]
+    assert main([*flags, "--weights", run.name, "--replace-head", "--freeze", "conv*"]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["weights"], config["replace_head"], config["freeze"]) == (str(run), True, ["conv*"])
+    old, new = (xpnet.Network.load(path / "weights.safetensors").parameters() for path in (run, folder))
+    assert {name for name in old if np.array_equal(old[name], new[name])} == {
+        f"conv{number}.{tensor}" for number in (1, 2) for tensor in ("weight", "bias")
+    }

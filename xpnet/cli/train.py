@@ -58,6 +58,25 @@ def _parser() -> argparse.ArgumentParser:
         help="with --data folder: scale and crop images to this height and width; default: the size they all have",
     )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
+    start = parser.add_argument_group("what to begin with")
+    start.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="begin with these weights: a run's folder, a file that xpnet saved, or one of torchvision's for this "
+        "model (.pth, or .safetensors with torchvision's names); default: new random ones",
+    )
+    start.add_argument(
+        "--replace-head",
+        action="store_true",
+        default=None,
+        help="with --weights: but begin with a new last layer, for other classes than the file's",
+    )
+    start.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="PATTERN",
+        help="keep parameters as they are whose names match, such as conv1.weight or 'features.*'; default: none",
+    )
     options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
     options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")
     options.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
@@ -128,7 +147,7 @@ def _add_optimizer_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--decay-biases",
         action=argparse.BooleanOptionalAction,
-        help="whether weight decay pulls at biases too; default: it does",
+        help="whether weight decay pulls at biases and at the scales of batch normalisation too; default: it does",
     )
     group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients that are longer than this")
     group.add_argument(
@@ -188,8 +207,9 @@ def _train(
 ) -> int:
     common.tune(threads, kernels, no_malloc_tuning)
     console = common.make_console(quiet)
-    if settings["data_dir"]:
-        settings["data_dir"] = os.path.abspath(settings["data_dir"])  # so that config.json holds from anywhere
+    for name in ("data_dir", "weights"):
+        if settings[name]:
+            settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
     given = {name: settings.pop(name) for name in _MODEL_OPTIONS}
     model_options = {name: value for name, value in given.items() if value is not None}
     config = TrainConfig.for_model(**settings, model_options=model_options)

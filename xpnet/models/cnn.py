@@ -50,7 +50,11 @@ def cnn_32_64(input_shape: Shape, classes: int) -> Sequential:
 
 @register("fer_cnn", input_shape=(48, 48, 1), classes=7, recipe=_FER2013_RECIPE)
 def fer_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.5) -> Sequential:
-    """For facial expressions: convolutions with 16 and 32 channels, a dense layer of 1024: 4,740,039 parameters."""
+    """For facial expressions: convolutions with 16 and 32 channels, a dense layer of 1024: 4,740,039 parameters.
+
+    The convolutions pad by 2, so that 48x48 images keep their size up to each pooling: 12x12x32 values reach the dense
+    layer, as the published count demands.
+    """
     return Sequential(
         [
             Normalize(),

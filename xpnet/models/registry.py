@@ -79,6 +79,11 @@ def recipe(name: str) -> Recipe:
     return pick("Model", _MODELS, name).recipe
 
 
+def options(name: str) -> tuple[str, ...]:
+    """Names of the settings that a model has beside input shape and classes. Raises InputError for an unknown name."""
+    return pick("Model", _MODELS, name).options()
+
+
 def create(
     name: str,
     *,

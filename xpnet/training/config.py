@@ -46,6 +46,10 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
+    ``weights`` is a file or a run's folder to begin with, with ``replace_head`` but for the last layer;
+    ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does.
+    ``decay_biases`` False spares biases and the scales of batch normalisation weight decay.
+
     ``image_size`` is the height and width that the images of a folder are brought to.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
@@ -72,6 +76,9 @@ class TrainConfig:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: list[int] | None = None
+    weights: str | None = None
+    replace_head: bool = False
+    freeze: list[str] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
@@ -117,6 +124,8 @@ class TrainConfig:
                 check_positive("Training", name, getattr(self, name))
         if (self.iterations is None) == (self.epochs is None):
             raise InputError("Training: expected either iterations or epochs, got both or none. Give one of them.")
+        if self.replace_head and self.weights is None:
+            raise InputError("Training: expected weights with replace_head, got none. Give a file, or leave it out.")
         check_above_zero("Training", "pixel_scale", self.pixel_scale, "Try 1/255.")
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)

@@ -85,6 +85,11 @@ class RunFolder:
                 )
         return folder
 
+    @classmethod
+    def weights_in(cls, path: str | os.PathLike[str]) -> Path:
+        """The weights file of a run, if that is what the path leads to; else the path."""
+        return cls.open(path).weights_path if os.path.isdir(path) else Path(path)
+
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
         try:

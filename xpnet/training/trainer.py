@@ -18,6 +18,7 @@ from xpnet.datasets.augment import Augmentation
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
+from xpnet.models.pretrained import load_weights
 from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
 from xpnet.random import fold_in, make_key
@@ -27,6 +28,7 @@ from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
+from xpnet.training.run_folder import RunFolder
 
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
@@ -87,31 +89,29 @@ class Trainer:
     in progress, with everything in a usable state; another ``run`` goes on from there as if nothing had been. The
     network holds the current values after every record; after the last one, with early stopping, those of the ``best``.
 
-    Raises InputError if data and configuration do not fit together.
+    A ``network`` that is given is trained further as it is, where it is: the configuration's model, weights, device,
+    backend and dtype then count for nothing, and its pixel normalisation stays, as does that of ``weights``.
+
+    Raises InputError if data, configuration and network do not fit together.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
+    def __init__(self, config: TrainConfig, dataset: Dataset, network: Network | None = None) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = models.create(
-            config.model,
-            input_shape=dataset.image_shape,
-            classes=dataset.classes,
-            seed=config.seed,
-            dtype=config.dtype,
-            device=config.device,
-            backend=config.backend,
-            **config.model_options,
-        )
+        self.network = network or _make_network(config, dataset)
+        _check_fits(self.network, dataset)
         self.network.loss = config.make_loss()
-        images, labels, validation_images, self._validation_labels = _split(config, dataset)
+        if config.freeze:
+            self.network.freeze(*config.freeze)
+        images, labels, validation_images, self._validation_labels = split_data(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
         self.iteration = 0
         self.training_seconds = 0.0
         self.images_seen = 0
 
-        self.network.set_normalization(channel_means(images), config.pixel_scale)
+        if network is None and config.weights is None:
+            self.network.set_normalization(channel_means(images), config.pixel_scale)
         backend, optimizer = self.network.backend, config.make_optimizer()
         self._feed = make_feed(backend, images, labels, self.sampler)
         in_memory = isinstance(validation_images, np.ndarray)
@@ -121,7 +121,7 @@ class Trainer:
         self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
         self._key = backend.asarray(make_key(config.seed))
         self._fold_in = compiled(fold_in, backend)
-        self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
+        self._decays = 1.0 if config.decay_biases else _spare_vectors(self.network)
         self._schedule = config.make_schedule(self.iterations)
         self._plateau, self._plateau_state = config.make_plateau(), PlateauState()
         self._early_stopping = EarlyStopping(config.early_stopping) if config.early_stopping else None
@@ -145,6 +145,15 @@ class Trainer:
         if self.best:
             self.network.theta, self.network.state = self.best.theta, self.best.state
             self._values = self._values._replace(theta=self.best.theta, state=self.best.state)
+
+    def step(self) -> BatchFigures:
+        """Train on the next batch, and nothing else: no record, no check of the loss, no wait for the device."""
+        images, labels = self._feed.batch(self.iteration)
+        factor = self._factor(self.iteration)
+        self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
+        self.iteration += 1
+        self.images_seen += labels.shape[0]
+        return figures
 
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
@@ -171,12 +180,7 @@ class Trainer:
         last = min(self.iteration - self.iteration % every + every, self.iterations)
         start = time.perf_counter()
         while self.iteration < last and not self._stop:
-            images, labels = self._feed.batch(self.iteration)
-            factor = self._factor(self.iteration)
-            self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
-            pending.append(figures)
-            self.iteration += 1
-            self.images_seen += labels.shape[0]
+            pending.append(self.step())
             on_iteration(self.iteration)
         self._take_in(pending)
         self.training_seconds += time.perf_counter() - start
@@ -239,7 +243,38 @@ class Trainer:
                 self.stop()
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
+def _make_network(config: TrainConfig, dataset: Dataset) -> Network:
+    network = models.create(
+        config.model,
+        input_shape=dataset.image_shape,
+        classes=dataset.classes,
+        seed=config.seed,
+        dtype=config.dtype,
+        device=config.device,
+        backend=config.backend,
+        **config.model_options,
+    )
+    if config.weights is not None:
+        load_weights(network, RunFolder.weights_in(config.weights), replace_head=config.replace_head)
+    return network
+
+
+def _check_fits(network: Network, dataset: Dataset) -> None:
+    if (network.input_shape, network.output_shape) != (dataset.image_shape, (dataset.classes,)):
+        raise InputError(
+            f"Training: expected a network for images {dataset.image_shape} of {dataset.classes} classes, as in "
+            f"{dataset.name}, got one for {network.input_shape} that gives {network.output_shape}. "
+            "Choose other data or another network."
+        )
+
+
+def _spare_vectors(network: Network) -> Array:
+    """1 for the weights of dense and convolutional layers, 0 for biases and the scales of batch normalisation."""
+    slots = network.layout.slots()
+    return network.mask(lambda name: len(slots[name].shape) > 1)
+
+
+def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
     """Images and labels to train on and to validate on.
 
     Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.
