@@ -268,7 +268,8 @@ def test_every_part_of_a_residual_network_has_a_name_and_features(block):
     shapes = network.layer_shapes()
     paths = [*("layer1.0", "layer1.1", "layer2.0", "layer1"), "layer2.0.residual", "layer2.0.residual.branch"]
     assert {*paths, "layer2.0.residual.branch.conv1", "layer2.0.residual.shortcut.0"} <= shapes.keys()
-    traced = network.layer.trace(network.layout.unflatten(network.theta), network.state, np.ones((2, 8, 8, 1)))
+    x = np.ones((2, 8, 8, 1), np.float32)
+    traced = network.layer.trace(network.layout.unflatten(network.theta), network.state, x)
     assert {name: y.shape[1:] for name, y in traced if name} == shapes
     assert network.features(np.ones((2, 8, 8, 1)), "layer2.0").shape == (2, 4, 4, 16)
 
