@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich import box
@@ -61,6 +61,16 @@ def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequ
         f"Test accuracy {evaluation.accuracy:.2%} ({np.trace(evaluation.confusion):,} of {images:,} images), "
         f"loss {evaluation.loss:.4f}"
     )
+
+
+def print_comparison(
+    console: Console, what: str, published: Mapping[str, float], measured: Mapping[str, float]
+) -> None:
+    """Print test accuracies by name, beside the published ones where there are any."""
+    table = _table("Test accuracy", what, "published", "ours", left=1)
+    for name, accuracy in measured.items():
+        table.add_row(name, _percent(published.get(name, math.nan)), _percent(accuracy))
+    _print(console, table)
 
 
 def _print_confusion(console: Console, confusion: np.ndarray, class_names: Sequence[str]) -> None:

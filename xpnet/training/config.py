@@ -48,7 +48,8 @@ class TrainConfig:
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
-    ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
+    ``models.create`` takes for this model. With ``measure_training`` the training accuracy is measured on all training
+    images at each report. ``schedule_every`` and ``warmup`` are counted in iterations,
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
     Gradients longer than ``clip_norm`` are shortened to it.
 
@@ -93,6 +94,7 @@ class TrainConfig:
     validation_images: int = 2000
     limit: int | None = None
     report_every: int = 100
+    measure_training: bool = False
     loss: str = "cross-entropy"
     label_smoothing: float | None = None
     crop_padding: int = 0
