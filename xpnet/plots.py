@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from xpnet.datasets.base import Images
@@ -39,7 +39,7 @@ __all__ = [
     "save",
 ]
 
-History = Mapping[str, Sequence[float]]
+History = Mapping[str, Sequence[float] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
@@ -144,6 +144,7 @@ def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) ->
     """
     figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
     axes.set(title="Training cost", xlabel="Epoch", ylabel="Total loss (nats)", yscale="log")
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
     return figure
 
 

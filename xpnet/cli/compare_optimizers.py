@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
 from xpnet import datasets
 from xpnet.cli import common, report
+from xpnet.experiments import CONTENDERS, PUBLISHED_WITH_BATCH_NORM, Contender
 from xpnet.training import Record, TrainConfig, Trainer
 from xpnet.training.history import columns
 from xpnet.training.run_folder import SUMMARY, RunFolder, versions
 
 BATCH_SIZE, REPORT_EVERY = 128, 250  # about two reports in each epoch of MNIST
-
-
-class Contender(NamedTuple):
-    """An optimizer, the learning rate it does well with on this network, and its published test accuracy."""
-
-    optimizer: str
-    learning_rate: float
-    published: float
-
-
-CONTENDERS: Mapping[str, Contender] = {
-    "gradient descent": Contender("gradient-descent", 0.1, 0.9792),
-    "momentum": Contender("momentum", 0.1, 0.9806),
-    "AdaGrad": Contender("adagrad", 0.01, 0.9753),
-    "Adam": Contender("adam", 0.001, 0.9761),
-}
-PUBLISHED_WITH_BATCH_NORM = 0.971  # of an optimizer that was not named
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-norm", action="store_true", help="with batch normalisation after each hidden layer; default: without"
     )
     parser.add_argument(
-        "--epochs", type=int, default=10, metavar="N", help="passes over the training images; default: %(default)s"
+        "--epochs", type=int, default=20, metavar="N", help="passes over the training images; default: %(default)s"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of weights, split and batches; default: %(default)s"
