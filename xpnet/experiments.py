@@ -138,7 +138,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         seeds=3,
     ),
     "l2": Experiment(
-        "train.py --model mlp --hidden 512 256 --data cifar10 --weight-decay 0.001",
+        "train.py --model mlp --hidden 512 256 --data cifar10 --batch-size 64 --lr 0.1 --epochs 8 --weight-decay 0.001 "
+        "--report-every 750",  # once in an epoch
         (
             Figure("first epoch over 50 % validation", "4", first_epoch("validation_accuracy", 0.5), is_share=False),
             Figure("best validation accuracy", "over 50 %", best_validation_accuracy),

@@ -42,7 +42,7 @@ SPELLED_OUT = """
     --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
     --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
     --schedule-minimum --schedule-patience --warmup --early-stopping
-    --hidden --activation --dropout --batch-norm --weight-init --stem
+    --hidden --activation --dropout --batch-norm --weight-init --stem --report-every --measure-training --flip --no-flip
 """
 
 
@@ -73,7 +73,7 @@ def test_run_folder_is_complete(finished_run):
     assert tuple(rows[0]) == Record._fields
     assert float(rows[-1]["validation_accuracy"]) == summary["validation_accuracy"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
-    for plot in ("loss", "accuracy", "filters", "misclassified", "confusion_matrix"):
+    for plot in ("loss", "accuracy", "error_rate", "filters", "misclassified", "confusion_matrix"):
         height, width, _ = matplotlib.image.imread(folder / "plots" / f"{plot}.png").shape
         assert min(height, width) > 300
 
@@ -152,6 +152,9 @@ def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, c
         ),
         (["--schedule", "plateau", "--schedule-patience", "3", "--schedule-gamma", "0.5"], {"schedule_patience": 3}),
         (["--early-stopping", "4"], {"early_stopping": 4}),
+        (["--report-every", "1", "--measure-training"], {"report_every": 1, "measure_training": True}),
+        (["--flip"], {"flip": True, "report_every": 100, "measure_training": False}),
+        (["--no-flip"], {"flip": False}),
     ],
 )
 def test_flags_become_settings(digits_folder, tmp_path, flags, settings):

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from xpnet import models
+from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
 from xpnet.models import registry
 from xpnet.optimizers import OPTIMIZERS, AdaGrad, Adam, AdamW, GradientDescent, Momentum, RMSProp
@@ -29,6 +30,15 @@ NOT_ITS_OWN = [
 
 def make_config(**settings):
     return TrainConfig(**{"model": "mnist_starter", "data": "mnist", "iterations": 100, **settings})
+
+
+def test_a_recipe_may_have_a_schedule_and_augmentation():
+    config = TrainConfig.for_model("cifar10_cnn")
+    assert config.make_schedule(100).factor(50) == pytest.approx(0.5)
+    assert config.make_augmentation() == Augmentation(flip=True)
+    changed = TrainConfig.for_model("cifar10_cnn", schedule="step", schedule_every=10, flip=False)
+    assert changed.make_schedule(100).factor(10) == pytest.approx(0.1)
+    assert not changed.make_augmentation()
 
 
 def test_mnist_starter_is_trained_as_published():

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--loss", choices=LOSSES, help="default: cross-entropy (of a softmax)")
     how.add_argument("--label-smoothing", type=float, metavar="S", help="share of the target given to all classes")
     how.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images extended by P black pixels")
-    how.add_argument("--flip", action="store_true", default=None, help="mirror half of the images left to right")
+    how.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images left to right")
     how.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
     _add_optimizer_arguments(parser.add_argument_group("optimizer"))

@@ -144,7 +144,7 @@ class TrainConfig:
             settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
                 del settings["learning_rate"]
-        defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
+        defaults |= _defaults("schedule", overrides.get("schedule", settings.get("schedule", cls.schedule)))
         return cls(model=model, **{**defaults, **settings, **overrides})
 
     def make_loss(self) -> Loss:
