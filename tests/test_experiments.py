@@ -42,14 +42,14 @@ def run(value, seconds=10.0, machine="an abacus"):
 
 
 def test_the_page_keeps_what_people_wrote_and_shows_what_was_measured():
-    page = render(PAGE, {"overfitting": {"0": run(4), "1": run(math.inf, 40.0), "10": run(3, 20.0, "a sundial")}})
+    page = render(PAGE, {"overfitting": {"0": run(4), "2": run(math.inf, 40.0), "10": run(3, 20.0, "a sundial")}})
     assert page.startswith(f"Before\n\n{BEGIN}\n")
     assert page.endswith(f"{END}\n\nAfter\n")
     assert "old" not in page
     (row,) = [line for line in page.splitlines() if "overfitting" in line]
     cells = [cell.strip() for cell in row.strip("|").split(" | ")]
     assert cells[0].startswith("**overfitting** on CIFAR-10 (JPEG): first epoch")
-    assert cells[1:5] == ["6", "**4** (3 to never)", "0, 1, 10", "20 s (10 s)"]
+    assert cells[1:5] == ["6", "**4** (3 to never)", "0, 2, 10", "20 s (10 s)"]
     assert cells[5].startswith("`scripts/train.py --model mlp --hidden 1024 512")
     assert cells[5].endswith("--data-dir DIR --seed N`")
     assert [line for line in page.splitlines() if line.startswith("Measured")] == [

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import plots
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
 from xpnet.training import Record
@@ -173,6 +174,16 @@ def test_the_history_has_the_learning_rate_in_effect(digits_folder, tmp_path):
     assert list(rows[0])[-1] == "learning_rate"
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates == pytest.approx([0.01 / (1 + step / 99) for step in (99, 199, 249)])
+
+
+def test_error_rates_are_drawn_against_epochs(digits_folder, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "error_rate_curves", lambda *given: drawn.append(given) or plots.loss_curves(given[0]))
+    flags = ["--iterations", "2", "--batch-size", "40", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["--data-dir", str(digits_folder), *flags]) == 0
+    ((history, batches_per_epoch),) = drawn
+    assert history["iteration"] == [2]
+    assert batches_per_epoch == 9  # 360 images
 
 
 def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
