@@ -36,10 +36,10 @@ def test_a_recipe_may_have_a_schedule_and_augmentation():
     config = TrainConfig.for_model("cifar10_cnn")
     assert config.schedule_minimum == 0  # a default that config.json states
     assert config.make_schedule(100).factor(50) == pytest.approx(0.5)
-    assert config.make_augmentation() == Augmentation(flip=True)
+    assert config.make_augmentation() == Augmentation(crop_padding=2, flip=True)
     changed = TrainConfig.for_model("cifar10_cnn", schedule="step", schedule_every=10, flip=False)
     assert changed.make_schedule(100).factor(10) == pytest.approx(0.1)
-    assert not changed.make_augmentation()
+    assert changed.make_augmentation() == Augmentation(crop_padding=2)
 
 
 def test_mnist_starter_is_trained_as_published():

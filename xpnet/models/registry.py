@@ -33,6 +33,7 @@ class Recipe:
     momentum: float | None = None
     momentum_form: str | None = None
     schedule: str | None = None
+    crop_padding: int | None = None
     flip: bool | None = None
     validation_images: int = 2000
     train_images: int | None = None
