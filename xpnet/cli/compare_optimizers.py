@@ -15,7 +15,9 @@ from xpnet.training import Record, TrainConfig, Trainer
 from xpnet.training.history import columns
 from xpnet.training.run_folder import SUMMARY, RunFolder, versions
 
-BATCH_SIZE, REPORT_EVERY = 128, 250  # about two reports in each epoch of MNIST
+# 100 divides MNIST's 58,000 training images. With 128, each epoch ends on a batch of 16, whose noisy step at these
+# learning rates cost gradient descent with batch normalisation up to 9 points right before it was tested.
+BATCH_SIZE, REPORT_EVERY = 100, 290
 
 
 def main(argv: list[str] | None = None) -> int:
