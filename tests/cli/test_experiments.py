@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from xpnet.cli import compare_optimizers, experiments, train
 from xpnet.cli.experiments import main
@@ -30,8 +31,8 @@ def commands(monkeypatch):
         (folder.path / "summary.json").write_text(
             json.dumps({"test_accuracy": 0.99 + seed / 1000, "backend": "numpy", "device": "cpu"})
         )
-        for name in ("misclassified", "accuracy"):
-            (folder.plots_path / f"{name}.png").write_text(f"{name} of seed {seed}")
+        for name, colour in (("misclassified", (10 + seed, 20, 30)), ("accuracy", (1, 2, 3))):
+            Image.new("RGB", (2, 2), colour).save(folder.plots_path / f"{name}.png")
         return 0
 
     monkeypatch.setitem(experiments._PROGRAMS, "train.py", fake)
@@ -51,7 +52,8 @@ def test_runs_are_kept_by_seed_and_written_into_the_page(docs, commands):
     assert page.startswith("Before\n")
     assert page.endswith("After\n")
     assert "| **99.05 %** (99.00 to 99.10) | 0, 1 |" in page
-    assert (docs / "images" / "cnn_32_64.png").read_text() == "misclassified of seed 0"
+    with Image.open(docs / "images" / "cnn_32_64.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (10, 20, 30)  # misclassified, seed 0
 
 
 def test_a_run_of_one_experiment_leaves_the_others_results(docs, commands):

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from xpnet.checks import pick
 from xpnet.cli import common, compare_optimizers, train
-from xpnet.experiments import EXPERIMENTS, IMAGES, PAGE, RESULTS, measure, read_page, read_results, write_results
+from xpnet.experiments import (
+    EXPERIMENTS,
+    IMAGES,
+    PAGE,
+    RESULTS,
+    keep_picture,
+    measure,
+    read_page,
+    read_results,
+    write_results,
+)
 from xpnet.shapes import check_positive
 from xpnet.training.run_folder import RunFolder
 
@@ -94,5 +103,5 @@ def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[
         results.setdefault(name, {})[str(seed)] = figures
         write_results(docs, results)
         if seed == 0:
-            shutil.copy(run.plots_path / f"{experiment.picture}.png", docs / IMAGES / f"{name}.png")
+            keep_picture(run.plots_path / f"{experiment.picture}.png", docs / IMAGES / f"{name}.png")
     return code
