@@ -135,7 +135,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "train.py --model mlp --hidden 1024 512 --limit 50 --data cifar10 --batch-size 10 --lr 0.1 --epochs 10 "
         "--report-every 5 --measure-training",
         (Figure("first epoch at 100 % training accuracy", "6", first_epoch("train_accuracy", 1.0), is_share=False),),
-        picture="error_rate",
+        picture="accuracy",
         seeds=3,
     ),
     "l2": Experiment(
