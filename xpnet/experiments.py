@@ -181,6 +181,7 @@ def machine(folder: RunFolder) -> str:
 
 def keep_picture(plot: Path, picture: Path) -> None:
     """Copy a plot in 64 colours, more than the eye finds in it, at a third of the size."""
+    picture.parent.mkdir(exist_ok=True)
     with Image.open(plot) as image:
         image.convert("RGB").quantize(64).save(picture, optimize=True)
 

@@ -15,7 +15,7 @@ from xpnet.training.run_folder import RunFolder
 def docs(tmp_path, monkeypatch):
     """A folder with a page that has nothing measured on it; runs go beside it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "docs" / "images").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text(f"Before\n\n{BEGIN}\n{END}\n\nAfter\n")
     return tmp_path / "docs"
 
