@@ -66,7 +66,7 @@ def test_accuracy_curves_are_in_percent():
     np.testing.assert_array_equal(training.get_xdata(), record["iteration"])
     np.testing.assert_allclose(training.get_ydata(), [100 - 4000 / i for i in record["iteration"]])
     np.testing.assert_allclose(validation.get_ydata(), [100 - 3000 / i for i in record["iteration"]])
-    assert training.get_label() == "Training (moving average)"
+    assert training.get_label() == "Training"
     assert validation.get_label() == "Validation"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Accuracy (%)")
 
@@ -78,12 +78,59 @@ def test_lines_differ_in_more_than_colour(draw):
         assert len({getattr(line, look)() for line in lines}) == len(lines)
 
 
+def test_error_rates_are_in_percent_against_epochs():
+    record = history(30)
+    (axes,) = plots.error_rate_curves(record, batches_per_epoch=200).axes
+    training, validation = axes.lines
+    np.testing.assert_allclose(training.get_xdata(), [i / 200 for i in record["iteration"]])
+    np.testing.assert_allclose(training.get_ydata(), [4000 / i for i in record["iteration"]])
+    np.testing.assert_allclose(validation.get_ydata(), [3000 / i for i in record["iteration"]])
+    assert (training.get_label(), validation.get_label()) == ("Training", "Validation")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Epoch", "Error rate (%)")
+
+
+def test_an_error_rate_of_0_is_on_the_axis():
+    (axes,) = plots.error_rate_curves(history(3) | {"train_accuracy": [0.9, 0.999, 1.0]}, 100).axes
+    heights = axes.transData.transform([(0, rate) for rate in (0, 0.1, 1, 10)])[:, 1]
+    assert heights[0] == pytest.approx(axes.bbox.y0)
+    assert heights[2] - heights[1] == pytest.approx(heights[3] - heights[2])
+
+
+def runs(points):
+    return {
+        name: history(points) | {"total_loss": [k / i for i in range(1, points + 1)]}
+        for k, name in enumerate("abcd", 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("draw", "column", "scale"),
+    [(plots.cost_comparison, "total_loss", 1), (plots.accuracy_comparison, "validation_accuracy", 100)],
+)
+def test_runs_are_compared_by_name_against_epochs(draw, column, scale):
+    (axes,) = draw(runs(30), batches_per_epoch=400).axes
+    assert [line.get_label() for line in axes.lines] == list("abcd")
+    for line, record in zip(axes.lines, runs(30).values(), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), [i / 400 for i in record["iteration"]])
+        np.testing.assert_allclose(line.get_ydata(), [scale * value for value in record[column]])
+    assert axes.get_xlabel() == "Epoch"
+    for look in ("get_color", "get_linestyle", "get_marker"):
+        assert len({getattr(line, look)() for line in axes.lines}) == 4
+
+
+def test_runs_of_unequal_length_are_refused():
+    with pytest.raises(InputError, match=r"cost_comparison: .*'iteration': 3, 'a': 3, 'b': 2"):
+        plots.cost_comparison({"a": history(3), "b": history(2)}, 100)
+
+
 def test_a_perfect_accuracy_is_not_drawn_above_100_percent():
     record = history(3) | {"train_accuracy": [0.1, 0.9, 1.0]}
     assert 100 <= plots.accuracy_curves(record).axes[0].get_ylim()[1] <= 101
 
 
-@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+@pytest.mark.parametrize(
+    "draw", [plots.loss_curves, plots.accuracy_curves, lambda record: plots.error_rate_curves(record, 10)]
+)
 def test_an_empty_history_says_so(draw, tmp_path):
     figure = draw(history(0))
     (axes,) = figure.axes
@@ -118,7 +165,7 @@ def test_values_that_are_not_finite_leave_gaps(tmp_path):
 def test_a_column_without_a_finite_value_is_left_out_of_the_legend():
     record = history(4) | {"validation_accuracy": [float("nan")] * 4}
     (axes,) = plots.accuracy_curves(record).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training (moving average)"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training"]
 
 
 def test_a_history_with_a_missing_or_short_column_is_refused():

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from xpnet.datasets.base import Images
@@ -30,8 +30,11 @@ from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
 
 __all__ = [
+    "accuracy_comparison",
     "accuracy_curves",
     "confusion_matrix",
+    "cost_comparison",
+    "error_rate_curves",
     "feature_maps",
     "filters",
     "loss_curves",
@@ -42,7 +45,7 @@ __all__ = [
     "search_trials",
 ]
 
-History = Mapping[str, Sequence[float]]
+History = Mapping[str, Sequence[float] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
@@ -52,7 +55,7 @@ SMALLEST_TEXT = 5.0  # points, that can still be read in print
 _MOST_CHANNELS = 64
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
-BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": "figure",
@@ -73,9 +76,12 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
-    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN], linestyle=["-", "--", "-."], marker=["o", "s", "^"]),
+    "axes.prop_cycle": cycler(
+        color=[BLUE, VERMILLION, GREEN, PURPLE], linestyle=["-", "--", "-.", ":"], marker=["o", "s", "^", "D"]
+    ),
     "image.interpolation": "nearest",
 }
+ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 
 @rc_context(STYLE)
@@ -117,12 +123,54 @@ def accuracy_curves(history: History) -> Figure:
     Reads the columns iteration, train_accuracy and validation_accuracy, fractions in [0, 1]; values that are
     not finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
-    labels = {"train_accuracy": "Training (moving average)", "validation_accuracy": "Validation"}
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    _draw_curves(axes, "accuracy_curves", history, labels, scale=100)
+    _draw_curves(axes, "accuracy_curves", history, ACCURACIES, scale=100)
     # The usual margin above a perfect score would show percentages that cannot be.
     axes.set(title="Accuracy", ylabel="Accuracy (%)", ylim=(None, min(axes.get_ylim()[1], 101)))
+    return figure
+
+
+@rc_context(STYLE)
+def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
+    """Draw the training and validation error rate, 100·(1 - accuracy) in percent, against epochs.
+
+    The scale is logarithmic down to 0.1 % and linear from there to 0, so that the first fall and the last mistakes both
+    show. Reads the columns iteration, train_accuracy and validation_accuracy; values that are not finite leave a gap.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    rates = {name: 1 - np.asarray(history.get(name, ()), np.float64) for name in ACCURACIES}
+    figure = _figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    _draw_curves(axes, "error_rate_curves", rates | _epochs(history, batches_per_epoch), ACCURACIES, scale=100)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(title="Error rate", xlabel="Epoch", ylabel="Error rate (%)", ylim=(0, 100))
+    return figure
+
+
+@rc_context(STYLE)
+def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+    """Draw the total training loss of several runs, by their names, against epochs; on a logarithmic scale.
+
+    Reads the columns iteration, which must be the same in all runs, and total_loss.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
+    axes.set(title="Training cost", xlabel="Epoch", ylabel="Total loss (nats)", yscale="log")
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    return figure
+
+
+@rc_context(STYLE)
+def accuracy_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+    """Draw the validation accuracy of several runs, by their names, in percent against epochs.
+
+    Reads the columns iteration, which must be the same in all runs, and validation_accuracy.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    figure, axes = _comparison("accuracy_comparison", histories, "validation_accuracy", batches_per_epoch, scale=100)
+    axes.set(title="Validation accuracy", xlabel="Epoch", ylabel="Accuracy (%)")
     return figure
 
 
@@ -394,6 +442,23 @@ def _label_powers(axis: Axis, subs: Sequence[float]) -> None:
 def _write_instead(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
     axes.set_axis_off()
+
+
+def _epochs(history: History, batches_per_epoch: int) -> dict[str, NDArray[np.float64]]:
+    """The horizontal axis of `_draw_curves`, counted in epochs."""
+    return {"iteration": np.asarray(history.get("iteration", ()), np.float64) / batches_per_epoch}
+
+
+def _comparison(
+    where: str, histories: Mapping[str, History], column: str, batches_per_epoch: int, scale: float = 1
+) -> tuple[Figure, Axes]:
+    """One column of several runs as lines."""
+    columns = {name: history.get(column, ()) for name, history in histories.items()}
+    figure = _figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    epochs = _epochs(next(iter(histories.values()), {}), batches_per_epoch)
+    _draw_curves(axes, where, {**columns, **epochs}, {name: name for name in columns}, scale)
+    return figure, axes
 
 
 def _draw_curves(axes: Axes, where: str, history: History, labels: Mapping[str, str], scale: float = 1) -> None:

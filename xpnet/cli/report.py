@@ -103,6 +103,16 @@ def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequ
     )
 
 
+def print_comparison(
+    console: Console, what: str, published: Mapping[str, float], measured: Mapping[str, float]
+) -> None:
+    """Print test accuracies by name, beside the published ones where there are any."""
+    table = _table("Test accuracy", what, "published", "ours", left=1)
+    for name, accuracy in measured.items():
+        table.add_row(name, _percent(published.get(name, math.nan)), _percent(accuracy))
+    _print(console, table)
+
+
 def _print_confusion(console: Console, confusion: np.ndarray, class_names: Sequence[str]) -> None:
     numbers = [str(index) for index in range(len(class_names))]
     long = max(map(len, class_names)) > _LONGEST_HEADER

@@ -103,19 +103,27 @@ def _parser() -> argparse.ArgumentParser:
         "--early-stopping",
         type=int,
         metavar="PATIENCE",
-        help=f"stop when so many reports in a row (one comes every {TrainConfig.report_every} iterations) "
+        help="stop when so many reports in a row (see --report-every) "
         "show no better validation accuracy, and keep the weights of the best",
     )
     how.add_argument("--loss", choices=LOSSES, help="default: cross-entropy (of a softmax)")
     how.add_argument("--label-smoothing", type=float, metavar="S", help="share of the target given to all classes")
     how.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images extended by P black pixels")
-    how.add_argument("--flip", action="store_true", default=None, help="mirror half of the images left to right")
+    how.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images left to right")
     how.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
     _add_optimizer_arguments(parser.add_argument_group("optimizer"))
     _add_schedule_arguments(parser.add_argument_group("learning rate as training goes on"))
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
+    output.add_argument("--report-every", type=int, metavar="N", help="iterations between two reports; default: 100")
+    output.add_argument(
+        "--measure-training",
+        action="store_true",
+        default=None,
+        help="measure the training accuracy on all training images at each report; default: a moving average over the "
+        "batches, which costs nothing but is late where few batches make an epoch",
+    )
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
     common.add_speed_arguments(parser.add_argument_group("speed"))
@@ -333,6 +341,7 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
     figures = {
         "loss": plots.loss_curves(history),
         "accuracy": plots.accuracy_curves(history),
+        "error_rate": plots.error_rate_curves(history, trainer.sampler.batches_per_epoch),
         "misclassified": plots.misclassified(
             data.test_images,
             data.test_labels,

@@ -54,7 +54,8 @@ class TrainConfig:
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
-    ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
+    ``models.create`` takes for this model. With ``measure_training`` the training accuracy is measured on all training
+    images at each report. ``schedule_every`` and ``warmup`` are counted in iterations,
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
     Gradients longer than ``clip_norm`` are shortened to it.
 
@@ -105,6 +106,7 @@ class TrainConfig:
     early_stopping: int | None = None
     limit: int | None = None
     report_every: int = 100
+    measure_training: bool = False
     loss: str = "cross-entropy"
     label_smoothing: float | None = None
     crop_padding: int = 0
@@ -161,7 +163,7 @@ class TrainConfig:
             settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
                 del settings["learning_rate"]
-        defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
+        defaults |= _defaults("schedule", overrides.get("schedule", settings.get("schedule", cls.schedule)))
         return cls(model=model, **{**defaults, **settings, **overrides})
 
     def make_loss(self) -> Loss:

@@ -10,8 +10,9 @@ from typing import NamedTuple, TextIO
 class Record(NamedTuple):
     """One line of the history: losses of the objective, accuracies as fractions, seconds since the start.
 
-    Classification loss and training accuracy are moving averages over the batches so far (``MovingAverage``). The
-    learning rate is that of the last step: the base learning rate times the schedule's factor.
+    Classification loss and training accuracy are moving averages over the batches so far (``MovingAverage``); the
+    accuracy may be measured instead. The learning rate is that of the last step: the base learning rate times the
+    schedule's factor.
     """
 
     iteration: int

@@ -107,6 +107,10 @@ class RunFolder:
         """Write everything that is needed to repeat the run."""
         self.write_json(CONFIG, dataclasses.asdict(config))
 
+    def read_summary(self) -> dict[str, Any]:
+        """The figures at the end of the run."""
+        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read."""
         (self.path / name).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -116,6 +116,7 @@ class Trainer:
         self._feed = make_feed(backend, images, labels, self.sampler)
         in_memory = isinstance(validation_images, np.ndarray)
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
+        self._measured = (images, labels) if config.measure_training else None
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
         self._augmentation = config.make_augmentation()
         self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
@@ -220,13 +221,14 @@ class Trainer:
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
         self._check_finite("sum of the squared weights", decay, self.iteration)
+        training = self._evaluate(theta, state, *self._measured).accuracy if self._measured else self._accuracy.value
         validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
         return Record(
             self.iteration,
             self._loss.value,
             decay,
             self._loss.value + decay,
-            self._accuracy.value,
+            training,
             validation,
             seconds,
             self.config.learning_rate * self._factor(self.iteration - 1),
