@@ -498,7 +498,8 @@ def test_feature_maps_of_a_batch_are_refused():
 
 def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
     figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
-    for path in (tmp_path / "a.xyz", tmp_path / "none" / "a.png"):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "a.xyz", tmp_path / "file" / "a.png"):
         with refused(f"Plot {path}: cannot be written ("):
             plots.save(figure, path)
 

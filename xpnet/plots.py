@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -86,11 +87,12 @@ ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 @rc_context(STYLE)
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure to `path`; the suffix (.png, .pdf, .svg) gives the format.
+    """Write a figure to `path`, whose suffix (.png, .pdf, .svg) gives the format; its folder is made if there is none.
 
-    Raises InputError if it is not written: an unknown format, no such folder.
+    Raises InputError if it is not written: an unknown format, a folder that cannot be made.
     """
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -238,7 +238,6 @@ def _train(
     evaluation = trainer.test()
     folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted()))
     if not no_plots:
-        folder.plots_path.mkdir(exist_ok=True)
         _draw(folder, trainer, records, evaluation)
     report.print_evaluation(console, evaluation, trainer.dataset.class_names)
     console.print(f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}")
