@@ -73,7 +73,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
         for name in ("weights.safetensors", "checkpoints/best.safetensors", "config.json")
         if (ours / name).read_bytes() != (theirs / name).read_bytes()
     ]
-    histories = [list(csv.DictReader((folder / "history.csv").open(newline=""))) for folder in (ours, theirs)]
+    histories = [list(csv.DictReader((folder / "history.csv").read_text().splitlines())) for folder in (ours, theirs)]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (ours, theirs)]
     for rows in (*histories, summaries):
         for row in rows:
