@@ -102,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     flags = ["--model", "mlp", "--dropout", "0.2", "--batch-norm", "--optimizer", "adam", "--lr", "0.001"]
     flags += ["--schedule", "plateau", "--schedule-patience", "2", "--early-stopping", "1000", "--crop-padding", "2"]
-    flags += ["--iterations", str(arguments.iterations), "--checkpoint-every", "7", "--no-plots", "--quiet"]
+    flags += ["--iterations", str(arguments.iterations), "--checkpoint-every", "1", "--no-plots", "--quiet"]
     folder = Path(tempfile.mkdtemp())
     try:
         start = time.perf_counter()

@@ -30,7 +30,7 @@ def first_nonfinite(
         logits, cache, _ = layer.forward(params, state, x, train=True, key=key)
         loss, loss_cache = network.loss.forward(logits, labels)
         if not all_finite(loss):
-            return f"the loss {type(network.loss).__name__}: its value is not finite, but all layers' outputs are"
+            return f"{type(network.loss).__name__}: the loss is not finite, but all layers' outputs are"
         layer.backward(params, cache, network.loss.backward(loss_cache), need_dx=False)
     except _NotFiniteError as error:
         return str(error)
@@ -82,7 +82,7 @@ class _Watched(Layer):
 
     def _check(self, what: str, array: Array) -> None:
         if not all_finite(array):
-            raise _NotFiniteError(self.inner, f"its {what} is not finite, but what it was computed from is")
+            raise _NotFiniteError(self.inner, f"its {what} is the first that is not finite")
 
 
 def _watched(layer: Layer) -> Layer:
