@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -98,33 +97,36 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._explained():
+        try:
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+        except OSError as error:
+            raise self._explained(error) from error
 
     def write_line(self, line: str) -> None:
         """Add a line."""
-        with self._explained():
+        try:
             self._file.write(f"{line}\n")
             self._file.flush()
+        except OSError as error:
+            self.close()
+            raise self._explained(error) from error
 
     def sync(self) -> None:
         """Wait until what was written would outlast a power failure."""
-        with self._explained():
+        try:
             os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._explained(error) from error
 
     def close(self) -> None:
-        """Close the file; a failed write has been reported already, and its rest is not tried again."""
+        """Close the file; what could not be written has been reported already, and is not tried again."""
         with contextlib.suppress(OSError):
             self._file.close()
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: cannot be written ({error.strerror}). Make room there, or choose another place."
-            ) from error
+    def _explained(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self._path}: cannot be written ({error.strerror}). Make room there, or choose another place."
+        )
 
 
 def cut_back(path: Path, iteration: int) -> list[Record]:
