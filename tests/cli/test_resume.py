@@ -237,29 +237,38 @@ def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, numb
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (code, "")
     assert (stopped / "summary.json").exists() == (number == signal.SIGINT)  # SIGTERM leaves no time for a test
+    last_record = (stopped / "history.csv").read_text().splitlines()[-1]
+    assert last_record.split(",")[0].endswith("00") or number == signal.SIGINT  # nor for a record of its own
     (checkpoint,) = checkpoints(stopped)
     end = str(iteration_of(checkpoint) + 50)
     assert resume(stopped, "--iterations", end) == 0
     assert differences(stopped, run_to(tmp_path / "whole", flags, end)) == []
 
 
-def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path):
-    program = PROGRAM.replace(
-        "sys.exit",
-        "import time; from xpnet.training import Trainer; "
-        "Trainer.test = lambda self: (print('testing', flush=True), time.sleep(600)); sys.exit",
+@pytest.mark.parametrize("method", ["_record", "test"])
+def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
+    """Both where the last validation would take ten minutes and where the test would."""
+    program = (
+        "import os, signal, time; from xpnet.training import Trainer\n"
+        f"factor, real = Trainer._factor, Trainer.{method}\n"
+        "def interrupted(self, step):\n"
+        "    if step == 150: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return factor(self, step)\n"
+        "def slow(self):\n"
+        "    if not self._stop: return real(self)\n"
+        "    print('testing', flush=True); time.sleep(600)\n"
+        f"Trainer._factor, Trainer.{method} = interrupted, slow; {PROGRAM}"
     )
     arguments = [*flags, "--iterations", "1000000", "--no-plots", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    for awaited in ("iteration", "testing"):
-        next(line for line in process.stdout if line.startswith(awaited))
-        process.send_signal(signal.SIGINT)
+    next(line for line in process.stdout if line.startswith("testing"))
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "Interrupted.\n")
-    assert len(checkpoints(tmp_path / "run")) == 1
+    assert [iteration_of(path) for path in checkpoints(tmp_path / "run")] == [151]
     assert not (tmp_path / "run" / "summary.json").exists()
 
 

@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=100_000)
     iterations = parser.parse_args().iterations
     samples = follow("--iterations", str(iterations), "--checkpoint-every", "1000")
-    tenth = len(samples) // 10
+    tenth = max(len(samples) // 10, 2)
     for sample in [samples[0], *samples[tenth - 1 :: tenth]]:
         print(f"{sample.iteration:7d} iterations  {sample.memory / 2**20:7.1f} MiB  {sample.seconds:6.0f} s")
     growth, error = slope(samples[tenth:])

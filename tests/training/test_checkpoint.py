@@ -160,6 +160,13 @@ def test_what_is_kept_is_never_what_cannot_be_read(trainer, digits, tmp_path, ma
     assert [str(error).split(":")[0] for error in newest.unreadable] == [f"Checkpoint {damaged}"]
 
 
+def test_the_history_is_on_the_disk_before_the_checkpoint_that_follows_it(trainer, tmp_path, make_writer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(HistoryFile, "sync", lambda self: seen.append(written(tmp_path)))
+    list(trainer.run(make_writer(trainer).after_iteration))
+    assert seen == [[], [3], [3, 6], [3, 6, 9]]
+
+
 def test_a_record_out_of_turn_is_not_the_best(trainer, tmp_path, make_writer):
     """It is not in a resumed run, so its weights must not be either."""
     writer, best = make_writer(trainer, every=100), tmp_path / "run" / "checkpoints" / "best.safetensors"

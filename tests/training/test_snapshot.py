@@ -162,6 +162,16 @@ def test_time_goes_on_where_it_was(digits):
     assert next(iter(second.run())).seconds > 100
 
 
+def test_the_key_is_the_snapshots_own(digits):
+    """A later version may draw another one from the same seed."""
+    first, second = (make(WAYS["dropout"], digits) for _ in range(2))
+    snapshot = first.snapshot()
+    second.restore(snapshot._replace(tensors={**snapshot.tensors, "key": snapshot.tensors["key"] + 1}))
+    for trainer in (first, second):
+        list(trainer.run())
+    assert not np.array_equal(first.network.theta, second.network.theta)
+
+
 def test_another_network_is_refused_by_its_first_tensor(digits):
     snapshot = make(MLP, digits).snapshot()
     with refused("Snapshot: 'dense1.weight' is float32 (6, 784) in the file and float32 (7, 784) in the network."):
