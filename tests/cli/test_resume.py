@@ -252,7 +252,7 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
         "import os, signal, time; from xpnet.training import Trainer\n"
         f"factor, real = Trainer._factor, Trainer.{method}\n"
         "def interrupted(self, step):\n"
-        "    if step == 150: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if step == 150 and not self._stop: os.kill(os.getpid(), signal.SIGINT)\n"
         "    return factor(self, step)\n"
         "def slow(self):\n"
         "    if not self._stop: return real(self)\n"
