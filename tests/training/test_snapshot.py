@@ -181,10 +181,22 @@ def test_another_network_is_refused_by_its_first_tensor(digits):
 
 
 def test_another_optimizer_is_refused(digits):
-    with refused("Snapshot, optimizer: expected 'steps' to be (1,), got missing."):
+    with refused("Snapshot: expected 'optimizer/steps' to be float32 (1,), got missing."):
         make({**MLP, "optimizer": "adam"}, digits).restore(make(MLP, digits).snapshot())
-    with refused("optimizer: expected 'velocity' to be missing, got (4780,)."):
+    with refused("Snapshot: expected 'optimizer/velocity' to be missing, got float32 (4780,)."):
         make({**MLP, "optimizer": "gradient-descent"}, digits).restore(make(MLP, digits).snapshot())
+
+
+def test_a_snapshot_without_a_key_or_with_another_dtype_is_refused(digits):
+    snapshot = make(MLP, digits).snapshot()
+    tensors = dict(snapshot.tensors)
+    tensors["optimizer/velocity"] = tensors["optimizer/velocity"].astype(np.float64)
+    with refused("Snapshot: expected 'optimizer/velocity' to be float32 (4780,), got float64 (4780,)."):
+        make(MLP, digits).restore(snapshot._replace(tensors=tensors))
+    del tensors["key"], tensors["optimizer/velocity"]
+    tensors["optimizer/velocity"] = snapshot.tensors["optimizer/velocity"]
+    with refused("Snapshot: expected 'key' to be int32 (2,), got missing."):
+        make(MLP, digits).restore(snapshot._replace(tensors=tensors))
 
 
 def test_a_snapshot_of_a_longer_run_is_refused(digits):

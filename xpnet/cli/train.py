@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="go on with the run of this folder from its newest checkpoint, with its own settings; only --device, "
         "--backend, --data-dir, --iterations and --epochs may be others. On the same CPU the result is, bit for bit, "
-        "that of a run that was never stopped",
+        "that of a run that was never stopped; default: a new run",
     )
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
@@ -210,8 +210,10 @@ def _train(flags: argparse.Namespace) -> int:
     )
     tensorboard = find_library() if flags.tensorboard else None
     with following.logging_to(flags.log_file, flags.log_level), ExitStack() as stack:
-        begin = _resume if flags.resume else _begin
-        trainer, folder, records = begin(flags, console, stack)
+        if flags.resume:
+            trainer, folder, records = _resume(flags, console, stack)
+        else:
+            trainer, folder, records = *_begin(flags, stack), []
         _print_start(console, trainer)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path)))
@@ -250,14 +252,14 @@ def _make_trainer(config: TrainConfig) -> Trainer:
     return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
 
 
-def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tuple[Trainer, RunFolder, list[Record]]:
+def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
     """A new run in a new folder."""
     config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, **_settings(flags)})
     trainer = _make_trainer(config)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))
     folder.write_config(config)
-    return trainer, folder, []
+    return trainer, folder
 
 
 def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tuple[Trainer, RunFolder, list[Record]]:

@@ -77,7 +77,7 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], header["made_on"])
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"Checkpoint {path}: its header is incomplete ({error!r}). Use an earlier checkpoint."
+            f"Checkpoint {path}: its header is not one of this version ({error}). Use the xpnet version that wrote it."
         ) from error
 
 
@@ -128,7 +128,7 @@ def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
 
 
 def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
-    """Let a trainer go on from a checkpoint; returns what is different here, so that results may differ in rounding.
+    """Let a trainer go on from a checkpoint; returns what is different now, so that results may differ in rounding.
 
     Raises InputError if the checkpoint is of another network, naming the first tensor that differs, or of other data.
     """
@@ -139,7 +139,9 @@ def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
     here, there = _made_on(trainer), checkpoint.made_on
-    return [f"{name} {there.get(name)} there, {here.get(name)} here" for name in here if here[name] != there.get(name)]
+    return [
+        f"{name} {there.get(name, 'unused')} before, {here[name]} now" for name in here if here[name] != there.get(name)
+    ]
 
 
 @dataclass(frozen=True)

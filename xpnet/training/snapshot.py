@@ -62,10 +62,12 @@ def part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def check_alike(tensors: Tensors, expected: Mapping[str, Any], source: str) -> None:
-    """Raise InputError, naming the first tensor that differs, unless names and shapes are the expected ones."""
+def check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
+    """Raise InputError, naming the first tensor that differs, unless names, dtypes and shapes are the expected ones."""
     for name in [*expected, *tensors]:
-        here, there = (tuple(side[name].shape) if name in side else "missing" for side in (expected, tensors))
+        here, there = (
+            f"{side[name].dtype} {side[name].shape}" if name in side else "missing" for side in (expected, tensors)
+        )
         if here != there:
             raise InputError(
                 f"{source}: expected {name!r} to be {here}, got {there}. Use the settings it was made with."

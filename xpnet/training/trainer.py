@@ -197,13 +197,19 @@ class Trainer:
             raise InputError(
                 f"{source}: expected at most {self.iterations} iterations, got {progress.iteration}. Train for longer."
             )
-        backend, optimizer = self.network.backend, part("optimizer", tensors)
+        backend = self.network.backend
         theta, state = self.network.from_tensors(part("network", tensors), source=source)
-        check_alike(optimizer, self._values.optimizer, f"{source}, optimizer")
+        others = {**prefixed("optimizer", self._values.optimizer), "key": self._key}
+        check_alike(
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
+            {name: to_numpy(array) for name, array in others.items()},
+            source,
+        )
+        optimizer = {name: backend.asarray(tensor) for name, tensor in part("optimizer", tensors).items()}
         if progress.best:
             best = self.network.from_tensors(part("best", tensors), source=source)
             self.best = Best(progress.best, *best, progress.reports_since_best)
-        self._values = Values(theta, state, {name: backend.asarray(array) for name, array in optimizer.items()})
+        self._values = Values(theta, state, optimizer)
         self.network.theta, self.network.state = theta, state
         self._key = backend.asarray(tensors["key"])
         self.iteration, self.reported, self.images_seen = progress.iteration, progress.reported, progress.images_seen
