@@ -264,9 +264,12 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
         [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    next(line for line in process.stdout if line.startswith("testing"))
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    try:
+        next(line for line in process.stdout if line.startswith("testing"))
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, error) == (130, "Interrupted.\n")
     assert [iteration_of(path) for path in checkpoints(tmp_path / "run")] == [151]
     assert not (tmp_path / "run" / "summary.json").exists()
