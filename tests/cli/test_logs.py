@@ -5,12 +5,10 @@ import logging
 import re
 import signal
 import struct
-import subprocess
-import sys
 
 import pytest
 
-from tests.reliability.kill import PROGRAM, training
+from tests.reliability.kill import training
 from xpnet.cli.train import main
 from xpnet.training import Trainer
 
@@ -80,11 +78,10 @@ def test_a_log_that_cannot_be_written(flags, tmp_path, capsys):
 
 
 def test_without_tensorboards_library_one_line_says_what_to_install(flags, tmp_path):
-    program = f"import sys; sys.modules['tensorboardX'] = None; {PROGRAM}"
-    arguments = [sys.executable, "-c", program, *flags, "--tensorboard"]
-    process = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    process = training(*flags, "--tensorboard", prelude="import sys; sys.modules['tensorboardX'] = None")
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert process.stderr == (
+    assert error == (
         'error: --tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
         "or leave --tensorboard out.\n"
     )

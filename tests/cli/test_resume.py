@@ -3,18 +3,15 @@
 import json
 import os
 import re
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import xpnet
-from tests.reliability.kill import PROGRAM, differences, killed_run, training
+from tests.reliability.kill import differences, killed_run, training
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
 from xpnet.serialization import read_tensors, write_tensors
@@ -248,7 +245,7 @@ def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, numb
 @pytest.mark.parametrize("method", ["_record", "test"])
 def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
     """Both where the last validation would take ten minutes and where the test would."""
-    program = (
+    prelude = (
         "import os, signal, time; from xpnet.training import Trainer\n"
         f"factor, real = Trainer._factor, Trainer.{method}\n"
         "def interrupted(self, step):\n"
@@ -257,12 +254,9 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
         "def slow(self):\n"
         "    if not self._stop: return real(self)\n"
         "    print('testing', flush=True); time.sleep(600)\n"
-        f"Trainer._factor, Trainer.{method} = interrupted, slow; {PROGRAM}"
+        f"Trainer._factor, Trainer.{method} = interrupted, slow"
     )
-    arguments = [*flags, "--iterations", "1000000", "--no-plots", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = training(*flags, "--iterations", "1000000", "--no-plots", "--out", tmp_path / "run", prelude=prelude)
     assert process.stdout is not None
     try:
         next(line for line in process.stdout if line.startswith("testing"))
@@ -281,18 +275,18 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function, whole):
     """Before the content is on the disk, and between that and the new name."""
-    program = (
+    run = tmp_path / "run"
+    prelude = (
         "import glob, os, signal; real = os.FUNCTION\n"
         "def killed(*arguments):\n"
         "    if glob.glob(RUN + '/.iteration-000000132*'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return real(*arguments)\n"
-        f"os.FUNCTION = killed; {PROGRAM}"
+        "os.FUNCTION = killed"
     )
-    run = tmp_path / "run"
-    program = program.replace("FUNCTION", function).replace("RUN", repr(str(run / "checkpoints")))
-    arguments = [*flags, "--iterations", "250", "--out", str(run), *OUTPUT]
-    process = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    prelude = prelude.replace("FUNCTION", function).replace("RUN", repr(str(run / "checkpoints")))
+    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, error
     assert len(list(run.glob("checkpoints/.*.part"))) == 1
     assert [iteration_of(path) for path in checkpoints(run)] == [114, 120, 126]
     assert resume(run) == 0
@@ -314,7 +308,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(part, whole):
     before = {path: path.read_bytes() for path in checkpoints(part)}
     process = training(
         *("--resume", part, "--iterations", "250", *OUTPUT),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        prelude="import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))",
     )
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -27,15 +27,14 @@ PROGRAM = "import sys; from xpnet.cli.train import main; sys.exit(main())"
 WALL_CLOCK = {"seconds", "images_per_second"}
 
 
-def training(*flags: str | Path, **options) -> subprocess.Popen[str]:
-    """A process of train.py, on one thread; stdout and stderr are pipes."""
+def training(*flags: str | Path, prelude: str = "") -> subprocess.Popen[str]:
+    """A process of train.py, on one thread, behind some lines of Python; stdout and stderr are pipes."""
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, flags)],
+        [sys.executable, "-c", f"{prelude}\n{PROGRAM}", *map(str, flags)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        **options,
     )
 
 

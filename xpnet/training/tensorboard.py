@@ -28,7 +28,8 @@ class TensorBoardFile:
     """
 
     def __init__(self, library: Any, folder: Path, after: int = 0) -> None:
-        self._writer = library.SummaryWriter(str(folder), purge_step=after + 1)
+        # The library names files by the second, and would write over one that was begun in the same.
+        self._writer = library.SummaryWriter(str(folder), purge_step=after + 1, filename_suffix=f".{after}")
 
     def append(self, record: Record) -> None:
         """Write one record: a scalar for each of its columns."""
