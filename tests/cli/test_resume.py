@@ -73,6 +73,24 @@ def test_a_finished_run_stays_what_it_is(whole, tmp_path):
     assert differences(copy, whole) == []
 
 
+def test_a_finished_run_that_was_resumed_can_still_be_made_longer(whole, part):
+    """Its last record, out of the others' step, is in the shorter run only."""
+    assert resume(part) == 0
+    assert resume(part, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+
+
+def test_a_longer_run_that_is_killed_at_once_stays_the_longer_one(whole, part):
+    """The newest checkpoint is still one of the shorter run."""
+    process = training(
+        *("--resume", part, "--iterations", "250", *OUTPUT),
+        prelude="import os; from xpnet.training import Trainer; Trainer.run = lambda *_, **__: os.kill(os.getpid(), 9)",
+    )
+    process.communicate(timeout=60)
+    assert resume(part) == 0
+    assert differences(part, whole) == []
+
+
 def test_the_newest_checkpoints_are_kept_and_the_best_apart(flags, tmp_path, digits_folder):
     run = run_to(tmp_path / "run", [*flags, "--keep", "2"], 250)
     assert [iteration_of(path) for path in checkpoints(run)] == [246, 250]
@@ -129,10 +147,14 @@ def foreign(part):
 
 
 def other_network(part):
-    for path in checkpoints(part):
-        tensors, header = read_tensors(path)
-        header["config"]["model_options"]["hidden"] = [9]
-        write_tensors(path, tensors, header)
+    config = json.loads((part / "config.json").read_text())
+    config["model_options"]["hidden"] = [9]
+    (part / "config.json").write_text(json.dumps(config))
+
+
+def other_settings(part):
+    config = json.loads((part / "config.json").read_text())
+    (part / "config.json").write_text(json.dumps({**config, "weight_decay": 0.5}))
 
 
 def header_without_progress(part):
@@ -152,6 +174,7 @@ def header_without_progress(part):
         (only_weights, [], "expected a checkpoint of format version 1, got a file of weights"),
         (foreign, [], "has no xpnet header"),
         (other_network, [], "'dense1.weight' is float32 (8, 784) in the file and float32 (9, 784) in the network"),
+        (other_settings, [], "expected weight_decay to be 0.5 as in the run's settings, got 0.0. Put back"),
         (header_without_progress, [], "its header is not one of this version ("),
         (lambda part: (part / "history.csv").unlink(), [], "expected records up to iteration 100, found them up to 0"),
         (lambda part: (part / "history.csv").write_text("a,b\n1,2\n"), [], "expected the columns iteration,"),
@@ -296,7 +319,7 @@ def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function,
 
 def test_killed_at_random_moments(flags, tmp_path, whole):
     """The short form of ``python -m tests.reliability.kill``."""
-    killed_run(tmp_path / "run", [*flags, "--iterations", "250", *OUTPUT], kills=3, longest=2.0, seed=1)
+    killed_run(tmp_path / "run", [*flags, "--iterations", "250", *OUTPUT], kills=3, longest=3.0, seed=1)
     assert differences(tmp_path / "run", whole) == []
 
 

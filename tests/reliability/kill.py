@@ -45,8 +45,7 @@ def killed_run(folder: Path, flags: list[str], kills: int, longest: float, seed:
     """
     draw, met = random.Random(seed), Counter()
     for _ in range(kills):
-        begun = (folder / "config.json").exists()
-        process = training(*(["--resume", folder, *_output(flags)] if begun else [*flags, "--out", folder]))
+        process = _started(folder, flags)
         try:
             process.wait(draw.uniform(0, longest))
             met["came too late"] += 1
@@ -58,7 +57,7 @@ def killed_run(folder: Path, flags: list[str], kills: int, longest: float, seed:
         checkpoints = list(folder.glob("checkpoints/iteration-*"))
         met["before the first checkpoint" if not checkpoints else "after it"] += 1
         met["in the middle of writing a file"] += bool([*folder.glob(".*.part"), *folder.glob("*/.*.part")])
-    process = training("--resume", folder, *_output(flags))
+    process = _started(folder, flags)
     _, error = process.communicate(timeout=600)
     if process.returncode:
         raise RuntimeError(error)
@@ -86,10 +85,11 @@ def differences(ours: Path, theirs: Path) -> list[str]:
     return found + [name for name in tensors[0] if not np.array_equal(tensors[0][name], tensors[1][name])]
 
 
-def _output(flags: list[str]) -> list[str]:
-    """The flags that are not the run's own settings, and so are given again."""
-    start = flags.index("--checkpoint-every")
-    return flags[start:]
+def _started(folder: Path, flags: list[str]) -> subprocess.Popen[str]:
+    """A process that begins the run, or goes on with it."""
+    if not (folder / "config.json").exists():
+        return training(*flags, "--out", folder)
+    return training("--resume", folder, *flags[flags.index("--checkpoint-every") :])  # from there on, they are output's
 
 
 def main() -> None:

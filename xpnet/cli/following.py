@@ -39,6 +39,7 @@ class Interruption:
     def __init__(self, trainer: Trainer, console: Console) -> None:
         self._trainer, self._console = trainer, console
         self.signal: int | None = None
+        self._announced = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -52,20 +53,22 @@ class Interruption:
 
     def check(self, checkpoints: CheckpointWriter) -> None:
         """Write a checkpoint if the run was asked to end; end the program if that was by SIGTERM."""
-        if self.signal is not None:
-            checkpoints.write()
+        if self.signal is None:
+            return
+        checkpoints.write()
         if self.signal == signal.SIGTERM:
+            note(self._console, "SIGTERM: stopped; --resume goes on from here.")
             raise SystemExit(common.EXIT_TERMINATED)
+        if not self._announced:
+            note(self._console, "Ctrl-C: stopped, testing what was learned. Once more to quit now.")
+            self._announced = True
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Prints nothing, since the signal may have come in the middle of a print."""
         self.signal = number
         self._trainer.stop()
-        _log.warning("stopped by %s", signal.Signals(number).name)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._console.print(
-                "Ctrl-C: stopping after this iteration, then testing what was learned. Once more to quit now."
-            )
 
 
 def follow(

@@ -267,7 +267,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tu
     folder = RunFolder.open_begun(flags.resume)
     stack.enter_context(only_user(folder.path))
     newest = load_newest(folder)
-    config = resumed_config(newest.checkpoint.config if newest else folder.read_config(), _settings(flags))
+    config = resumed_config(folder.read_config(), _settings(flags))
     trainer = _make_trainer(config)
     if newest:
         for error in newest.unreadable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -130,7 +131,8 @@ def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
 def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
     """Let a trainer go on from a checkpoint; returns what is different now, so that results may differ in rounding.
 
-    Raises InputError if the checkpoint is of another network, naming the first tensor that differs, or of other data.
+    Raises InputError if the checkpoint is of another network, naming the first tensor that differs, of other settings,
+    or of other data.
     """
     if checkpoint.data != _fingerprint(trainer.dataset):
         raise InputError(
@@ -138,6 +140,13 @@ def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
             f"in {trainer.dataset.name}. Give its folder with --data-dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
+    ours, theirs = _lasting_settings(trainer.config), _lasting_settings(checkpoint.config)
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise InputError(
+                f"Checkpoint {path}: expected {name} to be {ours[name]} as in the run's settings, got {theirs[name]}. "
+                "Put back the run's own files."
+            )
     here, there = _made_on(trainer), checkpoint.made_on
     return [
         f"{name} {there.get(name, 'unused')} before, {here[name]} now" for name in here if here[name] != there.get(name)
@@ -180,7 +189,7 @@ class CheckpointWriter:
         self._folder, self._trainer, self._history, self._plan = folder, trainer, history, plan
         self._best_accuracy = max((record.validation_accuracy for record in records), default=-1.0)
         self._new_best: tuple[Array, State] | None = None
-        self._written_at, self._written_iteration = time.monotonic(), -1
+        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
         folder.checkpoints_path.mkdir(exist_ok=True)
         remove_partial(folder.checkpoints_path)
 
@@ -218,6 +227,12 @@ class CheckpointWriter:
 
 def _checkpoints(folder: RunFolder) -> list[Path]:
     return sorted(folder.checkpoints_path.glob("iteration-*.safetensors"))
+
+
+def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
+    """Those that a run keeps, as they are when they have been through JSON."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {name: value for name, value in settings.items() if name not in _SETTINGS_OF_PLACE_AND_LENGTH}
 
 
 def _made_on(trainer: Trainer) -> dict[str, str]:
