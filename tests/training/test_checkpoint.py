@@ -198,6 +198,10 @@ def test_where_and_how_long_may_change_and_nothing_else():
     changed = resumed_config(config, {"device": "cuda", "backend": "torch", "data_dir": "/x", "epochs": 3})
     assert (changed.device, changed.backend, changed.data_dir) == ("cuda", "torch", "/x")
     assert (changed.iterations, changed.epochs) == (None, 3)
+    for backend, expected in {"numpy": None, "cupy": None, "torch": "torch"}.items():
+        on = dataclasses.replace(config, backend=backend)
+        assert resumed_config(on, {"device": "cuda"}).backend == expected
+        assert resumed_config(on, {"iterations": 9}).backend == backend
     with refused("Resuming: expected the run's own seed (0), got 1. Leave it out."):
         resumed_config(config, {"seed": 1})
 

@@ -125,6 +125,8 @@ def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
                 "length. Leave it out."
             )
         changes = {"iterations": None, "epochs": None, **changes}
+    if "device" in changes and config.backend in ("numpy", "cupy"):  # each is the default of its own devices only
+        changes = {"backend": None, **changes}
     return dataclasses.replace(config, **changes)
 
 
