@@ -10,8 +10,9 @@ import pytest
 
 from tests.helpers import refused
 from xpnet.errors import InputError
+from xpnet.serialization import read_tensors, write_tensors
 from xpnet.training import TrainConfig, Trainer
-from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config
+from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
 from xpnet.training.history import HistoryFile
 from xpnet.training.run_folder import RunFolder
 
@@ -191,6 +192,33 @@ def test_a_record_out_of_turn_is_not_the_best(trainer, tmp_path, make_writer):
 def test_plans_that_make_no_sense(plan, message):
     with refused(message):
         CheckpointPlan(**plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("iteration", "12"),
+        ("iteration", -1),
+        ("reported", 13),
+        ("images_seen", None),
+        ("seconds", "soon"),
+        ("loss", [1.0]),
+        ("accuracy", 3),
+        ("plateau", {}),
+        ("best", 5),
+        ("extra", 1),
+    ],
+)
+def test_a_header_that_makes_no_sense(trainer, tmp_path, name, value):
+    path = tmp_path / "checkpoint.safetensors"
+    list(trainer.run())
+    save(path, trainer)
+    tensors, header = read_tensors(path)
+    assert load(path).snapshot.progress == trainer.snapshot().progress
+    header["progress"][name] = value
+    write_tensors(path, tensors, header)
+    with refused(f"Checkpoint {path}: its header is not one of this version ("):
+        load(path)
 
 
 def test_where_and_how_long_may_change_and_nothing_else():

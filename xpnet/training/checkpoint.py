@@ -75,8 +75,8 @@ def load(path: Path) -> Checkpoint:
         )
     try:
         snapshot = Snapshot(tensors, Progress.from_json(header["progress"]))
-        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], header["made_on"])
-    except (KeyError, TypeError) as error:
+        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], dict(header["made_on"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"Checkpoint {path}: its header is not one of this version ({error}). Use the xpnet version that wrote it."
         ) from error

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from xpnet.errors import InputError
 
@@ -27,6 +28,12 @@ class Record(NamedTuple):
     validation_accuracy: float
     seconds: float
     learning_rate: float
+
+    @classmethod
+    def parse(cls, values: Sequence[Any]) -> Record:
+        """From numbers or their texts. Raises TypeError or ValueError if they are something else, or not as many."""
+        iteration, *figures = values
+        return cls(int(iteration), *map(float, figures))
 
 
 class MovingAverage:
@@ -143,8 +150,7 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
             if tuple(file.readline().decode().strip().split(",")) != Record._fields:
                 raise InputError(f"{path}: expected the columns {', '.join(Record._fields)}. Put back the run's file.")
             while not records or records[-1].iteration < iteration:
-                first, *others = file.readline().decode().split(",")
-                records.append(Record(int(first), *map(float, others)))
+                records.append(Record.parse(file.readline().decode().split(",")))
             length = file.tell()
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, InputError):

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.errors import InputError
 from xpnet.schedules import PlateauState
+from xpnet.shapes import is_whole
 from xpnet.training.history import Record
 
 Tensors = Mapping[str, np.ndarray]
@@ -35,13 +36,25 @@ class Progress(NamedTuple):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
-        """From what JSON made of ``_asdict()``. Raises TypeError or KeyError if it is something else."""
-        return cls(**values)._replace(
-            loss=tuple(values["loss"]),
-            accuracy=tuple(values["accuracy"]),
-            plateau=PlateauState(*values["plateau"]),
-            best=Record(*values["best"]) if values["best"] else None,
+        """From what JSON made of ``_asdict()``. Raises TypeError, ValueError or KeyError if it is something else."""
+        best, reports, factor = values["plateau"]
+        progress = cls(**values)._replace(
+            seconds=float(values["seconds"]),
+            training_seconds=float(values["training_seconds"]),
+            loss=_average(values["loss"]),
+            accuracy=_average(values["accuracy"]),
+            plateau=PlateauState(float(best), int(reports), float(factor)),
+            best=Record.parse(values["best"]) if values["best"] else None,
         )
+        counts = (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best)
+        if not all(is_whole(count) for count in counts) or not 0 <= progress.reported <= progress.iteration:
+            raise ValueError("its counts make no sense")
+        return progress
+
+
+def _average(values: Any) -> tuple[float, int]:
+    value, count = values
+    return float(value), int(count)
 
 
 class Snapshot(NamedTuple):
