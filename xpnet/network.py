@@ -209,9 +209,13 @@ class Network:
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads."""
-        tensors = {name: backends.to_numpy(tensor) for name, tensor in self._tensors().items()}
+    def save(self, path: str | os.PathLike[str], *, values: tuple[Array, State] | None = None) -> None:
+        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads.
+
+        ``values`` are θ and the state to write instead of the network's own.
+        """
+        named = self.tensors(*(values or (self.theta, self.state)))
+        tensors = {name: backends.to_numpy(tensor) for name, tensor in named.items()}
         header = {"layer": to_config(self.layer), "input_shape": list(self.input_shape), "dtype": self.dtype}
         write_tensors(path, tensors, header)
 
@@ -280,6 +284,14 @@ class Network:
 
         Raises InputError, naming the tensor, if one is missing, left over, or has another shape or kind than here.
         """
+        self.theta, self.state = self.from_tensors(tensors, source=source)
+
+    def tensors(self, theta: Array, state: State) -> dict[str, Array]:
+        """Values of θ and the layers' state as tensors by dotted name, such as ``conv1.weight``."""
+        return {**dict(walk(self.layout.unflatten(theta))), **dict(walk(state))}
+
+    def from_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> tuple[Array, State]:
+        """Inverse of ``tensors``, with host arrays; raises what ``set_tensors`` does."""
         expected = self._tensors()
         for name in [*expected, *tensors]:
             here, there = expected.get(name), tensors.get(name)
@@ -293,8 +305,8 @@ class Network:
                     + (NEW_HEAD if self._is_of_head(name) else "Use the same layers.")
                 )
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
-        self.theta = self._asarray(np.concatenate(params))
-        self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
+        theta = self._asarray(np.concatenate(params))
+        return theta, _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
     def _check_batch(self, x: Array) -> None:
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
@@ -307,7 +319,7 @@ class Network:
         return tensor.rpartition(".")[0] == self.head
 
     def _tensors(self) -> dict[str, Array]:
-        return {**self.parameters(), **dict(walk(self.state))}
+        return self.tensors(self.theta, self.state)
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)

@@ -45,6 +45,7 @@ SPELLED_OUT = """
     --schedule-minimum --schedule-patience --warmup --early-stopping
     --hidden --activation --dropout --batch-norm --weight-init --stem --weights --replace-head --freeze
     --report-every --measure-training --flip --no-flip
+    --resume --checkpoint-every --checkpoint-minutes --keep --log-file --log-level --tensorboard --detect-nonfinite
 """
 
 
@@ -304,6 +305,14 @@ def test_divergence_ends_with_exit_code_1_and_keeps_what_was_written(digits_fold
     assert json.loads((folder / "config.json").read_text())["learning_rate"] == 1e20
     assert read_history(folder) == []
     assert not (folder / "summary.json").exists()
+
+
+def test_detect_nonfinite_names_the_layer(digits_folder, tmp_path, capsys):
+    flags = ["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), "--lr", "1e20", "--detect-nonfinite"]
+    assert main(flags) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "in iteration 2, Dense 'dense1': its output is the first that is not finite. Try --lr 1e+19." in error
 
 
 def test_ctrl_c_leaves_a_usable_run(digits_folder, tmp_path):

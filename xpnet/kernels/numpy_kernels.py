@@ -39,6 +39,11 @@ def set_threads(count: int) -> None:
     _threads = count
 
 
+def threads() -> int:
+    """How many threads share large convolutions."""
+    return _threads
+
+
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
     x = to_memory(x)

@@ -16,10 +16,12 @@ import numpy as np
 import xpnet
 from xpnet.backend import Backend
 from xpnet.errors import InputError
+from xpnet.files import write_whole
 from xpnet.training.config import TrainConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
-EVALUATION, PLOTS = "evaluation.json", "plots"
+EVALUATION, PLOTS, METRICS = "evaluation.json", "plots", "metrics.jsonl"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 
 
 class RunFolder:
@@ -31,6 +33,8 @@ class RunFolder:
         self.history_path = self.path / HISTORY
         self.weights_path = self.path / WEIGHTS
         self.plots_path = self.path / PLOTS
+        self.checkpoints_path = self.path / CHECKPOINTS
+        self.metrics_path = self.path / METRICS
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -77,12 +81,14 @@ class RunFolder:
         Raises InputError if there are no settings or weights in it.
         """
         folder = cls(path)
-        for needed in (folder.config_path, folder.weights_path):
-            if not needed.is_file():
-                raise InputError(
-                    f"Run folder {path}: expected the folder of a finished run, found no {needed.name} in it. "
-                    "Give a folder that train.py wrote."
-                )
+        folder._check_for(folder.config_path, folder.weights_path, of="a finished run")
+        return folder
+
+    @classmethod
+    def open_begun(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """An existing run, at whatever point it is. Raises InputError if there are no settings in it."""
+        folder = cls(path)
+        folder._check_for(folder.config_path, of="a run")
         return folder
 
     @classmethod
@@ -112,8 +118,16 @@ class RunFolder:
         return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file that people can read."""
-        (self.path / name).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write a JSON file that people can read, whole or not at all."""
+        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def _check_for(self, *needed: Path, of: str) -> None:
+        for path in needed:
+            if not path.is_file():
+                raise InputError(
+                    f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
+                    "Give a folder that train.py wrote."
+                )
 
 
 def versions(backend: Backend) -> dict[str, str]:
