@@ -31,6 +31,7 @@ def commands(monkeypatch):
         (folder.path / "summary.json").write_text(
             json.dumps({"test_accuracy": 0.99 + seed / 1000, "backend": "numpy", "device": "cpu"})
         )
+        folder.plots_path.mkdir(exist_ok=True)
         for name, colour in (("misclassified", (10 + seed, 20, 30)), ("accuracy", (1, 2, 3))):
             Image.new("RGB", (2, 2), colour).save(folder.plots_path / f"{name}.png")
         return 0
