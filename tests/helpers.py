@@ -11,6 +11,9 @@ import pytest
 from xpnet import backend as backends
 from xpnet.backend import Array, Backend
 from xpnet.errors import InputError
+from xpnet.layout import walk
+from xpnet.network import Network
+from xpnet.torch_weights import torch_name
 
 
 def assert_close(actual: Array, expected: Array, *, rtol: float = 0.0, atol: float = 0.0) -> None:
@@ -74,6 +77,16 @@ def refused(*parts: str) -> Iterator[None]:
     with pytest.raises(InputError) as caught:
         yield
     message = str(caught.value)
-    assert re.fullmatch(r".+: .+\. .+\.", message), message
+    assert re.fullmatch(r".+: .+\. .+[.?]", message), message
     for part in parts:
         assert part in message
+
+
+def torch_named(network: Network) -> dict[str, np.ndarray]:
+    """A network's tensors by torchvision's names and in its layout, but for dense layers behind a Flatten of images."""
+    named = {**network.parameters(), **dict(walk(network.state))}
+    return {
+        torch_name(name): np.ascontiguousarray(np.moveaxis(tensor, -1, 1) if tensor.ndim == 4 else tensor)
+        for name, tensor in named.items()
+        if not name.startswith("normalize")
+    }

@@ -21,9 +21,13 @@ from xpnet.datasets.idx import read_idx
 from xpnet.errors import InputError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.network import Network
+from xpnet.schedules import PlateauState
 from xpnet.serialization import FORMAT_VERSION, to_config
+from xpnet.training import checkpoint
 from xpnet.training.config import TrainConfig
+from xpnet.training.history import Record
 from xpnet.training.run_folder import RunFolder
+from xpnet.training.snapshot import Progress
 
 RNG = np.random.default_rng(0)
 
@@ -156,6 +160,14 @@ def _weights(header: bytes | None = None) -> bytes:
     return save(_tensors(), {"xpnet": text})
 
 
+def _checkpoint_header() -> bytes:
+    record = Record(2, 0.5, 0.5, 0.25, 0.75, 0.1, 3.0, 0.01)
+    progress = Progress(3, 2, 30, 1.5, 1.25, (0.5, 3), (0.25, 3), PlateauState(0.5, 1, 1.0), record, 0)
+    config = TrainConfig.for_model("mlp", early_stopping=3)
+    header = {"format": FORMAT_VERSION, "checkpoint": checkpoint.FORMAT_VERSION, "data": "0", "made_on": {"numpy": "2"}}
+    return json.dumps({**header, "config": vars(config), "progress": progress._asdict()}).encode()
+
+
 def _small() -> Network:
     return Network(Sequential([Dense(3), BatchNorm()]), (4,))
 
@@ -206,6 +218,12 @@ READERS = {
         "w.safetensors",
         lambda: [json.dumps(_header()).encode()],
         lambda folder: Network.load(folder / "w.safetensors"),
+        _weights,
+    ),
+    "checkpoint_header": Reader(
+        "c.safetensors",
+        lambda: [_checkpoint_header()],
+        lambda folder: checkpoint.load(folder / "c.safetensors"),
         _weights,
     ),
     "torch_safetensors": Reader(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import xpnet
+from xpnet.experiments import EXPERIMENTS
 
 README = Path(__file__).parent.parent / "README.md"
 MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
@@ -43,3 +44,12 @@ def test_readme_links_lead_somewhere():
 def test_public_names_exist_and_are_documented():
     for name in xpnet.__all__:
         assert getattr(xpnet, name).__doc__ or name == "__version__"
+
+
+def test_readme_shows_every_experiment_with_its_command_and_picture():
+    text = README.read_text(encoding="utf-8")
+    for name, experiment in EXPERIMENTS.items():
+        assert f"`scripts/{experiment.command}`" in text
+        picture = f"docs/images/{name}.png"
+        assert picture in text
+        assert (README.parent / picture).stat().st_size < 60_000

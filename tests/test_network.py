@@ -9,6 +9,7 @@ from xpnet.backend import to_numpy
 from xpnet.initializers import Normal
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.layout import map_tree, walk
+from xpnet.models.resnet import basic_block, bottleneck, bottleneck_v2, resnet
 from xpnet.network import Network
 from xpnet.optimizers import Momentum
 from xpnet.serialization import read_tensors, write_tensors
@@ -243,14 +244,34 @@ def test_features_are_each_layers_output():
         expected[f"block.{name}"] = y
     expected["flatten1"] = y.reshape(5, -1)
     expected["out"] = network.predict(x)
-    assert expected.keys() == {row.name for row in network.rows()}
+    expected["block"] = expected["block.conv1"]
+    assert expected.keys() == network.layer_shapes().keys()
     for name, value in expected.items():
         assert_close(network.features(x, name, batch_size=2), value, rtol=1e-12, atol=1e-13)
 
 
 def test_features_of_no_such_layer():
-    with refused("Network: expected a layer of normalize1, conv1, relu1,", "got 'conv7'. Choose one of these."):
+    with refused("Network, layer: expected one of normalize1, conv1, relu1,", "got 'conv7'. Did you mean 'conv1'?"):
         small_network().features(images(), "conv7")
+
+
+def test_of_many_layers_an_unknown_name_gives_the_nearest_and_no_long_list():
+    network = Network(Sequential([Dense(2) for _ in range(21)]), (2,))
+    with refused("expected one of dense1, dense2, ..., dense21, got 'dense22'. Did you mean 'dense2"):
+        network.features(np.ones((1, 2)), "dense22")
+
+
+@pytest.mark.parametrize("block", [basic_block, bottleneck, bottleneck_v2])
+def test_every_part_of_a_residual_network_has_a_name_and_features(block):
+    layers = resnet(block, (8, 16), (2, 1), (8, 8, 1), 3, stem="small")
+    network = Network(layers, (8, 8, 1))
+    shapes = network.layer_shapes()
+    paths = [*("layer1.0", "layer1.1", "layer2.0", "layer1"), "layer2.0.residual", "layer2.0.residual.branch"]
+    assert {*paths, "layer2.0.residual.branch.conv1", "layer2.0.residual.shortcut.0"} <= shapes.keys()
+    x = np.ones((2, 8, 8, 1), np.float32)
+    traced = network.layer.trace(network.layout.unflatten(network.theta), network.state, x)
+    assert {name: y.shape[1:] for name, y in traced if name} == shapes
+    assert network.features(np.ones((2, 8, 8, 1)), "layer2.0").shape == (2, 4, 4, 16)
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 6, 3), (6, 6, 2), (0, 6, 6, 2), (5, 72)])

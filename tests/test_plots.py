@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
+from tests.helpers import refused
 from xpnet import plots
 from xpnet.errors import InputError
 
@@ -65,7 +66,7 @@ def test_accuracy_curves_are_in_percent():
     np.testing.assert_array_equal(training.get_xdata(), record["iteration"])
     np.testing.assert_allclose(training.get_ydata(), [100 - 4000 / i for i in record["iteration"]])
     np.testing.assert_allclose(validation.get_ydata(), [100 - 3000 / i for i in record["iteration"]])
-    assert training.get_label() == "Training (moving average)"
+    assert training.get_label() == "Training"
     assert validation.get_label() == "Validation"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Accuracy (%)")
 
@@ -77,12 +78,59 @@ def test_lines_differ_in_more_than_colour(draw):
         assert len({getattr(line, look)() for line in lines}) == len(lines)
 
 
+def test_error_rates_are_in_percent_against_epochs():
+    record = history(30)
+    (axes,) = plots.error_rate_curves(record, batches_per_epoch=200).axes
+    training, validation = axes.lines
+    np.testing.assert_allclose(training.get_xdata(), [i / 200 for i in record["iteration"]])
+    np.testing.assert_allclose(training.get_ydata(), [4000 / i for i in record["iteration"]])
+    np.testing.assert_allclose(validation.get_ydata(), [3000 / i for i in record["iteration"]])
+    assert (training.get_label(), validation.get_label()) == ("Training", "Validation")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Epoch", "Error rate (%)")
+
+
+def test_an_error_rate_of_0_is_on_the_axis():
+    (axes,) = plots.error_rate_curves(history(3) | {"train_accuracy": [0.9, 0.999, 1.0]}, 100).axes
+    heights = axes.transData.transform([(0, rate) for rate in (0, 0.1, 1, 10)])[:, 1]
+    assert heights[0] == pytest.approx(axes.bbox.y0)
+    assert heights[2] - heights[1] == pytest.approx(heights[3] - heights[2])
+
+
+def runs(points):
+    return {
+        name: history(points) | {"total_loss": [k / i for i in range(1, points + 1)]}
+        for k, name in enumerate("abcd", 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("draw", "column", "scale"),
+    [(plots.cost_comparison, "total_loss", 1), (plots.accuracy_comparison, "validation_accuracy", 100)],
+)
+def test_runs_are_compared_by_name_against_epochs(draw, column, scale):
+    (axes,) = draw(runs(30), batches_per_epoch=400).axes
+    assert [line.get_label() for line in axes.lines] == list("abcd")
+    for line, record in zip(axes.lines, runs(30).values(), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), [i / 400 for i in record["iteration"]])
+        np.testing.assert_allclose(line.get_ydata(), [scale * value for value in record[column]])
+    assert axes.get_xlabel() == "Epoch"
+    for look in ("get_color", "get_linestyle", "get_marker"):
+        assert len({getattr(line, look)() for line in axes.lines}) == 4
+
+
+def test_runs_of_unequal_length_are_refused():
+    with pytest.raises(InputError, match=r"cost_comparison: .*'iteration': 3, 'a': 3, 'b': 2"):
+        plots.cost_comparison({"a": history(3), "b": history(2)}, 100)
+
+
 def test_a_perfect_accuracy_is_not_drawn_above_100_percent():
     record = history(3) | {"train_accuracy": [0.1, 0.9, 1.0]}
     assert 100 <= plots.accuracy_curves(record).axes[0].get_ylim()[1] <= 101
 
 
-@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+@pytest.mark.parametrize(
+    "draw", [plots.loss_curves, plots.accuracy_curves, lambda record: plots.error_rate_curves(record, 10)]
+)
 def test_an_empty_history_says_so(draw, tmp_path):
     figure = draw(history(0))
     (axes,) = figure.axes
@@ -117,7 +165,7 @@ def test_values_that_are_not_finite_leave_gaps(tmp_path):
 def test_a_column_without_a_finite_value_is_left_out_of_the_legend():
     record = history(4) | {"validation_accuracy": [float("nan")] * 4}
     (axes,) = plots.accuracy_curves(record).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training (moving average)"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training"]
 
 
 def test_a_history_with_a_missing_or_short_column_is_refused():
@@ -413,3 +461,84 @@ def test_drawing_and_saving_never_imports_pyplot():
         "plots.confusion_matrix(numpy.eye(2, dtype=int), ['a', 'b']).savefig(io.BytesIO())\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
+
+
+# Feature maps
+
+
+def test_feature_maps_show_every_channel_in_order():
+    output = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    figure = plots.feature_maps(output, np.zeros((8, 8, 1), np.uint8), "conv1")
+    picture, axes = figure.axes[:2]
+    assert picture.images[0].get_array().shape[:2] == (8, 8)
+    tiles = axes.images[0].get_array()
+    for channel in range(6):
+        row, column = divmod(channel, 3)
+        np.testing.assert_array_equal(tiles[row * 5 : row * 5 + 4, column * 6 : column * 6 + 5], output[:, :, channel])
+    assert axes.get_title() == "conv1 (4 × 5 × 6)"
+
+
+def test_of_many_channels_the_first_64_are_drawn():
+    output = np.zeros((2, 2, 100))
+    output[:, :, 64:] = 1
+    axes = plots.feature_maps(output, np.zeros((8, 8, 3), np.uint8), "conv1").axes[1]
+    assert np.nanmax(axes.images[0].get_array().filled(0)) == 0
+    assert "first 64 of 100 channels" in axes.get_title()
+
+
+def test_a_vector_of_features_is_drawn_as_bars():
+    axes = plots.feature_maps(np.array([1.0, -2.0, 0.5]), np.zeros((8, 8, 1), np.uint8), "dense1").axes[1]
+    assert [bar.get_height() for bar in axes.patches] == [1.0, -2.0, 0.5]
+
+
+def test_feature_maps_of_a_batch_are_refused():
+    with refused("feature_maps: expected the output (H, W, C) or (units,) for one image, got shape (1, 2, 2, 3)"):
+        plots.feature_maps(np.zeros((1, 2, 2, 3)), np.zeros((8, 8, 1), np.uint8), "conv1")
+
+
+def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
+    figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "a.xyz", tmp_path / "file" / "a.png"):
+        with refused(f"Plot {path}: cannot be written ("):
+            plots.save(figure, path)
+
+
+# Searches
+
+
+def test_search_trials_show_every_trial_against_every_parameter():
+    accuracies, completed = np.array([0.9, 0.5, 0.95, 1.0]), np.array([True, False, True, False])
+    parameters = {"Rate": [0.1, 0.001, 1.0, 0.2], "Decay": [0.0, 0.1, 0.2, 0.3], "Hidden": ["8", "100", "8", "9,9"]}
+    figure = plots.search_trials(accuracies, completed, parameters, logarithmic=["Rate", "Decay"])
+    trial, rate, decay, hidden = figure.axes
+    kept, given_up, best = trial.lines
+    np.testing.assert_allclose(kept.get_xydata(), [[0, 10], [2, 5]])
+    np.testing.assert_allclose(given_up.get_xydata(), [[1, 50], [3, 0.01]])  # an error of 0 has no logarithm
+    np.testing.assert_allclose(best.get_ydata(), [10, 10, 5, 5])
+    assert [axes.get_xscale() for axes in (trial, rate, decay)] == ["linear", "log", "linear"]
+    np.testing.assert_allclose(rate.lines[0].get_xdata(), [0.1, 1.0])
+    assert [label.get_text() for label in hidden.get_xticklabels()] == ["8", "100", "9,9"]
+    np.testing.assert_allclose(hidden.lines[1].get_xdata(), [1, 2])
+
+
+def test_range_test_shows_losses_and_the_suggestion():
+    axes = plots.range_test([0.1, 1.0, 10.0], [2.0, 1.0, 9.0], [2.0, 1.5, 4.0], 0.1).axes[0]
+    assert axes.get_xscale() == "log"
+    one, smoothed, line = axes.lines
+    np.testing.assert_allclose(one.get_xydata(), [[0.1, 2], [1, 1], [10, 9]])
+    np.testing.assert_allclose(smoothed.get_ydata(), [2, 1.5, 4])
+    assert line.get_xdata() == [0.1, 0.1]
+
+
+def test_regularization_shows_the_median_and_range_of_the_seeds():
+    runs = np.array([[0.5, 0.6], [0.7, 0.9], [0.6, 0.5]])
+    figure = plots.regularization([10, 20], {"L2": {"none": runs}, "dropout": {"none": runs, "p = 0.5": runs - 0.1}})
+    assert [axes.get_title() for axes in figure.axes] == ["L2", "dropout"]
+    for axes, count in zip(figure.axes, (1, 2), strict=True):
+        assert len(axes.lines) == count
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [[10, 60], [20, 60]])
+    many = plots.regularization([10, 20], {"L2": {f"λ = {number}": runs for number in range(8)}}).axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in many.lines}) == 8
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert {(10.0, 50.0), (10.0, 70.0), (20.0, 50.0), (20.0, 90.0)} <= {tuple(np.round(v, 6)) for v in band.tolist()}

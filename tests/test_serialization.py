@@ -1,7 +1,7 @@
 import errno
 import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,11 +83,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"a": np.zeros(1)}, {})
 
-    def disk_full(self, content):
-        self.touch()
+    def disk_full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with refused(f"Weights file {path}: cannot be written (No space left on device)."):
         write_tensors(path, {"a": np.ones(1)}, {})
     assert list(tmp_path.iterdir()) == [path]

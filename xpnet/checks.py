@@ -11,6 +11,7 @@ from typing import TypeVar
 from xpnet.errors import InputError
 
 T = TypeVar("T")
+_MOST_LISTED = 20  # more names than that hide the rest of a message
 
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:
@@ -40,5 +41,8 @@ def pick(where: str, choices: Mapping[str, T], name: str) -> T:
     if name not in choices:
         nearest = difflib.get_close_matches(name, choices, n=1)
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
-        raise InputError(f"{where}: expected one of {', '.join(choices)}, got {name!r}. {advice}")
+        listed = list(choices)
+        if len(listed) > _MOST_LISTED:
+            listed[2:-1] = ["..."]
+        raise InputError(f"{where}: expected one of {', '.join(listed)}, got {name!r}. {advice}")
     return choices[name]

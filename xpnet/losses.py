@@ -127,7 +127,7 @@ def _check(where: str, logits: Array, labels: Array) -> None:
     classes = logits.shape[1]
     if is_readable(labels) and not (labels.min() >= 0 and labels.max() < classes):
         raise InputError(
-            f"{where}: expected labels from 0 to {classes - 1}, got {int(labels.min())} to {int(labels.max())}. "
+            f"{where}: expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}. "
             "Give class numbers, and as many outputs as there are classes."
         )
 

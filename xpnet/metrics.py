@@ -7,10 +7,19 @@ from numpy.typing import NDArray
 
 from xpnet.errors import InputError
 
-__all__ = ["accuracy", "confusion_matrix", "precision", "recall", "top_k_accuracy"]
+__all__ = ["accuracy", "confusion_matrix", "log_softmax", "precision", "recall", "top_k_accuracy"]
 
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
+
+
+def log_softmax(logits: Floats) -> NDArray[np.float64]:
+    """Logarithms of the probabilities of all classes: z_c - ln sum_k exp(z_k), without overflow.
+
+    Shapes: logits (N, classes) -> (N, classes), float64.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def confusion_matrix(labels: Integers, predictions: Integers, classes: int) -> NDArray[np.int64]:

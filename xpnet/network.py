@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet.backend import Array
+from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.normalization import Normalize
@@ -20,7 +21,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
-from xpnet.torch_weights import from_torch, places, read_torch_tensors, torch_name
+from xpnet.torch_weights import NEW_HEAD, from_torch, places, read_torch_tensors, torch_name
 
 DTYPES = ("float32", "float64")
 
@@ -86,6 +87,11 @@ class Network:
         """Number of trainable values: the length of θ."""
         return self.layout.size
 
+    @property
+    def head(self) -> str:
+        """Dotted name of the last layer with parameters, which gives the logits."""
+        return list(self.layout.slots())[-1].rpartition(".")[0]
+
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
@@ -118,13 +124,13 @@ class Network:
         return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
 
     def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
-        """Output of the layer with a dotted name, such as ``conv1``, for images; see ``predict``.
+        """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``, for images; see ``predict``.
+
+        The name is one of ``layer_shapes``.
 
         Raises InputError if there is no such layer.
         """
-        names = [row.name for row in self.rows()]
-        if name not in names:
-            raise InputError(f"Network: expected a layer of {', '.join(names)}, got {name!r}. Choose one of these.")
+        pick("Network, layer", self.layer_shapes(), name)
         params = self.layout.unflatten(self.theta)
 
         def output(x: Array) -> Array:
@@ -171,6 +177,10 @@ class Network:
         is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         self.trainable = is_free * self.trainable
 
+    def layer_shapes(self) -> dict[str, Shape]:
+        """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
+        return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
+
     def rows(self) -> list[Row]:
         """Every layer that holds no others, with its output shape and number of parameters."""
         counts: Counter[str] = Counter()
@@ -191,9 +201,13 @@ class Network:
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads."""
-        tensors = {name: backends.to_numpy(tensor) for name, tensor in self._tensors().items()}
+    def save(self, path: str | os.PathLike[str], *, values: tuple[Array, State] | None = None) -> None:
+        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads.
+
+        ``values`` are θ and the state to write instead of the network's own.
+        """
+        named = self.tensors(*(values or (self.theta, self.state)))
+        tensors = {name: backends.to_numpy(tensor) for name, tensor in named.items()}
         header = {"layer": to_config(self.layer), "input_shape": list(self.input_shape), "dtype": self.dtype}
         write_tensors(path, tensors, header)
 
@@ -221,6 +235,19 @@ class Network:
         network.set_tensors(tensors, source=source)
         return network
 
+    def load_tensors(self, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
+        """Take over parameters and state from a file that ``save`` wrote, of a network with the same layers.
+
+        With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
+
+        Raises InputError as ``load`` does.
+        """
+        tensors, _ = read_tensors(path)
+        if replace_head:
+            own = {name: backends.to_numpy(t) for name, t in self._tensors().items() if self._is_of_head(name)}
+            tensors = {name: tensor for name, tensor in tensors.items() if not self._is_of_head(name)} | own
+        self.set_tensors(tensors, source=f"Weights file {path}")
+
     def load_torch(
         self,
         path: str | os.PathLike[str],
@@ -245,7 +272,7 @@ class Network:
         theirs = from_torch(
             read_torch_tensors(path),
             places(self.layer.leaves(self.input_shape), shapes, torch_name),
-            head=list(self.layout.slots())[-1].rpartition(".")[0],
+            head=self.head,
             replace_head=replace_head,
             source=source,
         )
@@ -257,11 +284,20 @@ class Network:
         Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
         holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
         """
-        _check_tensors({name: tuple(t.shape) for name, t in self._tensors().items()}, tensors, self.dtype, source)
+        self.theta, self.state = self.from_tensors(tensors, source=source)
+
+    def tensors(self, theta: Array, state: State) -> dict[str, Array]:
+        """Values of θ and the layers' state as tensors by dotted name, such as ``conv1.weight``."""
+        return {**dict(walk(self.layout.unflatten(theta))), **dict(walk(state))}
+
+    def from_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> tuple[Array, State]:
+        """Inverse of ``tensors``, with host arrays; raises what ``set_tensors`` does."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
+        _check_tensors(shapes, tensors, self.dtype, source, self._is_of_head)
         _check_finite(tensors, self.dtype, source)
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
-        self.theta = self._asarray(np.concatenate(params))
-        self.state = _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
+        theta = self._asarray(np.concatenate(params))
+        return theta, _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
     def _check_batch(self, x: Array) -> None:
         backends.namespace_name(x)  # refuses what is no array
@@ -271,8 +307,11 @@ class Network:
                 "Give a batch of at least one image of this size."
             )
 
+    def _is_of_head(self, tensor: str) -> bool:
+        return tensor.rpartition(".")[0] == self.head
+
     def _tensors(self) -> dict[str, Array]:
-        return {**self.parameters(), **dict(walk(self.state))}
+        return self.tensors(self.theta, self.state)
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)
@@ -342,7 +381,13 @@ def _tensor_shapes(layer: Layer, input_shape: Any) -> dict[str, Shape]:
     return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
 
 
-def _check_tensors(shapes: Mapping[str, Shape], tensors: Mapping[str, Any], dtype: str, source: str) -> None:
+def _check_tensors(
+    shapes: Mapping[str, Shape],
+    tensors: Mapping[str, Any],
+    dtype: str,
+    source: str,
+    may_be_new: Callable[[str], bool] = lambda name: False,
+) -> None:
     """Refuse tensors, naming the first, whose names, shapes or kinds are not those of the network."""
     for name in [*shapes, *tensors]:
         shape, there = shapes.get(name), tensors.get(name)
@@ -352,7 +397,7 @@ def _check_tensors(shapes: Mapping[str, Shape], tensors: Mapping[str, Any], dtyp
         if shape != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
             raise InputError(
                 f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {dtype} {shape} in the "
-                "network. Use the same layers."
+                "network. " + (NEW_HEAD if may_be_new(name) else "Use the same layers.")
             )
 
 

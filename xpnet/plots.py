@@ -8,37 +8,55 @@ confusion matrix in lightness, so that they can be read in a grey print.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import cycle
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
 
-__all__ = ["accuracy_curves", "confusion_matrix", "filters", "loss_curves", "misclassified", "save"]
+__all__ = [
+    "accuracy_comparison",
+    "accuracy_curves",
+    "confusion_matrix",
+    "cost_comparison",
+    "error_rate_curves",
+    "feature_maps",
+    "filters",
+    "loss_curves",
+    "misclassified",
+    "range_test",
+    "regularization",
+    "save",
+    "search_trials",
+]
 
-History = Mapping[str, Sequence[float]]
+History = Mapping[str, Sequence[float] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
 PAGE_WIDTH = 6.5  # inches, of the text on a printed page
 TITLE_WIDTH = 4.2  # inches, that the longest title needs
 SMALLEST_TEXT = 5.0  # points, that can still be read in print
+_MOST_CHANNELS = 64
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
-BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": "figure",
@@ -59,15 +77,26 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
-    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN], linestyle=["-", "--", "-."], marker=["o", "s", "^"]),
+    "axes.prop_cycle": cycler(
+        color=[BLUE, VERMILLION, GREEN, PURPLE], linestyle=["-", "--", "-.", ":"], marker=["o", "s", "^", "D"]
+    ),
     "image.interpolation": "nearest",
 }
+ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 
 @rc_context(STYLE)
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure to `path`; the suffix (.png, .pdf, .svg) gives the format."""
-    figure.savefig(path)
+    """Write a figure to `path`, whose suffix (.png, .pdf, .svg) gives the format; its folder is made if there is none.
+
+    Raises InputError if it is not written: an unknown format, a folder that cannot be made.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"Plot {path}: cannot be written ({reason}). Choose another place, or .png.") from error
 
 
 @rc_context(STYLE)
@@ -96,12 +125,54 @@ def accuracy_curves(history: History) -> Figure:
     Reads the columns iteration, train_accuracy and validation_accuracy, fractions in [0, 1]; values that are
     not finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
-    labels = {"train_accuracy": "Training (moving average)", "validation_accuracy": "Validation"}
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    _draw_curves(axes, "accuracy_curves", history, labels, scale=100)
+    _draw_curves(axes, "accuracy_curves", history, ACCURACIES, scale=100)
     # The usual margin above a perfect score would show percentages that cannot be.
     axes.set(title="Accuracy", ylabel="Accuracy (%)", ylim=(None, min(axes.get_ylim()[1], 101)))
+    return figure
+
+
+@rc_context(STYLE)
+def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
+    """Draw the training and validation error rate, 100·(1 - accuracy) in percent, against epochs.
+
+    The scale is logarithmic down to 0.1 % and linear from there to 0, so that the first fall and the last mistakes both
+    show. Reads the columns iteration, train_accuracy and validation_accuracy; values that are not finite leave a gap.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    rates = {name: 1 - np.asarray(history.get(name, ()), np.float64) for name in ACCURACIES}
+    figure = _figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    _draw_curves(axes, "error_rate_curves", rates | _epochs(history, batches_per_epoch), ACCURACIES, scale=100)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(title="Error rate", xlabel="Epoch", ylabel="Error rate (%)", ylim=(0, 100))
+    return figure
+
+
+@rc_context(STYLE)
+def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+    """Draw the total training loss of several runs, by their names, against epochs; on a logarithmic scale.
+
+    Reads the columns iteration, which must be the same in all runs, and total_loss.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
+    axes.set(title="Training cost", xlabel="Epoch", ylabel="Total loss (nats)", yscale="log")
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    return figure
+
+
+@rc_context(STYLE)
+def accuracy_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+    """Draw the validation accuracy of several runs, by their names, in percent against epochs.
+
+    Reads the columns iteration, which must be the same in all runs, and validation_accuracy.
+    Raises InputError for columns of unequal length, a missing one included.
+    """
+    figure, axes = _comparison("accuracy_comparison", histories, "validation_accuracy", batches_per_epoch, scale=100)
+    axes.set(title="Validation accuracy", xlabel="Epoch", ylabel="Accuracy (%)")
     return figure
 
 
@@ -138,6 +209,42 @@ def filters(weight: Floats) -> Figure:
         xlabel=f"Input channel ({columns} of {channels})",
         ylabel=f"Filter ({rows} of {count})",
     )
+
+
+@rc_context(STYLE)
+def feature_maps(output: Floats, image: Integers, name: str) -> Figure:
+    """Draw what a layer makes of one image: every channel as a tile beside the image, or a vector as bars.
+
+    The channels share one scale of colours; of more than 64 the first 64 are drawn. Values that are not finite stay
+    white.
+
+    Shapes: output (H, W, C) or (units,); image uint8 (h, w, 1 or 3). Raises InputError for other shapes.
+    """
+    if output.ndim not in (1, 3) or output.size == 0:
+        raise InputError(
+            f"feature_maps: expected the output (H, W, C) or (units,) for one image, got shape {output.shape}. "
+            "Give one example's output."
+        )
+    shape = " × ".join(map(str, output.shape))
+    drawn = np.moveaxis(output, -1, 0)[:_MOST_CHANNELS] if output.ndim == 3 else output
+    columns = math.ceil(math.sqrt(len(drawn))) if output.ndim == 3 else 6
+    rows = math.ceil(len(drawn) / columns) if output.ndim == 3 else 4
+    figure = _figure(PAGE_WIDTH, min(0.8 + PAGE_WIDTH * 0.6 * rows / columns, 5.0))
+    picture, axes = figure.subplots(1, 2, width_ratios=(1, 3))
+    picture.imshow(image, cmap="gray", vmin=0, vmax=255)
+    picture.set(title="Image", xticks=[], yticks=[])
+    picture.spines[:].set_visible(False)
+    if output.ndim == 1:
+        axes.bar(range(len(output)), output, width=1.0 if len(output) > 50 else 0.8)
+        axes.set(title=f"{name} ({shape})", xlabel="Unit", ylabel="Output")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure
+    tiles = axes.imshow(_mosaic(drawn[..., None], rows, columns)[..., 0], cmap="viridis")
+    of_all = "" if len(drawn) == output.shape[-1] else f"\nfirst {len(drawn)} of {output.shape[-1]} channels"
+    axes.set(title=f"{name} ({shape}){of_all}", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(tiles, ax=axes, label="Output", shrink=0.8)
+    return figure
 
 
 @rc_context(STYLE)
@@ -227,15 +334,133 @@ def confusion_matrix(matrix: Integers, class_names: Sequence[str]) -> Figure:
     return figure
 
 
+@rc_context(STYLE)
+def search_trials(
+    accuracies: Floats,
+    completed: NDArray[np.bool_],
+    parameters: Mapping[str, Sequence[Any]],
+    logarithmic: Collection[str] = (),
+) -> Figure:
+    """Draw the validation error of every trial against its number and against each parameter.
+
+    The parameters in ``logarithmic`` are on a logarithmic scale unless one is 0, texts are categories. Trials given up
+    are crosses.
+
+    Shapes: accuracies (T,), fractions in [0, 1]; completed (T,); parameters by label, T values each.
+    """
+    errors = np.maximum(100 * (1 - accuracies), 0.01)  # the scale has no 0
+    panels: dict[str, Sequence[Any]] = {"Trial": range(len(errors)), **parameters}
+    columns = 3 if len(panels) > 4 else min(len(panels), 2)
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(PAGE_WIDTH, 2.4 * rows + 0.3)
+    figure.suptitle("Validation error of each trial")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (label, values) in zip(grid.flat, panels.items(), strict=False):
+        places = np.asarray(values)
+        if places.dtype.kind in "US":
+            kinds = sorted(set(values), key=lambda text: (len(text), text))
+            axes.set_xticks(range(len(kinds)), kinds, rotation=30)
+            axes.set_xlim(-0.5, len(kinds) - 0.5)
+            places = np.asarray([kinds.index(text) for text in values])
+        elif label in logarithmic and places.min() > 0:
+            axes.set_xscale("log")
+            _label_powers(axes.xaxis, subs=(1, 3) if places.max() < 50 * places.min() else (1,))
+        axes.plot(places[completed], errors[completed], "o", color=BLUE, label="Completed")
+        axes.plot(places[~completed], errors[~completed], "x", color=VERMILLION, label="Given up")
+        axes.set(xlabel=label, yscale="log")
+        axes.grid(visible=True)
+    first = grid.flat[0]
+    best = np.fmin.accumulate(np.where(completed, errors, np.nan))
+    first.plot(best, drawstyle="steps-post", linestyle="-", marker="", color=GREEN, label="Best so far")
+    first.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Error (%)")
+        _label_powers(axes.yaxis, subs=(1, 2, 5))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@rc_context(STYLE)
+def range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float) -> Figure:
+    """Draw the loss of a learning-rate range test against the rate, on a logarithmic scale.
+
+    The axis ends at twice the first smoothed loss: what lies above is the divergence.
+    """
+    figure = _figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    axes.semilogx(rates, losses, "-", marker="", color="0.75", linewidth=0.8, label="One batch")
+    axes.semilogx(rates, smoothed, "-", marker="", color=BLUE, label="Smoothed")
+    axes.axvline(
+        suggestion, color=VERMILLION, linestyle="--", label=f"A tenth of the rate of the lowest: {suggestion:.2g}"
+    )
+    _label_powers(axes.xaxis, subs=(1,))
+    axes.set(title="Learning-rate range test", xlabel="Learning rate", ylabel="Loss (nats)", ylim=(0, 2 * smoothed[0]))
+    axes.grid(visible=True)
+    axes.legend()
+    return figure
+
+
+@rc_context(STYLE)
+def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[str, Floats]]) -> Figure:
+    """Draw validation accuracies, a panel for each kind of regularisation and a line for each strength.
+
+    A line is the median of the seeds, the band around it goes from the lowest to the highest.
+
+    Shapes: validation by title and label, (seeds, reports), fractions in [0, 1]; iterations (reports,).
+    """
+    figure = _figure(PAGE_WIDTH, 3.4)
+    grid = figure.subplots(1, len(validation), sharey=True, squeeze=False)
+    for axes, (title, lines) in zip(grid.flat, validation.items(), strict=True):
+        looks = zip(cycle(["0.3", BLUE, VERMILLION, GREEN]), cycle(["-", "--", ":"]), strict=False)  # 12 different ones
+        for (label, accuracies), (colour, style) in zip(lines.items(), looks, strict=False):
+            low, middle, high = 100 * np.quantile(accuracies, (0, 0.5, 1), axis=0)
+            axes.plot(iterations, middle, style, marker="", color=colour, label=label)
+            axes.fill_between(iterations, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=title, xlabel="Iteration")
+        axes.grid(visible=True)
+        axes.legend()
+    grid[0, 0].set_ylabel("Validation accuracy (%)")
+    best = 100 * max(float(np.median(a, axis=0).max()) for lines in validation.values() for a in lines.values())
+    figure.suptitle("Validation accuracy: median of the seeds, and their range")
+    grid[0, 0].set_ylim(best - 15, min(best + 3, 101))  # the first reports, far below, would press the rest together
+    return figure
+
+
 def _figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
+def _label_powers(axis: Axis, subs: Sequence[float]) -> None:
+    """Label a logarithmic axis in plain digits: the usual exponents would need mathematical text."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def _write_instead(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
     axes.set_axis_off()
+
+
+def _epochs(history: History, batches_per_epoch: int) -> dict[str, NDArray[np.float64]]:
+    """The horizontal axis of `_draw_curves`, counted in epochs."""
+    return {"iteration": np.asarray(history.get("iteration", ()), np.float64) / batches_per_epoch}
+
+
+def _comparison(
+    where: str, histories: Mapping[str, History], column: str, batches_per_epoch: int, scale: float = 1
+) -> tuple[Figure, Axes]:
+    """One column of several runs as lines."""
+    columns = {name: history.get(column, ()) for name, history in histories.items()}
+    figure = _figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    epochs = _epochs(next(iter(histories.values()), {}), batches_per_epoch)
+    _draw_curves(axes, where, {**columns, **epochs}, {name: name for name in columns}, scale)
+    return figure, axes
 
 
 def _draw_curves(axes: Axes, where: str, history: History, labels: Mapping[str, str], scale: float = 1) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import InputError
+from xpnet.files import write_whole
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers.base import Layer
 from xpnet.shapes import is_whole
@@ -55,24 +56,44 @@ def from_config(config: Any) -> Any:
         raise InputError(f"Configuration: {kind} does not take these settings ({error}). Check its fields.") from error
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write named arrays and a JSON header to a safetensors file, whole or not at all."""
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    header: Mapping[str, Any],
+    *,
+    what: str = "Weights file",
+) -> None:
+    """Write named arrays and a JSON header to a safetensors file, whole or not at all.
+
+    Raises InputError, with ``what`` the file is, if it cannot be written.
+    """
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
     path = Path(path)
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     content = save(contiguous, {_METADATA_KEY: json.dumps({"format": FORMAT_VERSION, **header})})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
-        raise InputError(f"Weights file {path}: cannot be written ({error.strerror}). Choose another place.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"{what} {path}: cannot be written ({error.strerror}). Make room there, or choose another place."
+        ) from error
 
 
-def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read and has the header that ``write_tensors`` gives it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def read_tensors(
+    path: str | os.PathLike[str], *, what: str = "Weights file"
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what ``write_tensors`` wrote.
 
     Raises InputError if there is no such file or it is not one of xpnet's.
@@ -80,19 +101,19 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     from safetensors import safe_open
 
     if not os.path.isfile(path):
-        raise InputError(f"Weights file {path}: expected a .safetensors file, found none. Check the path.")
+        raise InputError(f"{what} {path}: expected a .safetensors file, found none. Check the path.")
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
     except Exception as error:  # damaged bytes lead to many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"Weights file {path}: not a readable safetensors file ({reason}). Get a new copy.") from error
+        raise InputError(f"{what} {path}: not a readable safetensors file ({reason}). Get a new copy.") from error
     if not isinstance(header, dict):
-        raise InputError(f"Weights file {path}: has no xpnet header. Only files written by xpnet describe a network.")
+        raise InputError(f"{what} {path}: has no xpnet header. Only files written by xpnet describe a network.")
     if header.get("format") != FORMAT_VERSION:
         raise InputError(
-            f"Weights file {path}: expected format {FORMAT_VERSION}, got {header.get('format')!r}. "
+            f"{what} {path}: expected format {FORMAT_VERSION}, got {header.get('format')!r}. "
             "Use the xpnet version that wrote it."
         )
     return tensors, header

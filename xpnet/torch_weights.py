@@ -16,7 +16,7 @@ import numpy as np
 
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Flatten, Normalize
-from xpnet.layers.base import Leaf
+from xpnet.layers.base import Part
 from xpnet.shapes import Shape
 
 Tensors = Mapping[str, np.ndarray]
@@ -25,6 +25,7 @@ _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 4  # before the values, in files older than PyTorch 1.6: magic number, version, machine, state_dict
 _ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor(_v2)?|parameter)")
 
+NEW_HEAD = "Give replace_head=True (train.py: --replace-head) to begin with a new one."
 # Parts of our names that torchvision's lack or call something else.
 _TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
 
@@ -62,7 +63,7 @@ class Place(NamedTuple):
         return np.moveaxis(images, -3, -1).reshape(tensor.shape)
 
 
-def places(leaves: Iterable[Leaf], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
+def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
     """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.
 
     The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
@@ -104,7 +105,7 @@ def from_torch(tensors: Tensors, places: Mapping[str, Place], *, head: str, repl
             )
         theirs, advice = tensors[place.name].shape, "Use the same layers."
         if place.layer == head:
-            advice = "Give replace_head=True to begin with a new one."
+            advice = NEW_HEAD
         if theirs != place.shape:
             raise InputError(
                 f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"

@@ -34,7 +34,7 @@ def test_train_and_evaluate(folder, tmp_path, capsys, monkeypatch, in_memory):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["test_accuracy"] == 1
     assert json.loads((tmp_path / "run" / "config.json").read_text())["image_size"] == [12, 16]
-    assert len(list((tmp_path / "run" / "plots").iterdir())) == 5
+    assert len(list((tmp_path / "run" / "plots").iterdir())) == 6
 
     assert evaluate.main([str(tmp_path / "run")]) == 0
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())

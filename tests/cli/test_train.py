@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import plots
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
 from xpnet.training import Record
@@ -42,7 +43,9 @@ SPELLED_OUT = """
     --weight-decay --seed --dtype --limit --out --no-plots --quiet --optimizer --decay-biases --no-decay-biases
     --clip-norm --lr-decay --rho --beta1 --beta2 --epsilon --amsgrad --schedule --schedule-every --schedule-gamma
     --schedule-minimum --schedule-patience --warmup --early-stopping
-    --hidden --activation --dropout --batch-norm --weight-init --stem
+    --hidden --activation --dropout --batch-norm --weight-init --stem --weights --replace-head --freeze
+    --report-every --measure-training --flip --no-flip
+    --resume --checkpoint-every --checkpoint-minutes --keep --log-file --log-level --tensorboard --detect-nonfinite
 """
 
 
@@ -73,7 +76,7 @@ def test_run_folder_is_complete(finished_run):
     assert tuple(rows[0]) == Record._fields
     assert float(rows[-1]["validation_accuracy"]) == summary["validation_accuracy"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
-    for plot in ("loss", "accuracy", "filters", "misclassified", "confusion_matrix"):
+    for plot in ("loss", "accuracy", "error_rate", "filters", "misclassified", "confusion_matrix"):
         height, width, _ = matplotlib.image.imread(folder / "plots" / f"{plot}.png").shape
         assert min(height, width) > 300
 
@@ -152,6 +155,9 @@ def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, c
         ),
         (["--schedule", "plateau", "--schedule-patience", "3", "--schedule-gamma", "0.5"], {"schedule_patience": 3}),
         (["--early-stopping", "4"], {"early_stopping": 4}),
+        (["--report-every", "1", "--measure-training"], {"report_every": 1, "measure_training": True}),
+        (["--flip"], {"flip": True, "report_every": 100, "measure_training": False}),
+        (["--no-flip"], {"flip": False}),
     ],
 )
 def test_flags_become_settings(digits_folder, tmp_path, flags, settings):
@@ -170,6 +176,16 @@ def test_the_history_has_the_learning_rate_in_effect(digits_folder, tmp_path):
     assert list(rows[0])[-1] == "learning_rate"
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates == pytest.approx([0.01 / (1 + step / 99) for step in (99, 199, 249)])
+
+
+def test_error_rates_are_drawn_against_epochs(digits_folder, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "error_rate_curves", lambda *given: drawn.append(given) or plots.loss_curves(given[0]))
+    flags = ["--iterations", "2", "--batch-size", "40", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["--data-dir", str(digits_folder), *flags]) == 0
+    ((history, batches_per_epoch),) = drawn
+    assert history["iteration"] == [2]
+    assert batches_per_epoch == 9  # 360 images
 
 
 def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
@@ -291,6 +307,14 @@ def test_divergence_ends_with_exit_code_1_and_keeps_what_was_written(digits_fold
     assert not (folder / "summary.json").exists()
 
 
+def test_detect_nonfinite_names_the_layer(digits_folder, tmp_path, capsys):
+    flags = ["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), "--lr", "1e20", "--detect-nonfinite"]
+    assert main(flags) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "in iteration 2, Dense 'dense1': its output is the first that is not finite. Try --lr 1e+19." in error
+
+
 def test_ctrl_c_leaves_a_usable_run(digits_folder, tmp_path):
     folder = tmp_path / "run"
     program = "import sys; from xpnet.cli.train import main; sys.exit(main())"
@@ -377,3 +401,17 @@ def test_help_says_what_a_flag_is_without_it(capsys):
     for default in ("3000 of mnist_starter", "16 of mnist_starter", "0.1 of mnist_starter", "0.9 of mnist_starter"):
         assert default in text
     assert "a tenth of it for μ = 0.9" in text
+
+
+def test_fine_tuning_from_a_run(finished_run, digits_folder, tmp_path, monkeypatch):
+    run, _ = finished_run
+    monkeypatch.chdir(run.parent)
+    folder = tmp_path / "tuned"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "3", "--no-plots", "--quiet", "--out", str(folder)]
+    assert main([*flags, "--weights", run.name, "--replace-head", "--freeze", "conv*"]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["weights"], config["replace_head"], config["freeze"]) == (str(run), True, ["conv*"])
+    old, new = (xpnet.Network.load(path / "weights.safetensors").parameters() for path in (run, folder))
+    assert {name for name in old if np.array_equal(old[name], new[name])} == {
+        f"conv{number}.{tensor}" for number in (1, 2) for tensor in ("weight", "bias")
+    }

@@ -51,7 +51,9 @@ def test_parameter_counts_are_the_published_ones(name, count):
 
 
 def test_parameter_counts_that_follow_from_the_layers():
-    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 100 + 101 * 10
+    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 10
+    convolutions = 3 * 32 + 32 * 64 + 64 * 128 + 128 * 256
+    assert parameters("cifar10_cnn").size == 9 * convolutions + 2 * (32 + 64 + 128 + 256) + (2 * 2 * 256 + 1) * 10
     assert parameters("mlp").size == 785 * 100 + 101 * 100 + 101 * 10
 
 
@@ -181,6 +183,7 @@ SMALL = {
     "mlp": ((6, 5, 2), {"hidden": (7,), "batch_norm": True, "dropout": 0.3}),
     "lenet5": ((16, 16, 1), {}),
     "cnn_32_64": ((8, 8, 1), {}),
+    "cifar10_cnn": ((16, 16, 3), {}),
     "fer_cnn": ((8, 8, 1), {}),
     "resnet18": ((8, 8, 3), {"stem": "small"}),
 }

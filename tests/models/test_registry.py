@@ -35,7 +35,7 @@ def test_an_unknown_option_is_refused(linear):
 
 def test_all_models_are_there():
     resnets = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)} | {"resnet50v2", "resnet101v2"}
-    others = {"mnist_starter", "cifar10_starter", "mlp", "lenet5", "cnn_32_64", "fer_cnn", "alexnet"}
+    others = {"mnist_starter", "cifar10_starter", "mlp", "lenet5", "cnn_32_64", "fer_cnn", "cifar10_cnn", "alexnet"}
     assert set(models.names()) == resnets | others
 
 

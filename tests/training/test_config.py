@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import refused
 from xpnet import models
+from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
 from xpnet.models import registry
 from xpnet.optimizers import OPTIMIZERS, AdaGrad, Adam, AdamW, GradientDescent, Momentum, RMSProp
@@ -32,6 +33,16 @@ def make_config(**settings):
     needed = {"model": "mnist_starter", "data": "mnist", "batch_size": 16, "optimizer": "momentum"}
     needed |= {"learning_rate": 0.1, "pixel_scale": 1 / 255, "validation_images": 2000, "iterations": 100}
     return TrainConfig(**{**needed, **settings})
+
+
+def test_a_recipe_may_have_a_schedule_and_augmentation():
+    config = TrainConfig.for_model("cifar10_cnn")
+    assert config.schedule_minimum == 0  # a default that config.json states
+    assert config.make_schedule(100).factor(50) == pytest.approx(0.5)
+    assert config.make_augmentation() == Augmentation(crop_padding=2, flip=True)
+    changed = TrainConfig.for_model("cifar10_cnn", schedule="step", schedule_every=10, flip=False)
+    assert changed.make_schedule(100).factor(10) == pytest.approx(0.1)
+    assert changed.make_augmentation() == Augmentation(crop_padding=2)
 
 
 def test_mnist_starter_is_trained_as_published():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpnet import Network, metrics
-from xpnet.layers import Dense, Flatten, Sequential
+from xpnet.layers import Conv2D, Dense, Flatten, Sequential
 from xpnet.training import Evaluation, Evaluator
 from xpnet.training.evaluation import BATCH_SIZE
 
@@ -26,6 +26,17 @@ def test_evaluation_equals_the_formulas():
         evaluation.confusion, metrics.confusion_matrix(labels, logits.argmax(axis=1), classes=3)
     )
     assert evaluation.accuracy == np.mean(logits.argmax(axis=1) == labels)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", 16), ("float64", 8)])
+def test_large_outputs_make_batches_small(monkeypatch, dtype, expected):
+    network = Network(Sequential([Conv2D(64, 1), Flatten(), Dense(2)]), (128, 128, 1), dtype=dtype)
+    evaluator, sizes = Evaluator(network), []  # an output is 128·128·64 numbers: 4 MiB in float32
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda theta, state, x: sizes.append(len(x)) or forward(theta, state, x))
+    evaluator(network.theta, network.state, np.zeros((20, 128, 128, 1), np.uint8), np.zeros(20, np.int32))
+    assert sizes[0] == expected
+    assert sum(sizes) == 20
 
 
 def test_logits_of_any_size_give_a_finite_loss():

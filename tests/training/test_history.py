@@ -1,9 +1,13 @@
 import csv
+import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xpnet.training.history import HistoryFile, MovingAverage, Record, columns
+from tests.helpers import refused
+from xpnet.training.history import HistoryFile, MetricsFile, MovingAverage, Record, columns, cut_back
 
 RECORDS = [Record(100, 1.5, 0.2, 1.7, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
 
@@ -35,6 +39,76 @@ def test_history_file_holds_each_record_at_once(tmp_path):
         assert rows[0] == list(Record._fields)
         assert [tuple(map(float, row)) for row in rows[1:]] == RECORDS[:count]
     history.close()
+
+
+@pytest.fixture
+def history(tmp_path):
+    """The path of a file with both records."""
+    path = tmp_path / "history.csv"
+    file = HistoryFile(path)
+    for record in RECORDS:
+        file.append(record)
+    file.close()
+    return path
+
+
+@pytest.mark.parametrize("rest", ["", "300,1,", "300,1,2,3,4,5,6,7\n400,1,2,3,4,5,6,7\n", "\0\0\0"])
+def test_a_history_is_cut_back_and_goes_on(history, rest):
+    """Also behind half a line, as a crash may leave it."""
+    content = history.read_text()
+    history.write_text(content + rest)
+    assert cut_back(history, 200) == RECORDS
+    assert history.read_text() == content
+    assert cut_back(history, 100) == RECORDS[:1]
+    file = HistoryFile(history)
+    file.append(RECORDS[1])
+    file.close()
+    assert history.read_text() == content
+
+
+@pytest.mark.parametrize("content", [None, "", "iterat", "iteration,x\n1,2\n"])
+def test_before_the_first_record_there_is_nothing_to_cut(tmp_path, content):
+    path = tmp_path / "history.csv"
+    if content is not None:
+        path.write_text(content)
+    assert cut_back(path, 0) == []
+    HistoryFile(path).close()
+    assert path.read_text() == ",".join(Record._fields) + "\n"
+
+
+@pytest.mark.parametrize("length", [0, 60, 130, -1])
+def test_a_history_that_is_too_short_is_refused_and_left_alone(history, length):
+    content = history.read_text()[:length] if length else ""
+    history.write_text(content)
+    with refused(f"{history}: expected "):
+        cut_back(history, 300)
+    assert history.read_text() == content
+
+
+def test_a_program_that_follows_sees_each_record_at_once(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 50}\n')  # of the run before it was resumed
+    metrics = MetricsFile(path)
+    with path.open() as follower:
+        assert json.loads(follower.readline()) == {"iteration": 50}
+        for record in RECORDS:
+            metrics.append(record)
+            seen = json.loads(follower.readline())
+            assert abs(seen.pop("time") - time.time()) < 60
+            assert seen == record._asdict()
+    metrics.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("kind", [HistoryFile, MetricsFile])
+def test_a_full_disk_is_one_line(kind):
+    with refused("/dev/full: cannot be written (No space left on device). Make room there, or choose another place."):
+        kind(Path("/dev/full")).append(RECORDS[0])
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
+    with refused(f"{tmp_path / 'gone' / 'history.csv'}: cannot be written (No such file or directory)."):
+        HistoryFile(tmp_path / "gone" / "history.csv")
 
 
 def test_columns_by_name():

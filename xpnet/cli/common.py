@@ -18,7 +18,7 @@ from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.kernels import numpy_kernels, use_delegates
 from xpnet.shapes import check_positive
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 
 class Parser(argparse.ArgumentParser):

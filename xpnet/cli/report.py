@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich import box
@@ -14,9 +14,12 @@ from rich.text import Text
 
 from xpnet import metrics
 from xpnet.network import Network, shape_text
+from xpnet.search import Tried
 from xpnet.training import Evaluation, Record
+from xpnet.training.regularization import Regularized
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
+_TOP = 5
 _MOST_CLASSES = 20  # a larger confusion matrix is no longer legible as text
 
 
@@ -27,6 +30,43 @@ def print_layers(console: Console, network: Network) -> None:
         table.add_row(row.name, row.kind, shape_text(row.output_shape), f"{row.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{network.parameter_count:,}")
+    _print(console, table)
+
+
+def print_shapes(console: Console, network: Network) -> None:
+    """Print the name and output shape of every layer, and of every block of layers after what it holds."""
+    table = _table("Layers and blocks", "name", "output shape", left=2)
+    for name, shape in network.layer_shapes().items():
+        table.add_row(name, shape_text(shape))
+    _print(console, table)
+
+
+def print_probabilities(console: Console, probabilities: np.ndarray, class_names: Sequence[str]) -> None:
+    """Print the most probable classes of an image, at most five."""
+    table = _table("Most probable classes", "class", "probability", left=1)
+    for index in map(int, np.argsort(-probabilities, kind="stable")[:_TOP]):
+        table.add_row(class_names[index], _percent(float(probabilities[index])))
+    _print(console, table)
+
+
+def print_trials(console: Console, trials: Sequence[Tried]) -> None:
+    """Print the trials of a search, the best validation accuracy first, and those without one at last."""
+    names = list(dict.fromkeys(name for tried in trials for name in tried.parameters))
+    headers = [name.replace("_", " ") for name in names]
+    table = _table("Trials", "trial", *headers, "validation", "state", "seconds", left=0)
+    for tried in sorted(trials, key=lambda tried: -1.0 if tried.accuracy is None else tried.accuracy, reverse=True):
+        accuracy = "-" if tried.accuracy is None else f"{tried.accuracy:.2%}"
+        parameters = [str(tried.parameters.get(name, "-")) for name in names]
+        table.add_row(str(tried.number), *parameters, accuracy, tried.state, f"{tried.seconds:.1f}")
+    _print(console, table)
+
+
+def print_regularization(console: Console, results: Mapping[str, Regularized]) -> None:
+    """Print accuracies with each regularisation: the median of the seeds, and the range on the test images."""
+    table = _table("Final accuracy, median of the seeds", "", "training", "validation", "test", "test range", left=1)
+    for name, result in results.items():
+        medians = [_percent(float(np.median(a))) for a in (result.train, result.validation[:, -1], result.test)]
+        table.add_row(name, *medians, f"{_percent(result.test.min())} to {_percent(result.test.max())}")
     _print(console, table)
 
 
@@ -61,6 +101,16 @@ def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequ
         f"Test accuracy {evaluation.accuracy:.2%} ({np.trace(evaluation.confusion):,} of {images:,} images), "
         f"loss {evaluation.loss:.4f}"
     )
+
+
+def print_comparison(
+    console: Console, what: str, published: Mapping[str, float], measured: Mapping[str, float]
+) -> None:
+    """Print test accuracies by name, beside the published ones where there are any."""
+    table = _table("Test accuracy", what, "published", "ours", left=1)
+    for name, accuracy in measured.items():
+        table.add_row(name, _percent(published.get(name, math.nan)), _percent(accuracy))
+    _print(console, table)
 
 
 def _print_confusion(console: Console, confusion: np.ndarray, class_names: Sequence[str]) -> None:

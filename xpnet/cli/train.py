@@ -5,26 +5,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xpnet import datasets, models
 from xpnet.backend import to_numpy
-from xpnet.cli import common, report
+from xpnet.cli import common, following, report
 from xpnet.losses import LOSSES
 from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam, Momentum
 from xpnet.schedules import SCHEDULES
 from xpnet.training import Evaluation, Record, TrainConfig, Trainer
-from xpnet.training.history import HistoryFile, columns
-from xpnet.training.run_folder import SUMMARY, RunFolder, versions
+from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
+from xpnet.training.history import HistoryFile, MetricsFile, columns, cut_back
+from xpnet.training.run_folder import SUMMARY, TENSORBOARD, RunFolder, versions
+from xpnet.training.run_lock import only_user
+from xpnet.training.tensorboard import TensorBoardFile, find_library
 
 _DEFAULT_MODEL = "mnist_starter"
 _MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
@@ -32,7 +32,7 @@ _MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _train(**vars(_parser().parse_args(argv))))
+    return common.run(lambda: _train(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,10 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="train.py",
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
         "in less than half a minute. Every flag's default is what the model was published with.",
-        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C, "
+        "143 by SIGTERM. What was stopped goes on with --resume.",
     )
     what = parser.add_argument_group("what to train, and on which images")
-    what.add_argument("--model", default=_DEFAULT_MODEL, help=f"{', '.join(models.names())}; default: %(default)s")
+    what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
     what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
     what.add_argument(
         "--data-dir",
@@ -58,6 +59,25 @@ def _parser() -> argparse.ArgumentParser:
         help="with --data folder: scale and crop images to this height and width; default: the size they all have",
     )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
+    start = parser.add_argument_group("what to begin with")
+    start.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="begin with these weights: a run's folder, a file that xpnet saved, or one of torchvision's for this "
+        "model (.pth, or .safetensors with torchvision's names); default: new random ones",
+    )
+    start.add_argument(
+        "--replace-head",
+        action="store_true",
+        default=None,
+        help="with --weights: but begin with a new last layer, for other classes than the file's",
+    )
+    start.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="PATTERN",
+        help="keep parameters as they are whose names match, such as conv1.weight or 'features.*'; default: none",
+    )
     options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
     options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")
     options.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
@@ -84,23 +104,69 @@ def _parser() -> argparse.ArgumentParser:
         "--early-stopping",
         type=int,
         metavar="PATIENCE",
-        help=f"stop when so many reports in a row (one comes every {TrainConfig.report_every} iterations) "
+        help="stop when so many reports in a row (see --report-every) "
         "show no better validation accuracy, and keep the weights of the best",
     )
     how.add_argument("--loss", choices=LOSSES, help="default: cross-entropy (of a softmax)")
     how.add_argument("--label-smoothing", type=float, metavar="S", help="share of the target given to all classes")
     how.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images extended by P black pixels")
-    how.add_argument("--flip", action="store_true", default=None, help="mirror half of the images left to right")
+    how.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images left to right")
     how.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
     how.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
     _add_optimizer_arguments(parser.add_argument_group("optimizer"))
     _add_schedule_arguments(parser.add_argument_group("learning rate as training goes on"))
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
+    folder = output.add_mutually_exclusive_group()
+    folder.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
+    folder.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run of this folder from its newest checkpoint, with its own settings; only --device, "
+        "--backend, --data-dir, --iterations and --epochs may be others. On the same CPU the result is, bit for bit, "
+        "that of a run that was never stopped; default: a new run",
+    )
+    output.add_argument("--report-every", type=int, metavar="N", help="iterations between two reports; default: 100")
+    output.add_argument(
+        "--measure-training",
+        action="store_true",
+        default=None,
+        help="measure the training accuracy on all training images at each report; default: a moving average over the "
+        "batches, which costs nothing but is late where few batches make an epoch",
+    )
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
     common.add_speed_arguments(parser.add_argument_group("speed"))
+    _add_checkpoint_arguments(parser.add_argument_group("checkpoints and logs"))
     return parser
+
+
+def _add_checkpoint_arguments(group: argparse._ActionsContainer) -> None:
+    plan = CheckpointPlan()
+    group.add_argument(
+        "--checkpoint-every", type=int, metavar="N", help="write a checkpoint every N iterations; default: by time only"
+    )
+    group.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        metavar="M",
+        help=f"write a checkpoint every M minutes, and always at the end; default: {plan.minutes:g}",
+    )
+    group.add_argument("--keep", type=int, metavar="N", help=f"checkpoints to keep, the newest; default: {plan.keep}")
+    group.add_argument("--log-file", metavar="FILE", help="write a log, with times, to this file; default: none")
+    group.add_argument(
+        "--log-level", choices=following.LOG_LEVELS, default="info", help="least level in the log; default: %(default)s"
+    )
+    group.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help=f"write event files for TensorBoard to {TENSORBOARD}/ in the folder of the results; default: none",
+    )
+    group.add_argument(
+        "--detect-nonfinite",
+        action="store_true",
+        help="look at the loss and the weights after each step, and name the first layer whose output or gradient is "
+        "infinite or NaN (slower); default: losses are looked at when they are reported",
+    )
 
 
 def _own(setting: str) -> str:
@@ -128,7 +194,7 @@ def _add_optimizer_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--decay-biases",
         action=argparse.BooleanOptionalAction,
-        help="whether weight decay pulls at biases too; default: it does",
+        help="whether weight decay pulls at biases and at the scales of batch normalisation too; default: it does",
     )
     group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients that are longer than this")
     group.add_argument(
@@ -177,44 +243,106 @@ def _add_schedule_arguments(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _train(
-    out: str | None,
-    no_plots: bool,
-    quiet: bool,
-    threads: int | None,
-    kernels: str,
-    no_malloc_tuning: bool,
-    **settings: Any,
-) -> int:
-    common.tune(threads, kernels, no_malloc_tuning)
-    console = common.make_console(quiet)
-    if settings["data_dir"]:
-        settings["data_dir"] = os.path.abspath(settings["data_dir"])  # so that config.json holds from anywhere
-    given = {name: settings.pop(name) for name in _MODEL_OPTIONS}
-    model_options = {name: value for name, value in given.items() if value is not None}
-    config = TrainConfig.for_model(**settings, model_options=model_options)
-    trainer = Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
-    folder = RunFolder.create(out) if out else RunFolder.create_default(config.model)
+def _train(flags: argparse.Namespace) -> int:
+    common.tune(flags.threads, flags.kernels, flags.no_malloc_tuning)
+    console = common.make_console(flags.quiet)
+    plan = CheckpointPlan(
+        **_given(flags, {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "keep"})
+    )
+    tensorboard = find_library() if flags.tensorboard else None
+    with following.logging_to(flags.log_file, flags.log_level), ExitStack() as stack:
+        if flags.resume:
+            trainer, folder, records = _resume(flags, console, stack)
+        else:
+            trainer, folder, records = *_begin(flags, stack), []
+        _print_start(console, trainer)
+
+        history = stack.enter_context(closing(HistoryFile(folder.history_path)))
+        recorders = [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
+        if tensorboard:
+            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.reported)
+            recorders.append(stack.enter_context(closing(file)))
+        checkpoints = CheckpointWriter(folder, trainer, history, plan, records)
+        interruption = following.Interruption(trainer, console)
+        with interruption.listening():
+            records += following.follow(
+                console, trainer, recorders, checkpoints, interruption, detect_nonfinite=flags.detect_nonfinite
+            )
+        _finish(
+            console, trainer, folder, records, interrupted=interruption.signal is not None, plots=not flags.no_plots
+        )
+    return common.EXIT_OK if interruption.signal is None else common.EXIT_INTERRUPTED
+
+
+def _given(flags: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
+    """The flags of these names that were given, by the names they have elsewhere."""
+    return {there: getattr(flags, here) for here, there in names.items() if getattr(flags, here) is not None}
+
+
+def _settings(flags: argparse.Namespace) -> dict[str, Any]:
+    """Those of the run's settings that were given."""
+    names = {field.name for field in dataclasses.fields(TrainConfig)} & vars(flags).keys()
+    settings = _given(flags, {name: name for name in names})
+    for name in {"data_dir", "weights"} & settings.keys():
+        settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
+    options = _given(flags, {name: name for name in _MODEL_OPTIONS})
+    return {**settings, **({"model_options": options} if options else {})}
+
+
+def _make_trainer(config: TrainConfig) -> Trainer:
+    return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
+
+
+def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
+    """A new run in a new folder."""
+    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, **_settings(flags)})
+    trainer = _make_trainer(config)
+    folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
+    stack.enter_context(only_user(folder.path))
     backend = trainer.network.backend  # with --device auto, what was found
     folder.write_config(dataclasses.replace(config, device=backend.device_name(), backend=backend.name))
-    _print_start(console, trainer)
+    return trainer, folder
 
-    with _stopped_by_ctrl_c(trainer, console) as interrupted:
-        records = _follow(console, trainer, folder)
-    if not records:
-        return common.EXIT_INTERRUPTED
+
+def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tuple[Trainer, RunFolder, list[Record]]:
+    """A run as its newest checkpoint has it, with the records up to there."""
+    folder = RunFolder.open_begun(flags.resume)
+    stack.enter_context(only_user(folder.path))
+    newest = load_newest(folder)
+    config = resumed_config(folder.read_config(), _settings(flags))
+    trainer = _make_trainer(config)
+    if newest:
+        for error in newest.unreadable:
+            following.note(console, f"{error} The one before it is used.")
+        differences = resume(trainer, newest.path, newest.checkpoint)
+        following.note(console, f"Resumed after iteration {trainer.iteration:,} from {newest.path}")
+        if differences:
+            following.note(
+                console, f"Results will equal an uninterrupted run's within rounding only: {', '.join(differences)}."
+            )
+    else:
+        following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
+    records = cut_back(folder.history_path, trainer.reported)
+    folder.write_config(config)
+    return trainer, folder, records
+
+
+def _finish(
+    console: Console, trainer: Trainer, folder: RunFolder, records: list[Record], *, interrupted: bool, plots: bool
+) -> None:
+    """Write and show what came out of it."""
     if trainer.best:
         kept = trainer.best.record
         console.print(f"Best validation accuracy: {kept.validation_accuracy:.2%} in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
     evaluation = trainer.test()
-    folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted()))
-    if not no_plots:
-        folder.plots_path.mkdir(exist_ok=True)
+    folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted))
+    if plots:
         _draw(folder, trainer, records, evaluation)
     report.print_evaluation(console, evaluation, trainer.dataset.class_names)
-    console.print(f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}")
-    return common.EXIT_INTERRUPTED if interrupted() else common.EXIT_OK
+    following.note(
+        console, f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}"
+    )
 
 
 def _print_start(console: Console, trainer: Trainer) -> None:
@@ -224,61 +352,6 @@ def _print_start(console: Console, trainer: Trainer) -> None:
         f"{trainer.iterations:,} iterations of {trainer.config.batch_size} images"
     )
     report.print_layers(console, trainer.network)
-
-
-def _follow(console: Console, trainer: Trainer, folder: RunFolder) -> list[Record]:
-    """Train, writing and showing each record as it comes: a progress bar on a terminal, lines elsewhere."""
-    records: list[Record] = []
-    history = HistoryFile(folder.history_path)
-    try:
-        with _progress(console, trainer) as show:
-            for record in trainer.run(lambda iteration: show(iteration, None)):
-                records.append(record)
-                history.append(record)
-                show(record.iteration, record)
-    finally:
-        history.close()
-    return records
-
-
-@contextmanager
-def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Record | None], None]]:
-    def print_line(iteration: int, record: Record | None) -> None:
-        if record:
-            number, speed = f"{iteration:>{len(str(trainer.iterations))}}", f"{trainer.images_per_second:,.0f} images/s"
-            console.print(f"iteration {number}  {report.record_text(record)}  {speed}")
-
-    if not console.is_terminal:
-        yield print_line
-        return
-    layout = (BarColumn(6), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*layout, console=console, refresh_per_second=5) as progress:
-        bar = progress.add_task("", total=trainer.iterations)
-
-        def update_bar(iteration: int, record: Record | None) -> None:
-            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} img/s" if record else None
-            progress.update(bar, completed=iteration, description=text)
-
-        yield update_bar
-
-
-@contextmanager
-def _stopped_by_ctrl_c(trainer: Trainer, console: Console) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C ends training after the iteration in progress, a second one the program."""
-    pressed = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        trainer.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        console.print("Ctrl-C: stopping after this iteration, then testing what was learned. Once more to quit now.")
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, interrupted: bool) -> dict[str, Any]:
@@ -313,6 +386,7 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
     figures = {
         "loss": plots.loss_curves(history),
         "accuracy": plots.accuracy_curves(history),
+        "error_rate": plots.error_rate_curves(history, trainer.sampler.batches_per_epoch),
         "misclassified": plots.misclassified(
             data.test_images,
             data.test_labels,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from xpnet.errors import InputError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -90,6 +92,22 @@ class ImageFiles:
             _logger.warning("%r: %s. Black is put in its place. Damaged images so far: %d.", path, reason, count)
 
 
+def read_image(path: str | os.PathLike[str], image_shape: tuple[int, ...], *, pad: bool = False) -> np.ndarray:
+    """One image of any size as uint8 (H, W, C), scaled to cover (H, W) and cropped at the centre.
+
+    With ``pad`` it is scaled to fit into (H, W), and black is put around it.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        return _decode(os.fspath(path), image_shape, pad)
+    except Exception as error:  # a damaged image can raise any
+        reason = _reason(error)
+        raise InputError(
+            f"Image {path}: expected a readable PNG or JPEG file, got: {reason}. Give another one."
+        ) from error
+
+
 def read_headers(paths: Sequence[str]) -> list[Header | str]:
     """Read what each file says about its image, or the reason why it cannot be used."""
     return _start(_unless_damaged(_read_header), paths)()
@@ -117,7 +135,7 @@ def _read_header(path: str) -> Header:
         return Header(image.height, image.width, image.mode in _GREY_MODES)
 
 
-def _decode(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+def _decode(path: str, image_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
     from PIL import ImageOps
 
     height, width, channels = image_shape
@@ -125,7 +143,7 @@ def _decode(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
         file.draft(None, (width, height))  # JPEG files are decoded much faster at 1/2, 1/4 or 1/8 of their size
         image = _in_eight_bits(file).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height))
+        image = (ImageOps.pad if pad else ImageOps.fit)(image, (width, height))
     return np.asarray(image).reshape(image_shape)
 
 
@@ -155,9 +173,13 @@ def _unless_damaged(function: Callable[[T], U]) -> Callable[[T], U | str]:
         try:
             return function(argument)
         except Exception as error:  # a damaged image can raise any
-            return " ".join(str(error).split()) or type(error).__name__
+            return _reason(error)
 
     return guarded
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _start(function: Callable[[T], U], arguments: Sequence[T]) -> Callable[[], list[U]]:

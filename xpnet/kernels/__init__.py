@@ -23,6 +23,7 @@ __all__ = [
     "channel_sum",
     "conv2d",
     "conv2d_backward",
+    "in_use",
     "max_pool2d",
     "max_pool2d_input_gradient",
     "max_pool2d_with_winners",
@@ -36,6 +37,11 @@ def use_delegates(allowed: bool) -> None:
     """Whether kernels written for one library may take the place of the pure ones, in this whole process."""
     global _delegating
     _delegating = allowed
+
+
+def in_use() -> dict[str, str]:
+    """What rounding depends on beside library and device: which kernels may serve, and NumPy's number of threads."""
+    return {"kernels": "fastest" if _delegating else "pure", "threads": str(numpy_kernels.threads())}
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from math import gcd
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpnet.kernels.windows import as_transposed_convolution, sum_arrays, to_logical, to_memory
-from xpnet.shapes import Window
+from xpnet.kernels.windows import sum_arrays, to_logical, to_memory
+from xpnet.shapes import Window, extent
 
 T = TypeVar("T")
 
@@ -36,6 +37,11 @@ def set_threads(count: int) -> None:
     """
     global _threads
     _threads = count
+
+
+def threads() -> int:
+    """How many threads share large convolutions."""
+    return _threads
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
@@ -59,21 +65,16 @@ def conv2d_backward(
     x, dy = to_memory(x), to_memory(dy)
     if not need_dx:
         return None, _weight_gradient(x, dy, window)
-    dy_spread, flipped, transposed = as_transposed_convolution(dy, weight, window, (x.shape[0], x.shape[2]), (0, 2))
-    dx, matrix = _output(dy_spread, flipped, transposed), _as_matrix(flipped)
-    both = window.stride == (1, 1)
-
-    def band(start: int, stop: int) -> np.ndarray | None:
-        blocks = _blocks(dy_spread, transposed, start, stop)
-        np.matmul(matrix, blocks, out=dx[start:stop])
-        # dx[i] takes row i + u of dy by the flipped weight; the weight's gradient takes the same pairs of rows.
-        return _products(blocks, x[start:stop]) if both else None
-
-    sums = _in_bands(len(dx), dx.size * matrix.shape[1], band)
-    if not both:
-        return _as_images(dx, x.shape[3]), _weight_gradient(x, dy, window)
-    by_tap = np.reshape(sum_arrays(sums), (window.kernel[0], -1, window.kernel[1], x.shape[1]))
-    return _as_images(dx, x.shape[3]), np.flip(by_tap, axis=(0, 2)).transpose(1, 0, 2, 3)
+    if window.stride == (1, 1):
+        (rows,), (columns,) = (_phases(window, axis, x.shape[2 * axis]) for axis in (0, 1))
+        dx, dw = _phase_gradients(x, dy, weight, rows, columns)
+        return to_logical(dx), dw
+    dx, dw = np.zeros(x.shape, x.dtype), np.zeros(weight.shape, weight.dtype)
+    for rows in _phases(window, 0, x.shape[0]):
+        for columns in _phases(window, 1, x.shape[2]):
+            pixels, taps = np.s_[rows.pixels, :, columns.pixels], np.s_[:, rows.taps, columns.taps]
+            dx[pixels], dw[taps] = _phase_gradients(x[pixels], dy, weight[taps], rows, columns)
+    return to_logical(dx), dw
 
 
 def channel_sum(x: np.ndarray) -> np.ndarray:
@@ -83,6 +84,61 @@ def channel_sum(x: np.ndarray) -> np.ndarray:
     height, channels = x.shape[1], x.shape[3]
     rows = to_memory(x).reshape(height * channels, -1)
     return (rows @ np.ones(rows.shape[1], dtype=x.dtype)).reshape(height, channels).sum(axis=0)
+
+
+class _Phase(NamedTuple):
+    """Along one axis, every stride-th pixel of the images: they met the same taps of the kernel.
+
+    Pixel p met tap u at output position (p + padding - dilation*u) / stride, where that is a whole number. The gradient
+    of these pixels is therefore a convolution of dy, with stride 1, by those taps in reverse.
+    """
+
+    pixels: slice
+    taps: slice
+    before: int  # padding of dy; negative where it is cropped
+    dilation: int
+
+
+def _phases(window: Window, axis: int, length: int) -> list[_Phase]:
+    """The phases of one image axis (0 vertical, 1 horizontal) that met any tap."""
+    kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
+    common, found = gcd(stride, dilation), []
+    for first in range(min(stride, length)):
+        shift = first + window.padding[axis][0]
+        taps = [tap for tap in range(kernel) if (shift - dilation * tap) % stride == 0]
+        if taps:
+            before = (dilation * taps[-1] - shift) // stride
+            step = slice(taps[0], taps[-1] + 1, stride // common)
+            found.append(_Phase(slice(first, None, stride), step, before, dilation // common))
+    return found
+
+
+def _phase_gradients(
+    x: np.ndarray, dy: np.ndarray, weight: np.ndarray, rows: _Phase, columns: _Phase
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of one phase's pixels x and taps, from the same unrolled dy.
+
+    dx[i] takes row i + u of dy by the flipped weight; the weight's gradient takes the same pairs of rows.
+    """
+    height, channels, width, _ = x.shape
+    flipped, kernel = np.flip(weight, axis=(1, 2)).transpose(3, 1, 2, 0), weight.shape[1:3]
+    window = Window(
+        kernel,
+        padding=(
+            (rows.before, height - 1 + extent(kernel[0], rows.dilation) - rows.before - dy.shape[0]),
+            (columns.before, width - 1 + extent(kernel[1], columns.dilation) - columns.before - dy.shape[2]),
+        ),
+        dilation=(rows.dilation, columns.dilation),
+    )
+    dx, matrix = _output(dy, flipped, window), _as_matrix(flipped)
+
+    def band(start: int, stop: int) -> np.ndarray:
+        blocks = _blocks(dy, window, start, stop)
+        np.matmul(matrix, blocks, out=dx[start:stop])
+        return _products(blocks, x[start:stop])
+
+    by_tap = sum_arrays(_in_bands(height, dx.size * matrix.shape[1], band)).reshape(kernel[0], -1, kernel[1], channels)
+    return dx.reshape(x.shape), np.flip(by_tap, axis=(0, 2)).transpose(1, 0, 2, 3)
 
 
 def _weight_gradient(x: np.ndarray, dy: np.ndarray, window: Window) -> np.ndarray:

@@ -42,8 +42,8 @@ class Backward(NamedTuple):
     grads: Params
 
 
-class Leaf(NamedTuple):
-    """A layer that holds no others: its dotted name, and the shape of its input without the batch."""
+class Part(NamedTuple):
+    """A layer of a network: its dotted name, and the shape of its input without the batch."""
 
     name: str
     layer: Layer
@@ -111,13 +111,15 @@ class Layer:
         """The layers inside this one, each with its name and its own input shape."""
         return iter(())
 
-    def leaves(self, input_shape: Shape, name: str = "") -> Iterator[Leaf]:
-        """The layers at the bottom, in order and by dotted name: this one if it holds no others."""
-        inner = list(self.sublayers(input_shape))
-        for part, layer, shape in inner:
-            yield from layer.leaves(shape, f"{name}.{part}" if name else part)
-        if not inner:
-            yield Leaf(name, self, input_shape)
+    def leaves(self, input_shape: Shape) -> Iterator[Part]:
+        """The layers that hold no others, in order and by dotted name: this one if it holds none."""
+        return (part for part in self.parts(input_shape) if not any(part.layer.sublayers(part.input_shape)))
+
+    def parts(self, input_shape: Shape, name: str = "") -> Iterator[Part]:
+        """Every layer inside this one by dotted name, and at last itself: the order in which they are computed."""
+        for inner, layer, shape in self.sublayers(input_shape):
+            yield from layer.parts(shape, f"{name}.{inner}" if name else inner)
+        yield Part(name, self, input_shape)
 
     def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
         """Outputs of the layers inside this one, by dotted name, and at last its own under the name ""."""
@@ -205,11 +207,6 @@ def _home(array: Array) -> str:
 
 def _batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
-
-
-def constant(value: float, count: int) -> np.ndarray:
-    """A vector of one value that takes no memory: the count may be the word of a file that nobody has checked yet."""
-    return np.broadcast_to(value, (count,))
 
 
 def keep_shape(x: Array) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.initializers import Initializer, he_normal
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
+from xpnet.initializers import Initializer, constant, he_normal
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Pair, Shape, Window, check_positive, make_window
 
 

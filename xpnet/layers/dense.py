@@ -9,8 +9,8 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
-from xpnet.initializers import Initializer, he_normal
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
+from xpnet.initializers import Initializer, constant, he_normal
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape, check_positive
 
 

@@ -12,7 +12,8 @@ from array_api_compat import array_namespace
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, constant
+from xpnet.initializers import constant
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape
 
 

@@ -19,7 +19,7 @@ class Recipe:
     """How a model is trained unless told otherwise, by the names of ``training.TrainConfig``.
 
     Either ``iterations`` or ``epochs`` says how long. ``train_images`` None means all that are not for validation,
-    ``momentum`` and ``momentum_form`` None the optimizer's own default.
+    ``momentum`` and ``momentum_form`` None the optimizer's own default, ``schedule`` None a constant learning rate.
     """
 
     data: str
@@ -32,6 +32,9 @@ class Recipe:
     optimizer: str = "momentum"
     momentum: float | None = None
     momentum_form: str | None = None
+    schedule: str | None = None
+    crop_padding: int | None = None
+    flip: bool | None = None
     validation_images: int = 2000
     train_images: int | None = None
 
@@ -77,6 +80,11 @@ def names() -> tuple[str, ...]:
 def recipe(name: str) -> Recipe:
     """The settings that a model was published with. Raises InputError for an unknown name."""
     return pick("Model", _MODELS, name).recipe
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Names of the settings that a model has beside input shape and classes. Raises InputError for an unknown name."""
+    return pick("Model", _MODELS, name).options()
 
 
 def create(

@@ -93,9 +93,11 @@ def bottleneck(channels: int, outputs: int, stride: int) -> Layer:
 def bottleneck_v2(channels: int, outputs: int, stride: int) -> Layer:
     """A bottleneck with normalisation and activation before each convolution, and none after the sum.
 
-    A block with a projection activates its input for both paths; the projection has no normalisation.
+    A block with a projection activates its input for both paths; the projection has no normalisation. On 224x224
+    colour images of 1000 classes resnet50v2 has 25,549,352 parameters and resnet101v2 44,541,480.
 
-    Source: He et al., "Identity mappings in deep residual networks", ECCV 2016, figure 4(e) and appendix.
+    Source: He et al., "Identity mappings in deep residual networks", ECCV 2016, figure 4(e) and appendix. Other
+    programs call other networks v2.
     """
     width = outputs // 4
     activation = [("bn1", BatchNorm()), ("relu1", ReLU())]

@@ -46,11 +46,16 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
+    ``weights`` is a file or a run's folder to begin with, with ``replace_head`` but for the last layer;
+    ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does.
+    ``decay_biases`` False spares biases and the scales of batch normalisation weight decay.
+
     ``image_size`` is the height and width that the images of a folder are brought to.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
-    ``models.create`` takes for this model. ``schedule_every`` and ``warmup`` are counted in iterations,
+    ``models.create`` takes for this model. With ``measure_training`` the training accuracy is measured on all training
+    images at each report. ``schedule_every`` and ``warmup`` are counted in iterations,
     ``schedule_patience`` and ``early_stopping`` (a patience too) in reports.
     Gradients longer than ``clip_norm`` are shortened to it.
 
@@ -72,6 +77,9 @@ class TrainConfig:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: list[int] | None = None
+    weights: str | None = None
+    replace_head: bool = False
+    freeze: list[str] | None = None
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
@@ -98,6 +106,7 @@ class TrainConfig:
     early_stopping: int | None = None
     limit: int | None = None
     report_every: int = 100
+    measure_training: bool = False
     loss: str = "cross-entropy"
     label_smoothing: float | None = None
     crop_padding: int = 0
@@ -117,6 +126,8 @@ class TrainConfig:
                 check_positive("Training", name, getattr(self, name))
         if (self.iterations is None) == (self.epochs is None):
             raise InputError("Training: expected either iterations or epochs, got both or none. Give one of them.")
+        if self.replace_head and self.weights is None:
+            raise InputError("Training: expected weights with replace_head, got none. Give a file, or leave it out.")
         check_above_zero("Training", "pixel_scale", self.pixel_scale, "Try 1/255.")
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)
@@ -152,7 +163,7 @@ class TrainConfig:
             settings.pop("momentum_form", None)
             if "learning_rate" in defaults:
                 del settings["learning_rate"]
-        defaults |= _defaults("schedule", overrides.get("schedule", cls.schedule))
+        defaults |= _defaults("schedule", overrides.get("schedule", settings.get("schedule", cls.schedule)))
         return cls(model=model, **{**defaults, **settings, **overrides})
 
     def make_loss(self) -> Loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from xpnet.layers.base import State
 from xpnet.network import Network
 
 BATCH_SIZE = 250
+LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution needs beside it is a few times as much
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +44,14 @@ class Evaluation:
 
 
 class Evaluator:
-    """Applies a network to images in batches; the images may be host arrays or lie on the network's device."""
+    """Applies a network to images in batches; the images may be host arrays or lie on the network's device.
+
+    A batch has at most 250 images, and fewer where the largest output of a layer would be more than 64 MiB.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self.batch_size = _batch_size(network)
         self._logits: Callable[..., Array] = compiled(self._forward, network.backend)
 
     def __call__(self, theta: Array, state: State, images: Array, labels: np.ndarray) -> Evaluation:
@@ -53,12 +59,11 @@ class Evaluator:
         backend = self._network.backend
         logits = np.concatenate(
             [
-                to_numpy(self._logits(theta, state, backend.asarray(images[start : start + BATCH_SIZE])))
-                for start in range(0, len(labels), BATCH_SIZE)
+                to_numpy(self._logits(theta, state, backend.asarray(images[start : start + self.batch_size])))
+                for start in range(0, len(labels), self.batch_size)
             ]
-        ).astype(np.float64)
-        log_probabilities = logits - logits.max(axis=1, keepdims=True)
-        log_probabilities -= np.log(np.exp(log_probabilities).sum(axis=1, keepdims=True))
+        )
+        log_probabilities = metrics.log_softmax(logits)
         return Evaluation(
             loss=-float(log_probabilities[np.arange(len(labels)), labels].mean()),
             confusion=metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1]),
@@ -72,3 +77,8 @@ class Evaluator:
 
 def _or_none(figure: float) -> float | None:
     return float(figure) if np.isfinite(figure) else None
+
+
+def _batch_size(network: Network) -> int:
+    largest = max(math.prod(row.output_shape) for row in network.rows()) * np.dtype(network.dtype).itemsize
+    return min(BATCH_SIZE, max(LARGEST_OUTPUT // largest, 1))

@@ -17,10 +17,12 @@ import xpnet
 from xpnet.backend import Backend
 from xpnet.checks import is_file
 from xpnet.errors import InputError
+from xpnet.files import write_whole
 from xpnet.training.config import TrainConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
-EVALUATION, PLOTS = "evaluation.json", "plots"
+EVALUATION, PLOTS, METRICS = "evaluation.json", "plots", "metrics.jsonl"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 _MAX_CONFIG_CHARACTERS = 1 << 20  # a real one has about a thousand
 
 
@@ -33,6 +35,8 @@ class RunFolder:
         self.history_path = self.path / HISTORY
         self.weights_path = self.path / WEIGHTS
         self.plots_path = self.path / PLOTS
+        self.checkpoints_path = self.path / CHECKPOINTS
+        self.metrics_path = self.path / METRICS
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -79,13 +83,20 @@ class RunFolder:
         Raises InputError if there are no settings or weights in it.
         """
         folder = cls(path)
-        for needed in (folder.config_path, folder.weights_path):
-            if not is_file(needed):
-                raise InputError(
-                    f"Run folder {path}: expected the folder of a finished run, found no {needed.name} in it. "
-                    "Give a folder that train.py wrote."
-                )
+        folder._check_for(folder.config_path, folder.weights_path, of="a finished run")
         return folder
+
+    @classmethod
+    def open_begun(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """An existing run, at whatever point it is. Raises InputError if there are no settings in it."""
+        folder = cls(path)
+        folder._check_for(folder.config_path, of="a run")
+        return folder
+
+    @classmethod
+    def weights_in(cls, path: str | os.PathLike[str]) -> Path:
+        """The weights file of a run, if that is what the path leads to; else the path."""
+        return cls.open(path).weights_path if os.path.isdir(path) else Path(path)
 
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
@@ -106,9 +117,21 @@ class RunFolder:
         """Write everything that is needed to repeat the run."""
         self.write_json(CONFIG, dataclasses.asdict(config))
 
+    def read_summary(self) -> dict[str, Any]:
+        """The figures at the end of the run."""
+        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file that people can read."""
-        (self.path / name).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write a JSON file that people can read, whole or not at all."""
+        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def _check_for(self, *needed: Path, of: str) -> None:
+        for path in needed:
+            if not is_file(path):
+                raise InputError(
+                    f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
+                    "Give a folder that train.py wrote."
+                )
 
 
 def versions(backend: Backend) -> dict[str, str]:

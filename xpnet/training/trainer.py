@@ -18,6 +18,7 @@ from xpnet.datasets.augment import Augmentation
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
+from xpnet.models.pretrained import load_weights
 from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
 from xpnet.random import fold_in, make_key
@@ -27,6 +28,9 @@ from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
+from xpnet.training.nonfinite import all_finite, first_nonfinite
+from xpnet.training.run_folder import RunFolder
+from xpnet.training.snapshot import Progress, Snapshot, check_alike, part, prefixed
 
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
@@ -65,9 +69,7 @@ def make_step(
         decays: Factor = 1.0,
     ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
-        if augmentation:
-            images = augmentation(fold_in(key, _AUGMENTATION), images)
-        x = xp.astype(images, values.theta.dtype)
+        x = _prepared(network, augmentation, images, key)
         loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         if clip_norm is not None:
             gradient = clip_by_global_norm(gradient, clip_norm)
@@ -84,79 +86,163 @@ class Trainer:
     """Trains a model on a data set as a configuration says.
 
     ``run`` yields a ``Record`` every ``report_every`` iterations and at the end. ``stop`` ends it after the iteration
-    in progress, with everything in a usable state; another ``run`` goes on from there as if nothing had been. The
-    network holds the current values after every record; after the last one, with early stopping, those of the ``best``.
+    in progress, with a record of its own; another ``run`` goes on from there as if nothing had been, and so does one of
+    another trainer with the same settings that was given a ``snapshot`` to ``restore``. The network holds the current
+    values after every record; after the last one, with early stopping, those of the ``best``.
 
-    Raises InputError if data and configuration do not fit together.
+    A ``network`` that is given is trained further as it is, where it is: the configuration's model, weights, device,
+    backend and dtype then count for nothing, and its pixel normalisation stays, as does that of ``weights``.
+
+    Raises InputError if data, configuration and network do not fit together.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
+    def __init__(self, config: TrainConfig, dataset: Dataset, network: Network | None = None) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = models.create(
-            config.model,
-            input_shape=dataset.image_shape,
-            classes=dataset.classes,
-            seed=config.seed,
-            dtype=config.dtype,
-            device=config.device,
-            backend=config.backend,
-            **config.model_options,
-        )
+        self.network = network or _make_network(config, dataset)
+        _check_fits(self.network, dataset)
         self.network.loss = config.make_loss()
-        images, labels, validation_images, self._validation_labels = _split(config, dataset)
+        if config.freeze:
+            self.network.freeze(*config.freeze)
+        images, labels, validation_images, self._validation_labels = split_data(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
         self.iteration = 0
+        self.reported = 0  # the iteration of the last record that counts
+        self.seconds = 0.0
         self.training_seconds = 0.0
         self.images_seen = 0
 
-        self.network.set_normalization(channel_means(images), config.pixel_scale)
+        if network is None and config.weights is None:
+            self.network.set_normalization(channel_means(images), config.pixel_scale)
         backend, optimizer = self.network.backend, config.make_optimizer()
         self._feed = make_feed(backend, images, labels, self.sampler)
         in_memory = isinstance(validation_images, np.ndarray)
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
+        self._measured = (images, labels) if config.measure_training else None
         self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
         self._augmentation = config.make_augmentation()
         self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
         self._key = backend.asarray(make_key(config.seed))
         self._fold_in = compiled(fold_in, backend)
-        self._decays = 1.0 if config.decay_biases else self.network.mask(lambda name: name.split(".")[-1] != "bias")
+        self._decays = 1.0 if config.decay_biases else _spare_vectors(self.network)
         self._schedule = config.make_schedule(self.iterations)
         self._plateau, self._plateau_state = config.make_plateau(), PlateauState()
         self._early_stopping = EarlyStopping(config.early_stopping) if config.early_stopping else None
         self.best: Best | None = None
         self._evaluate = Evaluator(self.network)
         self._stop = False
+        self._started = 0.0
+        self._pending: list[BatchFigures] = []
         self._loss, self._accuracy = MovingAverage(), MovingAverage()
 
-    def run(self, on_iteration: Callable[[int], Any] = lambda iteration: None) -> Iterator[Record]:
+    def run(
+        self, on_iteration: Callable[[int], Any] = lambda iteration: None, *, detect_nonfinite: bool = False
+    ) -> Iterator[Record]:
         """Train; ``on_iteration`` is called with the number of iterations done, after each.
 
-        Raises TrainingDivergedError if the loss becomes infinite or NaN.
+        With ``detect_nonfinite`` the loss and θ are read back after every step, so that the first step that goes wrong
+        is known, and is repeated layer by layer to find where.
+
+        Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
+        layer whose output or gradient did.
         """
-        start, self._stop = time.perf_counter(), False
-        while self.iteration < self.iterations and not self._stop:
+        self._started, self._stop = time.perf_counter() - self.seconds, False
+        while not (self._stop or self._is_over()):
+            due = self._next_report()
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-                self._train_until_report(on_iteration)
-                record = self._record(time.perf_counter() - start)
-            self._react(record)
+                self._train_until(due, on_iteration, detect_nonfinite)
+                record = self._record()
+            if record.iteration == due:  # one after ``stop`` changes nothing, or another ``run`` would go another way
+                self._react(record)
             yield record
         if self.best:
             self.network.theta, self.network.state = self.best.theta, self.best.state
-            self._values = self._values._replace(theta=self.best.theta, state=self.best.state)
+
+    def step(self, *, detect_nonfinite: bool = False) -> BatchFigures:
+        """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
+
+        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
+        """
+        images, labels = self._feed.batch(self.iteration)
+        before, key, factor = self._values, self._step_key(), self._factor(self.iteration)
+        self._values, figures = self._step(before, images, labels, key, factor, self._decays)
+        if detect_nonfinite:
+            self._check_step(before, images, labels, key, figures.loss)
+        self.iteration += 1
+        self.images_seen += labels.shape[0]
+        return figures
 
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
         self._stop = True
 
+    def snapshot(self) -> Snapshot:
+        """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
+        self._take_in()
+        theta, state, optimizer = self._values
+        arrays = {
+            **prefixed("network", self.network.tensors(theta, state)),
+            **prefixed("optimizer", optimizer),
+            **(prefixed("best", self.network.tensors(self.best.theta, self.best.state)) if self.best else {}),
+            "key": self._key,
+        }
+        progress = Progress(
+            iteration=self.iteration,
+            reported=self.reported,
+            images_seen=self.images_seen,
+            seconds=self.seconds,
+            training_seconds=self.training_seconds,
+            loss=(self._loss.value, self._loss.count),
+            accuracy=(self._accuracy.value, self._accuracy.count),
+            plateau=self._plateau_state,
+            best=self.best.record if self.best else None,
+            reports_since_best=self.best.reports_since if self.best else 0,
+        )
+        return Snapshot({name: to_numpy(array) for name, array in arrays.items()}, progress)
+
+    def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
+        """Go on from a snapshot of a run with the same settings, but for device, backend and length.
+
+        Raises InputError that begins with ``source`` if the snapshot is of other settings, naming the first tensor that
+        differs, or of a longer run.
+        """
+        tensors, progress = snapshot
+        if progress.iteration > self.iterations:
+            raise InputError(
+                f"{source}: expected at most {self.iterations} iterations, got {progress.iteration}. Train for longer."
+            )
+        backend = self.network.backend
+        theta, state = self.network.from_tensors(part("network", tensors), source=source)
+        others = {**prefixed("optimizer", self._values.optimizer), "key": self._key}
+        check_alike(
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
+            {name: to_numpy(array) for name, array in others.items()},
+            source,
+        )
+        optimizer = {name: backend.asarray(tensor) for name, tensor in part("optimizer", tensors).items()}
+        if progress.best:
+            best = self.network.from_tensors(part("best", tensors), source=source)
+            self.best = Best(progress.best, *best, progress.reports_since_best)
+        self._values = Values(theta, state, optimizer)
+        self.network.theta, self.network.state = theta, state
+        self._key = backend.asarray(tensors["key"])
+        self.iteration, self.reported, self.images_seen = progress.iteration, progress.reported, progress.images_seen
+        self.seconds, self.training_seconds = progress.seconds, progress.training_seconds
+        self._loss.value, self._loss.count = progress.loss
+        self._accuracy.value, self._accuracy.count = progress.accuracy
+        self._plateau_state = progress.plateau
+        self._pending = []
+
     def test(self) -> Evaluation:
-        """Evaluate the current values on the test images.
+        """Evaluate the network's values on the test images.
 
         Raises TrainingDivergedError if the loss is infinite or NaN.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            evaluation = self._evaluate(*self._values[:2], self.dataset.test_images, self.dataset.test_labels)
+            evaluation = self._evaluate(
+                self.network.theta, self.network.state, self.dataset.test_images, self.dataset.test_labels
+            )
         self._check_finite("loss on the test images", evaluation.loss, self.iteration)
         return evaluation
 
@@ -165,21 +251,21 @@ class Trainer:
         """Training images per second of training, validation not counted."""
         return self.images_seen / self.training_seconds if self.training_seconds else 0.0
 
-    def _train_until_report(self, on_iteration: Callable[[int], Any]) -> None:
+    def _is_over(self) -> bool:
+        patience_is_out = self._early_stopping and self.best and self._early_stopping.is_over(self.best)
+        return bool(patience_is_out) or self.reported == self.iterations
+
+    def _next_report(self) -> int:
         every = self.config.report_every
-        pending: list[BatchFigures] = []
-        last = min(self.iteration - self.iteration % every + every, self.iterations)
-        start = time.perf_counter()
-        while self.iteration < last and not self._stop:
-            images, labels = self._feed.batch(self.iteration)
-            factor = self._factor(self.iteration)
-            self._values, figures = self._step(self._values, images, labels, self._step_key(), factor, self._decays)
-            pending.append(figures)
-            self.iteration += 1
-            self.images_seen += labels.shape[0]
+        return min(self.reported - self.reported % every + every, self.iterations)
+
+    def _train_until(self, due: int, on_iteration: Callable[[int], Any], detect_nonfinite: bool) -> None:
+        while self.iteration < due and not self._stop:
+            start = time.perf_counter()
+            self._pending.append(self.step(detect_nonfinite=detect_nonfinite))
+            self.training_seconds += time.perf_counter() - start
             on_iteration(self.iteration)
-        self._take_in(pending)
-        self.training_seconds += time.perf_counter() - start
+        self._take_in()
 
     def _factor(self, step: int) -> float:
         return self._schedule.factor(step) * self._plateau_state.factor
@@ -190,10 +276,12 @@ class Trainer:
             return None
         return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
 
-    def _take_in(self, pending: list[BatchFigures]) -> None:
-        """Read the figures of all steps since the last report: the only wait for the device."""
-        if not pending:
+    def _take_in(self) -> None:
+        """Read the figures of all steps since the last report or snapshot: the only wait for the device."""
+        if not self._pending:
             return
+        start = time.perf_counter()
+        pending, self._pending = self._pending, []
         losses, accuracies = (
             to_numpy(self.network.backend.xp.stack(column)).tolist() for column in zip(*pending, strict=True)
         )
@@ -202,6 +290,9 @@ class Trainer:
             self._check_finite("loss", loss, number)
             self._loss.add(loss)
             self._accuracy.add(accuracy)
+        now = time.perf_counter()
+        self.training_seconds += now - start
+        self.seconds = now - self._started
 
     def _check_finite(self, what: str, value: float, iteration: int) -> None:
         if not math.isfinite(value):
@@ -211,35 +302,86 @@ class Trainer:
                 f"Try --lr {self.config.learning_rate / 10:g}."
             )
 
-    def _record(self, seconds: float) -> Record:
+    def _check_step(self, before: Values, images: Array, labels: Array, key: Array | None, loss: Array) -> None:
+        """Raise TrainingDivergedError with the first layer that went wrong if the step just done was not finite."""
+        if all_finite(loss) and all_finite(self._values.theta):
+            return
+        x = _prepared(self.network, self._augmentation, images, key)
+        found = first_nonfinite(self.network, before.theta, before.state, x, labels, key)
+        raise TrainingDivergedError(
+            f"Training: in iteration {self.iteration + 1}, "
+            f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
+            f"Try --lr {self.config.learning_rate / 10:g}."
+        )
+
+    def _record(self) -> Record:
         theta, state, _ = self._values
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
         self._check_finite("sum of the squared weights", decay, self.iteration)
+        training = self._evaluate(theta, state, *self._measured).accuracy if self._measured else self._accuracy.value
         validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
+        self.seconds = time.perf_counter() - self._started
         return Record(
             self.iteration,
             self._loss.value,
             decay,
             self._loss.value + decay,
-            self._accuracy.value,
+            training,
             validation,
-            seconds,
+            self.seconds,
             self.config.learning_rate * self._factor(self.iteration - 1),
         )
 
     def _react(self, record: Record) -> None:
         """Let the validation accuracy act on the learning rate and on whether to go on."""
+        self.reported = record.iteration
         if self._plateau:
             self._plateau_state = self._plateau.update(self._plateau_state, record.validation_accuracy)
         if self._early_stopping:
             theta, state, _ = self._values
             self.best = self._early_stopping.update(self.best, record, theta, state)
-            if self._early_stopping.is_over(self.best):
-                self.stop()
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
+def _prepared(network: Network, augmentation: Augmentation | None, images: Array, key: Array | None) -> Array:
+    """A batch as a step sees it: augmented, in θ's dtype."""
+    if augmentation:
+        images = augmentation(fold_in(key, _AUGMENTATION), images)
+    return network.backend.xp.astype(images, network.theta.dtype)
+
+
+def _make_network(config: TrainConfig, dataset: Dataset) -> Network:
+    network = models.create(
+        config.model,
+        input_shape=dataset.image_shape,
+        classes=dataset.classes,
+        seed=config.seed,
+        dtype=config.dtype,
+        device=config.device,
+        backend=config.backend,
+        **config.model_options,
+    )
+    if config.weights is not None:
+        load_weights(network, RunFolder.weights_in(config.weights), replace_head=config.replace_head)
+    return network
+
+
+def _check_fits(network: Network, dataset: Dataset) -> None:
+    if (network.input_shape, network.output_shape) != (dataset.image_shape, (dataset.classes,)):
+        raise InputError(
+            f"Training: expected a network for images {dataset.image_shape} of {dataset.classes} classes, as in "
+            f"{dataset.name}, got one for {network.input_shape} that gives {network.output_shape}. "
+            "Choose other data or another network."
+        )
+
+
+def _spare_vectors(network: Network) -> Array:
+    """1 for the weights of dense and convolutional layers, 0 for biases and the scales of batch normalisation."""
+    slots = network.layout.slots()
+    return network.mask(lambda name: len(slots[name].shape) > 1)
+
+
+def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
     """Images and labels to train on and to validate on.
 
     Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.

@@ -1,0 +1,7 @@
+"""Repeat the published experiments; see --help."""
+
+import sys
+
+from xpnet.cli.experiments import main
+
+sys.exit(main())

@@ -1,0 +1,105 @@
+"""Running experiments by name: what is run, kept and written."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from xpnet.cli import compare_optimizers, experiments, train
+from xpnet.cli.experiments import main
+from xpnet.experiments import BEGIN, END, EXPERIMENTS
+from xpnet.training.run_folder import RunFolder
+
+
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    """A folder with a page that has nothing measured on it; runs go beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text(f"Before\n\n{BEGIN}\n{END}\n\nAfter\n")
+    return tmp_path / "docs"
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """The flags that train.py was called with; its result depends on the seed."""
+    called = []
+
+    def fake(flags):
+        called.append(flags)
+        folder, seed = RunFolder(flags[flags.index("--out") + 1]), int(flags[flags.index("--seed") + 1])
+        (folder.path / "summary.json").write_text(
+            json.dumps({"test_accuracy": 0.99 + seed / 1000, "backend": "numpy", "device": "cpu"})
+        )
+        folder.plots_path.mkdir(exist_ok=True)
+        for name, colour in (("misclassified", (10 + seed, 20, 30)), ("accuracy", (1, 2, 3))):
+            Image.new("RGB", (2, 2), colour).save(folder.plots_path / f"{name}.png")
+        return 0
+
+    monkeypatch.setitem(experiments._PROGRAMS, "train.py", fake)
+    return called
+
+
+def test_runs_are_kept_by_seed_and_written_into_the_page(docs, commands):
+    assert main(["cnn_32_64", "--seeds", "2", "--docs", str(docs), "--device", "cpu"]) == 0
+    assert [flags[:2] for flags in commands] == [["--model", "cnn_32_64"]] * 2
+    assert [flags[flags.index("--device") + 1] for flags in commands] == ["cpu", "cpu"]
+    kept = json.loads((docs / "results.json").read_text())
+    assert {seed: run["figures"] for seed, run in kept["cnn_32_64"].items()} == {
+        "0": {"test accuracy": 0.99},
+        "1": {"test accuracy": 0.991},
+    }
+    page = (docs / "results.md").read_text()
+    assert page.startswith("Before\n")
+    assert page.endswith("After\n")
+    assert "| **99.05 %** (99.00 to 99.10) | 0, 1 |" in page
+    with Image.open(docs / "images" / "cnn_32_64.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (10, 20, 30)  # misclassified, seed 0
+
+
+def test_a_run_of_one_experiment_leaves_the_others_results(docs, commands):
+    main(["cnn_32_64", "--docs", str(docs)])
+    main(["cifar10_cnn", "--docs", str(docs), "--data-dir", "pictures"])
+    assert "--data-dir" not in commands[0]
+    assert commands[1][-2:] == ["--data-dir", "pictures"]
+    kept = json.loads((docs / "results.json").read_text())
+    assert list(kept) == ["cnn_32_64", "cifar10_cnn"]
+
+
+def test_render_writes_the_page_from_what_is_kept(docs, commands):
+    main(["cnn_32_64", "--docs", str(docs)])
+    written = (docs / "results.md").read_text()
+    (docs / "results.md").write_text(f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n")
+    assert main(["--render", "--docs", str(docs)]) == 0
+    assert (docs / "results.md").read_text() == written
+    assert len(commands) == 1
+
+
+def test_a_failed_experiment_ends_the_program_and_keeps_nothing(docs, monkeypatch):
+    monkeypatch.setitem(experiments._PROGRAMS, "train.py", lambda flags: 130)
+    assert main(["cnn_32_64", "--docs", str(docs)]) == 130
+    assert not (docs / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["cnn_32_46"], "Did you mean 'cnn_32_64'?"),
+        (["--seeds", "0"], "expected seeds"),
+        (["--docs", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_gives_one_line_and_runs_nothing(docs, commands, capsys, flags, expected):
+    assert main(["--docs", str(docs), *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not commands
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_command_is_one_that_its_program_understands(experiment):
+    program, *flags = experiment.command.split()
+    parser = {"train.py": train, "compare_optimizers.py": compare_optimizers}[program]._parser()
+    settings = vars(parser.parse_args(flags))
+    assert settings["seed"] in (None, 0)

@@ -1,0 +1,115 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from tests.helpers import torch_named
+from xpnet import Network, datasets, models
+from xpnet.cli.features import main
+from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
+
+
+@pytest.fixture
+def digit(tmp_path):
+    Image.fromarray(datasets.load("mnist").test_images[0, :, :, 0]).save(tmp_path / "digit.png")
+    return str(tmp_path / "digit.png")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Colours, 300 pixels wide and 250 high, bright on the left third and dark on the rest."""
+    pixels = np.random.default_rng(0).integers(0, 60, (250, 300, 3), dtype=np.uint8)
+    pixels[:, :100] += 190
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def classes_printed(text):
+    """Names and percentages of the table of classes."""
+    return re.findall(r"^ (\S.*?) +(\d+\.\d+)% $", text, re.MULTILINE)
+
+
+def test_a_layer_of_a_run(finished_run, digit, tmp_path, capsys):
+    run, _ = finished_run
+    out = tmp_path / "plot.png"
+    assert main([digit, "--weights", str(run), "--layer", "relu1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "relu1: 28 x 28 x 16, from 0 to " in printed
+    logits = Network.load(run / "weights.safetensors").predict(datasets.load("mnist").test_images[:1])[0].astype(float)
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    best = np.argsort(-probabilities)[:5]
+    assert classes_printed(printed) == [(str(index), f"{100 * probabilities[index]:.2f}") for index in best]
+    with Image.open(out) as plot:
+        assert min(plot.size) > 300
+
+
+def test_without_a_layer_the_names_are_listed(finished_run, digit, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([digit, "--weights", str(finished_run[0] / "weights.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    for name in Network.load(finished_run[0] / "weights.safetensors").layer_shapes():
+        assert re.search(rf"^ {name} +\d", printed, re.MULTILINE)
+    assert not (tmp_path / "features.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "classes", "layer", "shape"),
+    [("alexnet", 1000, "features.0", "55 x 55 x 64"), ("resnet50", 4, "layer1.0", "56 x 56 x 256")],
+)
+def test_torchvisions_weights_with_class_names(tmp_path, photo, capsys, model, classes, layer, shape):
+    source = models.create(model, classes=classes, seed=2)
+    source.set_normalization(PIXEL_MEAN, PIXEL_SCALE)
+    weights, names = tmp_path / "weights.safetensors", tmp_path / "names.txt"
+    save_file(torch_named(source), weights)
+    names.write_text("".join(f"class {number}\n" for number in range(classes)), encoding="utf-8")
+    flags = ["--model", model, "--weights", str(weights), "--class-names", str(names), "--out", str(tmp_path / "a.png")]
+    assert main([photo, *flags, "--layer", layer]) == 0
+    printed = capsys.readouterr().out
+    assert f"{layer}: {shape}, from" in printed
+    named = classes_printed(printed)
+    assert len(named) == min(classes, 5)
+    assert all(name.startswith("class ") for name, _ in named)
+
+
+@pytest.mark.parametrize(("pad", "bright", "black"), [([], 75 / 250, 0), (["--pad"], 1 / 3, 1 / 6)])
+def test_images_of_another_shape_are_cropped_or_padded(photo, finished_run, tmp_path, monkeypatch, pad, bright, black):
+    seen = []
+    features = Network.features
+    monkeypatch.setattr(
+        Network, "features", lambda self, images, name: seen.append(images) or features(self, images, name)
+    )
+    flags = ["--weights", str(finished_run[0]), "--layer", "conv1", "--out", str(tmp_path / "a.png")]
+    assert main([photo, *flags, *pad]) == 0
+    ((image,),) = seen
+    assert image.shape == (28, 28, 1)
+    # Of 300 columns the middle 250 remain, or all of them between black rows.
+    assert np.mean(image[14, :, 0] > 120) == pytest.approx(bright, abs=0.04)
+    assert np.mean(image[:, 20, 0] < 5) == pytest.approx(black, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--layer", "relu9"], "Did you mean 'relu2'?"),
+        (["--layer", "conv1", "--out", "a.xyz"], "Plot a.xyz: cannot be written (Format 'xyz' is not supported"),
+        (["--layer", "conv1", "--out", "no/such/folder/a.png"], "Plot no/such/folder/a.png: cannot be written"),
+        (["--class-names", "nowhere.txt"], "Class names nowhere.txt: expected a readable text file"),
+        (["--class-names", __file__], "expected 10 lines, one for each class of the network"),
+        (["--weights", "nowhere.safetensors"], "Weights file nowhere.safetensors: expected a .safetensors file"),
+        (["--weights", __file__], "expected --model, since xpnet did not save it"),
+        (["--weights", __file__, "--model", "alexnett"], "Did you mean 'alexnet'?"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(finished_run, digit, capsys, flags, message):
+    assert main([digit, "--weights", str(finished_run[0]), *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_what_is_no_image_is_bad_input(finished_run, capsys):
+    assert main([__file__, "--weights", str(finished_run[0])]) == 2
+    assert "expected a readable PNG or JPEG file" in capsys.readouterr().err

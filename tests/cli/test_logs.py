@@ -1,0 +1,118 @@
+"""What a run tells other programs while it goes: a log, and TensorBoard's event files."""
+
+import importlib
+import logging
+import re
+import signal
+import struct
+
+import pytest
+
+from tests.reliability.kill import training
+from xpnet.cli.train import main
+from xpnet.training import Trainer
+
+LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) xpnet\.[\w.]+: .+"
+
+
+@pytest.fixture
+def flags(digits_folder, tmp_path):
+    short = ["--model", "mlp", "--hidden", "4", "--iterations", "150", "--no-plots", "--quiet"]
+    return ["--data-dir", str(digits_folder), *short, "--out", str(tmp_path / "run")]
+
+
+def test_the_log_has_records_checkpoints_and_the_end(flags, tmp_path, capsys):
+    log = tmp_path / "log.txt"
+    assert main([*flags, "--log-file", str(log), "--checkpoint-every", "60"]) == 0
+    lines = log.read_text().splitlines()
+    assert all(re.fullmatch(LINE, line) for line in lines)
+    text = "\n".join(lines)
+    for expected in ("iteration 100  loss", "iteration 150  loss", "iteration-000000060.safetensors", "Results are in"):
+        assert text.count(expected) == 1
+    assert capsys.readouterr() == ("", "")
+    assert logging.getLogger("xpnet").handlers == []
+
+
+def test_a_level_leaves_out_what_is_below_it(flags, tmp_path, capsys):
+    log = tmp_path / "log.txt"
+    assert main([*flags, "--log-file", str(log), "--log-level", "error"]) == 0
+    assert log.read_text() == ""
+    assert (
+        main([*flags, "--log-file", str(log), "--log-level", "error", "--out", str(tmp_path / "2"), "--lr", "1e30"])
+        == 1
+    )
+    (line,) = log.read_text().splitlines()
+    assert " ERROR " in line
+    assert capsys.readouterr().err.removeprefix("error: ").strip() in line
+
+
+def test_nothing_is_lost_on_a_crash(flags, tmp_path, monkeypatch):
+    """Of a bug, the log has the traceback, and all that went before."""
+
+    def crash(self):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Trainer, "test", crash)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([*flags, "--log-file", str(tmp_path / "log.txt")])
+    text = (tmp_path / "log.txt").read_text()
+    assert "iteration 150  loss" in text
+    assert "Traceback" in text
+    assert text.endswith("RuntimeError: a bug\n")
+
+
+def test_a_killed_process_has_logged_what_it_did(flags, tmp_path):
+    log = tmp_path / "log.txt"
+    process = training(*flags, "--iterations", "1000000", "--log-file", log)
+    while not (log.exists() and "iteration 100 " in log.read_text()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert re.fullmatch(LINE, log.read_text().splitlines()[-1])
+
+
+def test_a_log_that_cannot_be_written(flags, tmp_path, capsys):
+    assert main([*flags, "--log-file", str(tmp_path / "no" / "log.txt")]) == 2
+    assert "log.txt: cannot be written (No such file or directory). Choose another place." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_tensorboards_library_one_line_says_what_to_install(flags, tmp_path):
+    process = training(*flags, "--tensorboard", prelude="import sys; sys.modules['tensorboardX'] = None")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error == (
+        'error: --tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
+        "or leave --tensorboard out.\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def scalars(folder):
+    """Tag, step and value of each scalar in the event files of a folder, and the steps from which others are void."""
+    event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")
+    values, restarts = [], []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = event_pb2.Event.FromString(content[12 : 12 + length])  # a checksum of 4 bytes on either side
+            content = content[16 + length :]
+            if event.session_log.status == event.session_log.START:
+                restarts.append(event.step)
+            values += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+    return values, restarts
+
+
+def test_tensorboard_gets_every_column_and_knows_of_the_resumed_run(flags, tmp_path):
+    pytest.importorskip("tensorboardX")
+    assert main([*flags, "--tensorboard"]) == 0
+    assert (
+        main(["--resume", str(tmp_path / "run"), "--iterations", "210", "--quiet", "--no-plots", "--tensorboard"]) == 0
+    )
+    values, restarts = scalars(tmp_path / "run" / "tensorboard")
+    names = {"classification_loss", "weight_decay_loss", "total_loss", "train_accuracy", "validation_accuracy"}
+    assert {tag for tag, _, _ in values} == names | {"seconds", "learning_rate"}
+    assert [step for tag, step, _ in values if tag == "total_loss"] == [100, 150, 200, 210]
+    assert [value for tag, _, value in values if tag == "learning_rate"] == pytest.approx([0.3] * 4)
+    assert restarts == [1, 101]

@@ -1,0 +1,365 @@
+"""Runs that are stopped, killed, or run out of disk, and go on."""
+
+import json
+import os
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import xpnet
+from tests.reliability.kill import differences, killed_run, training
+from xpnet.cli.train import main
+from xpnet.datasets import split_indices
+from xpnet.serialization import read_tensors, write_tensors
+
+OUTPUT = ["--checkpoint-every", "6", "--no-plots", "--quiet", "--no-malloc-tuning"]
+
+
+@pytest.fixture(scope="module")
+def flags(digits_folder):
+    """A run that takes a moment and reports every ten iterations."""
+    return ["--data-dir", str(digits_folder), "--model", "mlp", "--hidden", "8", "--dropout", "0.1", "--flip"]
+
+
+def run_to(folder, flags, iterations):
+    assert main([*flags, "--out", str(folder), "--iterations", str(iterations), *OUTPUT]) == 0
+    return folder
+
+
+def checkpoints(folder):
+    return sorted(folder.glob("checkpoints/iteration-*"))
+
+
+def iteration_of(path):
+    return int(path.stem.removeprefix("iteration-"))
+
+
+@pytest.fixture(scope="module")
+def runs(flags, tmp_path_factory):
+    """The same run left alone and stopped after 130 of 250 iterations."""
+    folder = tmp_path_factory.mktemp("runs")
+    return run_to(folder / "whole", flags, 250), run_to(folder / "part", flags, 130)
+
+
+@pytest.fixture
+def whole(runs):
+    return runs[0]
+
+
+@pytest.fixture
+def part(runs, tmp_path):
+    """A copy of the stopped run, to be changed."""
+    return shutil.copytree(runs[1], tmp_path / "part")
+
+
+def resume(folder, *more):
+    return main(["--resume", str(folder), *more, *OUTPUT])
+
+
+def test_a_resumed_run_is_the_run(whole, part):
+    assert resume(part, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+    assert differences(whole, whole) == []
+    assert len((part / "history.csv").read_text().splitlines()) == 4
+
+
+def test_a_finished_run_stays_what_it_is(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    assert resume(copy) == 0
+    assert differences(copy, whole) == []
+
+
+def test_a_finished_run_that_was_resumed_can_still_be_made_longer(whole, part):
+    """Its last record, out of the others' step, is in the shorter run only."""
+    assert resume(part) == 0
+    assert resume(part, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+
+
+def test_a_longer_run_that_is_killed_at_once_stays_the_longer_one(whole, part):
+    """The newest checkpoint is still one of the shorter run."""
+    process = training(
+        *("--resume", part, "--iterations", "250", *OUTPUT),
+        prelude="import os; from xpnet.training import Trainer; Trainer.run = lambda *_, **__: os.kill(os.getpid(), 9)",
+    )
+    process.communicate(timeout=60)
+    assert resume(part) == 0
+    assert differences(part, whole) == []
+
+
+def test_the_newest_checkpoints_are_kept_and_the_best_apart(flags, tmp_path, digits_folder):
+    run = run_to(tmp_path / "run", [*flags, "--keep", "2"], 250)
+    assert [iteration_of(path) for path in checkpoints(run)] == [246, 250]
+    rows = (run / "history.csv").read_text().splitlines()[1:]
+    best = max(float(row.split(",")[5]) for row in rows)
+    network = xpnet.Network.load(run / "checkpoints" / "best.safetensors")
+    (_, validation), mnist = split_indices(400, 40, seed=0), xpnet.datasets.load("mnist")
+    predicted = network.predict(mnist.train_images[validation]).argmax(axis=1)
+    assert np.mean(predicted == mnist.train_labels[validation]) == best
+
+
+def test_without_a_checkpoint_it_begins_again(whole, part, capsys):
+    shutil.rmtree(part / "checkpoints")
+    (part / "history.csv").write_text("iteration,classif")
+    (part / "checkpoints").mkdir()
+    (part / "checkpoints" / ".iteration-000000006.safetensors.1.part").write_bytes(b"torn")
+    assert main(["--resume", str(part), "--iterations", "250", "--checkpoint-every", "6", "--no-plots"]) == 0
+    assert "no checkpoint yet: starting at the beginning" in capsys.readouterr().out
+    assert differences(part, whole) == []
+    assert not any((part / "checkpoints").glob(".*"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(whole, part, capsys):
+    newest = checkpoints(part)[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert main(["--resume", str(part), "--iterations", "250", "--no-plots", "--checkpoint-every", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{newest}: not a readable safetensors file" in printed
+    assert "Resumed after iteration 126" in printed
+    assert differences(part, whole) == []
+
+
+def test_a_history_that_goes_further_is_cut_back(whole, part):
+    with (part / "history.csv").open("a") as file:
+        file.write("200,1,2,3,4,5,6,7\n300,1,")
+    assert resume(part, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+
+
+def other_version(part):
+    for path in checkpoints(part):
+        tensors, header = read_tensors(path)
+        write_tensors(path, tensors, {**header, "checkpoint": 7})
+
+
+def only_weights(part):
+    for path in checkpoints(part):
+        shutil.copy(part / "weights.safetensors", path)
+
+
+def foreign(part):
+    for path in checkpoints(part):
+        save_file({"a": np.zeros(1)}, path)
+
+
+def other_network(part):
+    config = json.loads((part / "config.json").read_text())
+    config["model_options"]["hidden"] = [9]
+    (part / "config.json").write_text(json.dumps(config))
+
+
+def other_settings(part):
+    config = json.loads((part / "config.json").read_text())
+    (part / "config.json").write_text(json.dumps({**config, "weight_decay": 0.5}))
+
+
+def header_without_progress(part):
+    for path in checkpoints(part):
+        tensors, header = read_tensors(path)
+        write_tensors(path, tensors, {**header, "progress": {}})
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (None, ["--lr", "0.5"], "expected the run's own learning_rate (0.3), got 0.5. Leave it out."),
+        (None, ["--model", "lenet5"], "expected the run's own model (mlp), got lenet5"),
+        (None, ["--hidden", "9"], "expected the run's own model_options"),
+        (None, ["--iterations", "100"], "expected at most 100 iterations, got 130. Train for longer."),
+        (other_version, [], "expected a checkpoint of format version 1, got version 7. Use the xpnet version"),
+        (only_weights, [], "expected a checkpoint of format version 1, got a file of weights"),
+        (foreign, [], "has no xpnet header"),
+        (other_network, [], "'dense1.weight' is float32 (8, 784) in the file and float32 (9, 784) in the network"),
+        (other_settings, [], "expected weight_decay to be 0.5 as in the run's settings, got 0.0. Put back"),
+        (header_without_progress, [], "its header is not one of this version ("),
+        (lambda part: (part / "history.csv").unlink(), [], "expected records up to iteration 100, found them up to 0"),
+        (lambda part: (part / "history.csv").write_text("a,b\n1,2\n"), [], "expected the columns iteration,"),
+        (lambda part: (part / "config.json").unlink(), [], "found no config.json in it"),
+    ],
+)
+def test_what_cannot_go_on_is_refused_in_one_line(part, capsys, change, more, message):
+    if change:
+        change(part)
+    before = {path: path.read_bytes() for path in part.rglob("*") if path.is_file() and path.name != ".owner.json"}
+    assert resume(part, *more) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_the_runs_own_settings_may_be_repeated(whole, part, flags):
+    assert resume(part, *flags, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+
+
+def test_a_cosine_has_the_length_it_was_begun_with(flags, tmp_path, capsys):
+    run = run_to(tmp_path / "run", [*flags, "--schedule", "cosine"], 20)
+    assert resume(run, "--epochs", "9") == 2
+    assert "the run's own 20 iterations, on which its cosine schedule depends" in capsys.readouterr().err
+
+
+def test_other_training_data_are_refused(part, digits_folder, tmp_path, capsys):
+    other = shutil.copytree(digits_folder, tmp_path / "other")
+    labels = other / "train-labels-idx1-ubyte"
+    content = bytearray(labels.read_bytes())
+    content[8] = (content[8] + 1) % 10
+    labels.write_bytes(content)
+    assert resume(part, "--data-dir", str(other)) == 2
+    assert "expected the training data that the run began with" in capsys.readouterr().err
+    moved = shutil.copytree(digits_folder, tmp_path / "moved")
+    assert resume(part, "--data-dir", str(moved)) == 0
+
+
+def test_out_and_resume_exclude_each_other(part, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--resume", str(part), "--out", "other"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint-every", "--checkpoint-minutes", "--keep"])
+def test_numbers_that_make_no_sense(flags, tmp_path, capsys, flag):
+    assert main([*flags, flag, "0", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith("error: Checkpoints: expected")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_backend_goes_on_and_says_so(part, capsys):
+    pytest.importorskip("torch", exc_type=ImportError)
+    assert main(["--resume", str(part), "--iterations", "150", "--backend", "torch", "--no-plots"]) == 0
+    assert re.search("within rounding only: .*torch unused before, 2", capsys.readouterr().out)
+    assert json.loads((part / "config.json").read_text())["backend"] == "torch"
+
+
+# Signals
+
+
+def started(*flags):
+    """A process that has made its first report."""
+    process = training(*flags)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("iteration"):
+            return process
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, number, code):
+    stopped = tmp_path / "stopped"
+    process = started(*flags, "--iterations", "1000000", "--no-plots", "--out", stopped)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (code, "")
+    assert (stopped / "summary.json").exists() == (number == signal.SIGINT)  # SIGTERM leaves no time for a test
+    last_record = (stopped / "history.csv").read_text().splitlines()[-1]
+    assert last_record.split(",")[0].endswith("00") or number == signal.SIGINT  # nor for a record of its own
+    (checkpoint,) = checkpoints(stopped)
+    end = str(iteration_of(checkpoint) + 50)
+    assert resume(stopped, "--iterations", end) == 0
+    assert differences(stopped, run_to(tmp_path / "whole", flags, end)) == []
+
+
+@pytest.mark.parametrize("method", ["_record", "test"])
+def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
+    """Both where the last validation would take ten minutes and where the test would."""
+    prelude = (
+        "import os, signal, time; from xpnet.training import Trainer\n"
+        f"factor, real = Trainer._factor, Trainer.{method}\n"
+        "def interrupted(self, step):\n"
+        "    if step == 150 and not self._stop: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return factor(self, step)\n"
+        "def slow(self):\n"
+        "    if not self._stop: return real(self)\n"
+        "    print('testing', flush=True); time.sleep(600)\n"
+        f"Trainer._factor, Trainer.{method} = interrupted, slow"
+    )
+    process = training(*flags, "--iterations", "1000000", "--no-plots", "--out", tmp_path / "run", prelude=prelude)
+    assert process.stdout is not None
+    try:
+        next(line for line in process.stdout if line.startswith("testing"))
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, error) == (130, "Interrupted.\n")
+    assert [iteration_of(path) for path in checkpoints(tmp_path / "run")] == [151]
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+# Kills
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function, whole):
+    """Before the content is on the disk, and between that and the new name."""
+    run = tmp_path / "run"
+    prelude = (
+        "import glob, os, signal; real = os.FUNCTION\n"
+        "def killed(*arguments):\n"
+        "    if glob.glob(RUN + '/.iteration-000000132*'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*arguments)\n"
+        "os.FUNCTION = killed"
+    )
+    prelude = prelude.replace("FUNCTION", function).replace("RUN", repr(str(run / "checkpoints")))
+    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, error
+    assert len(list(run.glob("checkpoints/.*.part"))) == 1
+    assert [iteration_of(path) for path in checkpoints(run)] == [114, 120, 126]
+    assert resume(run) == 0
+    assert differences(run, whole) == []
+    assert list(run.glob("checkpoints/.*.part")) == []
+
+
+def test_killed_at_random_moments(flags, tmp_path, whole):
+    """The short form of ``python -m tests.reliability.kill``."""
+    killed_run(tmp_path / "run", [*flags, "--iterations", "250", *OUTPUT], kills=3, longest=3.0, seed=1)
+    assert differences(tmp_path / "run", whole) == []
+
+
+# Disks
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(part, whole):
+    """A limit on the size of files stands for the full disk; the first checkpoint after it cannot be written."""
+    before = {path: path.read_bytes() for path in checkpoints(part)}
+    process = training(
+        *("--resume", part, "--iterations", "250", *OUTPUT),
+        prelude="import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))",
+    )
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error.count("\n") == 1
+    assert "cannot be written (File too large). Make room there" in error
+    assert before == {path: path.read_bytes() for path in checkpoints(part)}
+    assert not list(part.glob("checkpoints/.*.part"))
+    assert resume(part, "--iterations", "250") == 0
+    assert differences(part, whole) == []
+
+
+# Locks
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(part, flags, capsys):
+    process = started("--resume", part, "--iterations", "1000000", "--no-plots")
+    try:
+        assert resume(part) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"found process {process.pid} of host {os.uname().nodename}" in error
+        for name in ("config.json", "history.csv"):
+            (part / name).unlink()  # so that nothing but the lock can refuse a new run
+        for name in ("summary.json", "weights.safetensors"):
+            (part / name).unlink()
+        assert main([*flags, "--out", str(part)]) == 2
+        assert f"process {process.pid}" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    assert main([*flags, "--out", str(part), "--iterations", "5", *OUTPUT]) == 0

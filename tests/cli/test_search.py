@@ -1,0 +1,175 @@
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xpnet.cli import train
+from xpnet.cli.search import main
+from xpnet.training import TrainConfig, Trainer
+from xpnet.training.range_test import range_test
+
+QUICK = ["--limit", "200", "--epochs", "2", "--batch-size", "50"]
+
+
+def flags(digits_folder, tmp_path):
+    return ["--data-dir", str(digits_folder), "--out", str(tmp_path / "out"), *QUICK]
+
+
+def is_plot(path):
+    with Image.open(path) as plot:
+        return min(plot.size) > 300
+
+
+def test_a_search_prints_its_trials_and_the_command_of_the_best(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    common = flags(digits_folder, tmp_path)
+    assert main([*common, "--trials", "3", "--hidden", "8", "12,9", "--seed", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert [int(number) for number in re.findall(r"^trial (\d+) ", printed, re.MULTILINE)] == [0, 1, 2]
+    table = re.findall(r"^ +(\d) .* (\d+\.\d\d%) +(?:complete|pruned) +\d", printed, re.MULTILINE)
+    assert sorted(number for number, _ in table) == ["0", "1", "2"]
+    accuracies = [float(accuracy[:-1]) for _, accuracy in table]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert is_plot(tmp_path / "out" / "search.png")
+    best, command = re.search(r"^Best: trial \d, validation accuracy (\S+)%.*\n(python .*)$", printed, re.M).groups()
+    words = shlex.split(command)
+    assert words[:2] == ["python", "scripts/train.py"]
+    assert train.main([*words[2:], "--no-plots", "--out", str(tmp_path / "run")]) == 0
+    assert f"validation {best}%" in capsys.readouterr().out
+
+    assert main([*common, "--trials", "1", "--hidden", "8", "12,9", "--seed", "4"]) == 0
+    assert re.findall(r"^trial (\d+) ", capsys.readouterr().out, re.MULTILINE) == ["3"]
+
+
+def test_settings_that_do_not_fit_begin_no_study(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    common = ["--data-dir", str(digits_folder), "--out", str(tmp_path), "--epochs", "1", "--trials", "1"]
+    assert main([*common, "--limit", "400"]) == 2
+    assert "expected a limit of at most 360" in capsys.readouterr().err
+    assert main([*common, "--limit", "360"]) == 0
+
+
+def test_a_grid(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    grid = ["--sampler", "grid", "--lr", "0.1", "0.3", "--weight-decay", "0", "--dropout", "0", "--hidden", "8", "9"]
+    for trials, waiting in ((3, True), (3, False)):
+        assert main([*flags(digits_folder, tmp_path), *grid, "--trials", str(trials)]) == 0
+        printed = capsys.readouterr().out
+        assert ("1 more wait to be tried" in printed) is waiting
+    assert len(re.findall(r"^ +\d .* (?:complete|pruned) +\d", printed, re.MULTILINE)) == 4
+
+
+def test_ctrl_c_leaves_a_usable_study(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    common = [*flags(digits_folder, tmp_path), "--hidden", "8"]
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would the program.
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from xpnet.cli.search import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *common, "--trials", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trial 1 "):
+            break
+    process.send_signal(signal.SIGINT)
+    printed, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "")
+    assert "Ctrl-C: the study keeps what was tried" in printed
+    assert "Best: trial" in printed
+    assert main([*common, "--trials", "2"]) == 0
+    assert "Best: trial" in capsys.readouterr().out
+
+
+def test_without_optuna_one_line_names_the_extra(digits_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(flags(digits_folder, tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert 'pip install "xpnet[search]"' in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trials", "0"], "Search: expected trials to be a whole number of at least 1, got 0"),
+        (["--lr", "0.1", "-1"], "finite learning_rate of at least 0, got -1"),
+        (["--weight-decay", "nan"], "finite weight_decay"),
+        (["--dropout", "0", "1"], "Dropout: expected p"),
+        (["--hidden", "100x100"], "Topology: expected units of each hidden layer such as 100,100, got '100x100'"),
+        (["--hidden", "100,0"], "expected units"),
+        (["--model", "lenet5", "--dropout", "0.1"], "Search: expected no dropout, which lenet5 does not have"),
+        (["--limit", "0"], "expected limit to be a whole number of at least 1, got 0"),
+        (["--lr-range-test", "--lr", "0.1"], "expected rates with 0 < low < high, got 0.1 and 0.1"),
+        (["--lr-range-test", "--dropout", "0.1", "0.2"], "Search: expected one value of --dropout here, got 2"),
+        (["--dropout-vs-l2", "--lr", "0.1", "0.2"], "Search: expected one value of --lr here, got 2"),
+        (["--dropout-vs-l2", "--model", "lenet5"], "expected no options, got 'dropout'"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsys, arguments, message):
+    assert main([*flags(digits_folder, tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_the_range_test_prints_and_draws_a_rate(digits_folder, tmp_path, capsys):
+    assert main([*flags(digits_folder, tmp_path), "--lr-range-test", "--hidden", "12"]) == 0
+    printed = capsys.readouterr().out
+    lowest, suggestion = re.search(r"lowest, \S+, at (\S+)\.\n.*--lr (\S+)$", printed, re.MULTILINE).groups()
+    assert float(suggestion) == pytest.approx(float(lowest) / 10, rel=0.06)
+    assert is_plot(tmp_path / "out" / "lr_range_test.png")
+
+
+def test_the_range_test_is_a_training_at_growing_rates(digits_folder):
+    from xpnet import datasets
+
+    digits = datasets.load("mnist", digits_folder)
+    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="gradient-descent", dtype="float64")
+    test = range_test(config, digits, 0.001, 1000.0, 7)
+    rates = [0.001, 0.01, 0.1, 1, 10, 100, 1000]
+    assert test.rates == pytest.approx(rates[: len(test.rates)])
+    assert len(test.rates) < 7  # it ends where the loss has grown fourfold
+    trainer = Trainer(config, digits)
+    theta, losses = np.array(trainer.network.theta), []
+    scale, network = trainer.network.state, trainer.network
+    for step, rate in enumerate(test.rates):
+        images, labels = trainer._feed.batch(step)
+        loss, gradient, _, _ = network.loss_and_gradient(theta, scale, images.astype(np.float64), labels)
+        theta = theta - rate * gradient
+        losses.append(float(loss))
+    assert test.losses == pytest.approx(losses, rel=1e-9)
+    weights = [[0.9 ** (t - k) for k in range(t + 1)] for t in range(len(losses))]
+    assert test.smoothed == pytest.approx([np.dot(w, losses[: len(w)]) / np.sum(w) for w in weights])
+    assert test.suggestion == test.rates[int(np.argmin(test.smoothed))] / 10
+
+
+def test_dropout_and_l2_side_by_side(digits_folder, tmp_path, capsys):
+    strengths = ["--weight-decay", "0.01", "10", "--dropout", "0.2", "0.9"]
+    assert (
+        main([*flags(digits_folder, tmp_path), "--dropout-vs-l2", "--hidden", "12", *strengths, "--epochs", "9"]) == 0
+    )
+    printed = capsys.readouterr().out
+    rows = dict(re.findall(r"^ (none|L2, λ = \S+|dropout, p = \S+) +(\d+\.\d+)% .*% to ", printed, re.MULTILINE))
+    assert list(rows) == ["none", "L2, λ = 0.01", "L2, λ = 10", "dropout, p = 0.2", "dropout, p = 0.9"]
+    assert float(rows["none"]) > float(rows["L2, λ = 10"]) + 20
+    assert float(rows["none"]) > float(rows["dropout, p = 0.9"]) + 20
+    assert is_plot(tmp_path / "out" / "dropout_vs_l2.png")
+
+
+def test_help_is_for_newcomers(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for default in ("default: mlp", "default: 5000", "0.003 0.01 0.03", "default: 20"):
+        assert default in text

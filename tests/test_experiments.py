@@ -1,0 +1,96 @@
+"""What is read from run folders, and how results are written."""
+
+import json
+import math
+
+import pytest
+
+from tests.helpers import refused
+from xpnet import experiments
+from xpnet.experiments import BEGIN, END, EXPERIMENTS, first_epoch, read_page, read_results, render
+from xpnet.training import Record, TrainConfig
+from xpnet.training.history import HistoryFile
+from xpnet.training.run_folder import RunFolder
+
+PAGE = f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run of 4 epochs of 5 batches, reported twice an epoch, whose validation accuracy grows by a tenth each time."""
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_config(TrainConfig.for_model("mlp", epochs=4))
+    history = HistoryFile(folder.history_path)
+    for report, iteration in enumerate((3, 5, 8, 10, 13, 15, 18, 20), start=1):
+        history.append(Record(iteration, 0.0, 0.0, 0.0, 1.0, report / 10, 0.0, 0.1))
+    history.close()
+    return folder
+
+
+@pytest.mark.parametrize(("threshold", "epoch"), [(0.1, 1), (0.2, 1), (0.25, 2), (0.8, 4), (0.9, math.inf)])
+def test_first_epoch(folder, threshold, epoch):
+    assert first_epoch("validation_accuracy", threshold)(folder) == epoch
+
+
+def test_best_validation_accuracy(folder):
+    assert experiments.best_validation_accuracy(folder) == 0.8
+
+
+def run(value, seconds=10.0, machine="an abacus"):
+    (figure,) = EXPERIMENTS["overfitting"].figures
+    return {"figures": {figure.name: value}, "seconds": seconds, "cpu_seconds": seconds / 2, "machine": machine}
+
+
+def test_the_page_keeps_what_people_wrote_and_shows_what_was_measured():
+    page = render(PAGE, {"overfitting": {"0": run(4), "2": run(math.inf, 40.0), "10": run(3, 20.0, "a sundial")}})
+    assert page.startswith(f"Before\n\n{BEGIN}\n")
+    assert page.endswith(f"{END}\n\nAfter\n")
+    assert "old" not in page
+    (row,) = [line for line in page.splitlines() if "overfitting" in line]
+    cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+    assert cells[0].startswith("**overfitting** on CIFAR-10 (JPEG): first epoch")
+    assert cells[1:5] == ["6", "**4** (3 to never)", "0, 2, 10", "20 s (10 s)"]
+    assert cells[5].startswith("`scripts/train.py --model mlp --hidden 1024 512")
+    assert cells[5].endswith("--data-dir DIR --seed N`")
+    assert [line for line in page.splitlines() if line.startswith("Measured")] == [
+        "Measured on an abacus.",
+        "Measured on a sundial.",
+    ]
+    assert render(page, {}).count("\n| **") == 0
+
+
+def test_several_figures_of_an_experiment_are_rows_of_which_the_first_has_the_command():
+    names = [figure.name for figure in EXPERIMENTS["optimizers"].figures]
+    figures = dict(zip(names, (0.98, 0.97, 0.96, 0.95), strict=True))
+    kept = {"0": {"figures": figures, "seconds": 1.0, "cpu_seconds": 1.0, "machine": ""}}
+    rows = [line for line in render(PAGE, {"optimizers": kept}).splitlines() if line.startswith("|")][2:]
+    assert [row.split(" | ")[2] for row in rows] == ["**98.00 %**", "**97.00 %**", "**96.00 %**", "**95.00 %**"]
+    assert ["compare_optimizers.py" in row for row in rows] == [True, False, False, False]
+    assert rows[1] == "| test accuracy with momentum | 98.06 % | **97.00 %** |  |  |  |"
+
+
+def test_a_page_without_the_marks_and_damaged_results_are_refused(tmp_path):
+    with refused(f"{tmp_path / 'results.md'}: expected a page with the lines"):
+        read_page(tmp_path)
+    (tmp_path / "results.md").write_text(f"{END}\n{BEGIN}\n")
+    with refused(f"{tmp_path / 'results.md'}: expected a page with the lines"):
+        read_page(tmp_path)
+    assert read_results(tmp_path) == {}
+    (tmp_path / "results.json").write_text("{")
+    with refused(f"{tmp_path / 'results.json'}: expected the results of experiments"):
+        read_results(tmp_path)
+
+
+def test_the_page_in_the_repository_shows_what_is_kept_beside_it():
+    docs = experiments.Path(__file__).parents[1] / "docs"
+    page = read_page(docs)
+    assert render(page, read_results(docs)) == page
+
+
+def test_results_survive_being_written(tmp_path):
+    (tmp_path / "results.md").write_text(PAGE)
+    kept = {"overfitting": {"0": run(math.inf)}}
+    experiments.write_results(tmp_path, kept)
+    assert read_results(tmp_path) == kept
+    assert json.loads((tmp_path / "results.json").read_text()) == kept
+    assert "**never**" in (tmp_path / "results.md").read_text()

@@ -1,0 +1,46 @@
+import os
+import stat
+
+import pytest
+
+from xpnet.files import remove_partial, write_whole
+
+
+def test_new_content_replaces_old(tmp_path):
+    for content in (b"old and longer", b"new"):
+        write_whole(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_content_is_on_the_disk_before_it_has_its_name_and_the_name_thereafter(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def watched_fsync(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        calls.append(("fsync", "folder" if is_folder else os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def watched_replace(old, new):
+        calls.append(("replace", new.name))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write_whole(tmp_path / "file", b"content")
+    assert calls == [("fsync", len(b"content")), ("replace", "file"), ("fsync", "folder")]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    write_whole(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_whole(tmp_path / "file", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".a.safetensors.123.part", "a.safetensors", ".hidden", "b.part"):
+        (tmp_path / name).write_bytes(b"")
+    remove_partial(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.safetensors", "b.part"]

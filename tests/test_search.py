@@ -1,0 +1,183 @@
+"""The search by Optuna, an optional library: these tests run with the extra ``parity``, as in the second pass of CI."""
+
+import dataclasses
+import multiprocessing
+
+import pytest
+
+from tests.helpers import refused
+from xpnet import search as searching
+from xpnet.datasets import Dataset, load
+from xpnet.search import Search, Tried, best, configure, parse_hidden
+from xpnet.training import TrainConfig, Trainer
+
+optuna = pytest.importorskip("optuna")
+
+SPACE = {"learning_rate": (0.01, 0.3), "weight_decay": (0.0, 0.01), "dropout": (0.0, 0.3), "hidden": ("8", "6,5")}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    mnist = load("mnist")
+    images, labels = mnist.train_images[:300], mnist.train_labels[:300]
+    return Dataset("digits", images, labels, images[:50], labels[:50], mnist.class_names)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return TrainConfig.for_model("mlp", epochs=3, batch_size=27, report_every=10)  # three reports of 270 images
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return str(tmp_path / "search.db")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, storage, sampler, monkeypatch):
+    trained = []
+    monkeypatch.setattr(searching, "Trainer", lambda config, data: trained.append(config) or Trainer(config, data))
+    search, seen = Search(config, digits, SPACE, sampler=sampler, storage=storage, name="a"), []
+    search.run(4, seen.append)
+    assert seen == search.trials()
+    assert [tried.number for tried in seen] == [0, 1, 2, 3]
+    for tried in seen:
+        assert tried.parameters.keys() == SPACE.keys()
+        assert 0.01 <= tried.parameters["learning_rate"] <= 0.3
+        assert 0 <= tried.parameters["weight_decay"] <= 0.01
+        assert 0 <= tried.parameters["dropout"] <= 0.3
+        assert tried.parameters["hidden"] in SPACE["hidden"]
+    # What is printed is what was trained with, to the last digit.
+    assert trained[1:] == [configure(config, tried.parameters) for tried in seen]
+    winner = best(seen)
+    assert winner is not None
+    assert winner.accuracy == max(tried.accuracy for tried in seen if tried.state == "complete")
+    *_, last = Trainer(configure(config, winner.parameters), digits).run()
+    assert last.validation_accuracy == winner.accuracy
+
+
+def test_a_study_goes_on_where_it_ended_and_repeats_no_trial(config, digits, storage):
+    for count in (2, 4):
+        search = Search(config, digits, SPACE, sampler="random", storage=storage, name="a")
+        search.run(2)
+        assert len(search.trials()) == count
+    assert len({tried.parameters["learning_rate"] for tried in search.trials()}) == 4
+    other = Search(config, digits, SPACE, sampler="random", storage=storage, name="b")
+    other.run(4)
+    assert [tried.parameters for tried in other.trials()] == [tried.parameters for tried in search.trials()]
+
+
+def test_the_grid_is_every_combination_once_and_then_done(config, digits, storage):
+    space = {"learning_rate": (0.01, 0.1, 0.3), "hidden": ("8", "6,5")}
+    search = Search(config, digits, space, sampler="grid", storage=storage, name="a")
+    search.run(4)
+    search = Search(config, digits, space, sampler="grid", storage=storage, name="a")
+    search.run(100)
+    search.run(100)
+    tried = sorted((t.parameters["learning_rate"], t.parameters["hidden"]) for t in search.trials())
+    assert tried == [(rate, hidden) for rate in (0.01, 0.1, 0.3) for hidden in ("6,5", "8")]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_ctrl_c_leaves_a_study_that_begins_the_stopped_trial_anew(config, digits, storage, sampler, monkeypatch):
+    space = {"learning_rate": (0.01, 0.1, 0.3)}
+    search = Search(config, digits, space, sampler=sampler, storage=storage, name="a")
+    search.run(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda self: _interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            search.run(1)
+    trials = search.trials()
+    assert [tried.state for tried in trials[:2]] == ["complete", "fail"]
+    stopped, waiting = trials[1].parameters, [t.parameters for t in trials if t.state == "waiting"]
+    assert stopped in waiting
+    search = Search(config, digits, space, sampler=sampler, storage=storage, name="a")
+    search.run(2)
+    completed = [tried.parameters for tried in search.trials() if tried.state == "complete"]
+    assert len(completed) == len(search.trials()) - 1
+    assert stopped in completed
+    assert len({parameters["learning_rate"] for parameters in completed}) == 3
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_hopeless_and_diverging_trials_are_given_up(config, digits, storage):
+    space = {"learning_rate": (0.2, 0.200001)}
+    Search(config, digits, space, sampler="random", storage=storage, name="a").run(5)  # nothing to compare with yet
+    search = Search(config, digits, space, sampler="random", storage=storage, name="a")
+    iterations = []
+    for rate in (1e-6, 1e30):
+        # The database knows one distribution for each trial, so that others can be tried by hand.
+        search._space = {"learning_rate": (rate, rate)}
+        search.run(1)
+        iterations.append(len(search._study.trials[-1].intermediate_values))
+    assert [tried.state for tried in search.trials()] == ["complete"] * 5 + ["pruned", "diverged"]
+    assert iterations == [1, 0]
+    assert search.trials()[-2].accuracy is not None
+    assert search.trials()[-1].accuracy is None
+
+
+def test_processes_share_a_study(config, digits, storage):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_work, args=(config, digits, storage)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=100)
+        assert worker.exitcode == 0
+    trials = Search(config, digits, SPACE, sampler="random", storage=storage, name="shared").trials()
+    assert sorted(tried.number for tried in trials) == list(range(6))
+    assert len({tried.parameters["learning_rate"] for tried in trials}) == 6
+
+
+def test_a_database_that_another_process_is_making_is_opened_later(config, digits, storage, monkeypatch):
+    opened, create_study = [], optuna.create_study
+
+    def busy_at_first(**options):
+        opened.append(options)
+        if len(opened) == 1:
+            raise RuntimeError("UNIQUE constraint failed: alembic_version.version_num")
+        return create_study(**options)
+
+    monkeypatch.setattr(optuna, "create_study", busy_at_first)
+    Search(config, digits, SPACE, sampler="random", storage=storage, name="a").run(1)
+    assert len(opened) == 2
+
+
+def _work(config, digits, storage):
+    Search(config, digits, SPACE, sampler="random", storage=storage, name="shared").run(3)
+
+
+def test_a_study_keeps_its_settings(config, digits, storage):
+    Search(config, digits, SPACE, sampler="tpe", storage=storage, name="a")
+    with refused("Study 'a': expected batch_size 27, with which it was begun, got 16. Use the same settings, or"):
+        Search(dataclasses.replace(config, batch_size=16), digits, SPACE, sampler="tpe", storage=storage, name="a")
+    with refused("Study 'a': expected values {", "Use the same settings"):
+        Search(config, digits, {"learning_rate": (0.1,)}, sampler="tpe", storage=storage, name="a")
+    Search(dataclasses.replace(config, data_dir="/elsewhere"), digits, SPACE, sampler="grid", storage=storage, name="a")
+
+
+@pytest.mark.parametrize("storage", ["no/such/folder/a.db", "postgresql://nobody@localhost:1/x", "://"])
+def test_a_database_that_cannot_be_used(config, digits, storage):
+    with refused(f"Storage {storage}: cannot be used ("):
+        Search(config, digits, SPACE, sampler="tpe", storage=storage, name="a")
+
+
+def test_best_is_the_first_of_the_completed_ones():
+    trials = [
+        Tried(0, {}, 0.7, "complete", 1.0),
+        Tried(1, {}, 0.9, "pruned", 1.0),
+        Tried(2, {}, 0.8, "complete", 1.0),
+        Tried(3, {}, 0.8, "complete", 1.0),
+        Tried(4, {}, None, "running", 0.0),
+    ]
+    assert best(trials) == trials[2]
+    assert best(trials[3:][1:]) is None
+
+
+def test_topologies_as_text():
+    assert parse_hidden("300,100") == [300, 100]
+    with refused("Topology: expected units of each hidden layer such as 100,100, got '30x2'"):
+        parse_hidden("30x2")

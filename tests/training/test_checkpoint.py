@@ -1,0 +1,244 @@
+"""Checkpoints on disks that are full, read-only, or gone; the run itself must not suffer."""
+
+import dataclasses
+import errno
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from xpnet.errors import InputError
+from xpnet.serialization import read_tensors, write_tensors
+from xpnet.training import TrainConfig, Trainer
+from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
+from xpnet.training.history import HistoryFile
+from xpnet.training.run_folder import RunFolder
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def trainer(digits):
+    config = TrainConfig.for_model(
+        "mlp", iterations=12, report_every=5, batch_size=30, model_options={"hidden": (6,), "batch_norm": True}
+    )
+    return Trainer(config, digits)
+
+
+@pytest.fixture
+def make_writer(tmp_path):
+    """Makes the writer of a trainer, every three iterations unless told otherwise, in the folder ``run``."""
+    histories = []
+
+    def make(trainer, **plan):
+        (tmp_path / "run").mkdir()
+        histories.append(HistoryFile(tmp_path / "run" / "history.csv"))
+        plan = CheckpointPlan(**(plan or {"every": 3}))
+        return CheckpointWriter(RunFolder(tmp_path / "run"), trainer, histories[0], plan)
+
+    yield make
+    for history in histories:
+        history.close()
+
+
+def written(tmp_path):
+    return sorted(int(path.stem[-9:]) for path in tmp_path.glob("run/checkpoints/iteration-*"))
+
+
+@contextmanager
+def full_disk(path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        yield
+
+
+@contextmanager
+def read_only(path, monkeypatch):
+    """For root, whom permissions do not stop, as another user."""
+    path.chmod(0o555)
+    is_root = os.geteuid() == 0
+    if is_root:
+        for folder in (path, *path.parents):
+            if not os.stat(folder).st_mode & 1:
+                pytest.skip(f"another user cannot get through {folder}")
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.chmod(0o755)
+
+
+@contextmanager
+def vanished(path, monkeypatch):
+    away = path.with_name("away")
+    path.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(path)
+
+
+@pytest.fixture
+def open_tmp_path(tmp_path):
+    """The folder and those of this test run around it, passable for other users."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o555)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        (full_disk, "cannot be written (No space left on device). Make room there"),
+        (read_only, "cannot be written (Permission denied)"),
+        (vanished, "cannot be written (No such file or directory)"),
+    ],
+)
+def test_a_failed_checkpoint_costs_nothing_but_itself(
+    trainer, digits, open_tmp_path, make_writer, monkeypatch, trouble, message
+):
+    """The good one stays, nothing else is left, and the run goes on to the end it would have had."""
+    writer, folder = make_writer(trainer), open_tmp_path / "run" / "checkpoints"
+
+    def after(iteration):
+        if iteration == 6:
+            with trouble(folder, monkeypatch):
+                writer.after_iteration(iteration)
+        else:
+            writer.after_iteration(iteration)
+
+    with pytest.raises(InputError) as caught:
+        list(trainer.run(after))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == ["iteration-000000003.safetensors"]
+    assert load(folder / "iteration-000000003.safetensors").snapshot.progress.iteration == 3
+
+    records = [record._replace(seconds=0.0) for record in trainer.run(writer.after_iteration)]
+    assert written(open_tmp_path) == [3, 9, 12]
+    alone = Trainer(trainer.config, digits)
+    assert records[-1] == [record._replace(seconds=0.0) for record in alone.run()][-1]
+    np.testing.assert_array_equal(trainer.network.theta, alone.network.theta)
+
+
+def test_the_newest_are_kept(trainer, tmp_path, make_writer):
+    writer = make_writer(trainer, every=1, keep=2)
+    list(trainer.run(writer.after_iteration))
+    assert written(tmp_path) == [11, 12]
+
+
+def test_by_the_clock(trainer, tmp_path, make_writer, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    writer = make_writer(trainer, minutes=2.0)
+
+    def after(iteration):
+        nonlocal now
+        now += 50
+        writer.after_iteration(iteration)
+
+    list(trainer.run(after))
+    assert written(tmp_path) == [6, 9, 12]  # and 3, which is not kept
+
+
+def test_what_is_kept_is_never_what_cannot_be_read(trainer, digits, tmp_path, make_writer):
+    """A damaged checkpoint of a later iteration must not push out the one that the run goes on from."""
+    writer = make_writer(trainer, every=3, keep=1)
+    damaged = tmp_path / "run" / "checkpoints" / "iteration-000000099.safetensors"
+    damaged.write_bytes(b"torn")
+    list(trainer.run(lambda iteration: writer.after_iteration(iteration) if iteration < 9 else trainer.stop()))
+    assert written(tmp_path) == [6, 99]
+    newest = load_newest(RunFolder(tmp_path / "run"))
+    assert newest is not None
+    assert newest.checkpoint.snapshot.progress.iteration == 6
+    assert [str(error).split(":")[0] for error in newest.unreadable] == [f"Checkpoint {damaged}"]
+
+
+def test_the_history_is_on_the_disk_before_the_checkpoint_that_follows_it(trainer, tmp_path, make_writer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(HistoryFile, "sync", lambda self: seen.append(written(tmp_path)))
+    list(trainer.run(make_writer(trainer).after_iteration))
+    assert seen == [[], [3], [3, 6], [3, 6, 9]]
+
+
+def test_a_record_out_of_turn_is_not_the_best(trainer, tmp_path, make_writer):
+    """It is not in a resumed run, so its weights must not be either."""
+    writer, best = make_writer(trainer, every=100), tmp_path / "run" / "checkpoints" / "best.safetensors"
+    for record in trainer.run(lambda iteration: trainer.stop() if iteration == 3 else None):
+        writer.after_record(record)
+    writer.write()
+    assert not best.exists()
+    for record in trainer.run():
+        writer.after_record(record)
+    writer.write()
+    assert best.exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"every": 0}, "Checkpoints: expected number of iterations between two to be a whole number of at least 1"),
+        ({"minutes": 0.0}, "Checkpoints: expected a finite number of minutes between two above 0, got 0.0."),
+        ({"keep": 0}, "Checkpoints: expected number to keep to be a whole number of at least 1"),
+    ],
+)
+def test_plans_that_make_no_sense(plan, message):
+    with refused(message):
+        CheckpointPlan(**plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("iteration", "12"),
+        ("iteration", -1),
+        ("reported", 13),
+        ("images_seen", None),
+        ("seconds", "soon"),
+        ("loss", [1.0]),
+        ("accuracy", 3),
+        ("plateau", {}),
+        ("best", 5),
+        ("extra", 1),
+    ],
+)
+def test_a_header_that_makes_no_sense(trainer, tmp_path, name, value):
+    path = tmp_path / "checkpoint.safetensors"
+    list(trainer.run())
+    save(path, trainer)
+    tensors, header = read_tensors(path)
+    assert load(path).snapshot.progress == trainer.snapshot().progress
+    header["progress"][name] = value
+    write_tensors(path, tensors, header)
+    with refused(f"Checkpoint {path}: its header is not one of this version ("):
+        load(path)
+
+
+def test_where_and_how_long_may_change_and_nothing_else():
+    config = TrainConfig.for_model("mlp", iterations=12)
+    changed = resumed_config(config, {"device": "cuda", "backend": "torch", "data_dir": "/x", "epochs": 3})
+    assert (changed.device, changed.backend, changed.data_dir) == ("cuda", "torch", "/x")
+    assert (changed.iterations, changed.epochs) == (None, 3)
+    for backend, expected in {"numpy": None, "cupy": None, "torch": "torch"}.items():
+        on = dataclasses.replace(config, backend=backend)
+        assert resumed_config(on, {"device": "cuda"}).backend == expected
+        assert resumed_config(on, {"iterations": 9}).backend == backend
+    with refused("Resuming: expected the run's own seed (0), got 1. Leave it out."):
+        resumed_config(config, {"seed": 1})
+
+
+def test_other_data_are_told_by_their_labels(trainer, digits, tmp_path, make_writer):
+    list(trainer.run(make_writer(trainer).after_iteration))
+    newest = load_newest(RunFolder(tmp_path / "run"))
+    assert newest is not None
+    other = dataclasses.replace(digits, train_labels=digits.train_labels[::-1])
+    with refused(f"Checkpoint {newest.path}: expected the training data that the run began with"):
+        resume(Trainer(trainer.config, other), newest.path, newest.checkpoint)
+    assert resume(Trainer(trainer.config, digits), newest.path, newest.checkpoint) == []

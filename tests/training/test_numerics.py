@@ -1,0 +1,76 @@
+"""Whole runs at the edges of what numbers can do, and the same run on several libraries.
+
+The edges of single parts are tested beside them: equal logits and logits of ten thousand with the losses, channels
+without variance with batch normalisation.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from xpnet.backend import to_numpy
+from xpnet.datasets import load
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.training import TrainConfig, Trainer
+
+
+def make(digits, **settings):
+    settings = {"iterations": 5, "report_every": 5, "model_options": {"hidden": (6,)}, **settings}
+    return Trainer(TrainConfig.for_model("mlp", **settings), digits)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_first_hundred_losses_agree_across_libraries(backend):
+    """On the CPU, at the starter's published settings."""
+    pytest.importorskip(backend, exc_type=ImportError)
+
+    def losses(backend):
+        trainer, seen = Trainer(TrainConfig.for_model("mnist_starter", iterations=100, backend=backend), mnist), []
+        step = trainer._step
+        trainer._step = lambda *arguments: (result := step(*arguments), seen.append(result[1].loss))[0]
+        list(trainer.run())
+        return np.array([float(loss) for loss in seen])
+
+    mnist = load("mnist")
+    np.testing.assert_allclose(losses(backend), losses("numpy"), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_dead_relus_stay_as_they_are_and_give_no_nan(digits, optimizer):
+    """No unit of the hidden layer answers to any image; only the last layer's biases can learn."""
+    trainer = make(digits, optimizer=optimizer, weight_decay=0.0, iterations=20, batch_size=60)
+    tensors = {name: to_numpy(tensor).copy() for name, tensor in trainer.network.parameters().items()}
+    tensors["dense1.bias"] -= 1e4
+    snapshot = trainer.snapshot()
+    changed = {**snapshot.tensors, **{f"network/{name}": tensor for name, tensor in tensors.items()}}
+    trainer.restore(snapshot._replace(tensors=changed))
+    records = list(trainer.run())
+    assert records[-1].classification_loss == pytest.approx(np.log(10), abs=0.2)
+    for name, tensor in trainer.network.parameters().items():
+        assert np.array_equal(tensor, tensors[name]) == (name != "dense2.bias"), name
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_learning_rate_of_0_changes_no_parameter(digits, optimizer):
+    trainer = make(digits, optimizer=optimizer, learning_rate=0.0, weight_decay=0.1, batch_size=30)
+    before = trainer.network.theta.copy()
+    assert np.isfinite(list(trainer.run())[-1].total_loss)
+    np.testing.assert_array_equal(trainer.network.theta, before)
+
+
+def test_batches_of_one_image(digits):
+    trainer = make(digits, batch_size=1, iterations=1500, report_every=500, learning_rate=0.02)
+    first, *_, last = trainer.run()
+    assert np.isfinite(trainer.network.theta).all()
+    assert last.classification_loss < first.classification_loss
+
+
+@pytest.mark.parametrize("pixel", [0, 255])
+def test_images_all_of_one_value(digits, pixel):
+    """Batch normalisation then has no variance anywhere, and every image the same logits."""
+    same = dataclasses.replace(digits, train_images=np.full_like(digits.train_images, pixel))
+    trainer = make(same, model_options={"hidden": (6,), "batch_norm": True}, batch_size=60, iterations=20)
+    records = list(trainer.run())
+    assert np.isfinite(trainer.network.theta).all()
+    assert records[-1].classification_loss == pytest.approx(np.log(10), abs=0.3)

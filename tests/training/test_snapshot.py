@@ -1,0 +1,225 @@
+"""A run that goes on from a snapshot, in a new trainer, equals one that was never stopped: bit for bit on the CPU."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from xpnet.backend import to_numpy
+from xpnet.errors import TrainingDivergedError
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.training import TrainConfig, Trainer
+from xpnet.training.checkpoint import load, resume, save
+
+ITERATIONS, REPORT_EVERY = 13, 4
+MLP = {"model": "mlp", "model_options": {"hidden": (6,)}}
+WAYS = {
+    **{f"optimizer {name}": {**MLP, "optimizer": name} for name in OPTIMIZERS},
+    "amsgrad": {**MLP, "optimizer": "adam", "amsgrad": True},
+    "nesterov": {**MLP, "momentum_form": "nesterov", "weight_decay": 0.01, "decay_biases": False},
+    "step": {**MLP, "schedule": "step", "schedule_every": 3},
+    "exponential": {**MLP, "schedule": "exponential", "schedule_every": 3},
+    "inverse-time": {**MLP, "schedule": "inverse-time", "schedule_every": 3, "warmup": 5},
+    "cosine": {**MLP, "schedule": "cosine", "warmup": 2},
+    "plateau": {**MLP, "schedule": "plateau", "schedule_patience": 1, "learning_rate": 1e-5},
+    "early stopping": {**MLP, "early_stopping": 2, "learning_rate": 1e-5},
+    "early stopping that keeps the best": {**MLP, "early_stopping": 9, "learning_rate": 0.5},
+    "dropout": {"model": "mlp", "model_options": {"hidden": (6,), "dropout": 0.4}},
+    "batch norm": {"model": "mlp", "model_options": {"hidden": (6,), "batch_norm": True}},
+    "augmentation": {**MLP, "crop_padding": 2, "flip": True, "cutout": 5},
+    "clipping": {**MLP, "clip_norm": 0.1},
+    "float64": {**MLP, "dtype": "float64"},
+    "convolutions": {"model": "mnist_starter"},
+    "everything": {
+        "model": "mlp",
+        "model_options": {"hidden": (6,), "dropout": 0.2, "batch_norm": True},
+        "optimizer": "adamw",
+        "schedule": "plateau",
+        "schedule_patience": 1,
+        "warmup": 3,
+        "early_stopping": 9,
+        "crop_padding": 1,
+        "batch_size": 37,
+    },
+}
+
+
+def make(settings, digits):
+    """A trainer that crosses an epoch, with a last record out of the others' step."""
+    settings = {"iterations": ITERATIONS, "batch_size": 30, "limit": 100, "report_every": REPORT_EVERY, **settings}
+    model = settings.pop("model")
+    return Trainer(TrainConfig.for_model(model, **settings), digits)
+
+
+def timeless(records):
+    return [record._replace(seconds=0.0) for record in records]
+
+
+def assert_same(ours, theirs):
+    """All that the two would write into a checkpoint, but for the times, and what the network is left with."""
+    ours_now, theirs_now = ours.snapshot(), theirs.snapshot()
+    assert ours_now.tensors.keys() == theirs_now.tensors.keys()
+    for name, tensor in ours_now.tensors.items():
+        np.testing.assert_array_equal(tensor, theirs_now.tensors[name], strict=True, err_msg=name)
+    times = {"seconds": 0.0, "training_seconds": 0.0, "best": None}
+    assert ours_now.progress._replace(**times) == theirs_now.progress._replace(**times)
+    assert (ours.best is None) == (theirs.best is None)
+    if ours.best and theirs.best:
+        assert timeless([ours.best.record]) == timeless([theirs.best.record])
+    np.testing.assert_array_equal(ours.network.theta, theirs.network.theta)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_from_a_file_after_any_iteration(way, digits, tmp_path):
+    """Saved between two reports, before the record of one, and at the end; read into trainers that know nothing."""
+    paths, whole = {}, make(WAYS[way], digits)
+
+    def after(iteration):
+        paths[iteration] = tmp_path / f"{iteration}.safetensors"
+        save(paths[iteration], whole)
+
+    expected = timeless(whole.run(after))
+    for iteration in (1, 4, 6, whole.iteration):
+        resumed = make(WAYS[way], digits)
+        assert resume(resumed, paths[iteration], load(paths[iteration])) == []
+        assert resumed.iteration == iteration
+        records = timeless(resumed.run())
+        assert records == [record for record in expected if record.iteration > resumed_after(iteration)]
+        assert_same(resumed, whole)
+        np.testing.assert_array_equal(resumed.test().probabilities, whole.test().probabilities)
+
+
+def resumed_after(iteration):
+    """The last record before a checkpoint that is written between an iteration and its record."""
+    return (iteration - 1) // REPORT_EVERY * REPORT_EVERY
+
+
+@pytest.mark.parametrize("way", ["plateau", "early stopping", "early stopping that keeps the best", "everything"])
+def test_a_record_after_stop_changes_nothing(way, digits):
+    """Ctrl-C gives a record of its own; plateau and early stopping must not count it."""
+    whole, stopped, resumed = (make(WAYS[way], digits) for _ in range(3))
+    expected = timeless(whole.run())
+    first = timeless(stopped.run(lambda iteration: stopped.stop() if iteration == 6 else None))
+    assert [record.iteration for record in first] == [4, 6]
+    resumed.restore(stopped.snapshot())
+    assert first[:1] + timeless(resumed.run()) == first[:1] + timeless(stopped.run()) == expected
+    assert_same(resumed, whole)
+    assert_same(stopped, whole)
+
+
+def test_a_snapshot_changes_nothing_and_is_not_changed(digits):
+    plain, watched = (make(WAYS["everything"], digits) for _ in range(2))
+    snapshots = []
+    records = timeless(watched.run(lambda iteration: snapshots.append(watched.snapshot())))
+    copies = [{name: tensor.copy() for name, tensor in snapshot.tensors.items()} for snapshot in snapshots]
+    assert records == timeless(plain.run())
+    assert_same(watched, plain)
+    for snapshot, copy in zip(snapshots, copies, strict=True):
+        for name, tensor in snapshot.tensors.items():
+            np.testing.assert_array_equal(tensor, copy[name])
+
+
+def test_a_run_that_is_over_has_nothing_left_to_do(digits):
+    for way in ("early stopping", "convolutions"):
+        whole, resumed = (make(WAYS[way], digits) for _ in range(2))
+        list(whole.run())
+        resumed.restore(whole.snapshot())
+        assert list(resumed.run()) == []
+        assert_same(resumed, whole)
+
+
+def test_a_longer_run_equals_one_that_was_long_from_the_start(digits):
+    short = make({**WAYS["early stopping that keeps the best"], "iterations": 6}, digits)
+    long, resumed = (make(WAYS["early stopping that keeps the best"], digits) for _ in range(2))
+    snapshots = {}
+    list(short.run(lambda iteration: snapshots.update({iteration: short.snapshot()})))
+    resumed.restore(snapshots[6])
+    expected = timeless(long.run())
+    assert timeless(resumed.run()) == expected[1:]
+    assert_same(resumed, long)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_another_backend_goes_on_within_rounding_and_says_so(backend, digits, tmp_path):
+    pytest.importorskip(backend, exc_type=ImportError)
+    whole = make(WAYS["everything"], digits)
+    expected = list(whole.run(lambda i: save(tmp_path / "6.safetensors", whole) if i == 6 else None))
+    resumed = make({**WAYS["everything"], "backend": backend}, digits)
+    differences = resume(resumed, tmp_path / "6.safetensors", load(tmp_path / "6.safetensors"))
+    assert any(backend in difference for difference in differences)
+    for ours, theirs in zip(timeless(resumed.run()), timeless(expected)[1:], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+    np.testing.assert_allclose(to_numpy(resumed.network.theta), whole.network.theta, atol=1e-4)
+
+
+def test_time_goes_on_where_it_was(digits):
+    first, second = (make(WAYS["convolutions"], digits) for _ in range(2))
+    list(first.run(lambda iteration: first.stop() if iteration == 6 else None))
+    first.seconds, first.training_seconds = 100.0, 50.0
+    second.restore(first.snapshot())
+    assert second.images_per_second == second.images_seen / 50
+    assert next(iter(second.run())).seconds > 100
+
+
+def test_the_key_is_the_snapshots_own(digits):
+    """A later version may draw another one from the same seed."""
+    first, second = (make(WAYS["dropout"], digits) for _ in range(2))
+    snapshot = first.snapshot()
+    second.restore(snapshot._replace(tensors={**snapshot.tensors, "key": snapshot.tensors["key"] + 1}))
+    for trainer in (first, second):
+        list(trainer.run())
+    assert not np.array_equal(first.network.theta, second.network.theta)
+
+
+def test_another_network_is_refused_by_its_first_tensor(digits):
+    snapshot = make(MLP, digits).snapshot()
+    with refused("Snapshot: 'dense1.weight' is float32 (6, 784) in the file and float32 (7, 784) in the network."):
+        make({**MLP, "model_options": {"hidden": (7,)}}, digits).restore(snapshot)
+    with refused("Snapshot: 'conv1.weight' is in the network but not in the file."):
+        make({"model": "mnist_starter"}, digits).restore(snapshot)
+
+
+def test_another_optimizer_is_refused(digits):
+    with refused("Snapshot: expected 'optimizer/steps' to be float32 (1,), got missing."):
+        make({**MLP, "optimizer": "adam"}, digits).restore(make(MLP, digits).snapshot())
+    with refused("Snapshot: expected 'optimizer/velocity' to be missing, got float32 (4780,)."):
+        make({**MLP, "optimizer": "gradient-descent"}, digits).restore(make(MLP, digits).snapshot())
+
+
+def test_a_snapshot_without_a_key_or_with_another_dtype_is_refused(digits):
+    snapshot = make(MLP, digits).snapshot()
+    tensors = dict(snapshot.tensors)
+    tensors["optimizer/velocity"] = tensors["optimizer/velocity"].astype(np.float64)
+    with refused("Snapshot: expected 'optimizer/velocity' to be float32 (4780,), got float64 (4780,)."):
+        make(MLP, digits).restore(snapshot._replace(tensors=tensors))
+    del tensors["key"], tensors["optimizer/velocity"]
+    tensors["optimizer/velocity"] = snapshot.tensors["optimizer/velocity"]
+    with refused("Snapshot: expected 'key' to be int32 (2,), got missing."):
+        make(MLP, digits).restore(snapshot._replace(tensors=tensors))
+
+
+def test_a_snapshot_of_a_longer_run_is_refused(digits):
+    trainer = make(MLP, digits)
+    list(trainer.run())
+    with refused("Snapshot: expected at most 5 iterations, got 13."):
+        make({**MLP, "iterations": 5}, digits).restore(trainer.snapshot())
+
+
+def test_a_diverged_run_gives_no_snapshot(digits):
+    """A checkpoint of it would take the place of a good one."""
+    trainer = make({"model": "mnist_starter", "learning_rate": 1e20}, digits)
+    with pytest.raises(TrainingDivergedError):
+        list(trainer.run(lambda iteration: trainer.snapshot()))
+    assert trainer.iteration < REPORT_EVERY
+
+
+def test_the_same_seed_gives_the_same_snapshot(digits):
+    trainers = [make(WAYS["everything"], digits) for _ in range(2)]
+    for trainer in trainers:
+        list(trainer.run())
+    assert_same(*trainers)
+    other = make({**WAYS["everything"], "seed": 1}, digits)
+    list(other.run())
+    assert not np.array_equal(other.network.theta, trainers[0].network.theta)
+    assert dataclasses.replace(other.config, seed=0) == trainers[0].config

@@ -1,0 +1,107 @@
+"""Repeat the published experiments, and write the page that compares the figures."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from xpnet.checks import pick
+from xpnet.cli import common, compare_optimizers, train
+from xpnet.experiments import (
+    EXPERIMENTS,
+    IMAGES,
+    PAGE,
+    RESULTS,
+    keep_picture,
+    measure,
+    read_page,
+    read_results,
+    write_results,
+)
+from xpnet.shapes import check_positive
+from xpnet.training.run_folder import RunFolder
+
+_PROGRAMS: Mapping[str, Callable[[list[str]], int]] = {
+    "train.py": train.main,
+    "compare_optimizers.py": compare_optimizers.main,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return common.run(lambda: _run(**vars(_parser().parse_args(argv))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.Parser(
+        prog="experiments.py",
+        description=f"Repeat published experiments and write what came out beside what was published: {RESULTS} keeps "
+        f"the figures of every run, {PAGE} shows them. What is kept stays until the same experiment is run again with "
+        "the same seed.",
+        epilog="Exit codes: 0 all done, 2 bad input; otherwise that of the experiment that failed.",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; default: all, in this order"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="run with the seeds 0 to N - 1; default: 3 of the short experiments, 1 of the long ones",
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10's files; default: they are downloaded")
+    parser.add_argument(
+        "--docs", default="docs", metavar="DIR", help="folder with the page and the results; default: %(default)s"
+    )
+    parser.add_argument("--render", action="store_true", help="run nothing, only write the page from what is kept")
+    common.add_device_arguments(parser)
+    return parser
+
+
+def _run(
+    names: list[str],
+    seeds: int | None,
+    data_dir: str | None,
+    docs: str,
+    render: bool,
+    device: str | None,
+    backend: str | None,
+) -> int:
+    folder = Path(docs)
+    read_page(folder)  # before hours of work, not after
+    for name in names:
+        pick("Experiment", EXPERIMENTS, name)
+    if seeds is not None:
+        check_positive("Experiments", "seeds", seeds)
+    if render:
+        write_results(folder, read_results(folder))
+        return common.EXIT_OK
+    where = [*(["--device", device] if device else []), *(["--backend", backend] if backend else [])]
+    for name in names or EXPERIMENTS:
+        for seed in range(seeds or EXPERIMENTS[name].seeds):
+            code = _repeat(name, seed, data_dir, folder, where)
+            if code != common.EXIT_OK:
+                return code
+    return common.EXIT_OK
+
+
+def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[str]) -> int:
+    """Run an experiment with one seed and keep its figures."""
+    experiment, run = EXPERIMENTS[name], RunFolder.create_default(name)
+    program, *flags = experiment.command.split()
+    flags += ["--seed", str(seed), "--out", str(run.path), *where]
+    if data_dir and experiment.needs_data_dir:
+        flags += ["--data-dir", data_dir]
+    print(f"\n{name}, seed {seed}: scripts/{program} {' '.join(flags)}", flush=True)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    code = _PROGRAMS[program](flags)
+    if code == common.EXIT_OK:
+        figures = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start)
+        results = read_results(docs)
+        results.setdefault(name, {})[str(seed)] = figures
+        write_results(docs, results)
+        if seed == 0:
+            keep_picture(run.plots_path / f"{experiment.picture}.png", docs / IMAGES / f"{name}.png")
+    return code

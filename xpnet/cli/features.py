@@ -1,0 +1,121 @@
+"""What a trained network sees in an image: the channels of a layer, and the most probable classes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from xpnet import models
+from xpnet.cli import common, report
+from xpnet.datasets.image_files import read_image
+from xpnet.errors import InputError
+from xpnet.metrics import log_softmax
+from xpnet.models.pretrained import load_torchvision
+from xpnet.network import Network, shape_text
+from xpnet.serialization import is_written_by_xpnet
+from xpnet.training.run_folder import RunFolder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return common.run(lambda: _features(**vars(_parser().parse_args(argv))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.Parser(
+        prog="features.py",
+        description="Give an image to a trained network: print the five most probable classes, and draw the output of "
+        "one of its layers, channel by channel. Without --layer: list the names of all layers.",
+        epilog="Exit codes: 0 done, 2 bad input.",
+    )
+    parser.add_argument(
+        "image", metavar="IMAGE", help="PNG or JPEG file of any size; scaled and cropped at the centre to fit"
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="a folder that train.py wrote, a file that xpnet saved, or torchvision's weights of the --model "
+        "(.pth, or .safetensors with torchvision's names)",
+    )
+    parser.add_argument(
+        "--model", help=f"needed for torchvision's weights, others say it themselves: {', '.join(models.names())}"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="layer or block to draw, such as conv1 or layer1.0")
+    parser.add_argument(
+        "--class-names", metavar="FILE", help="text file with the name of a class on each line; default: numbers"
+    )
+    parser.add_argument("--pad", action="store_true", help="scale the whole image into the frame instead of cropping")
+    parser.add_argument(
+        "--out", default="features.png", metavar="FILE", help="where to save the plot; default: %(default)s"
+    )
+    common.add_device_arguments(parser)
+    return parser
+
+
+def _features(
+    image: str,
+    weights: str,
+    model: str | None,
+    layer: str | None,
+    class_names: str | None,
+    pad: bool,
+    out: str,
+    device: str | None,
+    backend: str | None,
+) -> int:
+    common.tune()
+    console = common.make_console()
+    network = _load(weights, model, device or "cpu", backend)
+    names = _class_names(class_names, network.output_shape[0])
+    pixels = read_image(image, network.input_shape, pad=pad)
+    output = network.features(pixels[None], layer)[0] if layer else None
+    report.print_probabilities(console, np.exp(log_softmax(network.predict(pixels[None])))[0], names)
+    if layer is None or output is None:
+        report.print_shapes(console, network)
+        console.print("Choose one of these with --layer to draw its output.")
+    else:
+        _print_output(console, layer, output)
+        _draw(output, pixels, layer, out)
+        console.print(f"The plot is in {out}")
+    return common.EXIT_OK
+
+
+def _load(weights: str, model: str | None, device: str, backend: str | None) -> Network:
+    path = RunFolder.weights_in(weights)
+    if is_written_by_xpnet(path) or not path.exists():
+        return Network.load(path, device=device, backend=backend)
+    if model is None:
+        raise InputError(f"Weights file {path}: expected --model, since xpnet did not save it, got none. Give one.")
+    return load_torchvision(model, path, device=device, backend=backend)
+
+
+def _class_names(path: str | None, classes: int) -> list[str]:
+    if path is None:
+        return [str(number) for number in range(classes)]
+    try:
+        names = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"Class names {path}: expected a readable text file, got: {reason}. Check it.") from error
+    if len(names) != classes:
+        raise InputError(
+            f"Class names {path}: expected {classes} lines, one for each class of the network, got {len(names)}. "
+            "Give a file with as many."
+        )
+    return names
+
+
+def _print_output(console: Console, layer: str, output: np.ndarray) -> None:
+    console.print(
+        f"{layer}: {shape_text(output.shape)}, from {output.min():.4g} to {output.max():.4g}, mean {output.mean():.4g}"
+    )
+
+
+def _draw(output: np.ndarray, pixels: np.ndarray, layer: str, out: str) -> None:
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    plots.save(plots.feature_maps(output, pixels, layer), out)

@@ -1,0 +1,155 @@
+"""A run as people and other programs see it while it goes: progress, signals, files of records, a log."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from xpnet.cli import common, report
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.training import Record, Trainer
+from xpnet.training.checkpoint import CheckpointWriter
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """What takes a run's records, one by one."""
+
+    def append(self, record: Record) -> None:
+        """Take the next record."""
+        ...
+
+
+class Interruption:
+    """How a run is asked to end before its time.
+
+    The first Ctrl-C ends training after the iteration in progress, a second one the program. SIGTERM, after which
+    there may be seconds left, ends the program after the iteration in progress.
+    """
+
+    def __init__(self, trainer: Trainer, console: Console) -> None:
+        self._trainer, self._console = trainer, console
+        self.signal: int | None = None
+        self._announced = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals from here on."""
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def check(self, checkpoints: CheckpointWriter) -> None:
+        """Write a checkpoint if the run was asked to end; end the program if that was by SIGTERM."""
+        if self.signal is None:
+            return
+        checkpoints.write()
+        if self.signal == signal.SIGTERM:
+            note(self._console, "SIGTERM: stopped; --resume goes on from here.")
+            raise SystemExit(common.EXIT_TERMINATED)
+        if not self._announced:
+            note(self._console, "Ctrl-C: stopped, testing what was learned. Once more to quit now.")
+            self._announced = True
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Prints nothing, since the signal may have come in the middle of a print."""
+        self.signal = number
+        self._trainer.stop()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def follow(
+    console: Console,
+    trainer: Trainer,
+    recorders: Sequence[Recorder],
+    checkpoints: CheckpointWriter,
+    interruption: Interruption,
+    detect_nonfinite: bool,
+) -> list[Record]:
+    """Train, writing and showing each record as it comes: a progress bar on a terminal, lines elsewhere."""
+    records: list[Record] = []
+    with _progress(console, trainer) as show:
+
+        def after_iteration(iteration: int) -> None:
+            checkpoints.after_iteration(iteration)
+            interruption.check(checkpoints)
+            show(iteration, None)
+
+        for record in trainer.run(after_iteration, detect_nonfinite=detect_nonfinite):
+            records.append(record)
+            for recorder in recorders:
+                recorder.append(record)
+            checkpoints.after_record(record)
+            _log.info("iteration %d  %s", record.iteration, report.record_text(record))
+            show(record.iteration, record)
+        interruption.check(checkpoints)
+        checkpoints.write()
+    return records
+
+
+def note(console: Console, text: str) -> None:
+    """Show a line and log it."""
+    console.print(text)
+    _log.info("%s", text)
+
+
+@contextmanager
+def logging_to(path: str | None, level: str) -> Iterator[None]:
+    """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
+
+    Raises InputError if the file cannot be written.
+    """
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
+    except OSError as error:
+        raise InputError(f"--log-file {path}: cannot be written ({error.strerror}). Choose another place.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    package = logging.getLogger("xpnet")
+    package.setLevel(level.upper())
+    package.addHandler(handler)
+    try:
+        yield
+    except (InputError, TrainingDivergedError) as error:
+        _log.error("%s", error)
+        raise
+    except Exception:
+        _log.exception("ended by an error")
+        raise
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(logging.NOTSET)
+        handler.close()
+
+
+@contextmanager
+def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Record | None], None]]:
+    def print_line(iteration: int, record: Record | None) -> None:
+        if record:
+            number, speed = f"{iteration:>{len(str(trainer.iterations))}}", f"{trainer.images_per_second:,.0f} images/s"
+            console.print(f"iteration {number}  {report.record_text(record)}  {speed}")
+
+    if not console.is_terminal:
+        yield print_line
+        return
+    layout = (BarColumn(6), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*layout, console=console, refresh_per_second=5) as progress:
+        bar = progress.add_task("", total=trainer.iterations)
+
+        def update_bar(iteration: int, record: Record | None) -> None:
+            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} img/s" if record else None
+            progress.update(bar, completed=iteration, description=text)
+
+        yield update_bar

@@ -1,0 +1,362 @@
+"""Search for hyper-parameters, test a range of learning rates, or compare dropout with L2 regularisation."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from xpnet import datasets, models
+from xpnet.cli import common, report
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError
+from xpnet.layers import Dense, Dropout
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.search import (
+    COMPLETE,
+    LOGARITHMIC,
+    SAMPLERS,
+    WAITING,
+    Parameters,
+    Search,
+    Space,
+    Tried,
+    best,
+    configure,
+    parse_hidden,
+)
+from xpnet.shapes import check_positive
+from xpnet.training import TrainConfig
+from xpnet.training.range_test import range_test
+from xpnet.training.regularization import Regularized, dropout_against_l2
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LABELS = {"learning_rate": "learning rate", "weight_decay": "weight decay", "dropout": "dropout", "hidden": "hidden"}
+_FLAGS = {"learning_rate": "--lr", "weight_decay": "--weight-decay", "dropout": "--dropout", "hidden": "--hidden"}
+_FACTORS = (0.1, 0.3, 1.0, 3.0)  # of the model's own learning rate
+_WEIGHT_DECAYS, _DROPOUTS, _TOPOLOGIES = (1e-5, 1e-3), (0.0, 0.3), ("100", "100,100", "300,100")
+_SEARCH_LENGTH = {"limit": 5000, "epochs": 5}
+_RANGE, _RANGE_STEPS = (1e-4, 100.0), 300
+_REGULARIZATION_LENGTH = {"limit": 1000, "epochs": 60}
+_L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5), 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return common.run(lambda: _search(**vars(_parser().parse_args(argv))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.Parser(
+        prog="search.py",
+        description="Search for the learning rate, weight decay, dropout and topology with the best validation "
+        "accuracy. Without any flag: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
+        "and the search goes on. Prints the trials and the command line for train.py that repeats the best one.",
+        epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
+        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C (the "
+        "study stays usable).",
+    )
+    what = parser.add_argument_group("instead of a search")
+    mode = what.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--lr-range-test",
+        action="store_true",
+        help=f"train once for {_RANGE_STEPS} iterations while the learning rate grows, and plot the loss against it",
+    )
+    mode.add_argument(
+        "--dropout-vs-l2",
+        action="store_true",
+        help=f"train on few images with neither, with L2 and with dropout, {_SEEDS} seeds each, and plot them side by "
+        "side",
+    )
+    train = parser.add_argument_group("what every training has in common")
+    train.add_argument("--model", default="mlp", help=f"{', '.join(models.names())}; default: %(default)s")
+    train.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
+    train.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
+    )
+    train.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"train on N images; default: {_SEARCH_LENGTH['limit']}, with --dropout-vs-l2 "
+        f"{_REGULARIZATION_LENGTH['limit']}",
+    )
+    train.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"passes over these images; default: {_SEARCH_LENGTH['epochs']}, with --dropout-vs-l2 "
+        f"{_REGULARIZATION_LENGTH['epochs']}",
+    )
+    train.add_argument("--batch-size", type=int, metavar="N", help="images in a batch; default: the model's own")
+    train.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the model's own")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
+    common.add_device_arguments(train)
+    values = parser.add_argument_group(
+        "values to try", "grid tries each; tpe and random anything between the smallest and the largest"
+    )
+    values.add_argument(
+        "--lr",
+        type=float,
+        nargs="+",
+        dest="learning_rate",
+        metavar="α",
+        help=f"learning rates; default: the model's own times {_listed(_FACTORS)}; with --lr-range-test the first and "
+        f"the last one, default: {_listed(_RANGE)}; with --dropout-vs-l2 one, default: the model's own",
+    )
+    values.add_argument(
+        "--weight-decay",
+        type=float,
+        nargs="+",
+        metavar="λ",
+        help=f"default: {_listed(_WEIGHT_DECAYS)}; with --dropout-vs-l2 {_listed(_L2_STRENGTHS)}",
+    )
+    values.add_argument(
+        "--dropout",
+        type=float,
+        nargs="+",
+        metavar="P",
+        help=f"of models that have it; default: {_listed(_DROPOUTS)}; with --dropout-vs-l2 "
+        f"{_listed(_DROPOUT_STRENGTHS)}",
+    )
+    values.add_argument(
+        "--hidden",
+        nargs="+",
+        metavar="N,N",
+        help="topologies, each the units of its hidden layers (mlp; no sampler goes between them); default: "
+        f"{_listed(_TOPOLOGIES)}; otherwise one, default: the model's own",
+    )
+    study = parser.add_argument_group("study")
+    study.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default="tpe",
+        help="tpe learns from earlier trials, random does not, grid tries every combination; default: %(default)s",
+    )
+    study.add_argument("--trials", type=int, default=20, metavar="N", help="trials of this process; default: 20")
+    study.add_argument("--study", metavar="NAME", help="its name in the storage; default: <model>-<data>")
+    study.add_argument(
+        "--storage",
+        metavar="FILE",
+        help="SQLite file, or the URL of a database that machines share, such as postgresql://user@host/db; default: "
+        "search.db in the output folder",
+    )
+    parser.add_argument("--out", default="runs/search", metavar="DIR", help="folder for plots; default: %(default)s")
+    return parser
+
+
+def _search(
+    lr_range_test: bool,
+    dropout_vs_l2: bool,
+    learning_rate: list[float] | None,
+    weight_decay: list[float] | None,
+    dropout: list[float] | None,
+    hidden: list[str] | None,
+    sampler: str,
+    trials: int,
+    study: str | None,
+    storage: str | None,
+    out: str,
+    **settings: Any,
+) -> int:
+    common.tune()
+    console = common.make_console()
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout, "hidden": hidden}
+    values = {name: value for name, value in given.items() if value is not None}
+    length = _REGULARIZATION_LENGTH if dropout_vs_l2 else _SEARCH_LENGTH
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    config = TrainConfig.for_model(**{**length, **chosen})
+    images = config.limit or length["limit"]
+    config = dataclasses.replace(config, report_every=max(images // config.batch_size, 1))  # about one each epoch
+    if lr_range_test:
+        return _range_test(console, config, values, out)
+    if dropout_vs_l2:
+        return _regularization(console, config, values, out)
+    check_positive("Search", "trials", trials)
+    space = _space(config, values)
+    _make_folder(out)
+    storage, name = storage or os.path.join(out, "search.db"), study or f"{config.model}-{config.data}"
+    searched = Search(config, _load(config), space, sampler=sampler, storage=storage, name=name)
+    return _run_study(console, searched, config, trials, out)
+
+
+def _load(config: TrainConfig) -> Dataset:
+    return datasets.load(config.data, config.data_dir)
+
+
+def _make_folder(out: str) -> None:
+    try:
+        os.makedirs(out, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Folder {out}: cannot be made ({error.strerror}). Choose another one with --out.") from error
+
+
+# The search
+
+
+def _space(config: TrainConfig, values: Parameters) -> Space:
+    """The values to try: those given, or the defaults of what the model has."""
+    defaults: dict[str, Any] = {
+        "learning_rate": tuple(float(f"{factor * config.learning_rate:.4g}") for factor in _FACTORS),
+        "weight_decay": _WEIGHT_DECAYS,
+    }
+    owned = {"dropout": _DROPOUTS, "hidden": _TOPOLOGIES}
+    for name in models.options(config.model):
+        if name in owned:
+            defaults[name] = owned.pop(name)
+    for name in owned.keys() & values.keys():
+        raise InputError(f"Search: expected no {name}, which {config.model} does not have. Leave {_FLAGS[name]} out.")
+    space = {**defaults, **values}
+    for name in ("learning_rate", "weight_decay"):
+        for value in space[name]:
+            configure(config, {name: value})  # refuses what is out of range
+    for value in space.get("dropout", ()):
+        Dropout(value)
+    for value in space.get("hidden", ()):
+        for units in parse_hidden(value):
+            Dense(units)
+    return space
+
+
+def _run_study(console: Console, searched: Search, config: TrainConfig, trials: int, out: str) -> int:
+    code = common.EXIT_OK
+    try:
+        searched.run(trials, lambda tried: console.print(_line(tried)))
+    except KeyboardInterrupt:
+        console.print("Ctrl-C: the study keeps what was tried; run the same command again to go on.")
+        code = common.EXIT_INTERRUPTED
+    waiting = sum(t.state == WAITING for t in searched.trials())
+    tried = [t for t in searched.trials() if t.state != WAITING]
+    report.print_trials(console, tried)
+    if waiting:
+        console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
+    winner = best(tried)
+    if winner is None:
+        console.print("No trial was completed.")
+        return code
+    console.print(f"Best: trial {winner.number}, validation accuracy {winner.accuracy:.2%}. Repeat it with")
+    console.print(_command(config, winner.parameters))
+    console.print(f"or leave out --limit {config.limit} to train on all images.")
+    _draw_trials(console, tried, out)
+    return code
+
+
+def _line(tried: Tried) -> str:
+    parameters = "  ".join(f"{_LABELS[name]} {value}" for name, value in tried.parameters.items())
+    accuracy = "" if tried.accuracy is None else f"{tried.accuracy:.2%}"
+    return f"trial {tried.number}  {parameters}  {accuracy} {tried.state}"
+
+
+def _command(config: TrainConfig, parameters: Parameters) -> str:
+    """The flags of train.py that repeat a trial."""
+    flags = {
+        "--model": config.model,
+        "--data": config.data,
+        "--data-dir": config.data_dir,
+        "--limit": config.limit,
+        "--epochs": config.epochs,
+        "--batch-size": config.batch_size,
+        "--optimizer": config.optimizer,
+        "--seed": config.seed,
+        "--device": config.device if config.device != TrainConfig.device else None,
+        "--backend": config.backend,
+        **{_FLAGS[name]: value for name, value in parameters.items()},
+    }
+    words = ["python", "scripts/train.py"]
+    for flag, value in flags.items():
+        if value is not None:
+            words += [flag, *(value.split(",") if flag == "--hidden" else [str(value)])]
+    return shlex.join(words)
+
+
+def _draw_trials(console: Console, tried: Sequence[Tried], out: str) -> None:
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    known = [t for t in tried if t.accuracy is not None and t.parameters]
+    figure = plots.search_trials(
+        np.asarray([t.accuracy for t in known]),
+        np.asarray([t.state == COMPLETE for t in known]),
+        {_LABELS[name].capitalize(): [t.parameters[name] for t in known] for name in known[0].parameters},
+        [_LABELS[name].capitalize() for name in LOGARITHMIC],
+    )
+    _save(console, figure, out, "search")
+
+
+# The learning-rate range test
+
+
+def _range_test(console: Console, config: TrainConfig, values: Parameters, out: str) -> int:
+    rates = values.pop("learning_rate", _RANGE)
+    config = configure(config, _single(values))
+    _make_folder(out)
+    test = range_test(config, _load(config), min(rates), max(rates), _RANGE_STEPS)
+    console.print(
+        f"{len(test.rates)} of {_RANGE_STEPS} iterations, learning rate {test.rates[0]:.3g} to {test.rates[-1]:.3g}: "
+        f"the smoothed loss is lowest, {min(test.smoothed):.4f}, at {test.rate_of_lowest_loss:.3g}."
+    )
+    console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    _save(console, plots.range_test(test.rates, test.losses, test.smoothed, test.suggestion), out, "lr_range_test")
+    return common.EXIT_OK
+
+
+# Dropout against L2
+
+
+def _regularization(console: Console, config: TrainConfig, values: Parameters, out: str) -> int:
+    weight_decays = values.pop("weight_decay", _L2_STRENGTHS)
+    dropouts = values.pop("dropout", _DROPOUT_STRENGTHS)
+    config = configure(config, _single(values))
+    _make_folder(out)
+    seeds = range(config.seed, config.seed + _SEEDS)
+    results = []
+    for result in dropout_against_l2(config, _load(config), weight_decays, dropouts, seeds):
+        results.append(result)
+        console.print(f"{_name(result)}: {_SEEDS} runs of {config.epochs} epochs done")
+    report.print_regularization(console, {_name(result): result for result in results})
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    none, *others = results
+    panels = {
+        kind: {_name(result): result.validation for result in (none, *others) if result.kind in ("none", kind)}
+        for kind in ("L2", "dropout")
+    }
+    _save(console, plots.regularization(none.iterations, panels), out, "dropout_vs_l2")
+    return common.EXIT_OK
+
+
+def _name(result: Regularized) -> str:
+    symbols = {"L2": "L2, λ =", "dropout": "dropout, p ="}
+    return f"{symbols[result.kind]} {result.strength:g}" if result.kind in symbols else result.kind
+
+
+def _single(values: Parameters) -> Parameters:
+    """The one value that was given for each parameter."""
+    for name, given in values.items():
+        if len(given) != 1:
+            raise InputError(f"Search: expected one value of {_FLAGS[name]} here, got {len(given)}. Give one.")
+    return {name: value for name, (value,) in values.items()}
+
+
+def _save(console: Console, figure: Figure, out: str, name: str) -> None:
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    path = os.path.join(out, f"{name}.png")
+    plots.save(figure, path)
+    console.print(f"The plot is in {path}")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return " ".join(map(str, values))

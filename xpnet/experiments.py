@@ -1,0 +1,276 @@
+"""The published experiments: the command of each, what is read from its results, and the page that holds them all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from xpnet.errors import InputError
+from xpnet.training.run_folder import RunFolder
+
+RESULTS, PAGE, IMAGES = "results.json", "results.md", "images"
+BEGIN, END = "<!-- measured: begin (scripts/experiments.py writes what is between) -->", "<!-- measured: end -->"
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by experiment and seed
+
+
+class Contender(NamedTuple):
+    """An optimizer, the learning rate it does well with in the comparison, and its published test accuracy."""
+
+    optimizer: str
+    learning_rate: float
+    published: float
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    "gradient descent": Contender("gradient-descent", 0.5, 0.9792),
+    "momentum": Contender("momentum", 0.5, 0.9806),
+    "AdaGrad": Contender("adagrad", 0.01, 0.9753),
+    "Adam": Contender("adam", 0.001, 0.9761),
+}
+PUBLISHED_WITH_BATCH_NORM = 0.971  # of one of them, which was not named
+
+
+class Figure(NamedTuple):
+    """A number that is published and measured: read from a run folder, a share of 1 or else an epoch."""
+
+    name: str
+    published: str
+    read: Callable[[RunFolder], float]
+    is_share: bool = True
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A command of ``scripts/`` and the figures that come of it.
+
+    ``command`` is without seed and data folder. ``picture`` names the plot of seed 0 that the documentation shows.
+    ``seeds`` is how many seeds, counted from 0, are run unless told otherwise.
+    """
+
+    command: str
+    figures: tuple[Figure, ...]
+    picture: str
+    seeds: int
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether its images may have to be given; those of MNIST come with xpnet."""
+        return "cifar10" in self.command
+
+
+def final_accuracy(folder: RunFolder) -> float:
+    """Share of test images that were classified correctly."""
+    return folder.read_summary()["test_accuracy"]
+
+
+def optimizer_accuracy(name: str) -> Callable[[RunFolder], float]:
+    """The test accuracy with one of the optimizers that were compared."""
+    return lambda folder: folder.read_summary()["test_accuracy"][name]
+
+
+def best_validation_accuracy(folder: RunFolder) -> float:
+    """The highest validation accuracy of all reports."""
+    return max(_column(folder, "validation_accuracy"))
+
+
+def first_epoch(column: str, threshold: float) -> Callable[[RunFolder], float]:
+    """The epoch, from 1, in which a figure of the history first reached a threshold; infinity if it never did."""
+
+    def read(folder: RunFolder) -> float:
+        iterations, epochs = _column(folder, "iteration"), folder.read_config().epochs or 0
+        reached = [n for n, value in zip(iterations, _column(folder, column), strict=True) if value >= threshold]
+        return math.ceil(reached[0] * epochs / iterations[-1]) if reached else math.inf
+
+    return read
+
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "optimizers": Experiment(
+        "compare_optimizers.py",
+        tuple(
+            Figure(f"test accuracy with {name}", f"{100 * contender.published:.2f} %", optimizer_accuracy(name))
+            for name, contender in CONTENDERS.items()
+        ),
+        picture="accuracy",
+        seeds=3,
+    ),
+    "optimizers-batch-norm": Experiment(
+        "compare_optimizers.py --batch-norm",
+        tuple(
+            Figure(
+                f"test accuracy with {name}",
+                f"{100 * PUBLISHED_WITH_BATCH_NORM:.1f} % of one",
+                optimizer_accuracy(name),
+            )
+            for name in CONTENDERS
+        ),
+        picture="accuracy",
+        seeds=3,
+    ),
+    "cnn_32_64": Experiment(
+        "train.py --model cnn_32_64",
+        (Figure("test accuracy", "99.15 %", final_accuracy),),
+        picture="misclassified",
+        seeds=1,
+    ),
+    "lenet5": Experiment(
+        "train.py --model lenet5",
+        (Figure("test accuracy", "", final_accuracy),),
+        picture="error_rate",
+        seeds=1,
+    ),
+    "overfitting": Experiment(
+        "train.py --model mlp --hidden 1024 512 --limit 50 --data cifar10 --batch-size 10 --lr 0.1 --epochs 10 "
+        "--report-every 5 --measure-training",
+        (Figure("first epoch at 100 % training accuracy", "6", first_epoch("train_accuracy", 1.0), is_share=False),),
+        picture="accuracy",
+        seeds=3,
+    ),
+    "l2": Experiment(
+        "train.py --model mlp --hidden 512 256 --data cifar10 --batch-size 64 --lr 0.1 --epochs 8 --weight-decay 0.001 "
+        "--report-every 750",  # once in an epoch
+        (
+            Figure("first epoch over 50 % validation", "4", first_epoch("validation_accuracy", 0.5), is_share=False),
+            Figure("best validation accuracy", "over 50 %", best_validation_accuracy),
+            Figure("test accuracy", "", final_accuracy),
+        ),
+        picture="accuracy",
+        seeds=3,
+    ),
+    "cifar10_cnn": Experiment(
+        "train.py --model cifar10_cnn",
+        (Figure("test accuracy", "55 % and more", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
+}
+
+
+def measure(experiment: Experiment, folder: RunFolder, seconds: float, cpu_seconds: float) -> dict[str, Any]:
+    """What is kept of a run."""
+    return {
+        "figures": {figure.name: figure.read(folder) for figure in experiment.figures},
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "machine": machine(folder),
+    }
+
+
+def machine(folder: RunFolder) -> str:
+    """What a run was made on, and what decides how fast NumPy is there."""
+    summary = folder.read_summary()
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
+    return (
+        f"{os.cpu_count()} cores of {_processor()}, layers on {summary['backend']} ({summary['device']}), "
+        f"Python {platform.python_version()}, NumPy {np.__version__} with {blas['name']} {blas['version']}, "
+        f"OPENBLAS_NUM_THREADS {os.environ.get('OPENBLAS_NUM_THREADS', 'not set')}"
+    )
+
+
+def keep_picture(plot: Path, picture: Path) -> None:
+    """Copy a plot in 64 colours, more than the eye finds in it, at a third of the size."""
+    picture.parent.mkdir(exist_ok=True)
+    with Image.open(plot) as image:
+        image.convert("RGB").quantize(64).save(picture, optimize=True)
+
+
+def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The runs kept so far. Raises InputError if the file is damaged."""
+    path = docs / RESULTS
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected the results of experiments, got {error}. Delete it.") from error
+
+
+def write_results(docs: Path, results: Results) -> None:
+    """Keep the runs, and write the page anew."""
+    page = render(read_page(docs), results)
+    (docs / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (docs / PAGE).write_text(page, encoding="utf-8")
+
+
+def read_page(docs: Path) -> str:
+    """The page as it is. Raises InputError if there is no place for the results in it."""
+    path = docs / PAGE
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not 0 <= page.find(BEGIN) < page.find(END):
+        raise InputError(
+            f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, got none. Give another --docs."
+        )
+    return page
+
+
+def render(page: str, results: Results) -> str:
+    """The page with the table of these results between its two marks; the rest stays as people wrote it."""
+    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+    lines = ["| experiment | published | ours | seeds | time (on the CPU) | command |", "|---|---|---|---|---|---|"]
+    for name, experiment in EXPERIMENTS.items():
+        if name in results:
+            lines += _rows(name, experiment, results[name])
+    machines = dict.fromkeys(run["machine"] for runs in results.values() for run in runs.values())
+    return "\n".join([f"{before}{BEGIN}", "", *lines, "", *(f"Measured on {text}." for text in machines), "", after])
+
+
+def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    data_dir = " --data-dir DIR" if experiment.needs_data_dir else ""
+    data = "CIFAR-10 (JPEG)" if experiment.needs_data_dir else "MNIST"
+    seconds, cpu_seconds = (
+        statistics.median(run[column] for run in runs.values()) for column in ("seconds", "cpu_seconds")
+    )
+    once = (
+        ", ".join(sorted(runs, key=int)),
+        f"{seconds:.0f} s ({cpu_seconds:.0f} s)",
+        f"`scripts/{experiment.command}{data_dir} --seed N`",
+    )
+    rows = []
+    for figure in experiment.figures:
+        what = figure.name if rows else f"**{name}** on {data}: {figure.name}"
+        values = [run["figures"][figure.name] for run in runs.values()]
+        cells = (what, figure.published or "-", _spread(values, figure.is_share), *(("", "", "") if rows else once))
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _spread(values: list[float], is_share: bool) -> str:
+    """The median, and the smallest and largest in brackets if there are several."""
+    lowest, middle, highest = (
+        _text(value, is_share) for value in (min(values), statistics.median(values), max(values))
+    )
+    unit = " %" if is_share else ""
+    return f"**{middle}{unit}** ({lowest} to {highest})" if len(values) > 1 else f"**{middle}{unit}**"
+
+
+def _text(value: float, is_share: bool) -> str:
+    if math.isinf(value):
+        return "never"
+    return f"{100 * value:.2f}" if is_share else f"{value:g}"
+
+
+def _column(folder: RunFolder, name: str) -> list[float]:
+    with folder.history_path.open(newline="", encoding="utf-8") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
+def _processor() -> str:
+    """The processor's name, which Linux tells in a file only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

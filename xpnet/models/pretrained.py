@@ -1,0 +1,39 @@
+"""Networks that begin with weights from a file, xpnet's own or those of torchvision's models."""
+
+from __future__ import annotations
+
+import os
+
+from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
+from xpnet.models.registry import create
+from xpnet.network import Network
+from xpnet.serialization import is_written_by_xpnet
+from xpnet.torch_weights import read_torch_tensors, torch_name
+
+
+def load_weights(network: Network, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
+    """Take over all weights, state and pixel normalisation from a file that ``Network.save`` or PyTorch wrote.
+
+    PyTorch's files hold no normalisation: they are taken to be of torchvision's models, which were trained on ImageNet.
+    With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
+
+    Raises InputError as ``Network.load_tensors`` and ``Network.load_torch`` do.
+    """
+    if is_written_by_xpnet(path):
+        network.load_tensors(path, replace_head=replace_head)
+    else:
+        network.load_torch(path, replace_head=replace_head)
+        network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)
+
+
+def load_torchvision(model: str, path: str | os.PathLike[str], *, device: str, backend: str | None) -> Network:
+    """A model with the weights of torchvision's, and as many classes as these have.
+
+    Raises InputError for an unknown model, or weights that are not of this model.
+    """
+    network = create(model, device=device, backend=backend)
+    head = read_torch_tensors(path).get(torch_name(f"{network.head}.weight"))
+    if head is not None and (len(head),) != network.output_shape:
+        network = create(model, classes=len(head), device=device, backend=backend)
+    load_weights(network, path)
+    return network

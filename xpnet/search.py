@@ -1,0 +1,218 @@
+"""Search of hyper-parameters by Optuna, in a database that several processes and machines can share."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.training import TrainConfig, Trainer
+
+SAMPLERS = ("tpe", "random", "grid")
+COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
+LOGARITHMIC = ("learning_rate", "weight_decay")
+_OF_THIS_MACHINE = ("data_dir", "device", "backend")
+_ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
+_LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
+
+# What is searched, by the names of TrainConfig and of the model's options: the numbers to choose from or between, or,
+# of "hidden", the topologies as text: "100,100".
+Space = Mapping[str, Sequence[Any]]
+Parameters = dict[str, Any]
+
+
+class Tried(NamedTuple):
+    """A trial: its parameters, its last validation accuracy (None: none yet), and how it ended.
+
+    The state is complete, pruned, diverged, or what Optuna calls it: running, waiting, fail (stopped by Ctrl-C).
+    """
+
+    number: int
+    parameters: Parameters
+    accuracy: float | None
+    state: str
+    seconds: float
+
+
+class Search:
+    """One study in a database: made by the first process that asks for it, and continued by all others.
+
+    ``sampler`` is one of SAMPLERS: tpe learns from the trials so far, random draws anew, grid tries every combination
+    of the values in ``space``. The first two choose between the smallest and the largest value, on a logarithmic scale
+    for learning rate and weight decay (unless it begins at 0), or one of the topologies. ``storage`` is a file for
+    SQLite or an SQLAlchemy URL. Each trial draws from its own seed, so that processes never repeat each other.
+
+    Raises InputError if Optuna is missing, the database cannot be used, or the study was begun with other settings.
+    Source: Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011 (TPE); Golovin et al., "Google
+    Vizier", KDD 2017, section 3.2 (pruning below the median).
+    """
+
+    def __init__(
+        self, config: TrainConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
+    ) -> None:
+        self._optuna = import_optuna()
+        self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
+        Trainer(config, dataset)  # refuses what does not fit before there is a study that was begun with it
+        self._study = self._open(storage, name)
+        self._check_settings(name)
+
+    def run(self, trials: int, on_trial: Callable[[Tried], None] = lambda tried: None) -> None:
+        """Try so many more parameters, or what is left of the grid; ``on_trial`` is called after each.
+
+        Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is begun anew by whoever next runs this study.
+        """
+        if self._sampler == "grid":
+            self._enqueue_grid()
+        for _ in range(trials):
+            if self._sampler == "grid" and not any(tried.state == WAITING for tried in self.trials()):
+                return
+            self._study.optimize(self._try, 1, callbacks=[lambda study, trial: on_trial(_tried(trial))])
+
+    def trials(self) -> list[Tried]:
+        """All trials of the study so far, in order."""
+        return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _try(self, trial: Any) -> float:
+        """Train with the parameters of a trial; what falls behind the others is given up."""
+        self._study.sampler = self._make_sampler(trial.number)
+        config, accuracy = configure(self._config, self._suggest(trial)), 0.0
+        try:
+            trainer = Trainer(config, self._dataset)
+            for record in trainer.run():
+                accuracy = record.validation_accuracy
+                trial.report(accuracy, record.iteration)
+                if trainer.iteration < trainer.iterations and trial.should_prune():
+                    raise self._optuna.TrialPruned
+        except TrainingDivergedError as error:
+            trial.set_user_attr(DIVERGED, True)
+            raise self._optuna.TrialPruned from error
+        except KeyboardInterrupt:
+            self._study.enqueue_trial(trial.params)
+            raise
+        return accuracy
+
+    def _suggest(self, trial: Any) -> Parameters:
+        parameters = {}
+        for name, values in self._space.items():
+            if name == "hidden":
+                parameters[name] = trial.suggest_categorical(name, values)
+            else:
+                low, high = min(values), max(values)
+                parameters[name] = trial.suggest_float(name, low, high, log=name in LOGARITHMIC and low > 0)
+        return rounded(parameters)
+
+    def _make_sampler(self, trial: int) -> Any:
+        samplers = self._optuna.samplers
+        seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
+        return samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
+
+    def _enqueue_grid(self) -> None:
+        """Let every combination wait for a process, but those that are there; Optuna's own grid loses stopped ones."""
+        for values in itertools.product(*self._space.values()):
+            self._study.enqueue_trial(dict(zip(self._space, values, strict=True)), skip_if_exists=True)
+
+    def _open(self, storage: str, name: str) -> Any:
+        optuna = self._optuna
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        url = storage if "://" in storage else f"sqlite:///{storage}"
+        options = {"connect_args": {"timeout": _LOCKED_SECONDS}} if url.startswith("sqlite") else {}
+        for attempt in range(_ATTEMPTS):
+            try:
+                return optuna.create_study(
+                    storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
+                    sampler=self._make_sampler(0),
+                    pruner=optuna.pruners.MedianPruner(),
+                    study_name=name,
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+            except Exception as error:  # of Optuna, SQLAlchemy or a database's driver, each with its own kinds
+                if attempt == _ATTEMPTS - 1:
+                    reason = " ".join(str(error).split())[:200]
+                    raise InputError(f"Storage {storage}: cannot be used ({reason}). Choose another one.") from error
+                time.sleep(_PAUSE_SECONDS)
+        return None
+
+    def _check_settings(self, name: str) -> None:
+        """What a trial's accuracy depends on must be the same for all of them."""
+        settings = {**dataclasses.asdict(self._config), "values": {**self._space}}
+        here = json.loads(json.dumps({key: settings[key] for key in settings if key not in _OF_THIS_MACHINE}))
+        begun = self._study.user_attrs.get("settings")
+        if begun is None:
+            self._study.set_user_attr("settings", here)
+            return
+        for key in here.keys() & begun.keys():
+            if here[key] != begun[key]:
+                raise InputError(
+                    f"Study {name!r}: expected {key} {begun[key]}, with which it was begun, got {here[key]}. "
+                    "Use the same settings, or another --study."
+                )
+
+
+def best(trials: Sequence[Tried]) -> Tried | None:
+    """The completed trial of the highest validation accuracy, the first of equal ones; None if there is none."""
+    completed = [tried for tried in trials if tried.state == COMPLETE and tried.accuracy is not None]
+    return max(completed, key=lambda tried: tried.accuracy or 0.0, default=None)
+
+
+def configure(config: TrainConfig, parameters: Parameters) -> TrainConfig:
+    """The settings with the parameters of a trial in place of their own."""
+    settings = {name: value for name, value in parameters.items() if name not in ("dropout", "hidden")}
+    options = {**config.model_options}
+    if "dropout" in parameters:
+        options["dropout"] = parameters["dropout"]
+    if "hidden" in parameters:
+        options["hidden"] = parse_hidden(parameters["hidden"])
+    return dataclasses.replace(config, **settings, model_options=options)
+
+
+def parse_hidden(text: str) -> list[int]:
+    """Units of each hidden layer, from such as "100,100".
+
+    Raises InputError for anything but whole numbers and commas.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"Topology: expected units of each hidden layer such as 100,100, got {text!r}. Change it."
+        ) from error
+
+
+def rounded(parameters: Parameters) -> Parameters:
+    """Numbers with four digits, as they are printed: a command with them repeats the trial exactly."""
+    return {name: value if isinstance(value, str) else float(f"{value:.4g}") for name, value in parameters.items()}
+
+
+def import_optuna() -> Any:
+    """Optuna, which this module alone uses.
+
+    Raises InputError if it is not installed.
+    """
+    try:
+        return importlib.import_module("optuna")
+    except ImportError as error:
+        raise InputError(
+            "Search: expected Optuna, found none installed. "
+            'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
+        ) from error
+
+
+def _tried(trial: Any) -> Tried:
+    state = DIVERGED if trial.user_attrs.get(DIVERGED) else trial.state.name.lower()
+    last = max(trial.intermediate_values, default=None)
+    return Tried(
+        trial.number,
+        rounded(trial.params or trial.system_attrs.get("fixed_params", {})),
+        trial.value if trial.value is not None else trial.intermediate_values.get(last),
+        state,
+        trial.duration.total_seconds() if trial.duration else 0.0,
+    )

@@ -1,0 +1,250 @@
+"""Checkpoints: files from which a run goes on, written as it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xpnet import kernels
+from xpnet.backend import Array
+from xpnet.checks import check_above_zero
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError
+from xpnet.files import remove_partial
+from xpnet.layers.base import State
+from xpnet.serialization import read_tensors, write_tensors
+from xpnet.shapes import check_positive
+from xpnet.training.config import TrainConfig
+from xpnet.training.history import HistoryFile, Record
+from xpnet.training.run_folder import RunFolder, versions
+from xpnet.training.snapshot import Progress, Snapshot
+from xpnet.training.trainer import Trainer
+
+FORMAT_VERSION = 1
+BEST = "best.safetensors"
+
+_log = logging.getLogger(__name__)
+_SETTINGS_OF_PLACE_AND_LENGTH = ("device", "backend", "data_dir", "iterations", "epochs")
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds: the snapshot, the run's settings, and what it was made on.
+
+    ``data`` tells other training data apart; ``made_on`` are the device and the versions that results depend on.
+    """
+
+    snapshot: Snapshot
+    config: TrainConfig
+    data: str
+    made_on: Mapping[str, str]
+
+
+def save(path: Path, trainer: Trainer) -> None:
+    """Write a trainer's state to a safetensors file, whole or not at all.
+
+    Raises InputError if it cannot be written.
+    """
+    snapshot = trainer.snapshot()
+    header = {
+        "checkpoint": FORMAT_VERSION,
+        "config": dataclasses.asdict(trainer.config),
+        "data": _fingerprint(trainer.dataset),
+        "made_on": _made_on(trainer),
+        "progress": snapshot.progress._asdict(),
+    }
+    write_tensors(path, snapshot.tensors, header, what="Checkpoint")
+
+
+def load(path: Path) -> Checkpoint:
+    """Read what ``save`` wrote.
+
+    Raises InputError if the file is no checkpoint, damaged, or of another version of the format.
+    """
+    tensors, header = read_tensors(path, what="Checkpoint")
+    if header.get("checkpoint") != FORMAT_VERSION:
+        found = f"version {header['checkpoint']!r}" if "checkpoint" in header else "a file of weights"
+        raise InputError(
+            f"Checkpoint {path}: expected a checkpoint of format version {FORMAT_VERSION}, got {found}. "
+            "Use the xpnet version that wrote it."
+        )
+    try:
+        snapshot = Snapshot(tensors, Progress.from_json(header["progress"]))
+        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], dict(header["made_on"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Checkpoint {path}: its header is not one of this version ({error}). Use the xpnet version that wrote it."
+        ) from error
+
+
+class Newest(NamedTuple):
+    """A run's newest checkpoint that can be read, and what is wrong with those after it."""
+
+    path: Path
+    checkpoint: Checkpoint
+    unreadable: list[InputError]
+
+
+def load_newest(folder: RunFolder) -> Newest | None:
+    """A run's newest checkpoint that can be read; None if there is none yet.
+
+    Raises the newest one's InputError if none can be read.
+    """
+    unreadable: list[InputError] = []
+    for path in reversed(_checkpoints(folder)):
+        try:
+            return Newest(path, load(path), unreadable)
+        except InputError as error:
+            unreadable.append(error)
+    if unreadable:
+        raise unreadable[0]
+    return None
+
+
+def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a run that goes on: its own, but for where it computes and for how long.
+
+    Raises InputError for any other change, and for another length of a cosine, whose past steps it would have changed.
+    """
+    for name, value in changes.items():
+        if name not in _SETTINGS_OF_PLACE_AND_LENGTH and value != getattr(config, name):
+            raise InputError(
+                f"Resuming: expected the run's own {name} ({getattr(config, name)}), got {value}. Leave it out."
+            )
+    changes = dict(changes)
+    if "iterations" in changes or "epochs" in changes:
+        if config.schedule == "cosine":
+            raise InputError(
+                f"Resuming: expected the run's own {config.iterations or config.epochs} "
+                f"{'iterations' if config.iterations else 'epochs'}, on which its cosine schedule depends, got another "
+                "length. Leave it out."
+            )
+        changes = {"iterations": None, "epochs": None, **changes}
+    if "device" in changes and config.backend in ("numpy", "cupy"):  # each is the default of its own devices only
+        changes = {"backend": None, **changes}
+    return dataclasses.replace(config, **changes)
+
+
+def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
+    """Let a trainer go on from a checkpoint; returns what is different now, so that results may differ in rounding.
+
+    Raises InputError if the checkpoint is of another network, naming the first tensor that differs, of other settings,
+    or of other data.
+    """
+    if checkpoint.data != _fingerprint(trainer.dataset):
+        raise InputError(
+            f"Checkpoint {path}: expected the training data that the run began with, got other labels or image sizes "
+            f"in {trainer.dataset.name}. Give its folder with --data-dir."
+        )
+    trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
+    ours, theirs = _lasting_settings(trainer.config), _lasting_settings(checkpoint.config)
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise InputError(
+                f"Checkpoint {path}: expected {name} to be {ours[name]} as in the run's settings, got {theirs[name]}. "
+                "Put back the run's own files."
+            )
+    here, there = _made_on(trainer), checkpoint.made_on
+    return [
+        f"{name} {there.get(name, 'unused')} before, {here[name]} now" for name in here if here[name] != there.get(name)
+    ]
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """When checkpoints are written: every so many iterations, if given, and every so many minutes; how many are kept.
+
+    Raises InputError if a setting is out of range.
+    """
+
+    every: int | None = None
+    minutes: float = 5.0
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every is not None:
+            check_positive("Checkpoints", "number of iterations between two", self.every)
+        check_above_zero("Checkpoints", "number of minutes between two", self.minutes, "Try 5.")
+        check_positive("Checkpoints", "number to keep", self.keep)
+
+
+class CheckpointWriter:
+    """Writes a run's checkpoints as planned and at its end.
+
+    ``best.safetensors``, which ``Network.load`` reads, has the weights of the highest validation accuracy before
+    the newest checkpoint. ``records`` are those of the run before it was resumed.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        trainer: Trainer,
+        history: HistoryFile,
+        plan: CheckpointPlan,
+        records: Iterable[Record] = (),
+    ) -> None:
+        self._folder, self._trainer, self._history, self._plan = folder, trainer, history, plan
+        self._best_accuracy = max((record.validation_accuracy for record in records), default=-1.0)
+        self._new_best: tuple[Array, State] | None = None
+        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
+        folder.checkpoints_path.mkdir(exist_ok=True)
+        remove_partial(folder.checkpoints_path)
+
+    def after_iteration(self, iteration: int) -> None:
+        """Write a checkpoint if it is time for one. Raises InputError if it cannot be written."""
+        is_due = self._plan.every is not None and iteration % self._plan.every == 0
+        is_last = iteration == self._trainer.iterations
+        if is_due or is_last or time.monotonic() - self._written_at >= self._plan.minutes * 60:
+            self.write()
+
+    def after_record(self, record: Record) -> None:
+        """Remember the network's values if they are the best so far."""
+        counts = record.iteration == self._trainer.reported
+        if counts and record.validation_accuracy > self._best_accuracy:
+            network = self._trainer.network
+            self._best_accuracy, self._new_best = record.validation_accuracy, (network.theta, network.state)
+
+    def write(self) -> None:
+        """Write the state of this moment, and what is the best so far. Raises InputError if that fails."""
+        trainer, folder = self._trainer, self._folder.checkpoints_path
+        if self._new_best:  # first: of a run that is killed in between, the checkpoint repeats the record
+            trainer.network.save(folder / BEST, values=self._new_best)
+            self._new_best = None
+        if trainer.iteration == self._written_iteration:
+            return
+        self._history.sync()  # or after a power failure the checkpoint might follow records that are lost
+        path = folder / f"iteration-{trainer.iteration:09d}.safetensors"
+        save(path, trainer)
+        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
+        _log.info("wrote %s", path)
+        # Not one of a later iteration: it could not be read, or the run would have begun there.
+        for old in [other for other in _checkpoints(self._folder) if other <= path][: -self._plan.keep]:
+            old.unlink(missing_ok=True)
+
+
+def _checkpoints(folder: RunFolder) -> list[Path]:
+    return sorted(folder.checkpoints_path.glob("iteration-*.safetensors"))
+
+
+def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
+    """Those that a run keeps, as they are when they have been through JSON."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {name: value for name, value in settings.items() if name not in _SETTINGS_OF_PLACE_AND_LENGTH}
+
+
+def _made_on(trainer: Trainer) -> dict[str, str]:
+    backend = trainer.network.backend
+    return {"device": backend.device_name(), **versions(backend), **kernels.in_use()}
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """What differs for other images, or the same ones in another order, as far as labels and sizes show it."""
+    digest = hashlib.sha256(repr((dataset.image_shape, dataset.classes, len(dataset.train_labels))).encode())
+    digest.update(dataset.train_labels.astype("<i4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Where numbers that are not finite come from: a training step once more, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.layers import Residual, Sequential
+from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State
+from xpnet.layout import walk
+from xpnet.network import Network
+from xpnet.shapes import Shape
+
+
+def first_nonfinite(
+    network: Network, theta: Array, state: State, x: Array, labels: Array, key: Array | None
+) -> str | None:
+    """The first layer, by dotted path, whose output or gradient is not finite in a training step on this batch.
+
+    Outputs are looked at from the first layer to the last, gradients from the last to the first. None if all of them,
+    and the loss, are finite.
+    """
+    layer, params = _watched(network.layer), network.layout.unflatten(theta)
+    try:
+        logits, cache, _ = layer.forward(params, state, x, train=True, key=key)
+        loss, loss_cache = network.loss.forward(logits, labels)
+        if not all_finite(loss):
+            return f"{type(network.loss).__name__}: the loss is not finite, but all layers' outputs are"
+        layer.backward(params, cache, network.loss.backward(loss_cache), need_dx=False)
+    except _NotFiniteError as error:
+        return str(error)
+    return None
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no element is infinite or NaN; waits for the device."""
+    xp = array_namespace(array)
+    return bool(xp.all(xp.isfinite(array)))
+
+
+class _NotFiniteError(LayerError):
+    """Ends the step; the containers around the layer complete its path."""
+
+
+@dataclass(frozen=True)
+class _Watched(Layer):
+    """A layer that looks at what it hands on."""
+
+    inner: Layer
+    prefix: ClassVar[str] = "watched"
+
+    @property
+    def is_random(self) -> bool:
+        return self.inner.is_random
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.inner.output_shape(input_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        result = self.inner.forward(params, state, x, train=train, key=key)
+        self._check("output", result.y)
+        self._check_each("new state", result.state)
+        return result
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        result = self.inner.backward(params, cache, dy, need_dx=need_dx)
+        self._check_each("gradient with respect to", result.grads)
+        if result.dx is not None:
+            self._check("gradient with respect to its input", result.dx)
+        return result
+
+    def _check_each(self, what: str, tensors: Mapping[str, Any]) -> None:
+        for name, tensor in walk(tensors):
+            self._check(f"{what} {name}", tensor)
+
+    def _check(self, what: str, array: Array) -> None:
+        if not all_finite(array):
+            raise _NotFiniteError(self.inner, f"its {what} is the first that is not finite")
+
+
+def _watched(layer: Layer) -> Layer:
+    """The same layer with every one inside it watched; one that is no container of xpnet's is watched as a whole."""
+    if isinstance(layer, Sequential):
+        return Sequential((name, _watched(inner)) for name, inner in layer.layers)
+    if isinstance(layer, Residual):
+        shortcut = layer.shortcut and _watched(layer.shortcut)
+        return dataclasses.replace(layer, branch=_watched(layer.branch), shortcut=shortcut)
+    return _Watched(layer)

@@ -1,0 +1,50 @@
+"""One process at a time in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xpnet.errors import InputError
+from xpnet.files import write_whole
+
+_LOCK, _OWNER = ".lock", ".owner.json"
+
+
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock.
+
+    The lock is the operating system's, which gives it up when its owner ends, by whatever cause: a dead owner's lock is
+    free, and no process number has to be guessed at.
+
+    Raises InputError, naming the owner, if another process holds it.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(
+            f"Run folder {folder}: expected nobody else at work there, found {_owner(folder)}. "
+            "Wait for its end, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
+    with lock:
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        write_whole(folder / _OWNER, json.dumps(owner).encode())
+        yield
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+        return f"process {owner['pid']} of host {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has not got that far
+        return "another process"

@@ -1,0 +1,87 @@
+"""All that a run has become so far, in host memory: from it, any device goes on as if nothing had been."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.errors import InputError
+from xpnet.schedules import PlateauState
+from xpnet.shapes import is_whole
+from xpnet.training.history import Record
+
+Tensors = Mapping[str, np.ndarray]
+
+
+class Progress(NamedTuple):
+    """Where a run stands, apart from its arrays, as JSON can hold it.
+
+    ``reported`` is the iteration of the last record that counts. ``loss`` and ``accuracy`` are the moving averages with
+    their number of values, ``best`` and ``reports_since_best`` early stopping's. The sampler's place needs no entry:
+    batches depend on the seed and the iteration alone.
+    """
+
+    iteration: int
+    reported: int
+    images_seen: int
+    seconds: float
+    training_seconds: float
+    loss: tuple[float, int]
+    accuracy: tuple[float, int]
+    plateau: PlateauState
+    best: Record | None
+    reports_since_best: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Progress:
+        """From what JSON made of ``_asdict()``. Raises TypeError, ValueError or KeyError if it is something else."""
+        best, reports, factor = values["plateau"]
+        progress = cls(**values)._replace(
+            seconds=float(values["seconds"]),
+            training_seconds=float(values["training_seconds"]),
+            loss=_average(values["loss"]),
+            accuracy=_average(values["accuracy"]),
+            plateau=PlateauState(float(best), int(reports), float(factor)),
+            best=Record.parse(values["best"]) if values["best"] else None,
+        )
+        counts = (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best)
+        if not all(is_whole(count) for count in counts) or not 0 <= progress.reported <= progress.iteration:
+            raise ValueError("its counts make no sense")
+        return progress
+
+
+def _average(values: Any) -> tuple[float, int]:
+    value, count = values
+    return float(value), int(count)
+
+
+class Snapshot(NamedTuple):
+    """Progress and named arrays: ``network/...``, ``optimizer/...``, early stopping's ``best/...``, and the ``key``."""
+
+    tensors: Tensors
+    progress: Progress
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors with a prefix before their names."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """Inverse of ``prefixed``: those of the tensors that have the prefix, without it."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
+    """Raise InputError, naming the first tensor that differs, unless names, dtypes and shapes are the expected ones."""
+    for name in [*expected, *tensors]:
+        here, there = (
+            f"{side[name].dtype} {side[name].shape}" if name in side else "missing" for side in (expected, tensors)
+        )
+        if here != there:
+            raise InputError(
+                f"{source}: expected {name!r} to be {here}, got {there}. Use the settings it was made with."
+            )
