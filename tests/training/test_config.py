@@ -249,6 +249,8 @@ def test_losses_and_augmentation_out_of_range_are_refused(settings, message):
     [
         ("data", ["mnist"], "a printable text"),
         ("backend", 3, "a printable text or nothing"),
+        ("data_dir", "a\0b", "a printable text or nothing"),
+        ("model", "\x1b[31mred", "a printable text"),
         ("flip", 1, "true or false"),
         ("learning_rate", "0.1", "a number"),
         ("batch_size", 16.0, "a whole number"),
