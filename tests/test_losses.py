@@ -147,6 +147,24 @@ def test_label_smoothing_out_of_range(smoothing):
 
 @pytest.mark.parametrize(("labels", "got"), [([0, 3], "0 to 3"), ([-1, 2], "-1 to 2")])
 @pytest.mark.parametrize("loss", LOSSES.values())
-def test_labels_out_of_range_are_refused_on_the_host(loss, labels, got):
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"], indirect=True)
+def test_labels_out_of_range_are_refused_on_the_host(backend, loss, labels, got):
     with refused("expected labels from 0 to 2", f"got {got}"):
-        loss().forward(np.zeros((2, 3)), np.array(labels))
+        loss().forward(backend.asarray(np.zeros((2, 3))), backend.asarray(np.array(labels)))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_labels_of_another_library_are_refused(backend, other_backend, loss):
+    if backend.name == other_backend.name:
+        pytest.skip("one library")
+    logits, labels = backend.asarray(np.zeros((2, 3))), other_backend.asarray(np.array([0, 1]))
+    with refused("expected logits and labels of one library on one device, got", backend.name, other_backend.name):
+        loss().forward(logits, labels)
+
+
+def test_labels_on_another_device_are_refused():
+    import array_api_strict as xp
+
+    logits = xp.zeros((2, 3), device=xp.Device("device1"))
+    with refused("of one library on one device"):
+        LOSS.forward(logits, xp.zeros((2,), dtype=xp.int32, device=xp.Device("CPU_DEVICE")))

@@ -392,8 +392,8 @@ def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"dtype": None}, "its header lacks 'dtype'."),
-        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no layer."),
-        ({"layer": [1, 2]}, "its header describes no layer."),
+        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no network ("),
+        ({"layer": [1, 2]}, "its header describes no network ("),
         ({"layer": {"type": "Perceptron"}}, "expected a known layer or initializer, got 'Perceptron'."),
         ({"input_shape": 6}, "expected input_shape to be a tuple, got 6."),
     ],
@@ -513,5 +513,11 @@ def test_an_empty_batch_is_refused():
 def test_a_batch_of_another_library_is_refused_by_the_layer_it_reaches_first():
     network = Network(Sequential([Flatten(), Sequential([Dense(2)])]), (4,))
     x = pytest.importorskip("torch").zeros(1, 4, device="cpu")
-    with refused("Dense 'block1.dense1': expected float32 of numpy on cpu", "got float32 of torch on cpu"):
+    with refused("Dense 'block1.dense1': expected x to be float32 of numpy on cpu", "got float32 of torch on cpu"):
         network.forward(network.theta, network.state, x)
+
+
+def test_a_list_is_refused():
+    network = small_network()
+    with refused("expected an array of NumPy, CuPy, PyTorch or JAX, got list"):
+        network.forward(network.theta, network.state, np.zeros((1, *network.input_shape)).tolist())

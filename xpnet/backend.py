@@ -116,6 +116,36 @@ def namespace_name(array: Array) -> str:
     )
 
 
+def place(array: Array) -> tuple[str, Any]:
+    """Library and device of an array; None for the device where JAX traces it or may move it by itself.
+
+    Raises InputError for something that is not an array of a supported library.
+    """
+    name = namespace_name(array)
+    if name == "jax" and (_is_traced(array) or not array.committed):
+        return name, None
+    return name, array_api_compat.device(array)
+
+
+def together(one: Array, other: Array) -> bool:
+    """Whether two arrays are of one library and, as far as that is settled, on one device."""
+    (library, device), (other_library, other_device) = place(one), place(other)
+    return library == other_library and (None in (device, other_device) or device == other_device)
+
+
+def is_readable(array: Array) -> bool:
+    """Whether values lie on the host, where a check of them makes no device wait."""
+    if array_api_compat.is_jax_array(array):
+        return not _is_traced(array) and all(device.platform == "cpu" for device in array.devices())
+    if array_api_compat.is_torch_array(array):
+        return array.device.type == "cpu"
+    return array_api_compat.is_numpy_array(array)
+
+
+def _is_traced(array: Array) -> bool:
+    return isinstance(array, importlib.import_module("jax").core.Tracer)
+
+
 def to_numpy(array: Array) -> np.ndarray:
     """Copy an array of any supported library to the host (or view it, where it is there already)."""
     name = namespace_name(array)

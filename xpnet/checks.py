@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from xpnet.errors import InputError
@@ -23,6 +24,16 @@ def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{where}: expected a finite {name} above 0, got {value}. {advice}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file. Raises InputError where that cannot be found out."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a file in a readable folder, got: {error.strerror}. Check the path and its permissions."
+        ) from error
 
 
 def pick(where: str, choices: Mapping[str, T], name: str) -> T:

@@ -67,6 +67,11 @@ class Normal:
         return rng.normal(0.0, self.std, shape)
 
 
+def constant(value: float, count: int) -> np.ndarray:
+    """A vector of one value that takes no memory: the count may be the word of a file that nobody has checked yet."""
+    return np.broadcast_to(value, (count,))
+
+
 Initializer = VarianceScaling | Normal
 
 he_normal = VarianceScaling(2.0)

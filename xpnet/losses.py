@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import array_namespace, device
 
-from xpnet.backend import Array
+from xpnet.backend import Array, is_readable, place, together
 from xpnet.errors import InputError
 
 
@@ -47,7 +47,7 @@ class SoftmaxCrossEntropy:
     Shapes: logits (N, K), labels (N,) of whole numbers in [0, K) -> loss ().
 
     Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are not whole numbers
-    or, where they lie on the host as a NumPy array, out of range. Reading them back from a device would make it wait.
+    or, where they lie on the host and are not traced, out of range. Reading them back from a device would make it wait.
     Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
     CVPR 2016, section 7.
     """
@@ -88,7 +88,7 @@ class MeanSquaredError:
 
     Shapes: outputs (N, K), labels (N,) of whole numbers in [0, K) -> loss (), the mean over all N*K values.
 
-    Raises InputError if the shapes do not fit, or the labels are not whole numbers or, of NumPy, out of range.
+    Raises InputError if the shapes do not fit, or the labels are not whole numbers or, on the host, out of range.
     """
 
     def forward(self, logits: Array, labels: Array) -> LossForward:
@@ -115,16 +115,26 @@ def _check(where: str, logits: Array, labels: Array) -> None:
             f"{where}: expected logits (N, classes) and labels (N,), got shapes {tuple(logits.shape)} "
             f"and {tuple(labels.shape)}. Give one label for each row of logits."
         )
+    if not together(logits, labels):
+        raise InputError(
+            f"{where}: expected logits and labels of one library on one device, got {_place(logits)} and "
+            f"{_place(labels)}. Move the labels."
+        )
     if not array_namespace(labels).isdtype(labels.dtype, "integral"):
         raise InputError(
             f"{where}: expected labels to be whole numbers, got dtype {labels.dtype}. Give class numbers as integers."
         )
     classes = logits.shape[1]
-    if is_numpy_array(labels) and not (labels.min() >= 0 and labels.max() < classes):
+    if is_readable(labels) and not (labels.min() >= 0 and labels.max() < classes):
         raise InputError(
             f"{where}: expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}. "
             "Give class numbers, and as many outputs as there are classes."
         )
+
+
+def _place(array: Array) -> str:
+    library, where = place(array)
+    return library if where is None else f"{library} on {where}"
 
 
 def one_hot(labels: Array, classes: int, dtype) -> Array:

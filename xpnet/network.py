@@ -67,16 +67,10 @@ class Network:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        if dtype not in DTYPES:
-            raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
-        if not isinstance(input_shape, list | tuple):
-            raise InputError(
-                f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
-            )
         self.layer = layer
-        self.input_shape = tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+        self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
-        self.dtype = dtype
+        self.dtype = _checked_dtype(dtype)
         self.backend = backends.resolve(device, backend)
         self.trainable: Array | float = 1.0
         self.init(seed)
@@ -84,9 +78,7 @@ class Network:
     def init(self, seed: int) -> None:
         """Draw new parameters and set the state back to its start."""
         params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
-        self.layout = Layout.of(params)
-        if self.layout.size == 0:
-            raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
+        self.layout = _checked_layout(params)
         self.theta = self._asarray(self.layout.flatten(params))
         self.state: State = map_tree(self._asarray, state)
 
@@ -223,17 +215,24 @@ class Network:
     def load(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
         """Read a network that ``save`` wrote, on any device.
 
-        Raises InputError if the file is not one, or a tensor is missing or has another shape than the layers say.
+        No memory is taken for layers whose tensors the file does not hold.
+
+        Raises InputError if the file is not one, or a tensor is missing, has another shape than the layers say, or
+        holds NaN or infinity. (``serialization.read_tensors`` reads such a file, to look into it.)
         """
         tensors, header = read_tensors(path)
+        source = f"Weights file {path}"
         try:
-            layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
+            layer, input_shape = from_config(header["layer"]), header["input_shape"]
+            dtype, shapes = _checked_dtype(header["dtype"]), _tensor_shapes(layer, input_shape)
         except KeyError as error:
-            raise InputError(f"Weights file {path}: its header lacks {error}. Get a new copy.") from error
-        if not isinstance(layer, Layer):
-            raise InputError(f"Weights file {path}: its header describes no layer. Get a new copy.")
+            raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
+        except Exception as error:  # settings of another type or size lead to many kinds
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise InputError(f"{source}: its header describes no network ({reason}). Get a new copy.") from error
+        _check_tensors(shapes, tensors, dtype, source)
         network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
-        network.set_tensors(tensors, source=f"Weights file {path}")
+        network.set_tensors(tensors, source=source)
         return network
 
     def load_tensors(self, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
@@ -282,7 +281,8 @@ class Network:
     def set_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> None:
         """Replace all parameters and state by named arrays.
 
-        Raises InputError, naming the tensor, if one is missing, left over, or has another shape or kind than here.
+        Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
+        holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
         """
         self.theta, self.state = self.from_tensors(tensors, source=source)
 
@@ -292,23 +292,15 @@ class Network:
 
     def from_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> tuple[Array, State]:
         """Inverse of ``tensors``, with host arrays; raises what ``set_tensors`` does."""
-        expected = self._tensors()
-        for name in [*expected, *tensors]:
-            here, there = expected.get(name), tensors.get(name)
-            if here is None or there is None:
-                holder, other = ("file", "network") if here is None else ("network", "file")
-                raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
-            if tuple(here.shape) != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
-                raise InputError(
-                    f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {self.dtype} "
-                    f"{tuple(here.shape)} in the network. "
-                    + (NEW_HEAD if self._is_of_head(name) else "Use the same layers.")
-                )
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
+        _check_tensors(shapes, tensors, self.dtype, source, self._is_of_head)
+        _check_finite(tensors, self.dtype, source)
         params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
         theta = self._asarray(np.concatenate(params))
         return theta, _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
     def _check_batch(self, x: Array) -> None:
+        backends.namespace_name(x)  # refuses what is no array
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
             raise InputError(
                 f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
@@ -349,6 +341,74 @@ class Network:
 def shape_text(shape: tuple[Any, ...]) -> str:
     """A shape as people write it: 28 x 28 x 16."""
     return " x ".join(map(str, shape))
+
+
+def _checked_dtype(dtype: Any) -> str:
+    if dtype not in DTYPES:
+        raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
+    return dtype
+
+
+def _checked_layout(params: Mapping[str, Any]) -> Layout:
+    layout = Layout.of(params)
+    if layout.size == 0:
+        raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
+    return layout
+
+
+def _checked_input_shape(input_shape: Any) -> Shape:
+    if not isinstance(input_shape, list | tuple):
+        raise InputError(
+            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+        )
+    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+
+
+class _Undrawn(np.random.Generator):
+    """Draws nothing: zeros that take no memory."""
+
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
+        return np.broadcast_to(0.0, size)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        return np.broadcast_to(0.0, size)
+
+
+def _tensor_shapes(layer: Layer, input_shape: Any) -> dict[str, Shape]:
+    """Shapes of the parameters and state that layers would have, by dotted name."""
+    params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), _checked_input_shape(input_shape))
+    _checked_layout(params)
+    return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
+
+
+def _check_tensors(
+    shapes: Mapping[str, Shape],
+    tensors: Mapping[str, Any],
+    dtype: str,
+    source: str,
+    may_be_new: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Refuse tensors, naming the first, whose names, shapes or kinds are not those of the network."""
+    for name in [*shapes, *tensors]:
+        shape, there = shapes.get(name), tensors.get(name)
+        if shape is None or there is None:
+            holder, other = ("file", "network") if shape is None else ("network", "file")
+            raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
+        if shape != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
+            raise InputError(
+                f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {dtype} {shape} in the "
+                "network. " + (NEW_HEAD if may_be_new(name) else "Use the same layers.")
+            )
+
+
+def _check_finite(tensors: Mapping[str, Any], dtype: str, source: str) -> None:
+    for name, tensor in tensors.items():
+        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
+            if not np.isfinite(np.asarray(tensor).astype(dtype)).all():
+                raise InputError(
+                    f"{source}: expected finite {dtype} values in {name!r}, got NaN or infinity. "
+                    "Use weights from before the run diverged."
+                )
 
 
 def _rebuild(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

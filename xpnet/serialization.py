@@ -98,7 +98,7 @@ def read_tensors(
 
     Raises InputError if there is no such file or it is not one of xpnet's.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not os.path.isfile(path):
         raise InputError(f"{what} {path}: expected a .safetensors file, found none. Check the path.")
@@ -106,8 +106,9 @@ def read_tensors(
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
-    except (SafetensorError, OSError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise InputError(f"{what} {path}: not a readable safetensors file ({error}). Get a new copy.") from error
+    except Exception as error:  # damaged bytes lead to many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{what} {path}: not a readable safetensors file ({reason}). Get a new copy.") from error
     if not isinstance(header, dict):
         raise InputError(f"{what} {path}: has no xpnet header. Only files written by xpnet describe a network.")
     if header.get("format") != FORMAT_VERSION:

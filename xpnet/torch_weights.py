@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
+import pickletools
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +20,10 @@ from xpnet.layers.base import Part
 from xpnet.shapes import Shape
 
 Tensors = Mapping[str, np.ndarray]
+
+_ZIP = b"PK\x03\x04"
+_LEGACY_PICKLES = 4  # before the values, in files older than PyTorch 1.6: magic number, version, machine, state_dict
+_ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor(_v2)?|parameter)")
 
 NEW_HEAD = "Give replace_head=True (train.py: --replace-head) to begin with a new one."
 # Parts of our names that torchvision's lack or call something else.
@@ -140,5 +148,34 @@ def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"Weights file {path}: PyTorch, which reads it, is not installed. "
             'Install it with: pip install "xpnet[torch]"; or give a .safetensors file.'
         ) from error
+    _check_pickles(path)
     state_dict = torch.load(path, map_location="cpu", weights_only=True)
     return {name: tensor.detach().numpy() for name, tensor in state_dict.items()}
+
+
+def _check_pickles(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that names more than a state_dict of tensors needs, or unpacks to more than its own size.
+
+    PyTorch runs no code of a file, but it lets one call bytearray(10**11), or hold a terabyte of compressed zeros.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # where no read goes beyond the end
+                for _ in range(_LEGACY_PICKLES):
+                    _check_pickle(content)
+            return
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > size:
+                raise ValueError(f"its members announce more bytes than its own {size:,}")
+            for member in members:
+                if member.filename.endswith("data.pkl"):
+                    with archive.open(member) as pickle:
+                        _check_pickle(pickle)
+
+
+def _check_pickle(file: Any) -> None:
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "GLOBAL" and not _ADMITTED.fullmatch(str(argument)):
+            raise ValueError(f"it names {argument!r}")

@@ -8,6 +8,7 @@ import pytest
 
 from xpnet import kernels
 from xpnet.cli import common, train
+from xpnet.errors import InputError
 from xpnet.kernels import numpy_kernels, unrolled
 from xpnet.shapes import make_window
 
@@ -62,3 +63,19 @@ numpy_kernels.conv2d(x, numpy.ones((16, 5, 5, 16), "f"), None, window)
 assert before == small and set(blas_threads()) == {1}, (before, small, blas_threads())
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("a\nb\x1b[31m: wrong."), 2, r"error: a\nb\x1b[31m: wrong."),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
+        (MemoryError("Unable to allocate 1 TiB"), 1, "error: not enough memory. Unable to allocate 1 TiB"),
+    ],
+)
+def test_an_error_is_one_printable_line(capsys, error, code, line):
+    def program():
+        raise error
+
+    assert common.run(program) == code
+    assert capsys.readouterr().err == line + "\n"

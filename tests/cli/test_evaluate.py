@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from xpnet.cli.evaluate import main
+from xpnet.network import Network
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_a_damaged_run_gives_one_line_and_exit_code_2(run_folder, capsys, damage
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_weights_too_large_for_a_finite_loss_give_one_line_and_exit_code_2(run_folder, capsys):
+    network = Network.load(run_folder / "weights.safetensors")
+    network.theta = network.theta * 1e37
+    network.save(run_folder / "weights.safetensors")
+    assert main([str(run_folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: {run_folder / 'weights.safetensors'}: expected weights that give a finite loss, got"
+    )
 
 
 def test_data_of_another_shape_is_refused(run_folder, capsys, monkeypatch):

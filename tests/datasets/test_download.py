@@ -16,6 +16,12 @@ from xpnet.errors import InputError
 
 CONTENT = bytes(range(256)) * 1000
 ADVICE = "Get it by hand."
+PROGRAM = """
+import pathlib, pooch
+pooch.os_cache = lambda project: pathlib.Path({cache!r})
+from xpnet.datasets.download import RemoteFile, fetch
+print(len(fetch("toy", {file!r}, "").read_bytes()))
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -134,15 +140,31 @@ def test_processes_that_download_at_once_all_get_the_whole_file(publish, server,
         output.write(source.read())
 
     monkeypatch.setattr(server.RequestHandlerClass.func, "copyfile", copy, raising=False)
-    program = f"""
-import pathlib, pooch
-pooch.os_cache = lambda project: pathlib.Path({str(cache)!r})
-from xpnet.datasets.download import RemoteFile, fetch
-print(len(fetch("toy", {file!r}, "").read_bytes()))
-"""
+    program = PROGRAM.format(cache=str(cache), file=file)
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
     assert [int(process.communicate(timeout=60)[0]) for process in processes] == [len(CONTENT)] * 2
     assert [path.read_bytes() for path in (cache / "toy").iterdir()] == [CONTENT]
+
+
+def test_a_download_killed_midway_starts_again(publish, server, cache, monkeypatch):
+    file = publish("data.bin", CONTENT)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def copy(self, source, output):
+        output.write(source.read(100_000))
+        has_begun.set()
+        may_end.wait(timeout=60)
+
+    program = PROGRAM.format(cache=str(cache), file=file)
+    with monkeypatch.context() as patch:
+        patch.setattr(server.RequestHandlerClass.func, "copyfile", copy, raising=False)
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+        assert has_begun.wait(timeout=60)
+        process.kill()
+        process.wait()
+        may_end.set()
+    assert not (cache / "toy" / "data.bin").exists()
+    assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
 
 
 def test_the_bar_counts_bytes(publish, monkeypatch):

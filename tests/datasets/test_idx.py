@@ -125,9 +125,18 @@ def peak_bytes(path, message):
 
 @compressed
 def test_a_huge_size_is_not_allocated(tmp_path, to_idx, suffix):
+    path = write(tmp_path, to_idx(ARRAY)[:4] + struct.pack(">iii", 1, 1, 2**31 - 1) + bytes(24), suffix)
+    assert peak_bytes(path, r"expected 2147483647 bytes after the header, .* got 24\.") < 10e6
+
+
+@compressed
+def test_sizes_whose_product_no_machine_holds(tmp_path, to_idx, suffix):
+    """Compressed, they could be followed by as many zeros."""
     huge = struct.pack(">i", 2**31 - 1)
     path = write(tmp_path, to_idx(ARRAY)[:4] + 3 * huge + bytes(24), suffix)
-    assert peak_bytes(path, r"expected \d{28} bytes after the header, .* got 24\.") < 10e6
+    sizes = r"the shape \(2147483647, 2147483647, 2147483647\)"
+    compressed = rf"expected at most 2,147,483,648 bytes in a compressed file, got a header that announces {sizes}\."
+    assert peak_bytes(path, compressed if suffix else r"expected \d{28} bytes after the header, .* got 24\.") < 10e6
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz"])

@@ -18,14 +18,15 @@ def test_layers_are_named_by_kind_and_count():
 @pytest.mark.parametrize(
     ("layers", "name"),
     [
-        ([("a", ReLU()), ("a", ReLU())], "'a' of a, a"),
-        ([("relu1", Dense(1)), ReLU()], "'relu1' of relu1, relu1"),
+        ([("a", ReLU()), ("a", ReLU())], "'a' (2 times)"),
+        ([("relu1", Dense(1)), ReLU()], "'relu1' (2 times)"),
         ([("", ReLU())], "''"),
         ([("a.b", ReLU())], "'a.b'"),
+        ([("a\n", ReLU())], r"'a\n'"),
     ],
 )
-def test_names_must_be_distinct_and_without_dots(layers, name):
-    with refused(f"Sequential: expected distinct layer names without dots, got {name}", "Rename."):
+def test_names_must_be_distinct_printable_and_without_dots(layers, name):
+    with refused(f"Sequential: expected distinct, printable names without dots, got {name}", "Rename."):
         Sequential(layers)
 
 

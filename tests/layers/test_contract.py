@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import xpnet.layers
 from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from tests.layers.cases import CASES, Case
 from tests.layers.runs import start
-from xpnet.backend import of, resolve, to_numpy
+from xpnet.backend import Backend, of, resolve, to_numpy
 from xpnet.errors import InputError
-from xpnet.layers import Layer
+from xpnet.layers import Dropout, Layer, Sequential
 from xpnet.layout import map_tree, walk
+from xpnet.random import make_key
 from xpnet.serialization import from_config, to_config
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -178,5 +180,69 @@ def has_values(case):
 @pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
 def test_a_batch_of_another_dtype_is_refused_by_the_first_layer_with_values(case: Case, backend):
     run = start(case, backend, "float64")
-    with refused("expected float64 of", "got float32 of"):
+    with refused("expected x to be float64 of", "got float32 of"):
         case.layer.forward(run.params, run.state, backend.asarray(run.x, "float32"), key=run.key)
+
+
+def inside_stage(case):
+    """The case's layer as stage.part of a network, where errors must say so."""
+    return case._replace(layer=Sequential([("stage", Sequential([("part", case.layer)]))]))
+
+
+def elsewhere(backend):
+    """Another device of the backend's library, and another library."""
+    if backend.name == "array_api_strict":
+        yield Backend(backend.name, backend.xp, backend.xp.Device("CPU_DEVICE"))
+    if backend.name == "jax":
+        yield resolve("cpu", "jax")
+    if backend.name != "numpy":
+        yield resolve("cpu")
+    elif find_spec("torch"):
+        yield resolve("cpu", "torch")
+
+
+def test_a_gradient_of_another_dtype_device_or_library_is_refused_by_name(case: Case, backend):
+    run = start(inside_stage(case), backend)
+    cache = run.forward().cache
+    for dy in [backend.asarray(run.dy, "float32"), *(moved(run.dy, other) for other in elsewhere(backend))]:
+        with refused("'stage.part", "expected dy to be float64 of"):
+            run.case.layer.backward(run.params, cache, dy)
+
+
+def moved(array, backend):
+    """The array on another backend; JAX would move it back by itself were it not bound to its device."""
+    array = backend.asarray(to_numpy(array))
+    if backend.name == "jax":
+        import jax
+
+        return jax.device_put(array, backend.device)
+    return array
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
+def test_a_batch_of_another_device_or_library_is_refused_by_name(case: Case, backend):
+    run = start(inside_stage(case), backend)
+    cache = run.forward().cache
+    for other in elsewhere(backend):
+        with refused("'stage.part", "expected x to be float64 of"):
+            run.case.layer.forward(run.params, run.state, moved(run.x, other), key=run.key)
+        params = map_tree(lambda array, other=other: moved(array, other), run.params)
+        if list(leaves(params)):
+            with refused("'stage.part", "expected x to be float64 of"):
+                run.case.layer.backward(params, cache, run.dy)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
+def test_an_empty_batch_is_refused_by_name(case: Case, backend):
+    run = start(inside_stage(case), backend)
+    for train in (False, True):
+        with refused("'stage.part", "expected a batch of at least one example, got an empty one"):
+            run.case.layer.forward(run.params, run.state, run.x[:0, ...], train=train, key=run.key)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "array_api_strict"], indirect=True)
+def test_a_key_of_another_library_is_refused_by_name(backend):
+    layer = Sequential([("stage", Sequential([("part", Dropout(0.5))]))])
+    x = backend.asarray(np.ones((2, 3), np.float32))
+    with refused("Dropout 'stage.part': expected a key beside the batch"):
+        layer.forward(*layer.init(np.random.default_rng(0), (3,))[:2], x, train=True, key=make_key(0))

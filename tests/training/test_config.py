@@ -247,8 +247,8 @@ def test_losses_and_augmentation_out_of_range_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("data", ["mnist"], "a text"),
-        ("backend", 3, "a text or nothing"),
+        ("data", ["mnist"], "a printable text"),
+        ("backend", 3, "a printable text or nothing"),
         ("flip", 1, "true or false"),
         ("learning_rate", "0.1", "a number"),
         ("batch_size", 16.0, "a whole number"),

@@ -36,17 +36,23 @@ def run(program: Callable[[], int]) -> int:
     try:
         return program()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(error)
         return EXIT_BAD_INPUT
-    except TrainingDivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (TrainingDivergedError, OSError) as error:  # such as a full disk or a closed pipe
+        _print_error(error)
         return EXIT_FAILED
-    except OSError as error:  # a full disk, a closed pipe
-        print(f"error: {error}", file=sys.stderr)
+    except MemoryError as error:
+        _print_error(f"not enough memory. {error}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _print_error(error: Exception | str) -> None:
+    """One line, in which a name from a file can neither begin another nor command the terminal."""
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
+    print(f"error: {text}", file=sys.stderr)
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 
 from xpnet import datasets
 from xpnet.cli import common, report
@@ -56,6 +57,11 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
         f"{len(dataset.test_labels):,} test images"
     )
     evaluation = Evaluator(network)(network.theta, network.state, dataset.test_images, dataset.test_labels)
+    if not math.isfinite(evaluation.loss):
+        raise InputError(
+            f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
+            "Use weights from before the run diverged."
+        )
     report.print_evaluation(console, evaluation, dataset.class_names)
     folder.write_json(
         EVALUATION,

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import pickletools
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_labels
 from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
@@ -26,6 +28,8 @@ _ARCHIVE = RemoteFile(
 _HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
+_MAX_FILE_BYTES = 1 << 28  # the official files have 31 MB
+_MAX_OPERATIONS = 1 << 20  # and need 30,000 to 40,000
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -60,12 +64,12 @@ def _contents(data_dir: str | os.PathLike[str] | None) -> Iterator[tuple[str, Pa
     if data_dir is None:
         return _in_archive(fetch("cifar10", _ARCHIVE, _HOW_TO_GET_IT))
     parent = Path(data_dir)
-    folder = parent / _FOLDER if (parent / _FOLDER).is_dir() else parent
+    folder = parent / _FOLDER if os.path.isdir(parent / _FOLDER) else parent
     archive = parent / _ARCHIVE.name
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in _FILES if not is_file(folder / name)]
     if not missing:
         return _in_folder(folder)
-    if archive.is_file():
+    if is_file(archive):
         check_hash(archive, _ARCHIVE, _HOW_TO_GET_IT)
         return _in_archive(archive)
     raise InputError(f"cifar10: expected the official files in {folder}, got no {', '.join(missing)}. {_HOW_TO_GET_IT}")
@@ -75,6 +79,9 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     for name in _FILES:
         path = folder / name
         try:
+            size = path.stat().st_size
+            if size > _MAX_FILE_BYTES:
+                raise InputError(f"{path}: expected at most {_MAX_FILE_BYTES:,} bytes, got {size:,}. {_HOW_TO_GET_IT}")
             yield name, path, path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: expected a readable file, got: {error.strerror}. {_HOW_TO_GET_IT}") from error
@@ -103,9 +110,11 @@ def _read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_class_names(path: Path, content: bytes) -> tuple[str, ...]:
     names = _entry(path, _unpickle(path, content), "label_names")
-    if not isinstance(names, list) or len(names) != _CLASSES or not all(isinstance(n, str | bytes) for n in names):
-        raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
-    return tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
+    if isinstance(names, list) and len(names) == _CLASSES and all(isinstance(n, str | bytes) for n in names):
+        texts = tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
+        if all(text.isprintable() for text in texts):
+            return texts
+    raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
 
 
 def _entry(path: Path, batch: object, key: str) -> Any:
@@ -182,8 +191,8 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.numeric", "_frombuffer"): _ArrayFromBuffer,
     ("numpy._core.numeric", "_frombuffer"): _ArrayFromBuffer,
-    ("_codecs", "encode"): str.encode,
 }
+_ENCODE = ("_codecs", "encode")  # how Python 3 writes bytes in protocols 0 to 2
 
 
 class _Unpickler(pickle.Unpickler):
@@ -191,8 +200,11 @@ class _Unpickler(pickle.Unpickler):
         # From memory, where a length that goes beyond the end of the file cannot make `read` allocate it.
         super().__init__(io.BytesIO(content), encoding="bytes")
         self._path = path
+        self._bytes_to_encode = len(content)
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == _ENCODE:
+            return self._encode
         if (module, name) not in _ADMITTED:
             raise InputError(
                 f"{self._path}: expected arrays, lists and text only, got the global {f'{module}.{name}'!r}, "
@@ -200,9 +212,28 @@ class _Unpickler(pickle.Unpickler):
             )
         return _ADMITTED[module, name]
 
+    def _encode(self, text: str, encoding: str) -> bytes:
+        self._bytes_to_encode -= len(text)
+        if encoding != "latin1" or self._bytes_to_encode < 0:
+            raise pickle.UnpicklingError("text that is encoded in another way, or again and again")
+        return text.encode("latin1")
+
+
+def _check_operations(content: bytes) -> None:
+    """Refuse a pickle that would take far more memory than it is long.
+
+    A place in the memo is as large a table as its number says; an empty set is one byte in the file and 216 in memory.
+    """
+    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if count == _MAX_OPERATIONS:
+            raise pickle.UnpicklingError(f"more than {_MAX_OPERATIONS:,} operations")
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
+            raise pickle.UnpicklingError(f"place {argument:,} of the memo after {count:,} operations")
+
 
 def _unpickle(path: Path, content: bytes) -> object:
     try:
+        _check_operations(content)
         return _Unpickler(path, content).load()
     except InputError:
         raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset
 from xpnet.errors import InputError
 
@@ -70,7 +71,7 @@ def _find(data_dir: str | os.PathLike[str] | None) -> Path:
     if data_dir is None:
         raise InputError(f"fer2013: expected the folder of {_FILE}, got no data folder. {_HOW_TO_GET_IT}")
     for path in (Path(data_dir) / _FILE, Path(data_dir) / "fer2013" / _FILE):
-        if path.is_file():
+        if is_file(path):
             return path
     raise InputError(f"fer2013: expected {_FILE} in {data_dir}, got no such file. {_HOW_TO_GET_IT}")
 

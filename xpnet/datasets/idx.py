@@ -6,16 +6,21 @@ import lzma
 import math
 import os
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_image_shapes, check_labels
 from xpnet.errors import InputError
 
+_COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _UINT8 = 0x08
 _MAX_DIMENSIONS = 4
 _CHUNK_BYTES = 1 << 20
+_MAX_DECOMPRESSED_BYTES = 1 << 31  # three times the largest of MNIST's kin, EMNIST
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -32,8 +37,9 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         with _open(path) as file:
             shape = _read_shape(path, file)
             announced = math.prod(shape)
+            _check_decompressed_size(path, shape)
             values = _read_at_most(file, announced + 1)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, lzma.LZMAError, zlib.error) as error:
         raise InputError(
             f"{path}: expected a readable IDX file, got: {error}. Download it again or check its permissions."
         ) from error
@@ -74,7 +80,7 @@ def _find(name: str, folder: Path, stem: str, kind: str, how_to_get_it: str) -> 
     for spelling in names:
         for compression in ("", ".gz", ".xz"):
             path = folder / (spelling + compression)
-            if path.is_file():
+            if is_file(path):
                 return path
     raise InputError(
         f"{name}: expected {names[0]} or {names[1]} (as it is, .gz or .xz) in {folder}, got no such file. "
@@ -93,11 +99,7 @@ def _read(path: Path, content: str, dimensions: int) -> np.ndarray:
 
 
 def _open(path: Path) -> io.BufferedIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix == ".xz":
-        return lzma.open(path)
-    return open(path, "rb")
+    return _COMPRESSED.get(path.suffix, open)(path, "rb")
 
 
 def _read_shape(path: Path, file: io.BufferedIOBase) -> tuple[int, ...]:
@@ -117,6 +119,15 @@ def _read_shape(path: Path, file: io.BufferedIOBase) -> tuple[int, ...]:
     if min(shape) < 1:
         raise InputError(f"{path}: expected sizes of at least 1 in the header, got {shape}. Download the file again.")
     return shape
+
+
+def _check_decompressed_size(path: Path, shape: tuple[int, ...]) -> None:
+    """A file as it is can hold no more than its own size; a few compressed megabytes may hold any number of zeros."""
+    if path.suffix in _COMPRESSED and math.prod(shape) > _MAX_DECOMPRESSED_BYTES:
+        raise InputError(
+            f"{path}: expected at most {_MAX_DECOMPRESSED_BYTES:,} bytes in a compressed file, got a header that "
+            f"announces the shape {shape}. If you trust the file, decompress it."
+        )
 
 
 def _read_at_most(file: io.BufferedIOBase, limit: int) -> bytearray:

@@ -53,6 +53,10 @@ def load(data_dir: str | os.PathLike[str] | None, image_size: Sequence[int] | No
         parts = {part: _scan(folder, class_names) for part, folder in folders.items()}
     except OSError as error:
         raise InputError(f"{error.filename}: expected a readable folder, got: {error.strerror}. {_LAYOUT}") from error
+    except InputError:
+        raise
+    except ValueError as error:  # characters that no path can have
+        raise InputError(f"{data_dir!r}: expected a readable folder, got: {error}. {_LAYOUT}") from error
     image_shape = _image_shape(list(chain(*parts.values())), image_size)
     if "test" not in parts:
         parts["train"], parts["test"] = _split(parts["train"])

@@ -28,7 +28,7 @@ class _Activation(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         y = self.saved(cache)["y"]
-        self.check_gradient(dy, y.shape)
+        self.check_gradient(dy, y.shape, like=y)
         return Backward(self.pull_back(y, dy) if need_dx else None, {})
 
     def apply(self, x: Array) -> Array:

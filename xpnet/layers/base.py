@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_jax_array, is_numpy_array
+from array_api_compat import array_namespace, device, is_numpy_array
 
-from xpnet.backend import Array, namespace_name
+from xpnet.backend import Array, place, together
 from xpnet.errors import InputError
 from xpnet.shapes import Pair, Shape, Window
 
@@ -137,21 +137,27 @@ class Layer:
             )
         return cache
 
-    def check_gradient(self, dy: Array, shape: Shape) -> None:
-        """Refuse a dy = dL/dy that is not shaped like y."""
+    def check_gradient(self, dy: Array, shape: Shape, like: Array) -> None:
+        """Refuse a dy = dL/dy that is not shaped like y, or unlike an array that forward has kept."""
         if tuple(dy.shape) != tuple(shape):
             raise self.error(
                 f"expected dy in the shape of y, {tuple(shape)}, got {tuple(dy.shape)}. Give the gradient with respect "
                 "to y."
             )
+        self.check_like(dy, like, what="dy", of="y")
 
-    def check_like(self, x: Array, tensor: Array) -> None:
-        """Refuse a batch of another library, dtype or device than the layer's own values."""
-        if x.dtype == tensor.dtype and type(x) is type(tensor) and (is_numpy_array(x) or is_jax_array(x)):
-            return  # the common case; NumPy has one device, and a traced array of JAX none
-        here, there = _home(x), _home(tensor)
-        if here != there:
-            raise self.error(f"expected {there} as its values are, got {here}. Convert or move the batch.")
+    def check_batch(self, x: Array, tensor: Array) -> None:
+        """Refuse an empty batch, and one of another library, dtype or device than the layer's own values."""
+        if x.shape[0] == 0:
+            raise self.error("expected a batch of at least one example, got an empty one. Leave it out.")
+        self.check_like(x, tensor)
+
+    def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its values") -> None:
+        """Refuse an array of another library, dtype or device than one that belongs to the layer."""
+        if x.dtype is tensor.dtype and is_numpy_array(x) and is_numpy_array(tensor):
+            return  # the common case
+        if not together(x, tensor) or x.dtype != tensor.dtype:
+            raise self.error(f"expected {what} to be {_home(tensor)} as {of}, got {_home(x)}. Convert or move {what}.")
 
     def check_floating(self, x: Array) -> None:
         """Refuse a batch of whole numbers, such as the pixels of an image file."""
@@ -193,11 +199,10 @@ class Layer:
 
 
 def _home(array: Array) -> str:
-    """Library, dtype and device in words; JAX moves what is not committed to a device by itself."""
+    """Library, dtype and device in words."""
+    library, where = place(array)
     dtype = str(array.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
-    if is_jax_array(array):
-        return f"{dtype} of jax"
-    return f"{dtype} of {namespace_name(array)} on {device(array)}"
+    return f"{dtype} of {library}" + ("" if where is None else f" on {where}")
 
 
 def _batched(shape: Shape) -> str:

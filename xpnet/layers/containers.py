@@ -26,7 +26,8 @@ class Sequential(Layer):
 
     ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
 
-    Raises InputError if there is no layer, something that is none, or a name is empty, holds a dot, or stands twice.
+    Raises InputError if there is no layer, something that is none, or a name is empty, cannot be printed, holds a dot,
+    or stands twice.
     """
 
     layers: tuple[tuple[str, Layer], ...]
@@ -214,9 +215,9 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
     names = [name for name, _ in named]
     if not named:
         raise InputError("Sequential: expected at least one layer, got none. Add a layer.")
-    for name in names:
-        if not name or "." in name or names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if not name or "." in name or count > 1 or not name.isprintable():
             raise InputError(
-                f"Sequential: expected distinct layer names without dots, got {name!r} of {', '.join(names)}. Rename."
+                f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). Rename."
             )
     return tuple(named)

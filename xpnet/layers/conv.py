@@ -11,7 +11,7 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.initializers import Initializer, he_normal
+from xpnet.initializers import Initializer, constant, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Pair, Shape, Window, check_positive, make_window
 
@@ -73,7 +73,7 @@ class Conv2D(Layer):
         output_shape = self.output_shape(input_shape)
         params = {"weight": self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))}
         if self.bias:
-            params["bias"] = np.zeros(self.filters)
+            params["bias"] = constant(0.0, self.filters)
         return Variables(params, {}, output_shape)
 
     def forward(
@@ -82,12 +82,13 @@ class Conv2D(Layer):
         height, width, _ = self.check_images(x.shape[1:])
         self.check_fits(self.window, height, width)
         self.check_channels(x, expected=params["weight"].shape[3] * self.groups)
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         y = kernels.conv2d(x, params["weight"], params.get("bias"), self.window, self.groups)
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])))
+        self.check_like(x, params["weight"])
+        self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])), like=x)
         dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)
         return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
-from xpnet.initializers import Initializer, he_normal
+from xpnet.initializers import Initializer, constant, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape, check_positive
 
@@ -43,7 +43,7 @@ class Dense(Layer):
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
         weight = self.weight_init(rng, (self.units, input_shape[0]))
-        return Variables({"weight": weight, "bias": np.zeros(self.units)}, {}, output_shape)
+        return Variables({"weight": weight, "bias": constant(0.0, self.units)}, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -51,12 +51,13 @@ class Dense(Layer):
         features, expected = self.check_features(x.shape[1:]), params["weight"].shape[1]
         if features != expected:
             raise self.error(f"expected {expected} features, got {features}. Give it the input shape it was built for.")
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         y = x @ params["weight"].T + params["bias"]
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
-        self.check_gradient(dy, (x.shape[0], self.units))
+        self.check_like(x, params["weight"])
+        self.check_gradient(dy, (x.shape[0], self.units), like=x)
         grads = {"weight": dy.T @ x, "bias": kernels.channel_sum(dy)}
         return Backward(dy @ params["weight"] if need_dx else None, grads)

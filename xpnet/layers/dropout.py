@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace
 
-from xpnet.backend import Array
+from xpnet.backend import Array, together
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.random import UNIFORM_BITS, random_bits
@@ -53,6 +53,8 @@ class Dropout(Layer):
             return Forward(x, {}, state)
         if key is None:
             raise self.error("expected a key for its random mask while training, got none. Pass key=...")
+        if not together(key, x):
+            raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
         kept = random_bits(key, x.shape) >= round(self.p * 2**UNIFORM_BITS)
         mask = array_namespace(x).astype(kept, x.dtype) * (1 / (1 - self.p))
         return Forward(x * mask, {"mask": mask}, state)
@@ -60,7 +62,7 @@ class Dropout(Layer):
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         mask = self.saved(cache).get("mask")
         if mask is not None:
-            self.check_gradient(dy, mask.shape)
+            self.check_gradient(dy, mask.shape, like=mask)
         if not need_dx:
             return Backward(None, {})
         return Backward(dy if mask is None else dy * mask, {})

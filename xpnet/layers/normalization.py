@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.errors import InputError
+from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape
 
@@ -40,19 +41,21 @@ class Normalize(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        return Variables({}, {"mean": np.zeros(channels), "scale": np.ones(channels)}, self.output_shape(input_shape))
+        return Variables(
+            {}, {"mean": constant(0.0, channels), "scale": constant(1.0, channels)}, self.output_shape(input_shape)
+        )
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.check_channels(x, expected=state["mean"].shape[0])
-        self.check_like(x, state["mean"])
+        self.check_batch(x, state["mean"])
         y = (x - state["mean"]) * state["scale"]
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         scale = self.saved(cache)["scale"]
-        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]))
+        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]), like=scale)
         return Backward(dy * scale if need_dx else None, {})
 
 
@@ -93,8 +96,8 @@ class BatchNorm(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         channels = input_shape[-1]
-        params = {"weight": np.ones(channels), "bias": np.zeros(channels)}
-        state = {"running_mean": np.zeros(channels), "running_var": np.ones(channels)}
+        params = {"weight": constant(1.0, channels), "bias": constant(0.0, channels)}
+        state = {"running_mean": constant(0.0, channels), "running_var": constant(1.0, channels)}
         return Variables(params, state, self.output_shape(input_shape))
 
     def forward(
@@ -102,7 +105,7 @@ class BatchNorm(Layer):
     ) -> Forward:
         xp = array_namespace(x)
         self.check_channels(x, expected=params["weight"].shape[0])
-        self.check_like(x, params["weight"])
+        self.check_batch(x, params["weight"])
         if self.frozen or not train:
             centred, variance = x - state["running_mean"], state["running_var"]
         else:
@@ -115,7 +118,8 @@ class BatchNorm(Layer):
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
         x_hat = cache["x_hat"]
-        self.check_gradient(dy, x_hat.shape)
+        self.check_like(x_hat, params["weight"], what="x")
+        self.check_gradient(dy, x_hat.shape, like=x_hat)
         grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
         if not need_dx:
             return Backward(None, grads)

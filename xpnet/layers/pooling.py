@@ -72,10 +72,11 @@ class MaxPool2D(_Pool2D):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.saved(cache)
-        self.check_gradient(dy, (dy.shape[0], *self.output_shape(cache["x_shape"].shape[1:])))
+        x_shape = cache["x_shape"]
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
         if not need_dx:
             return Backward(None, {})
-        image_size = cache["x_shape"].shape[1:3]
+        image_size = x_shape.shape[1:3]
         return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size), {})
 
 
@@ -102,9 +103,9 @@ class AvgPool2D(_Pool2D):
         return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.saved(cache)["x_shape"].shape[1:]
-        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape)))
-        image_size = x_shape[:2]
+        x_shape = self.saved(cache)["x_shape"]
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
+        image_size = x_shape.shape[1:3]
         return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
 
 
@@ -134,8 +135,9 @@ class GlobalAvgPool2D(Layer):
         return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        height, width, channels = self.saved(cache)["x_shape"].shape[1:]
-        self.check_gradient(dy, (dy.shape[0], channels))
+        x_shape = self.saved(cache)["x_shape"]
+        height, width, channels = x_shape.shape[1:]
+        self.check_gradient(dy, (dy.shape[0], channels), like=x_shape)
         if not need_dx:
             return Backward(None, {})
         xp = array_namespace(dy)

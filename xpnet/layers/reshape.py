@@ -34,8 +34,9 @@ class Flatten(Layer):
         return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        example_shape = self.saved(cache)["x_shape"].shape[1:]
-        self.check_gradient(dy, (dy.shape[0], *self.output_shape(example_shape)))
+        x_shape = self.saved(cache)["x_shape"]
+        example_shape = x_shape.shape[1:]
+        self.check_gradient(dy, (dy.shape[0], *self.output_shape(example_shape)), like=x_shape)
         if not need_dx:
             return Backward(None, {})
         return Backward(array_namespace(dy).reshape(dy, (dy.shape[0], *example_shape)), {})

@@ -247,11 +247,19 @@ def _fits(value: Any, kind: Any) -> bool:
         return is_whole(value)
     if get_origin(kind) is list:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if kind is str:
+        return isinstance(value, str) and value.isprintable()
     return isinstance(value, get_origin(kind) or kind)
 
 
 def _kind_text(kind: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a printable text",
+        bool: "true or false",
+        type(None): "nothing",
+    }
     kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
     return " or ".join(names.get(one, str(one).removeprefix("collections.abc.")) for one in kinds)
 

@@ -36,10 +36,10 @@ class Evaluation:
         """What is written about an evaluation, as JSON can hold it: None stands for a figure that is undefined."""
         return {
             "test_accuracy": self.accuracy,
-            "test_loss": self.loss,
+            "test_loss": _or_none(self.loss),
             "confusion_matrix": self.confusion.tolist(),
-            "precision": _or_none(metrics.precision(self.confusion)),
-            "recall": _or_none(metrics.recall(self.confusion)),
+            "precision": [_or_none(figure) for figure in metrics.precision(self.confusion)],
+            "recall": [_or_none(figure) for figure in metrics.recall(self.confusion)],
         }
 
 
@@ -75,10 +75,10 @@ class Evaluator:
         return self._network.forward(theta, state, xp.astype(images, theta.dtype)).y
 
 
+def _or_none(figure: float) -> float | None:
+    return float(figure) if np.isfinite(figure) else None
+
+
 def _batch_size(network: Network) -> int:
     largest = max(math.prod(row.output_shape) for row in network.rows()) * np.dtype(network.dtype).itemsize
     return min(BATCH_SIZE, max(LARGEST_OUTPUT // largest, 1))
-
-
-def _or_none(figures: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(figure) else float(figure) for figure in figures]

@@ -15,6 +15,7 @@ import numpy as np
 
 import xpnet
 from xpnet.backend import Backend
+from xpnet.checks import is_file
 from xpnet.errors import InputError
 from xpnet.files import write_whole
 from xpnet.training.config import TrainConfig
@@ -22,6 +23,7 @@ from xpnet.training.config import TrainConfig
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS = "evaluation.json", "plots", "metrics.jsonl"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+_MAX_CONFIG_CHARACTERS = 1 << 20  # a real one has about a thousand
 
 
 class RunFolder:
@@ -99,13 +101,15 @@ class RunFolder:
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
         try:
-            settings = json.loads(self.config_path.read_text(encoding="utf-8"))
-            return TrainConfig(**settings)
-        except InputError:
-            raise
-        except (OSError, ValueError, TypeError) as error:
+            with self.config_path.open(encoding="utf-8") as file:
+                text = file.read(_MAX_CONFIG_CHARACTERS + 1)
+            if len(text) > _MAX_CONFIG_CHARACTERS:
+                raise ValueError(f"more than {_MAX_CONFIG_CHARACTERS:,} characters")
+            return TrainConfig(**json.loads(text))
+        except Exception as error:  # settings of wrong types, together, can lead to any
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise InputError(
-                f"{self.config_path}: expected the settings of a run, got something else ({error}). "
+                f"{self.config_path}: expected the settings of a run, got something else ({reason}). "
                 "Give a folder that train.py wrote."
             ) from error
 
@@ -123,7 +127,7 @@ class RunFolder:
 
     def _check_for(self, *needed: Path, of: str) -> None:
         for path in needed:
-            if not path.is_file():
+            if not is_file(path):
                 raise InputError(
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
                     "Give a folder that train.py wrote."
