@@ -56,19 +56,14 @@ class Worker:
     def __init__(self, implementation: str, case: Case, device: str, threads: int) -> None:
         self.implementation = implementation
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "xpnet.benchmark.worker"],
+            [sys.executable, "-m", "xpnet.benchmark.worker", str(threads)],
             env=_environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._first = {
-            "implementation": implementation,
-            "case": case.to_json(),
-            "device": device,
-            "threads": threads,
-        }
+        self._first = {"implementation": implementation, "case": case.to_json(), "device": device}
 
     def __enter__(self) -> Worker:
         return self

@@ -127,9 +127,7 @@ class TorchTwin:
         self._backward()
         torch.backends.cudnn.allow_tf32 = tf32
         found = {name: parameter.grad for name, parameter in self._module.named_parameters()}
-        return {
-            name: place.to_ours(found[name].cpu().numpy()) for name, place in self._places.items() if name in found
-        }
+        return {name: place.to_ours(found[name].cpu().numpy()) for name, place in self._places.items() if name in found}
 
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""

@@ -80,14 +80,14 @@ class Session:
         return times
 
 
-def serve(requests: TextIO, replies: TextIO) -> None:
+def serve(requests: TextIO, replies: TextIO, threads: int) -> None:
     """Answer requests until there are no more, or one failed."""
     session: Session | None = None
     for line in requests:
         request = json.loads(line)
         try:
             if session is None:
-                session, reply = Session(**request), {}
+                session, reply = Session(**request, threads=threads), {}
             else:
                 reply = getattr(session, request.pop("do"))(**request)
         except Exception as error:  # whatever it is, the controller says it and goes on without this implementation
@@ -98,10 +98,16 @@ def serve(requests: TextIO, replies: TextIO) -> None:
 
 
 def main() -> None:
-    """Serve the standard input and output; what libraries print goes to the standard error instead."""
+    """Serve the standard input and output; what libraries print goes to the standard error instead.
+
+    The argument is the number of threads. JAX can be held to it by nothing but the cores that the process may use.
+    """
+    threads = int(sys.argv[1])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)
-        serve(sys.stdin, replies)
+        serve(sys.stdin, replies, threads)
 
 
 if __name__ == "__main__":
