@@ -241,7 +241,7 @@ def confusion_matrix(matrix: Integers, class_names: Sequence[str]) -> Figure:
 
 @rc_context(STYLE)
 def relative_times(groups: Sequence[str], panels: Mapping[str, Mapping[str, Floats]], reference: str) -> Figure:
-    """Draw how long each implementation takes by how long the reference does: one panel for each mode, one bar for each.
+    """Draw how long each implementation takes by the reference's time, one panel for each mode.
 
     A thin line goes from the 10th to the 90th percentile.
 
@@ -251,7 +251,8 @@ def relative_times(groups: Sequence[str], panels: Mapping[str, Mapping[str, Floa
     colours = dict(zip(implementations, itertools.cycle(zip(BAR_COLOURS, HATCHES, strict=True)), strict=False))
     thickness = 0.85 / len(implementations)
     figure = _figure(PAGE_WIDTH, 1.6 + len(groups) * (0.15 + 0.14 * len(implementations)))
-    for axes, (title, panel) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True).flat, panels.items()):
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    for axes, (title, panel) in zip(grid.flat, panels.items(), strict=True):
         for name, times in panel.items():
             place = np.arange(len(groups)) + thickness * (implementations.index(name) + 0.5) - 0.425
             median, spread = times[:, 0], np.abs(times[:, 1:] - times[:, :1]).T

@@ -1,1 +1,1 @@
-"""How long a training step and a prediction take, beside the same network in other libraries; see benchmarks/README.md."""
+"""How long training steps and predictions take, beside other libraries; see benchmarks/README.md."""

@@ -100,34 +100,38 @@ def _batch_norm(layer: layers.BatchNorm, params: Tree, state: Tree, x: Array, tr
     return (x - mean) * lax.rsqrt(variance + layer.eps) * params["weight"] + params["bias"], state
 
 
-def make_update(optimizer: Momentum | Adam) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def make_momentum(optimizer: Momentum) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The functions init(params) -> memory and update(params, gradient, memory) -> (params, memory)."""
-    alpha, decay, tree_map = optimizer.learning_rate, optimizer.weight_decay, jax.tree.map
+    alpha, mu, decay = optimizer.learning_rate, optimizer.momentum, optimizer.weight_decay
 
-    def momentum(params: Tree, gradient: Tree, velocity: Tree) -> tuple[Tree, Tree]:
-        mu = optimizer.momentum
-        velocity = tree_map(lambda v, g, p: mu * v - alpha * (g + decay * p), velocity, gradient, params)
-        return tree_map(jnp.add, params, velocity), velocity
+    def update(params: Tree, gradient: Tree, velocity: Tree) -> tuple[Tree, Tree]:
+        velocity = jax.tree.map(lambda v, g, p: mu * v - alpha * (g + decay * p), velocity, gradient, params)
+        return jax.tree.map(jnp.add, params, velocity), velocity
 
-    def adam(params: Tree, gradient: Tree, memory: tuple[Array, Tree, Tree]) -> tuple[Tree, Any]:
+    return lambda params: jax.tree.map(jnp.zeros_like, params), update
+
+
+def make_adam(optimizer: Adam) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The functions init(params) -> memory and update(params, gradient, memory) -> (params, memory)."""
+    alpha, beta1, beta2 = optimizer.learning_rate, optimizer.beta1, optimizer.beta2
+
+    def init(params: Tree) -> tuple[Array, Tree, Tree]:
+        return jnp.zeros(()), jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
+
+    def update(params: Tree, gradient: Tree, memory: tuple[Array, Tree, Tree]) -> tuple[Tree, Any]:
         steps, mean, square = memory
-        steps, beta1, beta2 = steps + 1, optimizer.beta1, optimizer.beta2
-        gradient = tree_map(lambda g, p: g + decay * p, gradient, params)
-        mean = tree_map(lambda m, g: beta1 * m + (1 - beta1) * g, mean, gradient)
-        square = tree_map(lambda s, g: beta2 * s + (1 - beta2) * g * g, square, gradient)
+        steps = steps + 1
+        gradient = jax.tree.map(lambda g, p: g + optimizer.weight_decay * p, gradient, params)
+        mean = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, mean, gradient)
+        square = jax.tree.map(lambda s, g: beta2 * s + (1 - beta2) * g * g, square, gradient)
 
         def step(p: Array, m: Array, s: Array) -> Array:
             size = jnp.sqrt(s / (1 - beta2**steps)) + optimizer.epsilon
             return p - alpha * m / (1 - beta1**steps) / size
 
-        return tree_map(step, params, mean, square), (steps, mean, square)
+        return jax.tree.map(step, params, mean, square), (steps, mean, square)
 
-    def zeros(params: Tree) -> Tree:
-        return tree_map(jnp.zeros_like, params)
-
-    if isinstance(optimizer, Adam):
-        return lambda params: (jnp.zeros(()), zeros(params), zeros(params)), adam
-    return zeros, momentum
+    return init, update
 
 
 class JaxTwin:
@@ -139,7 +143,8 @@ class JaxTwin:
         self._params = map_tree(home.asarray, network.layout.unflatten(network.theta))
         self._state = map_tree(home.asarray, network.state)
         self._images, self._labels = map(home.asarray, case.batch())
-        init, self._update = make_update(case.make_optimizer())
+        optimizer = case.make_optimizer()
+        init, self._update = make_adam(optimizer) if isinstance(optimizer, Adam) else make_momentum(optimizer)
         self._memory = init(self._params)
         self._key = jax.device_put(jax.random.key(SEED), home.device)
         self._last: Any = None

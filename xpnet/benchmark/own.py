@@ -25,6 +25,7 @@ class Own:
         self._images, self._labels = map(self.network.backend.asarray, case.batch())
         theta, state = self.network.theta, self.network.state
         self._values = Values(theta, state, self._optimizer.init(theta))
+        self._logits: Array | None = None
         self._key = self.network.backend.asarray(make_key(SEED))
 
     def gradient(self) -> Mapping[str, np.ndarray]:
@@ -65,7 +66,7 @@ class Own:
         """See ``Contender``."""
         backend = self.network.backend
         if backend.name == "jax":
-            import_module("jax").block_until_ready((self._values, getattr(self, "_logits", None)))
+            import_module("jax").block_until_ready((self._values, self._logits))
         elif backend.name == "cupy":
             backend.device.synchronize()
         elif backend.name == "torch" and backend.device.type == "cuda":

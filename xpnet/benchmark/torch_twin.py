@@ -26,6 +26,9 @@ from xpnet.torch_weights import Place, places
 class Normalize(nn.Module):
     """(x - mean) * scale for each channel."""
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
@@ -112,10 +115,10 @@ class TorchTwin:
         self._labels = torch.tensor(labels, dtype=torch.int64, device=device)
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # channels_last
         if variant == "channels-last":
-            self._module = module.to(device, memory_format=torch.channels_last)
+            module = module.to(memory_format=torch.channels_last)
         else:
-            self._module = module.to(device)
             self._images = self._images.contiguous()
+        self._module = module.to(device)
         self._call: Any = torch.compile(self._module) if variant == "compile" else self._module
         self._optimizer = make_optimizer(case.make_optimizer(), self._module)
         self._device = torch.device(device)
@@ -126,8 +129,11 @@ class TorchTwin:
         torch.backends.cudnn.allow_tf32 = False  # its products have 11 bits: too few to tell a mistake from rounding
         self._backward()
         torch.backends.cudnn.allow_tf32 = tf32
-        found = {name: parameter.grad for name, parameter in self._module.named_parameters()}
-        return {name: place.to_ours(found[name].cpu().numpy()) for name, place in self._places.items() if name in found}
+        return {
+            name: self._places[name].to_ours(parameter.grad.cpu().numpy())
+            for name, parameter in self._module.named_parameters()
+            if parameter.grad is not None
+        }
 
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""

@@ -44,11 +44,11 @@ class Session:
         """Write the gradient without dropout to an .npz file; whether there is one to write."""
         gradient = make(self._implementation, self._case.without_dropout(), self._device).gradient()
         if gradient is not None:
-            np.savez(path, **gradient)
+            np.savez(path, allow_pickle=False, **gradient)
         return {"known": gradient is not None}
 
     def block(self, mode: str, seconds: float) -> dict[str, Any]:
-        """Seconds of each call of a block in a mode (train or predict, one after the other), and the mode's peak of memory so far."""
+        """Seconds of each call of a block, and the peak of memory; one mode (train, predict) follows the other."""
         if self._contender is None:
             self._contender = make(self._implementation, self._case, self._device)
             self._memory = PeakMemory()

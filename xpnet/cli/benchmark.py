@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         "--peers",
         type=_list,
         metavar="A,B",
-        help=f"what to compare with, of {', '.join(PEERS)} (for mlp alone), or none; beside PyTorch and JAX, xpnet runs "
-        "on their arrays too; default: all, with --scaling torch",
+        help=f"what to compare with, of {', '.join(PEERS)} (for mlp alone), or none; beside PyTorch and JAX, "
+        "xpnet runs on their arrays too; default: all, with --scaling torch",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
     parser.add_argument("--rounds", type=int, default=12, metavar="N", help="turns of each process; default: 12")
@@ -161,7 +161,8 @@ def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: 
         points.append(point)
         row = point.row
         run.console.print(
-            f"{point.value:>6} {point.varied:<18} {row.implementation:<20} {1e6 / row.images_per_second:10.1f} us per image"
+            f"{point.value:>6} {point.varied:<18} {row.implementation:<20} "
+            f"{1e6 / row.images_per_second:10.1f} us per image"
         )
         run.write(path, [{**p._asdict(), "row": p.row._asdict()} for p in points])
     if plot:
@@ -178,7 +179,7 @@ def _peers(names: Sequence[str], device: str) -> list[str]:
 
 
 def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
-    """xpnet's own implementations and the peers, as far as they are installed; a missing one is announced."""
+    """What there is of the peers, a missing one announced, after xpnet on the libraries that take part."""
     libraries = dict.fromkeys(peer.partition("-")[0] for peer in peers)
     for library in libraries:
         if not is_installed(library):
