@@ -109,7 +109,7 @@ class TorchTwin:
     def __init__(self, case: Case, device: str, variant: str) -> None:
         network = case.network()
         self._places = _places(network)
-        module = build(case.layer, case.input_shape)
+        module: Any = build(case.layer, case.input_shape)
         load_weights(module, network, self._places)
         images, labels = case.batch()
         self._labels = torch.tensor(labels, dtype=torch.int64, device=device)
@@ -118,7 +118,7 @@ class TorchTwin:
             module = module.to(memory_format=torch.channels_last)
         else:
             self._images = self._images.contiguous()
-        self._module = module.to(device)
+        self._module: nn.Module = module.to(device)
         self._call: Any = torch.compile(self._module) if variant == "compile" else self._module
         self._optimizer = make_optimizer(case.make_optimizer(), self._module)
         self._device = torch.device(device)
