@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Contender(Protocol):
         """A function that takes one training step."""
         ...
 
-    def inference(self) -> Callable[[], object]:
+    def inference(self) -> Callable[[], Any]:
         """A function that computes the batch's logits (or probabilities)."""
         ...
 

@@ -174,15 +174,16 @@ class JaxTwin:
 
         return train
 
-    def inference(self) -> Callable[[], object]:
+    def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
 
         @jax.jit
         def logits(params: Tree, state: Tree, images: Array) -> Array:
             return apply(self._layer, params, state, images.astype(jnp.float32), None)[0]
 
-        def predict() -> None:
+        def predict() -> Array:
             self._last = logits(self._params, self._state, self._images)
+            return self._last
 
         return predict
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Own:
 
         return train
 
-    def inference(self) -> Callable[[], object]:
+    def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
 
         def logits(theta: Array, state: State, images: Array) -> Array:
@@ -57,8 +58,9 @@ class Own:
 
         forward = compiled(logits, self.network.backend)
 
-        def predict() -> None:
+        def predict() -> Array:
             self._logits = forward(*self._values[:2], self._images)
+            return self._logits
 
         return predict
 

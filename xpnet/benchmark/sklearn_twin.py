@@ -7,6 +7,7 @@ compared; the sizes of layers and batch and the kind of optimizer are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
@@ -28,16 +29,10 @@ class SklearnTwin:
         pixels = images.reshape(case.batch_size, -1).astype(np.float32)
         self._x = (pixels - pixels.mean()) * np.float32(case.pixel_scale)
         self._classes = np.arange(dense[-1])
-        self._classifier = MLPClassifier(
-            hidden_layer_sizes=dense[:-1],
-            solver="sgd",
-            alpha=case.weight_decay,
-            batch_size=case.batch_size,
-            learning_rate_init=case.learning_rate,
-            momentum=MOMENTUM,
-            nesterovs_momentum=False,
-            random_state=SEED,
-        )
+        settings: dict[str, Any] = {"solver": "sgd", "momentum": MOMENTUM, "nesterovs_momentum": False}
+        settings |= {"alpha": case.weight_decay, "learning_rate_init": case.learning_rate}
+        settings |= {"batch_size": case.batch_size, "hidden_layer_sizes": dense[:-1], "random_state": SEED}
+        self._classifier = MLPClassifier(**settings)
 
     def gradient(self) -> None:
         """See ``Contender``."""
@@ -46,7 +41,7 @@ class SklearnTwin:
         """See ``Contender``."""
         return lambda: self._classifier.partial_fit(self._x, self._labels, self._classes)
 
-    def inference(self) -> Callable[[], object]:
+    def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
         self._classifier.partial_fit(self._x, self._labels, self._classes)  # before it, there are no weights
         return lambda: self._classifier.predict_proba(self._x)

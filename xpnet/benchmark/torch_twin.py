@@ -145,7 +145,7 @@ class TorchTwin:
 
         return train
 
-    def inference(self) -> Callable[[], object]:
+    def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
         self._module.eval()
 

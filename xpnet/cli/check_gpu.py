@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
-        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, the tests with CuPy, and the "
-        "benchmark. It takes some minutes.",
+        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, the tests with CuPy, and "
+        "the benchmark. It takes some minutes.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
@@ -63,7 +63,9 @@ def _check_gpu(device: str, json: str | None) -> int:
     backend = backends.resolve(device)
     console = common.make_console()
     console.print(f"Comparing {backend.describe()} with NumPy")
-    passed = all([_print_check(console, check) for check in compare(backend)])  # a list: every check is to run
+    passed = True
+    for check in compare(backend):
+        passed &= _print_check(console, check)
     console.print("The tests with CuPy")
     passed &= _run_tests(console)
     console.print("The benchmark")
@@ -87,16 +89,16 @@ def _compare_convolution(
 ) -> Iterator[Check]:
     rng, window = generator(0), make_window("Check", kernel, stride, padding, 1)
     x, weight = rng.normal(size=images), rng.normal(size=(filters, kernel, kernel, images[3]))
-    dy = rng.normal(size=(images[0], *window.output_size(*images[1:3]), filters))
-    home = backends.resolve("cpu")
+    dy = rng.normal(size=(images[0], *window.output_size(images[1], images[2]), filters))
 
-    def results(where: Backend) -> list[np.ndarray]:
-        here = [where.asarray(array, "float32") for array in (x, dy, weight)]
+    def results(where: Backend, dtype: str) -> list[np.ndarray]:
+        here = [where.asarray(array, dtype) for array in (x, dy, weight)]
         y = kernels.conv2d(here[0], here[2], None, window)
         return [to_numpy(array) for array in (y, *kernels.conv2d_backward(*here, window))]
 
     title = f"{kernel}x{kernel} convolution of {'x'.join(map(str, images))}"
-    for part, actual, expected in zip(("y", "dx", "dw"), results(backend), results(home), strict=True):
+    pairs = zip(results(backend, "float32"), results(backends.resolve("cpu"), "float64"), strict=True)
+    for part, (actual, expected) in zip(("y", "dx", "dw"), pairs, strict=True):
         yield Check(f"{title}: {part}", _difference(actual, expected), TOLERANCE)
 
 
