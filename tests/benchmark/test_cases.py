@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import refused
 from xpnet import models
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
+from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dropout
 
 
@@ -41,17 +41,18 @@ def test_a_case_survives_json_with_equal_weights_and_batch(model):
     np.testing.assert_array_equal(copy.batch()[1], case.batch()[1])
 
 
-def test_without_dropout_all_else_stays():
+def test_what_is_compared_is_the_same_without_dropout_in_float64():
     (case,) = find_cases("fer_cnn", (2,))
     probabilities = [
         [leaf.layer.p for leaf in one.layer.leaves(one.input_shape) if isinstance(leaf.layer, Dropout)]
-        for one in (case, case.without_dropout())
+        for one in (case, case.comparable())
     ]
     assert probabilities == [[0.5, 0.5], [0.0, 0.0]]
-    assert case.without_dropout().layer == models.create("fer_cnn", dropout=0.0).layer
-    assert case.optimizer == case.without_dropout().optimizer == "adam"
+    assert case.comparable().layer == models.create("fer_cnn", dropout=0.0).layer
+    assert case.comparable().network().theta.dtype == np.float64
+    assert case.optimizer == case.comparable().optimizer == "adam"
 
 
 def test_unknown_model_is_refused():
-    with refused("mnist_started", "Did you mean 'mnist_starter'?"):
+    with pytest.raises(InputError, match=r"got 'mnist_started'. Did you mean 'mnist_starter'\?$"):
         find_cases("mnist_started")

@@ -116,7 +116,7 @@ def make_adam(optimizer: Adam) -> tuple[Callable[..., Any], Callable[..., Any]]:
     alpha, beta1, beta2 = optimizer.learning_rate, optimizer.beta1, optimizer.beta2
 
     def init(params: Tree) -> tuple[Array, Tree, Tree]:
-        return jnp.zeros(()), jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
+        return jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
 
     def update(params: Tree, gradient: Tree, memory: tuple[Array, Tree, Tree]) -> tuple[Tree, Any]:
         steps, mean, square = memory
@@ -139,7 +139,7 @@ class JaxTwin:
 
     def __init__(self, case: Case, device: str) -> None:
         network, home = case.network(), backends.resolve(device, "jax")
-        self._layer = case.layer
+        self._layer, self._dtype = case.layer, home.dtype(case.dtype)
         self._params = map_tree(home.asarray, network.layout.unflatten(network.theta))
         self._state = map_tree(home.asarray, network.state)
         self._images, self._labels = map(home.asarray, case.batch())
@@ -179,7 +179,7 @@ class JaxTwin:
 
         @jax.jit
         def logits(params: Tree, state: Tree, images: Array) -> Array:
-            return apply(self._layer, params, state, images.astype(jnp.float32), None)[0]
+            return apply(self._layer, params, state, images.astype(self._dtype), None)[0]
 
         def predict() -> Array:
             self._last = logits(self._params, self._state, self._images)
@@ -192,7 +192,7 @@ class JaxTwin:
         jax.block_until_ready((self._params, self._last))
 
     def _loss(self, params: Tree, state: Tree, key: Array) -> tuple[Array, Tree]:
-        logits, state = apply(self._layer, params, state, self._images.astype(jnp.float32), key)
+        logits, state = apply(self._layer, params, state, self._images.astype(self._dtype), key)
         log_probabilities = jax.nn.log_softmax(logits)
         return -jnp.take_along_axis(log_probabilities, self._labels[:, None], axis=1).mean(), state
 

@@ -109,7 +109,8 @@ class TorchTwin:
     def __init__(self, case: Case, device: str, variant: str) -> None:
         network = case.network()
         self._places = _places(network)
-        module: Any = build(case.layer, case.input_shape)
+        self._dtype: torch.dtype = getattr(torch, case.dtype)
+        module: Any = build(case.layer, case.input_shape).to(self._dtype)
         load_weights(module, network, self._places)
         images, labels = case.batch()
         self._labels = torch.tensor(labels, dtype=torch.int64, device=device)
@@ -125,10 +126,7 @@ class TorchTwin:
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Contender``."""
-        tf32 = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False  # its products have 11 bits: too few to tell a mistake from rounding
         self._backward()
-        torch.backends.cudnn.allow_tf32 = tf32
         return {
             name: self._places[name].to_ours(parameter.grad.cpu().numpy())
             for name, parameter in self._module.named_parameters()
@@ -151,7 +149,7 @@ class TorchTwin:
 
         def predict() -> torch.Tensor:
             with torch.inference_mode():
-                return self._call(self._images.float())
+                return self._call(self._images.to(self._dtype))
 
         return predict
 
@@ -162,7 +160,7 @@ class TorchTwin:
 
     def _backward(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(self._call(self._images.float()), self._labels).backward()
+        functional.cross_entropy(self._call(self._images.to(self._dtype)), self._labels).backward()
 
 
 def make_optimizer(optimizer: Momentum | Adam, module: nn.Module) -> torch.optim.Optimizer:

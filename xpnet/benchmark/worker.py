@@ -11,7 +11,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from typing import Any, TextIO
 
 import numpy as np
@@ -34,15 +36,14 @@ class Session:
         if implementation.startswith("xpnet"):
             common.tune(threads)  # as xpnet's programs do; the peers run as they come
         if implementation.startswith("torch"):
-            import torch
-
-            torch.set_num_threads(threads)
+            import_module("torch").set_num_threads(threads)
         self._contender: Contender | None = None
         self._calls: dict[str, Callable[[], object]] = {}
 
     def gradient(self, path: str) -> dict[str, Any]:
-        """Write the gradient without dropout to an .npz file; whether there is one to write."""
-        gradient = make(self._implementation, self._case.without_dropout(), self._device).gradient()
+        """Write the gradient of the comparable case to an .npz file; whether there is one to write."""
+        with _float64_in_jax() if "jax" in self._implementation else nullcontext():
+            gradient = make(self._implementation, self._case.comparable(), self._device).gradient()
         if gradient is not None:
             np.savez(path, allow_pickle=False, **gradient)
         return {"known": gradient is not None}
@@ -78,6 +79,17 @@ class Session:
             contender.wait()
             times.append((time.perf_counter() - start) / calls)
         return times
+
+
+@contextmanager
+def _float64_in_jax() -> Iterator[None]:
+    config: Any = import_module("jax").config
+    before = config.jax_enable_x64
+    config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        config.update("jax_enable_x64", before)
 
 
 def serve(requests: TextIO, replies: TextIO, threads: int) -> None:

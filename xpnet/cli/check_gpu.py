@@ -20,12 +20,12 @@ from xpnet.backend import Backend, to_numpy
 from xpnet.cli import benchmark, common
 from xpnet.layers import Dropout
 from xpnet.random import fold_in, generator, make_key
-from xpnet.shapes import Pair, make_window
+from xpnet.shapes import Shape, make_window
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5  # of float32, by the largest value
 # Images (N, H, W, C), filters, kernel, stride, padding: of the starters, and a ResNet's stem and blocks.
-CONVOLUTIONS: tuple[tuple[tuple[int, int, int, int], int, int, int, int], ...] = (
+CONVOLUTIONS: tuple[tuple[Shape, int, int, int, int], ...] = (
     ((16, 28, 28, 1), 16, 5, 1, 2),
     ((16, 14, 14, 16), 16, 5, 1, 2),
     ((4, 64, 64, 3), 64, 7, 2, 3),
@@ -77,7 +77,7 @@ def _check_gpu(device: str, json: str | None) -> int:
 def compare(backend: Backend) -> Iterator[Check]:
     """Convolutions, their gradients, and dropout on a backend against NumPy."""
     for images, filters, kernel, stride, padding in CONVOLUTIONS:
-        yield from _compare_convolution(backend, images, filters, kernel, (stride, stride), padding)
+        yield from _compare_convolution(backend, images, filters, kernel, stride, padding)
     ours, theirs = _dropout(backends.resolve("cpu")), _dropout(backend)
     yield Check("dropout, step 0", _difference(theirs[0], ours[0]), 0.0)
     yield Check("dropout, step 1", _difference(theirs[1], ours[1]), 0.0)
@@ -85,16 +85,16 @@ def compare(backend: Backend) -> Iterator[Check]:
 
 
 def _compare_convolution(
-    backend: Backend, images: tuple[int, int, int, int], filters: int, kernel: int, stride: Pair, padding: int
+    backend: Backend, images: Shape, filters: int, kernel: int, stride: int, padding: int
 ) -> Iterator[Check]:
-    rng, window = generator(0), make_window("Check", kernel, stride, padding, 1)
+    rng, window = generator(0), make_window("Check", kernel, stride, padding)
     x, weight = rng.normal(size=images), rng.normal(size=(filters, kernel, kernel, images[3]))
     dy = rng.normal(size=(images[0], *window.output_size(images[1], images[2]), filters))
 
     def results(where: Backend, dtype: str) -> list[np.ndarray]:
-        here = [where.asarray(array, dtype) for array in (x, dy, weight)]
-        y = kernels.conv2d(here[0], here[2], None, window)
-        return [to_numpy(array) for array in (y, *kernels.conv2d_backward(*here, window))]
+        here, w, g = (where.asarray(array, dtype) for array in (x, weight, dy))
+        gradients = kernels.conv2d_backward(here, g, w, window)
+        return [to_numpy(array) for array in (kernels.conv2d(here, w, None, window), *gradients)]
 
     title = f"{kernel}x{kernel} convolution of {'x'.join(map(str, images))}"
     pairs = zip(results(backend, "float32"), results(backends.resolve("cpu"), "float64"), strict=True)
