@@ -119,7 +119,7 @@ def test_help_names_every_model_and_default(capsys):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert all(model in text for model in PLANS)
-    assert text.count("default:") == 11
+    assert text.count("default:") == 10
 
 
 def test_bars_are_relative_to_torch():
@@ -134,3 +134,27 @@ def test_bars_are_relative_to_torch():
     figure = plots.relative_times(groups, panels, reference)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.5, 1.0]
     assert benchmark._bars(rows[:1])[2] == "xpnet-numpy"
+
+
+def test_growth_is_drawn_against_the_multiplications():
+    case = scaling.plain_network(side=8, channels=4, depth=2)
+    assert scaling.multiplications(case) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
+
+    def point(value, multiplications, speed):
+        row = controller.Row("plain", 32, "train", "xpnet-numpy", 1.0, 1.0, 1.0, speed, None, None)
+        return scaling.Point("channels", value, multiplications, row)
+
+    panel = scaling.curves([point(4, 100, 2e6), point(8, 400, 1e6)])["channels"]
+    np.testing.assert_allclose(panel["xpnet-numpy"], [[4, 0.5], [8, 1.0]])
+    np.testing.assert_allclose(panel[scaling.WORK], [[4, 0.25], [8, 1.0]])
+
+
+def test_each_sweep_varies_one_thing():
+    settings = {
+        varied: {(case.batch_size, case.input_shape, case.layer) for _, case in cases}
+        for varied, cases in scaling.SWEEPS.items()
+    }
+    for varied, cases in scaling.SWEEPS.items():
+        assert len(settings[varied]) == len(cases) >= 4
+    base = scaling.plain_network()
+    assert all((base.batch_size, base.input_shape, base.layer) in found for found in list(settings.values())[1:])

@@ -138,6 +138,8 @@ def _same_work(workers: Sequence[Worker], case: Case, say: Say) -> list[Worker]:
                 known = worker.ask("gradient", path=str(path))["known"]
             except WorkerError as error:
                 say(f"{worker.implementation} left out for {case.model}: {error}")
+                if worker is workers[0]:
+                    return []
                 continue
             if not known:
                 say(f"{worker.implementation}: its gradients cannot be checked; its work is comparable, not equal.")
