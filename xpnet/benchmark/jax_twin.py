@@ -151,7 +151,7 @@ class JaxTwin:
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Contender``."""
-        gradient, _ = jax.grad(self._loss, has_aux=True)(self._params, self._state, self._key)
+        gradient, _ = jax.jit(jax.grad(self._loss, has_aux=True))(self._params, self._state, self._key)
         return {name: np.asarray(array) for name, array in walk(gradient)}
 
     def training(self) -> Callable[[], object]:
