@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 
 from tests.helpers import assert_close
@@ -48,3 +51,17 @@ def test_unflatten_gives_views_where_the_library_has_them():
 
 def test_map_tree_keeps_the_names():
     assert map_tree(lambda number: 2 * number, {"a": {"b": 1}, "c": {}, "d": 3}) == {"a": {"b": 2}, "c": {}, "d": 6}
+
+
+def test_views_do_not_hold_theta_once_they_are_gone():
+    """A training step makes a θ: held until the garbage collector comes, hundreds of them would fill the memory."""
+    layout = Layout.of({"dense1": {"weight": np.zeros((2, 3))}})
+    theta = np.zeros(6)
+    watch = weakref.ref(theta)
+    gc.disable()
+    try:
+        layout.unflatten(theta)
+        del theta
+        assert watch() is None
+    finally:
+        gc.enable()

@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_a_study_that_begins_the_stopped_trial_anew(config, digits
     search = Search(config, digits, space, sampler=sampler, storage=storage, name="a")
     search.run(1)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", lambda self: _interrupt())
+        patch.setattr(Trainer, "step", lambda self, **_: _interrupt())
         with pytest.raises(KeyboardInterrupt):
             search.run(1)
     trials = search.trials()

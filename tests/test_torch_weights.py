@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 from tests.helpers import assert_close, refused
 from xpnet import models
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layout import walk
 from xpnet.network import Network
-from xpnet.torch_weights import torch_name
+from xpnet.torch_weights import places, torch_name
 
 IMAGE = (5, 6, 2)
 
@@ -75,6 +76,15 @@ def test_convolutions_and_flattened_pixels_change_places(path):
             assert ours[f"bn1.{name}"][here] == tensors[f"bn1.{name}"][there]
     for name in ("conv1.bias", "dense1.bias", "dense2.weight", "dense2.bias"):
         assert np.array_equal(ours[name], tensors[name])
+
+
+def test_the_way_back_gives_the_files_tensors(path):
+    tensors = torch_tensors()
+    network = load(path, tensors)
+    ours = dict([*network.parameters().items(), *walk(network.state)])
+    shapes = {name: tensor.shape for name, tensor in ours.items()}
+    for name, place in places(network.layer.leaves(IMAGE), shapes, torch_name).items():
+        np.testing.assert_array_equal(place.to_torch(ours[name]), tensors[place.name], strict=True)
 
 
 def test_the_same_as_pytorch_from_its_own_file(path):

@@ -63,14 +63,7 @@ class Layout:
                 f"Network: expected θ to be a vector of {self.size:,} values, got shape {tuple(theta.shape)}. "
                 "Give one of this network's."
             )
-        xp = array_namespace(theta)
-
-        def view(node: Any) -> Any:
-            if isinstance(node, Mapping):
-                return {name: view(child) for name, child in node.items()}
-            return xp.reshape(theta[node.start : node.stop], node.shape)
-
-        return view(self.tree)
+        return _views(array_namespace(theta), theta, self.tree)
 
     def slots(self) -> dict[str, Slot]:
         """Every tensor's place by dotted name, in order."""
@@ -84,6 +77,13 @@ def walk(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from walk(node, f"{path}{name}.")
         else:
             yield f"{path}{name}", node
+
+
+def _views(xp: Any, theta: Array, node: Any) -> Any:
+    # No inner function that calls itself: it would be a cycle, and hold θ until the garbage collector comes by.
+    if isinstance(node, Mapping):
+        return {name: _views(xp, theta, child) for name, child in node.items()}
+    return xp.reshape(theta[node.start : node.stop], node.shape)
 
 
 def _in_order(tree: Tree, params: Tree) -> Iterator[Array]:

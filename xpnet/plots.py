@@ -1,4 +1,4 @@
-"""Figures of a training run for a report: learning curves, filters, mistakes and the confusion matrix.
+"""Figures for a report: learning curves, filters, mistakes, the confusion matrix, and how long a step takes.
 
 Each function returns a matplotlib Figure and `save` writes it. There is no pyplot here: no display is needed,
 no figure outlives its last reference, and the caller's matplotlib settings stay as they are.
@@ -42,7 +42,9 @@ __all__ = [
     "misclassified",
     "range_test",
     "regularization",
+    "relative_times",
     "save",
+    "scaling_curves",
     "search_trials",
 ]
 
@@ -57,6 +59,8 @@ _MOST_CHANNELS = 64
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+BAR_COLOURS = (BLUE, "#56B4E9", GREEN, VERMILLION, "#E69F00", "#F0E442", "#CC79A7", "#999999")
+HATCHES = ("", "//", "..", "", "\\\\", "xx", "--", "")
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": "figure",
@@ -425,6 +429,61 @@ def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[s
     best = 100 * max(float(np.median(a, axis=0).max()) for lines in validation.values() for a in lines.values())
     figure.suptitle("Validation accuracy: median of the seeds, and their range")
     grid[0, 0].set_ylim(best - 15, min(best + 3, 101))  # the first reports, far below, would press the rest together
+    return figure
+
+
+@rc_context(STYLE)
+def relative_times(groups: Sequence[str], panels: Mapping[str, Mapping[str, Floats]], reference: str) -> Figure:
+    """Draw how long each implementation takes by the reference's time, one panel for each mode.
+
+    A thin line goes from the 10th to the 90th percentile.
+
+    Shapes: each implementation's array (groups, 3) of median, 10th and 90th percentile, NaN where it was not measured.
+    """
+    implementations = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    colours = dict(zip(implementations, cycle(zip(BAR_COLOURS, HATCHES, strict=True)), strict=False))
+    thickness = 0.85 / len(implementations)
+    figure = _figure(PAGE_WIDTH, 1.6 + len(groups) * (0.15 + 0.14 * len(implementations)))
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    for axes, (title, panel) in zip(grid.flat, panels.items(), strict=True):
+        for name, times in panel.items():
+            place = np.arange(len(groups)) + thickness * (implementations.index(name) + 0.5) - 0.425
+            median, spread = times[:, 0], np.abs(times[:, 1:] - times[:, :1]).T
+            style = {"color": colours[name][0], "hatch": colours[name][1], "edgecolor": "white", "linewidth": 0}
+            line = {"elinewidth": 0.6, "ecolor": "0.3"}
+            axes.barh(place, median, thickness, xerr=spread, error_kw=line, label=name, **style)
+        # A few calls that others disturbed must not shrink the bars to nothing.
+        widest = max((np.nanmax(times[:, 0]) for times in panel.values() if np.isfinite(times[:, 0]).any()), default=1)
+        axes.set(title=title, xlabel=f"Time, {reference} = 1", xlim=(0, 1.2 * widest))
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.grid(visible=True, axis="x")
+    axes = figure.axes[0]
+    axes.set_yticks(range(len(groups)), groups)
+    axes.invert_yaxis()
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+@rc_context(STYLE)
+def scaling_curves(panels: Mapping[str, Mapping[str, Floats]]) -> Figure:
+    """Draw microseconds per image against what is varied, one panel for each, both axes logarithmic.
+
+    Shapes: each curve (points, 2) of what is varied and microseconds.
+    """
+    figure = _figure(PAGE_WIDTH, 5.2)
+    for axes, (varied, curves) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        for name, points in curves.items():
+            axes.plot(points[:, 0], points[:, 1], label=name)
+        axes.set(xscale="log", yscale="log", xlabel=varied)
+        ticks = next(iter(curves.values()))[:, 0]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.grid(visible=True)
+    for row in (0, 2):
+        figure.axes[row].set_ylabel("Microseconds per image")
+    figure.axes[0].legend()
+    figure.suptitle("A training step")
     return figure
 
 

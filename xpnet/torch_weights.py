@@ -62,6 +62,15 @@ class Place(NamedTuple):
         images = tensor.reshape(*tensor.shape[:-1], channels, height, width)
         return np.moveaxis(images, -3, -1).reshape(tensor.shape)
 
+    def to_torch(self, tensor: np.ndarray) -> np.ndarray:
+        """Inverse of ``to_ours``."""
+        if tensor.ndim == 4:
+            return np.moveaxis(tensor, -1, 1)
+        if self.image_shape is None:
+            return tensor
+        images = tensor.reshape(*tensor.shape[:-1], *self.image_shape)
+        return np.moveaxis(images, -1, -3).reshape(tensor.shape)
+
 
 def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
     """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.

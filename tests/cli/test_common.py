@@ -16,7 +16,7 @@ from xpnet.shapes import make_window
 def test_threads_are_those_asked_for(monkeypatch):
     common.tune(3)
     assert numpy_kernels.threads() == 3
-    monkeypatch.setattr(common, "_cores", lambda: 5)
+    monkeypatch.setattr(common, "cores", lambda: 5)
     common.tune()
     assert numpy_kernels.threads() == 5
 

@@ -94,7 +94,7 @@ def test_images_of_another_shape_are_cropped_or_padded(photo, finished_run, tmp_
     [
         (["--layer", "relu9"], "Did you mean 'relu2'?"),
         (["--layer", "conv1", "--out", "a.xyz"], "Plot a.xyz: cannot be written (Format 'xyz' is not supported"),
-        (["--layer", "conv1", "--out", "no/such/folder/a.png"], "Plot no/such/folder/a.png: cannot be written"),
+        (["--layer", "conv1", "--out", "/dev/null/a.png"], "Plot /dev/null/a.png: cannot be written"),
         (["--class-names", "nowhere.txt"], "Class names nowhere.txt: expected a readable text file"),
         (["--class-names", __file__], "expected 10 lines, one for each class of the network"),
         (["--weights", "nowhere.safetensors"], "Weights file nowhere.safetensors: expected a .safetensors file"),

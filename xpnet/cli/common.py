@@ -97,14 +97,14 @@ def tune(threads: int | None = None, kernels: str = "fastest", no_malloc_tuning:
 
     Raises InputError unless there is at least one thread.
     """
-    count = check_positive("--threads", "the number", threads) if threads is not None else _cores()
+    count = check_positive("--threads", "the number", threads) if threads is not None else cores()
     numpy_kernels.set_threads(count)
     use_delegates(kernels == "fastest")
     if not no_malloc_tuning:
         _tune_malloc()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -13,6 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xpnet import metrics
+from xpnet.benchmark.cases import Case
+from xpnet.benchmark.controller import Row
+from xpnet.benchmark.profile import Cost
 from xpnet.network import Network, shape_text
 from xpnet.search import Tried
 from xpnet.training import Evaluation, Record
@@ -110,6 +115,56 @@ def print_comparison(
     table = _table("Test accuracy", what, "published", "ours", left=1)
     for name, accuracy in measured.items():
         table.add_row(name, _percent(published.get(name, math.nan)), _percent(accuracy))
+    _print(console, table)
+
+
+def print_environment(console: Console, environment: Mapping[str, Any]) -> None:
+    """Print what a measurement depends on, a line each."""
+    for name, value in environment.items():
+        if name == "blas":
+            value = [f"{blas['library']} {blas['version']}, kernel {blas['kernel']}" for blas in value]
+        elif isinstance(value, Mapping):
+            value = [f"{part} {one}" for part, one in value.items()]
+        text = ", ".join(value) if isinstance(value, list) else "not set" if value is None else value
+        console.print(f"{name.replace('_', ' '):<18} {text}")
+
+
+def print_rows(console: Console, rows: Sequence[Row], peers: Sequence[str]) -> None:
+    """Print what was measured of one case, with each time's ratio to that of every peer that was measured too."""
+    medians = {(row.mode, row.implementation): row.median_ms for row in rows}
+    peers = [peer for peer in peers if any(peer == row.implementation for row in rows)]
+    table = _table(
+        f"{rows[0].model}, batches of {rows[0].batch_size}",
+        *("mode", "implementation", "median ms", "10 %", "90 %", "images/s", "memory MB"),
+        *(f"/ {peer}" for peer in peers),
+        left=2,
+    )
+    for _, group in itertools.groupby(rows, key=lambda row: row.mode):
+        for row in group:
+            ratios = [medians.get((row.mode, peer)) for peer in peers]
+            table.add_row(
+                row.mode,
+                row.implementation,
+                *(f"{figure:.3f}" for figure in (row.median_ms, row.p10_ms, row.p90_ms)),
+                f"{row.images_per_second:,.0f}",
+                "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.1f}",
+                *("-" if ratio is None else f"{row.median_ms / ratio:.2f}" for ratio in ratios),
+            )
+        table.add_section()
+    _print(console, table)
+
+
+def print_costs(console: Console, case: Case, costs: Sequence[Cost]) -> None:
+    """Print what each layer costs in a training step, forward and backward."""
+    step = sum(cost.forward_ms + cost.backward_ms for cost in costs)
+    title = f"{case.model}, batches of {case.batch_size}: a training step by layer"
+    table = _table(title, "layer", "kind", "forward ms", "backward ms", "share", left=2)
+    for cost in costs:
+        share = (cost.forward_ms + cost.backward_ms) / step
+        table.add_row(cost.name, cost.kind, f"{cost.forward_ms:.3f}", f"{cost.backward_ms:.3f}", _percent(share))
+    table.add_section()
+    totals = [sum(column) for column in zip(*(cost[2:] for cost in costs), strict=True)]
+    table.add_row("total", "", *(f"{total:.3f}" for total in totals), _percent(1.0))
     _print(console, table)
 
 

@@ -1,0 +1,158 @@
+"""Workers and how they are compared: with real processes once, else with sessions in this one."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from xpnet.benchmark import controller, worker
+from xpnet.benchmark.cases import find_cases
+from xpnet.benchmark.controller import Row, WorkerError, measure, profile
+from xpnet.benchmark.profile import REST
+
+SETTINGS = {"device": "cpu", "threads": 1}
+
+
+@pytest.fixture
+def case():
+    return find_cases("mnist_starter", (2,))[0]
+
+
+class LocalWorker(controller.Worker):
+    """Xpnet under any name, in this process, with a gradient that ``spoil`` has changed."""
+
+    spoil = staticmethod(lambda name, gradient: gradient)
+
+    def __init__(self, implementation, case, device, threads):
+        self.implementation = implementation
+        self._session = worker.Session("xpnet-numpy", case.to_json(), device, threads)
+
+    def __exit__(self, *error):
+        pass
+
+    def ask(self, do, **request):
+        reply = getattr(self._session, do)(**request)
+        if do == "gradient":
+            with np.load(request["path"]) as saved:
+                gradient = self.spoil(self.implementation, dict(saved))
+            np.savez(request["path"], **gradient)
+        return reply
+
+
+def test_processes_are_measured_in_turn(case):
+    pytest.importorskip("torch")
+    said = []
+    rows = measure(case, ("xpnet-numpy", "torch", "torch-channels-last"), said.append, rounds=1, **SETTINGS)
+    assert said == []
+    names = ["xpnet-numpy", "torch", "torch-channels-last"]
+    assert [(row.mode, row.implementation) for row in rows] == [(m, n) for m in ("predict", "train") for n in names]
+    for row in rows:
+        assert (row.model, row.batch_size) == ("mnist_starter", 2)
+        assert 0 < row.p10_ms <= row.median_ms <= row.p90_ms
+        assert row.images_per_second == pytest.approx(2000 / row.median_ms)
+        torch = next(other for other in rows if (other.mode, other.implementation) == (row.mode, "torch"))
+        assert row.ratio_to_torch == row.median_ms / torch.median_ms
+
+
+def test_figures_of_a_row(case):
+    samples = {"xpnet-numpy": [0.001 * n for n in range(1, 12)], "torch": [0.012]}
+    ours, theirs = controller._rows(case, "train", samples, {"xpnet-numpy": 3.0, "torch": None})
+    assert ours == Row("mnist_starter", 2, "train", "xpnet-numpy", *map(pytest.approx, (6, 2, 10, 1000 / 3, 3.0, 0.5)))
+    assert (theirs.peak_memory_mb, theirs.ratio_to_torch) == (None, 1.0)
+    (alone,) = controller._rows(case, "train", {"jax": [1.0]}, {"jax": None})
+    assert alone.ratio_to_torch is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda g: {**g, "conv1.weight": 1.002 * g["conv1.weight"]},
+            "conv1.weight differs by 2.0e-03, more than 0.001",
+        ),
+        (lambda g: {**g, "dense1.bias": g["dense1.bias"] * np.nan}, "dense1.bias differs by inf"),
+        (lambda g: {**g, "conv1.weight": g["conv1.weight"].T}, "conv1.weight differs by inf"),
+        (lambda g: {name: g[name] for name in list(g)[1:]}, "conv1.weight are there once"),
+    ],
+)
+def test_other_work_is_not_timed(monkeypatch, case, spoil, words):
+    monkeypatch.setattr(controller, "Worker", LocalWorker)
+    monkeypatch.setattr(
+        LocalWorker, "spoil", staticmethod(lambda name, gradient: spoil(gradient) if name == "broken" else gradient)
+    )
+    said = []
+    rows = measure(case, ("xpnet-numpy", "broken", "torch"), said.append, rounds=2, modes=("train",), **SETTINGS)
+    assert [row.implementation for row in rows] == ["xpnet-numpy", "torch"]
+    (line,) = said
+    assert line.startswith("broken refused for mnist_starter, other work: ")
+    assert words in line
+
+
+def test_small_differences_are_rounding(monkeypatch, case):
+    monkeypatch.setattr(controller, "Worker", LocalWorker)
+    monkeypatch.setattr(
+        LocalWorker, "spoil", staticmethod(lambda name, gradient: {n: 1.0005 * g for n, g in gradient.items()})
+    )
+    said = []
+    assert len(measure(case, ("torch", "jax"), said.append, rounds=1, modes=("train",), **SETTINGS)) == 2
+    assert said == []
+
+
+def test_without_a_reference_nothing_is_timed(case):
+    said = []
+    assert measure(case, ("xpnet-nonsense", "torch"), said.append, rounds=1, **SETTINGS) == []
+    assert "xpnet-nonsense left out for mnist_starter: InputError: --backend nonsense" in said[0]
+
+
+def test_who_fails_while_being_timed_is_left_out(monkeypatch, case):
+    class Failing(LocalWorker):
+        def ask(self, do, **request):
+            if do == "block" and self.implementation == "torch":
+                raise WorkerError("no compiler")
+            return super().ask(do, **request)
+
+    monkeypatch.setattr(controller, "Worker", Failing)
+    said = []
+    rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=2, **SETTINGS)
+    assert [(row.mode, row.implementation) for row in rows] == [("predict", "xpnet-numpy"), ("train", "xpnet-numpy")]
+    assert said == ["torch left out: no compiler"]
+
+
+def test_a_dead_process_is_an_error(case):
+    with controller.Worker("xpnet-numpy", case, **SETTINGS) as process:
+        process._process.kill()
+        process._process.wait()
+        with pytest.raises(WorkerError, match="ended with code"):
+            process.ask("block", mode="train", seconds=0.0)
+
+
+def test_memory_of_a_step_is_counted_above_the_built_network():
+    (case,) = find_cases("mnist_starter", (256,))
+    session = worker.Session("xpnet-numpy", case.to_json(), **SETTINGS)
+    peak = session.block("train", 0.0)["peak_memory_mb"]
+    if peak is not None:
+        activations = 256 * 4 * (28 * 28 * 16 * 2 + 14 * 14 * 16 * 3) / 1e6
+        assert activations < peak < 6 * activations
+
+
+def test_worker_answers_until_an_error(case):
+    first = {"implementation": "xpnet-numpy", "case": case.to_json(), "device": "cpu"}
+    requests = [first, {"do": "block", "mode": "train", "seconds": 0.0}, {"do": "block", "mode": "x"}, first]
+    replies = io.StringIO()
+    worker.serve(io.StringIO("".join(json.dumps(request) + "\n" for request in requests)), replies, 1)
+    ready, block, error = map(json.loads, replies.getvalue().splitlines())
+    assert ready == {}
+    assert len(block["seconds"]) >= 1
+    assert error["error"].startswith("TypeError")
+
+
+def test_profile_names_every_layer_and_adds_up(monkeypatch, case):
+    monkeypatch.setattr(controller, "PROFILE_SECONDS", 0.1)
+    monkeypatch.setattr(controller, "Worker", LocalWorker)
+    costs = {cost.name: cost for cost in profile(case, "xpnet-numpy", **SETTINGS)}
+    assert list(costs) == [leaf.name for leaf in case.layer.leaves(case.input_shape)] + [REST]
+    assert costs["conv2"].kind == "Conv2D"
+    assert min(costs["conv2"][2:]) > 0
+    assert costs["normalize1"].backward_ms == 0  # nobody asks for the gradient of the images
+    assert costs[REST].forward_ms > 0

@@ -1,0 +1,132 @@
+"""The peers do the same work as xpnet: gradients, optimizers and logits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from xpnet.benchmark import contender
+from xpnet.benchmark.cases import Case, find_cases
+from xpnet.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    Normalize,
+    ReLU,
+    Residual,
+    Sequential,
+    Tanh,
+)
+
+PEERS = ("torch", "torch-channels-last", "jax")
+ODD = Sequential(
+    [
+        Normalize(),
+        Conv2D(4, (2, 3), stride=(2, 1), padding=1, dilation=(1, 2), bias=False),
+        BatchNorm(),
+        Residual(Sequential([Conv2D(4, 3, padding="same", groups=2), ReLU()])),
+        Residual(Conv2D(6, 3, stride=2, padding=1), shortcut=Sequential([Conv2D(6, 1, stride=2), BatchNorm(0.3)])),
+        MaxPool2D(3, stride=2, padding=1),
+        AvgPool2D(2, stride=1),
+        Flatten(),
+        Dropout(0.0),
+        Dense(6),
+        ReLU(),
+        Dense(3),
+    ]
+)
+
+
+def make(implementation, case):
+    pytest.importorskip(implementation.partition("-")[0])
+    return contender.make(implementation, case, "cpu")
+
+
+def cases():
+    (resnet,) = find_cases("resnet18-small", (8,))
+    return {
+        "mnist_starter": find_cases("mnist_starter", (2,))[0],
+        "cifar10_starter": find_cases("cifar10_starter", (2,))[0],
+        "fer_cnn": find_cases("fer_cnn", (2,))[0],
+        "resnet18": dataclasses.replace(resnet, input_shape=(8, 8, 3)),
+        "odd settings": Case("odd", ODD, (13, 11, 2), 5),
+    }
+
+
+def assert_same_gradient(actual, expected, tolerance):
+    assert set(actual) == set(expected)
+    for name, tensor in expected.items():
+        assert actual[name].shape == tensor.shape
+        difference = np.linalg.norm(actual[name] - tensor) / np.linalg.norm(tensor)
+        assert difference < tolerance, f"{name}: {difference}"
+
+
+@pytest.mark.parametrize("name", cases())
+def test_gradients_agree(name):
+    """Compiling ResNet-18 takes JAX long; its kinds of layers are among the odd ones."""
+    case = cases()[name].comparable()
+    ours = contender.make("xpnet-numpy", case, "cpu").gradient()
+    for peer in PEERS[:2] if name == "resnet18" else PEERS:
+        assert_same_gradient(make(peer, case).gradient(), ours, 1e-9)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_optimizers_take_the_same_steps(peer, optimizer):
+    (case,) = find_cases("mnist_starter", (4,))
+    case = dataclasses.replace(case, optimizer=optimizer, weight_decay=0.1, learning_rate=0.001, dtype="float64")
+    ours, theirs = contender.make("xpnet-numpy", case, "cpu"), make(peer, case)
+    before = ours.gradient()
+    for step in (ours.training(), theirs.training()):
+        for _ in range(3):
+            step()
+    after = ours.gradient()
+    assert all(np.linalg.norm(after[name] - before[name]) > 0.02 * np.linalg.norm(before[name]) for name in before)
+    assert_same_gradient(theirs.gradient(), after, 1e-5)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_inference_gives_the_same_logits(peer):
+    case = cases()["odd settings"].comparable()
+    ours = contender.make("xpnet-numpy", case, "cpu").inference()()
+    np.testing.assert_allclose(np.asarray(make(peer, case).inference()()), ours, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_training_draws_a_dropout_mask(peer):
+    """With p close to 1 hardly anything is left of the first dense layer's inputs, and so of its gradient."""
+    layer = Sequential([Normalize(), Flatten(), Dropout(0.99), Dense(10)])
+    twin = make(peer, Case("dropout", layer, (4, 4, 1), 1))
+    twin.training()()
+    assert np.count_nonzero(twin.gradient()["dense1.weight"]) < 80
+
+
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+def test_a_layer_without_twin_is_refused(peer):
+    case = Case("tanh", Sequential([Normalize(), Flatten(), Dense(4), Tanh(), Dense(2)]), (2, 2, 1), 3)
+    with refused("Benchmark", "Tanh", peer):
+        make(peer, case).gradient()
+
+
+def test_scikit_learn_trains_on_the_batch():
+    pytest.importorskip("sklearn")
+    twin = contender.make("sklearn", dataclasses.replace(find_cases("mlp", (8,))[0], learning_rate=0.1), "cpu")
+    assert twin.gradient() is None
+    predict, train = twin.inference(), twin.training()
+    before = predict()
+    train()
+    assert before.shape == (8, 10)
+    assert not np.array_equal(before, predict())
+
+
+def test_scikit_learn_refuses_what_it_cannot_do():
+    pytest.importorskip("sklearn")
+    with refused("scikit-learn", "--models mlp"):
+        contender.make("sklearn", find_cases("mnist_starter", (2,))[0], "cpu")
+    with refused("scikit-learn", "cuda"):
+        contender.make("sklearn", find_cases("mlp", (2,))[0], "cuda")

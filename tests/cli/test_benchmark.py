@@ -1,0 +1,160 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from xpnet import plots
+from xpnet.benchmark import controller, scaling
+from xpnet.benchmark.cases import PLANS
+from xpnet.cli import benchmark
+from xpnet.cli.benchmark import main
+
+QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
+KEYS = {
+    *("model", "batch_size", "mode", "implementation", "median_ms", "p10_ms", "p90_ms", "images_per_second"),
+    *("peak_memory_mb", "ratio_to_torch"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(controller, "BLOCK_SECONDS", 0.01)
+    monkeypatch.setattr(controller, "PROFILE_SECONDS", 0.01)
+    monkeypatch.setenv("PYTHONPATH", sys.path[0])
+
+
+def test_table_json_and_chart(tmp_path, capsys):
+    pytest.importorskip("torch")
+    paths = [tmp_path / name for name in ("rows.json", "chart.png")]
+    assert main([*QUICK, "--peers", "torch", "--json", str(paths[0]), "--plot", str(paths[1])]) == 0
+    output = capsys.readouterr().out
+    content = json.loads(paths[0].read_text())
+    assert {"cpu", "threads", "blas", "OPENBLAS_CORETYPE", "malloc", "gpu", "versions"} <= set(content["environment"])
+    assert content["environment"]["threads"] == 1
+    assert content["environment"]["versions"]["numpy"] == np.__version__
+    assert all(set(row) == KEYS for row in content["rows"])
+    assert {(row["mode"], row["implementation"]) for row in content["rows"]} == {
+        (mode, name) for mode in ("train", "predict") for name in ("xpnet-numpy", "xpnet-torch", "torch")
+    }
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert "mnist_starter, batches of 2" in output
+    assert "\x1b" not in output
+    assert any(line.split()[:2] == ["train", "xpnet-numpy"] for line in output.splitlines())
+
+
+def test_profile(tmp_path, capsys):
+    path = tmp_path / "costs.json"
+    assert main([*QUICK, "--profile", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["name"] for row in rows][1:3] == ["conv1", "relu1"]
+    assert "a training step by layer" in capsys.readouterr().out
+
+
+def test_scaling(monkeypatch, tmp_path, capsys):
+    sweeps = {name: cases[:1] for name, cases in scaling.SWEEPS.items()}
+    monkeypatch.setattr(scaling, "SWEEPS", sweeps)
+    monkeypatch.setattr(
+        scaling,
+        "measure",
+        lambda case, names, say, **settings: [
+            controller.Row(case.model, case.batch_size, "train", name, 2.0, 1.0, 3.0, 500.0, None, None)
+            for name in names
+        ],
+    )
+    paths = [tmp_path / name for name in ("points.json", "growth.png")]
+    flags = ["--scaling", "--peers", "none", "--json", str(paths[0]), "--plot", str(paths[1])]
+    assert main(flags) == 0
+    points = json.loads(paths[0].read_text())["rows"]
+    assert [point["varied"] for point in points] == list(sweeps)
+    assert paths[1].is_file()
+    assert capsys.readouterr().out.count("2000.0 us per image") == 4
+
+
+def test_a_missing_peer_is_announced_in_one_line_and_left_out(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: name != "jax")
+    monkeypatch.setattr(controller, "measure", lambda case, names, *rest, **settings: seen.append(names) or [])
+    assert main([*QUICK, "--peers", "torch,jax"]) == 1
+    assert seen == [["xpnet-numpy", "xpnet-torch", "torch"]]
+    assert capsys.readouterr().out.count('jax is left out, it is not installed: pip install "xpnet[jax]"\n') == 1
+
+
+def test_scikit_learn_is_for_mlp_alone(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: True)
+    monkeypatch.setattr(controller, "measure", lambda case, names, *rest, **settings: seen.append(names) or [])
+    main(["--models", "lenet5,mlp", "--peers", "sklearn"])
+    assert seen == [["xpnet-numpy"], ["xpnet-numpy", "sklearn"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--device", "cuda"], "CuPy is not installed"),
+        (["--models", "lenet"], "Did you mean 'lenet5'?"),
+        (["--peers", "pytorch"], "expected one of torch,"),
+        (["--rounds", "0"], "expected --rounds to be a whole number of at least 1"),
+        (["--threads", "0"], "expected --threads to be a whole number of at least 1"),
+        (["--batch-sizes", "0"], "--batch-sizes"),
+        (["--batch-sizes", "many"], "--batch-sizes"),
+        (["--profile", "--scaling"], "got both"),
+        (["--json", "nowhere/at/all.json"], "Make the folder first."),
+    ],
+)
+def test_bad_input_is_one_line(monkeypatch, capsys, flags, words):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    try:
+        code = main(flags)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert errors.count("\n") == 1
+
+
+def test_help_names_every_model_and_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(model in text for model in PLANS)
+    assert text.count("default:") == 10
+
+
+def test_bars_are_relative_to_torch():
+    def row(mode, name, median):
+        return controller.Row("lenet5", 8, mode, name, median, median / 2, 2 * median, 1.0, None, None)
+
+    rows = [row("train", "xpnet-numpy", 2.0), row("train", "torch", 4.0), row("predict", "xpnet-numpy", 1.0)]
+    groups, panels, reference = benchmark._bars(rows)
+    assert (groups, reference) == (["lenet5, 8"], "torch")
+    np.testing.assert_array_equal(panels["Training step"]["xpnet-numpy"], [[0.5, 0.25, 1.0]])
+    assert np.isnan(panels["Inference"]["xpnet-numpy"]).all()
+    figure = plots.relative_times(groups, panels, reference)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.5, 1.0]
+    assert benchmark._bars(rows[:1])[2] == "xpnet-numpy"
+
+
+def test_growth_is_drawn_against_the_multiplications():
+    case = scaling.plain_network(side=8, channels=4, depth=2)
+    assert scaling.multiplications(case) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
+
+    def point(value, multiplications, speed):
+        row = controller.Row("plain", 32, "train", "xpnet-numpy", 1.0, 1.0, 1.0, speed, None, None)
+        return scaling.Point("channels", value, multiplications, row)
+
+    panel = scaling.curves([point(4, 100, 2e6), point(8, 400, 1e6)])["channels"]
+    np.testing.assert_allclose(panel["xpnet-numpy"], [[4, 0.5], [8, 1.0]])
+    np.testing.assert_allclose(panel[scaling.WORK], [[4, 0.25], [8, 1.0]])
+
+
+def test_each_sweep_varies_one_thing():
+    settings = {
+        varied: {(case.batch_size, case.input_shape, case.layer) for _, case in cases}
+        for varied, cases in scaling.SWEEPS.items()
+    }
+    for varied, cases in scaling.SWEEPS.items():
+        assert len(settings[varied]) == len(cases) >= 4
+    base = scaling.plain_network()
+    assert all((base.batch_size, base.input_shape, base.layer) in found for found in list(settings.values())[1:])

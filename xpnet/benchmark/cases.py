@@ -1,0 +1,136 @@
+"""What is measured: one network at one batch size, with all that every implementation of it must share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet import models
+from xpnet.checks import pick
+from xpnet.layers import Dropout, Layer, Residual, Sequential
+from xpnet.network import Network
+from xpnet.optimizers import Adam, Momentum
+from xpnet.random import Stream, generator
+from xpnet.serialization import from_config, to_config
+from xpnet.shapes import Shape
+
+SEED = 0
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network, its batch and its optimizer (momentum as a heavy ball, or adam): the same for all implementations.
+
+    The learning rate is so small that the weights stay where the gradients were compared: trained on one batch for
+    hundreds of steps they would end in gradients too small for normal numbers, which take a CPU many times as long.
+    """
+
+    model: str
+    layer: Layer
+    input_shape: Shape
+    batch_size: int
+    pixel_scale: float = 1 / 255
+    optimizer: str = "momentum"
+    weight_decay: float = 0.0
+    learning_rate: float = 1e-6
+    dtype: str = "float32"
+
+    def network(self, device: str = "cpu", backend: str | None = None) -> Network:
+        """The network with its initial weights, which depend on nothing but the layers."""
+        settings = {"dtype": self.dtype, "device": device, "backend": backend}
+        network = Network(self.layer, self.input_shape, seed=SEED, **settings)
+        network.set_normalization(self.batch()[0].mean(axis=(0, 1, 2), dtype=np.float64), self.pixel_scale)
+        return network
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 (N, H, W, C) and labels int32 (N,), both at random."""
+        rng = generator(SEED, Stream.EPOCH)
+        images = rng.integers(0, 256, (self.batch_size, *self.input_shape), dtype=np.uint8)
+        (classes,) = self.layer.output_shape(self.input_shape)
+        return images, rng.integers(0, classes, self.batch_size, dtype=np.int32)
+
+    def make_optimizer(self) -> Momentum | Adam:
+        """The optimizer; both of these are written alike in every library."""
+        if self.optimizer == "adam":
+            return Adam(self.learning_rate, self.weight_decay)
+        return Momentum(self.learning_rate, MOMENTUM, self.weight_decay, form="heavy-ball")
+
+    def comparable(self) -> Case:
+        """The same as far as gradients can be compared: in float64, and without dropout, whose masks differ.
+
+        In float32 equal gradients of a ResNet on images of noise differ by 1 %, because nearly all of it cancels.
+        """
+        layer = map_leaves(lambda _, leaf: Dropout(0.0) if isinstance(leaf, Dropout) else leaf, self.layer)
+        return dataclasses.replace(self, layer=layer, dtype="float64")
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as values that JSON can write."""
+        return {field.name: to_config(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Case:
+        """Inverse of ``to_json``."""
+        return cls(**{name: from_config(value) for name, value in fields.items()})
+
+
+def map_leaves(function: Callable[[str, Layer], Layer], layer: Layer, name: str = "") -> Layer:
+    """The layers with a function of (dotted name, layer) applied to all that hold no others."""
+
+    def inner(part: str, sublayer: Layer) -> Layer:
+        return map_leaves(function, sublayer, f"{name}.{part}" if name else part)
+
+    if isinstance(layer, Sequential):
+        return Sequential([(part, inner(part, sublayer)) for part, sublayer in layer.layers])
+    if isinstance(layer, Residual):
+        shortcut = inner("shortcut", layer.shortcut) if layer.shortcut else None
+        return Residual(inner("branch", layer.branch), shortcut)
+    return function(name, layer)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model's batch sizes, and what makes it another than the registered one of that name."""
+
+    batch_sizes: tuple[int, ...]
+    registered: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+PLANS: Mapping[str, Plan] = {
+    "mnist_starter": Plan((16, 128, 512), "mnist_starter"),
+    "lenet5": Plan((128,), "lenet5"),
+    "cifar10_starter": Plan((16, 128), "cifar10_starter"),
+    "cnn_32_64": Plan((128,), "cnn_32_64"),
+    "fer_cnn": Plan((64,), "fer_cnn"),
+    "resnet18-small": Plan((32,), "resnet18", {"input_shape": (32, 32, 3), "classes": 10, "stem": "small"}),
+    "mlp": Plan((128,), "mlp"),
+    "resnet50": Plan((64,), "resnet50"),
+}
+CPU_MODELS = ("mnist_starter", "lenet5", "cifar10_starter", "cnn_32_64", "fer_cnn", "resnet18-small")
+GPU_MODELS = (*CPU_MODELS, "resnet50")
+
+
+def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None) -> list[Case]:
+    """A model's cases, at its own batch sizes unless told otherwise.
+
+    Raises InputError for a model that is not measured, or a batch size below 1.
+    """
+    plan = pick("Benchmark, model", PLANS, model)
+    recipe, network = models.recipe(plan.registered), models.create(plan.registered, **plan.settings)
+    return [
+        Case(
+            model,
+            network.layer,
+            network.input_shape,
+            batch_size,
+            recipe.pixel_scale,
+            recipe.optimizer,
+            recipe.weight_decay,
+        )
+        for batch_size in batch_sizes or plan.batch_sizes
+    ]

@@ -1,0 +1,47 @@
+"""What every implementation of a case offers to be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet.benchmark.cases import Case
+
+OURS = ("xpnet-numpy", "xpnet-cupy", "xpnet-torch", "xpnet-jax")
+PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
+
+
+class Contender(Protocol):
+    """One implementation of a case, with weights, batch and optimizer in place."""
+
+    def gradient(self) -> Mapping[str, np.ndarray] | None:
+        """The loss's gradient at the current weights by xpnet's names and in its layouts; None if it is kept inside."""
+        ...
+
+    def training(self) -> Callable[[], object]:
+        """A function that takes one training step."""
+        ...
+
+    def inference(self) -> Callable[[], Any]:
+        """A function that computes the batch's logits (or probabilities)."""
+        ...
+
+    def wait(self) -> None:
+        """Return when the device has done all that it was asked for."""
+        ...
+
+
+def make(implementation: str, case: Case, device: str) -> Contender:
+    """An implementation by name, such as xpnet-numpy or torch-compile."""
+    library, _, variant = implementation.partition("-")
+    module = import_module("xpnet.benchmark.own" if library == "xpnet" else f"xpnet.benchmark.{library}_twin")
+    return module.make(case, device, variant)
+
+
+def is_installed(implementation: str) -> bool:
+    """Whether the library of a peer can be imported."""
+    return find_spec(implementation.partition("-")[0]) is not None

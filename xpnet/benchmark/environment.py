@@ -1,0 +1,74 @@
+"""What a measurement depends on beside the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import threadpoolctl
+
+import xpnet
+
+_LIBRARIES = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax", "scikit-learn")
+
+
+def describe(device: str, threads: int) -> dict[str, Any]:
+    """The machine, its libraries and their settings, as JSON can hold them."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "load_average": _load_average(),
+        "gpu": _gpu() if device != "cpu" else None,
+        "system": platform.platform(),
+        "blas": _blas(),
+        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
+        "malloc": "kept by xpnet's processes (glibc's mallopt), as it comes in the others'"
+        if platform.libc_ver()[0] == "glibc"
+        else "as it comes",
+        "versions": {"xpnet": xpnet.__version__, "python": platform.python_version(), **_versions()},
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _load_average() -> float | None:
+    """Processes that wanted a core in the last minute: above 0 before the start, others were at work."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _gpu() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    """NumPy's BLAS; ``kernel`` is the processor that its matrix products are written for."""
+    return [
+        {"library": pool["internal_api"], "version": pool["version"], "kernel": pool.get("architecture")}
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,80 @@
+"""xpnet's own step on any of its array libraries, as the trainer runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, to_numpy
+from xpnet.benchmark.cases import SEED, Case
+from xpnet.compile import compiled
+from xpnet.layers.base import State
+from xpnet.layout import walk
+from xpnet.random import fold_in, make_key
+from xpnet.training.trainer import Values, make_step
+
+
+class Own:
+    """A network and its training step on one array library."""
+
+    def __init__(self, case: Case, device: str, backend: str) -> None:
+        self.network = case.network(device, backend)
+        self._optimizer = case.make_optimizer()
+        self._images, self._labels = map(self.network.backend.asarray, case.batch())
+        theta, state = self.network.theta, self.network.state
+        self._values = Values(theta, state, self._optimizer.init(theta))
+        self._logits: Array | None = None
+        self._key = self.network.backend.asarray(make_key(SEED))
+
+    def gradient(self) -> Mapping[str, np.ndarray]:
+        """See ``Contender``."""
+        theta, state, _ = self._values
+        x = self.network.backend.xp.astype(self._images, theta.dtype)
+        gradient = self.network.loss_and_gradient(theta, state, x, self._labels).gradient
+        return {name: to_numpy(part) for name, part in walk(self.network.layout.unflatten(gradient))}
+
+    def training(self) -> Callable[[], object]:
+        """See ``Contender``."""
+        backend, is_random = self.network.backend, self.network.layer.is_random
+        step, next_key = make_step(self.network, self._optimizer), compiled(fold_in, backend)
+        iteration = 0
+
+        def train() -> None:
+            nonlocal iteration
+            key = next_key(self._key, backend.asarray(np.asarray(iteration, np.int32))) if is_random else None
+            self._values, _ = step(self._values, self._images, self._labels, key)
+            iteration += 1
+
+        return train
+
+    def inference(self) -> Callable[[], Any]:
+        """See ``Contender``."""
+
+        def logits(theta: Array, state: State, images: Array) -> Array:
+            return self.network.forward(theta, state, self.network.backend.xp.astype(images, theta.dtype)).y
+
+        forward = compiled(logits, self.network.backend)
+
+        def predict() -> Array:
+            self._logits = forward(*self._values[:2], self._images)
+            return self._logits
+
+        return predict
+
+    def wait(self) -> None:
+        """See ``Contender``."""
+        backend = self.network.backend
+        if backend.name == "jax":
+            import_module("jax").block_until_ready((self._values, self._logits))
+        elif backend.name == "cupy":
+            backend.device.synchronize()
+        elif backend.name == "torch" and backend.device.type == "cuda":
+            import_module("torch").cuda.synchronize(backend.device)
+
+
+def make(case: Case, device: str, backend: str) -> Own:
+    """The network on an array library (numpy, cupy, torch, jax) and a device of it."""
+    return Own(case, device, backend)

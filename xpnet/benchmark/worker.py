@@ -1,0 +1,126 @@
+"""A process that runs one implementation of one case and waits between blocks of calls.
+
+Libraries disturb each other within a process: their threads wait for one another, and only xpnet's programs tune the
+allocator. So each has its own, and the controller lets one at a time compute. Requests come as lines of JSON on the
+standard input, the first one with what to run; each is answered by a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from typing import Any, TextIO
+
+import numpy as np
+
+from xpnet.benchmark.cases import Case
+from xpnet.benchmark.contender import Contender, make
+from xpnet.benchmark.memory import PeakMemory
+from xpnet.benchmark.profile import profile
+from xpnet.cli import common
+
+WARM_UP_CALLS = 3
+_CALLS_PER_WAIT = 10  # on a device that computes while the next call is prepared, as a training run lets it
+
+
+class Session:
+    """The answers to requests about one implementation of one case."""
+
+    def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
+        self._implementation, self._case, self._device = implementation, Case.from_json(case), device
+        if implementation.startswith("xpnet"):
+            common.tune(threads)  # as xpnet's programs do; the peers run as they come
+        if implementation.startswith("torch"):
+            import_module("torch").set_num_threads(threads)
+        self._contender: Contender | None = None
+        self._calls: dict[str, Callable[[], object]] = {}
+
+    def gradient(self, path: str) -> dict[str, Any]:
+        """Write the gradient of the comparable case to an .npz file; whether there is one to write."""
+        with _float64_in_jax() if "jax" in self._implementation else nullcontext():
+            gradient = make(self._implementation, self._case.comparable(), self._device).gradient()
+        if gradient is not None:
+            np.savez(path, allow_pickle=False, **gradient)
+        return {"known": gradient is not None}
+
+    def block(self, mode: str, seconds: float) -> dict[str, Any]:
+        """Seconds of each call of a block, and the peak of memory; one mode (train, predict) follows the other."""
+        if self._contender is None:
+            self._contender = make(self._implementation, self._case, self._device)
+            self._memory = PeakMemory()
+        if mode not in self._calls:
+            self._begin(self._contender, mode)
+        times = self._time(self._contender, self._calls[mode], seconds)
+        return {"seconds": times, "peak_memory_mb": self._memory.megabytes() if self._device == "cpu" else None}
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Cost of each layer, of xpnet's implementations alone."""
+        return {"costs": profile(self._case, self._device, self._implementation.removeprefix("xpnet-"), seconds)}
+
+    def _begin(self, contender: Contender, mode: str) -> None:
+        self._memory.restart()
+        call = self._calls[mode] = contender.training() if mode == "train" else contender.inference()
+        for _ in range(WARM_UP_CALLS):
+            call()
+        contender.wait()
+
+    def _time(self, contender: Contender, call: Callable[[], object], seconds: float) -> list[float]:
+        calls, times = 1 if self._device == "cpu" else _CALLS_PER_WAIT, []
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            contender.wait()
+            times.append((time.perf_counter() - start) / calls)
+        return times
+
+
+@contextmanager
+def _float64_in_jax() -> Iterator[None]:
+    config: Any = import_module("jax").config
+    before = config.jax_enable_x64
+    config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        config.update("jax_enable_x64", before)
+
+
+def serve(requests: TextIO, replies: TextIO, threads: int) -> None:
+    """Answer requests until there are no more, or one failed."""
+    session: Session | None = None
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if session is None:
+                session, reply = Session(**request, threads=threads), {}
+            else:
+                reply = getattr(session, request.pop("do"))(**request)
+        except Exception as error:  # whatever it is, the controller says it and goes on without this implementation
+            reply = {"error": f"{type(error).__name__}: {error}".partition("\n")[0]}
+        print(json.dumps(reply), file=replies, flush=True)
+        if "error" in reply:
+            return
+
+
+def main() -> None:
+    """Serve the standard input and output; what libraries print goes to the standard error instead.
+
+    The argument is the number of threads. JAX can be held to it by nothing but the cores that the process may use.
+    """
+    threads = int(sys.argv[1])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    with os.fdopen(os.dup(1), "w") as replies:
+        os.dup2(2, 1)
+        serve(sys.stdin, replies, threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Speed beside other libraries: tables, a JSON file and a chart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from xpnet import backend as backends
+from xpnet.benchmark import controller, environment, scaling
+from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
+from xpnet.benchmark.contender import PEERS, is_installed
+from xpnet.benchmark.controller import Row
+from xpnet.checks import pick
+from xpnet.cli import common, report
+from xpnet.errors import InputError
+from xpnet.shapes import check_positive
+
+_PACKAGES = {"torch": '"xpnet[torch]"', "jax": '"xpnet[jax]"', "sklearn": "scikit-learn"}
+_PEERS = {peer: peer for peer in PEERS}
+_TITLES = {"train": "Training step", "predict": "Inference"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return common.run(lambda: _benchmark(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.Parser(
+        prog="benchmark.py",
+        description="Measure how long a training step and a prediction take, beside the same network, optimizer and "
+        "data in other libraries. Each implementation has a process of its own; they compute in turns, and medians "
+        "are compared. Before that their gradients are: one that computes something else is not timed.",
+        epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 a file cannot be written, 2 bad "
+        "input. benchmarks/README.md says how to read the figures.",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (NumPy), cuda or cuda:N (CuPy); default: cpu")
+    parser.add_argument(
+        "--models",
+        type=_list,
+        metavar="A,B",
+        help=f"networks, of {', '.join(PLANS)}; default: {', '.join(CPU_MODELS)}, on a GPU resnet50 too",
+    )
+    parser.add_argument(
+        "--batch-sizes", type=_numbers, metavar="N,N", help="images in a batch; default: each network's own"
+    )
+    parser.add_argument(
+        "--peers",
+        type=_list,
+        metavar="A,B",
+        help=f"what to compare with, of {', '.join(PEERS)} (for mlp alone), or none; beside PyTorch and JAX, "
+        "xpnet runs on their arrays too; default: all, with --scaling torch",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="turns of each process; default: 12")
+    parser.add_argument("--json", metavar="FILE", help="write environment and rows to this file; default: none")
+    parser.add_argument("--plot", metavar="FILE", help="draw a chart (.png, .pdf, .svg); default: none")
+    parser.add_argument(
+        "--profile", action="store_true", help="instead, show what each layer of xpnet's networks costs; default: no"
+    )
+    parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="instead, vary batch size, image size, channels and depth of a plain network; default: no",
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all measurements of a run share."""
+
+    console: Console
+    environment: Mapping[str, Any]
+    own: str  # xpnet on the device's own array library
+    device: str
+    threads: int
+    rounds: int
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Settings of a measurement."""
+        return {"device": self.device, "threads": self.threads}
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, style="yellow")
+
+    def write(self, path: str | None, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what has been measured so far, so that a run that is broken off is not lost."""
+        if path:
+            content = {"environment": self.environment, "rows": rows}
+            Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _benchmark(flags: argparse.Namespace) -> int:
+    home = backends.resolve(flags.device)
+    check_positive("Benchmark", "--rounds", flags.rounds)
+    threads = common.cores() if flags.threads is None else check_positive("Benchmark", "--threads", flags.threads)
+    if flags.profile and flags.scaling:
+        raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
+    for path in (flags.json, flags.plot):
+        _check_place(path)
+    device, console = home.device_name(), common.make_console()
+    run = _Run(console, environment.describe(device, threads), f"xpnet-{home.name}", device, threads, flags.rounds)
+    models = flags.models or (CPU_MODELS if device == "cpu" else GPU_MODELS)
+    cases = [case for model in models for case in find_cases(model, flags.batch_sizes)]
+    peers = _peers(flags.peers or (["torch"] if flags.scaling else list(PEERS)), device)
+    report.print_environment(console, run.environment)
+    if flags.profile:
+        return _profile(run, cases, flags.json)
+    implementations = _implementations(run, peers)
+    if flags.scaling:
+        return _scaling(run, implementations, flags.json, flags.plot)
+    return _compare(run, cases, implementations, peers, flags.json, flags.plot)
+
+
+def _compare(
+    run: _Run,
+    cases: Sequence[Case],
+    implementations: Sequence[str],
+    peers: Sequence[str],
+    path: str | None,
+    plot: str | None,
+) -> int:
+    rows: list[Row] = []
+    for case in cases:
+        names = [name for name in implementations if name != "sklearn" or case.model == "mlp"]
+        measured = controller.measure(case, names, run.say, rounds=run.rounds, **run.where)
+        if measured:
+            report.print_rows(run.console, measured, peers)
+        rows += measured
+        run.write(path, [row._asdict() for row in rows])
+    if plot and rows:
+        from xpnet import plots  # here: matplotlib takes a second to import
+
+        plots.save(plots.relative_times(*_bars(rows)), plot)
+    return common.EXIT_OK if rows else common.EXIT_FAILED
+
+
+def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        costs = controller.profile(case, run.own, **run.where)
+        report.print_costs(run.console, case, costs)
+        rows += [{"model": case.model, "batch_size": case.batch_size, **cost._asdict()} for cost in costs]
+        run.write(path, rows)
+    return common.EXIT_OK
+
+
+def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: str | None) -> int:
+    points: list[scaling.Point] = []
+    for point in scaling.measure_scaling(implementations, run.say, rounds=run.rounds, **run.where):
+        points.append(point)
+        row = point.row
+        run.console.print(
+            f"{point.value:>6} {point.varied:<18} {row.implementation:<20} "
+            f"{1e6 / row.images_per_second:10.1f} us per image"
+        )
+        run.write(path, [{**p._asdict(), "row": p.row._asdict()} for p in points])
+    if plot:
+        from xpnet import plots
+
+        plots.save(plots.scaling_curves(scaling.curves(points)), plot)
+    return common.EXIT_OK
+
+
+def _peers(names: Sequence[str], device: str) -> list[str]:
+    """The peers asked for that there are on a device."""
+    chosen = [] if list(names) == ["none"] else [pick("Benchmark, peer", _PEERS, name) for name in names]
+    return [name for name in chosen if name != "sklearn" or device == "cpu"]
+
+
+def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
+    """What there is of the peers, a missing one announced, after xpnet on the libraries that take part."""
+    libraries = dict.fromkeys(peer.partition("-")[0] for peer in peers)
+    for library in libraries:
+        if not is_installed(library):
+            run.say(f"{library} is left out, it is not installed: pip install {_PACKAGES[library]}")
+    peers = [peer for peer in peers if is_installed(peer)]
+    own = [f"xpnet-{library}" for library in ("torch", "jax") if library in libraries and is_installed(library)]
+    return [run.own, *own, *peers]
+
+
+def _bars(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, np.ndarray]], str]:
+    """Groups, panels and reference of ``plots.relative_times``: PyTorch where it ran, xpnet elsewhere."""
+    reference = "torch" if any(row.implementation == "torch" for row in rows) else rows[0].implementation
+    groups = list(dict.fromkeys(_group(row) for row in rows))
+    base = {(row.mode, _group(row)): row.median_ms for row in rows if row.implementation == reference}
+    panels: dict[str, dict[str, np.ndarray]] = {title: {} for title in _TITLES.values()}
+    for row in rows:
+        times = panels[_TITLES[row.mode]].setdefault(row.implementation, np.full((len(groups), 3), np.nan))
+        by = base.get((row.mode, _group(row)), np.nan)
+        times[groups.index(_group(row))] = np.array([row.median_ms, row.p10_ms, row.p90_ms]) / by
+    return groups, panels, reference
+
+
+def _group(row: Row) -> str:
+    return f"{row.model}, {row.batch_size}"
+
+
+def _check_place(path: str | None) -> None:
+    """Refuse a file in a folder that does not exist before anything is measured."""
+    if path and not Path(path).absolute().parent.is_dir():
+        raise InputError(f"Benchmark: expected a file in an existing folder, got {path}. Make the folder first.")
+
+
+def _list(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(check_positive("Benchmark", "--batch-sizes", int(part)) for part in text.split(","))
