@@ -18,6 +18,7 @@ from tests.hostile import READERS, Trial, _header, _weights
 from xpnet.cli import evaluate
 from xpnet.datasets import cifar10, image_folder
 from xpnet.layers import Dense, Sequential
+from xpnet.models.pretrained import load_torchvision
 from xpnet.network import Network
 from xpnet.serialization import read_tensors, write_tensors
 
@@ -262,6 +263,26 @@ def test_a_state_dict_that_would_grow_is_refused(tmp_path, content, reason):
             Network(Sequential([Dense(3)]), (4,)).load_torch(path)
 
     assert peak_of(refuse) < MEMORY
+
+
+def test_a_tensor_of_one_value_repeated_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "w.pth"
+    torch.save({"dense1.weight": torch.zeros(1, 1).expand(10**9, 10**9)}, path)
+    with refused(f"Weights file {path}: ", "'dense1.weight' has more values than the file holds for it"):
+        Network(Sequential([Dense(3)]), (4,)).load_torch(path)
+
+
+@pytest.mark.parametrize("shape", [(10**12, 0), (10**6, 1), ()])
+def test_a_head_of_another_model_makes_no_larger_network(tmp_path, shape):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(save({"fc.weight": np.zeros(shape, np.float32)}))
+
+    def refuse():
+        with refused(f"Weights file {path}: "):
+            load_torchvision("resnet18", path, device="cpu", backend=None)
+
+    assert peak_of(refuse) < 400e6  # a resnet18 is drawn in float64
 
 
 # Programs

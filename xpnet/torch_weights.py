@@ -159,6 +159,9 @@ def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         ) from error
     _check_pickles(path)
     state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    for name, tensor in state_dict.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name!r} has more values than the file holds for it")
     return {name: tensor.detach().numpy() for name, tensor in state_dict.items()}
 
 

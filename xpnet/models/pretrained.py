@@ -33,7 +33,9 @@ def load_torchvision(model: str, path: str | os.PathLike[str], *, device: str, b
     """
     network = create(model, device=device, backend=backend)
     head = read_torch_tensors(path).get(torch_name(f"{network.head}.weight"))
-    if head is not None and (len(head),) != network.output_shape:
+    classes, *features = network.parameters()[f"{network.head}.weight"].shape
+    # Of other features it is another model's; and if it were believed, a small file could ask for a large network.
+    if head is not None and [*head.shape[1:]] == features and len(head) != classes:
         network = create(model, classes=len(head), device=device, backend=backend)
     load_weights(network, path)
     return network
