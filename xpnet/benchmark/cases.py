@@ -62,7 +62,7 @@ class Case:
         return Momentum(self.learning_rate, MOMENTUM, self.weight_decay, form="heavy-ball")
 
     def comparable(self) -> Case:
-        """The same as far as gradients are compared: in float64, on few images, and without dropout, whose masks differ.
+        """The same as far as gradients are compared: in float64, on few images, without dropout, whose masks differ.
 
         In float32 equal gradients of a ResNet on images of noise differ by 1 %, because nearly all of it cancels.
         """
