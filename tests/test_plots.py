@@ -542,3 +542,31 @@ def test_regularization_shows_the_median_and_range_of_the_seeds():
     assert len({(line.get_color(), line.get_linestyle()) for line in many.lines}) == 8
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     assert {(10.0, 50.0), (10.0, 70.0), (20.0, 50.0), (20.0, 90.0)} <= {tuple(np.round(v, 6)) for v in band.tolist()}
+
+
+def test_relative_times_keep_disturbed_calls_from_shrinking_the_bars():
+    times = {"xpnet-numpy": np.array([[0.5, 0.4, 50.0], [1.5, 1.0, 2.0]]), "torch": np.array([[1.0, 0.9, 1.1]] * 2)}
+    figure = plots.relative_times(["a, 16", "b, 128"], {"Training step": times}, "torch")
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 1.5, 1.0, 1.0]
+    places = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
+    assert places == pytest.approx([-0.2125, 0.7875, 0.2125, 1.2125])
+    assert axes.get_xlim() == pytest.approx((0, 1.8))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a, 16", "b, 128"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["xpnet-numpy", "torch"]
+
+
+def test_scaling_curves_draw_the_guide_apart():
+    curve = np.array([[1.0, 20.0], [4.0, 30.0], [16.0, 90.0]])
+    names = ("images", "pixels", "channels", "convolutions")
+    panels = {name: {"xpnet-numpy": curve, "guide": curve * [1, 0.5]} for name in names}
+    figure = plots.scaling_curves(panels, "guide")
+    assert [axes.get_xlabel() for axes in figure.axes] == list(names)
+    for axes in figure.axes:
+        ours, guide = axes.get_lines()
+        np.testing.assert_array_equal(ours.get_xydata(), curve)
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        assert ours.get_marker() == "o"
+        assert guide.get_marker() == ""
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16"]
+        assert "$" not in "".join(tick.get_text() for tick in axes.get_yticklabels())

@@ -466,23 +466,29 @@ def relative_times(groups: Sequence[str], panels: Mapping[str, Mapping[str, Floa
 
 
 @rc_context(STYLE)
-def scaling_curves(panels: Mapping[str, Mapping[str, Floats]]) -> Figure:
-    """Draw microseconds per image against what is varied, one panel for each, both axes logarithmic.
+def scaling_curves(panels: Mapping[str, Mapping[str, Floats]], guide: str) -> Figure:
+    """Draw microseconds per image against what is varied in four panels, both axes logarithmic.
+
+    The curve named ``guide`` is what the others are held against, a thin line.
 
     Shapes: each curve (points, 2) of what is varied and microseconds.
     """
-    figure = _figure(PAGE_WIDTH, 5.2)
+    figure = _figure(PAGE_WIDTH, 5.6)
     for axes, (varied, curves) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for name, points in curves.items():
-            axes.plot(points[:, 0], points[:, 1], label=name)
+            style = {"color": "0.5", "linestyle": ":", "marker": "", "linewidth": 1.0} if name == guide else {}
+            axes.plot(points[:, 0], points[:, 1], label=name, **style)
         axes.set(xscale="log", yscale="log", xlabel=varied)
         ticks = next(iter(curves.values()))[:, 0]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
         axes.minorticks_off()
         axes.grid(visible=True)
     for row in (0, 2):
         figure.axes[row].set_ylabel("Microseconds per image")
-    figure.axes[0].legend()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     figure.suptitle("A training step")
     return figure
 

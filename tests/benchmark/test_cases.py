@@ -49,6 +49,7 @@ def test_what_is_compared_is_the_same_without_dropout_in_float64():
     ]
     assert probabilities == [[0.5, 0.5], [0.0, 0.0]]
     assert case.comparable().layer == models.create("fer_cnn", dropout=0.0).layer
+    assert [one.comparable().batch_size for one in find_cases("fer_cnn", (4, 64))] == [4, 8]
     assert case.comparable().network().theta.dtype == np.float64
     assert case.optimizer == case.comparable().optimizer == "adam"
 

@@ -30,7 +30,9 @@ ODD = Sequential(
         Conv2D(4, (2, 3), stride=(2, 1), padding=1, dilation=(1, 2), bias=False),
         BatchNorm(),
         Residual(Sequential([Conv2D(4, 3, padding="same", groups=2), ReLU()])),
-        Residual(Conv2D(6, 3, stride=2, padding=1), shortcut=Sequential([Conv2D(6, 1, stride=2), BatchNorm(0.3)])),
+        Residual(
+            Conv2D(6, 3, stride=2, padding=1), shortcut=Sequential([Conv2D(6, 1, stride=2, bias=False), BatchNorm(0.3)])
+        ),
         MaxPool2D(3, stride=2, padding=1),
         AvgPool2D(2, stride=1),
         Flatten(),

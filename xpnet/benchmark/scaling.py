@@ -13,7 +13,7 @@ from xpnet.benchmark.controller import Row, Say, measure
 from xpnet.layers import Conv2D, Dense, GlobalAvgPool2D, Normalize, ReLU, Sequential
 
 BATCH_SIZE, SIDE, CHANNELS, DEPTH = 32, 32, 16, 4
-WORK = "multiplications"
+WORK = "proportional to multiplications"
 
 
 class Point(NamedTuple):

@@ -39,11 +39,11 @@ class SklearnTwin:
 
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""
-        return lambda: self._classifier.partial_fit(self._x, self._labels, self._classes)
+        return lambda: self._classifier.partial_fit(self._x, self._labels, classes=self._classes)
 
     def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
-        self._classifier.partial_fit(self._x, self._labels, self._classes)  # before it, there are no weights
+        self._classifier.partial_fit(self._x, self._labels, classes=self._classes)  # before it, there are no weights
         return lambda: self._classifier.predict_proba(self._x)
 
     def wait(self) -> None:

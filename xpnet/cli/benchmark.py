@@ -168,7 +168,7 @@ def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: 
     if plot:
         from xpnet import plots
 
-        plots.save(plots.scaling_curves(scaling.curves(points)), plot)
+        plots.save(plots.scaling_curves(scaling.curves(points), scaling.WORK), plot)
     return common.EXIT_OK
 
 

@@ -23,6 +23,14 @@ from xpnet.random import fold_in, generator, make_key
 from xpnet.shapes import Shape, make_window
 
 ROOT = Path(__file__).parents[2]
+BENCHMARK = (
+    "--models",
+    "mnist_starter,resnet50",
+    "--peers",
+    "torch,torch-channels-last,torch-compile",
+    "--rounds",
+    "4",
+)
 TOLERANCE = 1e-5  # of float32, by the largest value
 # Images (N, H, W, C), filters, kernel, stride, padding: of the starters, and a ResNet's stem and blocks.
 CONVOLUTIONS: tuple[tuple[Shape, int, int, int, int], ...] = (
@@ -69,7 +77,7 @@ def _check_gpu(device: str, json: str | None) -> int:
     console.print("The tests with CuPy")
     passed &= _run_tests(console)
     console.print("The benchmark")
-    passed &= benchmark.main(["--device", device, *(["--json", json] if json else [])]) == common.EXIT_OK
+    passed &= benchmark.main(["--device", device, *BENCHMARK, *(["--json", json] if json else [])]) == common.EXIT_OK
     console.print("All checks passed." if passed else "Some checks FAILED.", style="green" if passed else "bold red")
     return common.EXIT_OK if passed else common.EXIT_FAILED
 
