@@ -332,3 +332,19 @@ def test_a_traced_jax_array_is_on_the_default_device(monkeypatch):
     jax.make_jaxpr(trace)(jax.numpy.zeros(1))
     assert answers[1] is True
     assert answers[0] is (jax.devices()[0].platform != "cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'nvidia'", name="nvidia"), "cupy: is installed but lacks nvidia."),
+        (ImportError("libcudart.so.13: cannot open"), "cupy: is installed but cannot be loaded (libcudart.so.13"),
+    ],
+)
+def test_a_library_that_is_there_but_fails_says_so(monkeypatch, error, message):
+    def fail(module):
+        raise error
+
+    monkeypatch.setattr(backends.importlib, "import_module", fail)
+    with refused(message):
+        backends._import("cupy", "CuPy is not installed.")

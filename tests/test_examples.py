@@ -12,6 +12,7 @@ import xpnet
 from xpnet.experiments import EXPERIMENTS
 
 README = Path(__file__).parent.parent / "README.md"
+OPTIONAL = {"torch", "jax", "sklearn"}  # what a module for one library alone may need
 MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
 
 
@@ -29,7 +30,13 @@ def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("module", ["xpnet", *MODULES])
 def test_docstring_examples(module):
-    assert doctest.testmod(importlib.import_module(module)).failed == 0
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"{error.name} is not here")
+    assert doctest.testmod(imported).failed == 0
 
 
 def test_readme_links_lead_somewhere():

@@ -66,9 +66,11 @@ def test_accuracy_curves_are_in_percent():
     np.testing.assert_array_equal(training.get_xdata(), record["iteration"])
     np.testing.assert_allclose(training.get_ydata(), [100 - 4000 / i for i in record["iteration"]])
     np.testing.assert_allclose(validation.get_ydata(), [100 - 3000 / i for i in record["iteration"]])
-    assert training.get_label() == "Training"
+    assert training.get_label() == "Training (moving average)"
     assert validation.get_label() == "Validation"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Accuracy (%)")
+    (axes,) = plots.accuracy_curves(record, averaged=False).axes
+    assert axes.lines[0].get_label() == "Training"
 
 
 @pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
@@ -165,7 +167,7 @@ def test_values_that_are_not_finite_leave_gaps(tmp_path):
 def test_a_column_without_a_finite_value_is_left_out_of_the_legend():
     record = history(4) | {"validation_accuracy": [float("nan")] * 4}
     (axes,) = plots.accuracy_curves(record).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Training (moving average)"]
 
 
 def test_a_history_with_a_missing_or_short_column_is_refused():

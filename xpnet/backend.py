@@ -255,8 +255,13 @@ _RESOLVERS = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax}
 def _import(module: str, message: str) -> Any:
     try:
         return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise InputError(message) from error
+        raise InputError(f"{module}: is installed but lacks {error.name}. Install that, or reinstall it.") from error
     except ImportError as error:
-        raise InputError(message) from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"{module}: is installed but cannot be loaded ({reason}). Reinstall it.") from error
 
 
 def _found(count: int) -> str:

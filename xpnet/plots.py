@@ -123,15 +123,17 @@ def loss_curves(history: History) -> Figure:
 
 
 @rc_context(STYLE)
-def accuracy_curves(history: History) -> Figure:
+def accuracy_curves(history: History, averaged: bool = True) -> Figure:
     """Draw the training and validation accuracy, in percent, against the iteration.
 
+    ``averaged`` says that the training accuracy is the moving average over batches, which lags behind.
     Reads the columns iteration, train_accuracy and validation_accuracy, fractions in [0, 1]; values that are
     not finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    _draw_curves(axes, "accuracy_curves", history, ACCURACIES, scale=100)
+    labels = {**ACCURACIES, "train_accuracy": "Training (moving average)"} if averaged else ACCURACIES
+    _draw_curves(axes, "accuracy_curves", history, labels, scale=100)
     # The usual margin above a perfect score would show percentages that cannot be.
     axes.set(title="Accuracy", ylabel="Accuracy (%)", ylim=(None, min(axes.get_ylim()[1], 101)))
     return figure

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import plots
+from xpnet import kernels, plots
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
+from xpnet.kernels import numpy_kernels
 from xpnet.training import Record
 
 SUMMARY_KEYS = {
@@ -415,3 +416,14 @@ def test_fine_tuning_from_a_run(finished_run, digits_folder, tmp_path, monkeypat
     assert {name for name in old if np.array_equal(old[name], new[name])} == {
         f"conv{number}.{tensor}" for number in (1, 2) for tensor in ("weight", "bias")
     }
+
+
+def test_threads_and_kernels_are_written_down_and_hold_when_resumed(digits_folder, tmp_path):
+    folder = tmp_path / "run"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "2", "--quiet", "--no-plots"]
+    assert main([*flags, "--out", str(folder), "--threads", "3", "--kernels", "pure"]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["threads"], config["kernels"]) == (3, "pure")
+    numpy_kernels.set_threads(1)
+    assert main(["--resume", str(folder), "--quiet", "--no-plots"]) == 0
+    assert kernels.in_use() == {"kernels": "pure", "threads": "3"}

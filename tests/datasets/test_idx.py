@@ -149,3 +149,10 @@ def test_a_path_that_cannot_be_read(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match=f"{path}: expected a readable IDX file, got: "):
             read_idx(path)
+
+
+def test_another_kind_of_content_is_told_by_its_magic_number_before_its_sizes(tmp_path):
+    """Labels whose fourth byte says three dimensions: their first values are no sizes."""
+    path = write(tmp_path, bytes([0, 0, 8, 3]) + bytes([0, 0, 0, 20, 5, 0, 4, 1, 9, 2, 1, 3]) + bytes(8), "")
+    with pytest.raises(InputError, match="expected labels with the magic number 00000801, got 00000803"):
+        read_idx(path, "labels", dimensions=1)

@@ -174,3 +174,9 @@ def test_a_channels_sum_is_that_of_all_its_values(backend, shape):
 def test_the_sum_of_products_does_not_depend_on_how_many_are_summed_at_a_time(monkeypatch):
     monkeypatch.setattr(numpy_kernels, "_CHUNK", 1)
     check(numpy_kernels, resolve("cpu"), EXAMPLES[2])
+
+
+def test_helping_threads_follow_np_errstate(threads):
+    x, weight, window = np.full((1, 8, 8, 1), 1e38, np.float32), np.full((1, 3, 3, 1), 1e38, np.float32), Window((3, 3))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isfinite(numpy_kernels.conv2d(x, weight, None, window)).any()

@@ -81,9 +81,8 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--kernels",
         choices=("fastest", "pure"),
-        default="fastest",
         help="pure: only the kernels written for every array library, also where the library has its own; default: "
-        "%(default)s",
+        "fastest",
     )
     parser.add_argument(
         "--no-malloc-tuning",
@@ -92,14 +91,14 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def tune(threads: int | None = None, kernels: str = "fastest", no_malloc_tuning: bool = False) -> None:
+def tune(threads: int | None = None, kernels: str | None = None, no_malloc_tuning: bool = False) -> None:
     """Do what the flags of ``add_speed_arguments`` say. It changes the process, so programs do it, never the library.
 
     Raises InputError unless there is at least one thread.
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
     numpy_kernels.set_threads(count)
-    use_delegates(kernels == "fastest")
+    use_delegates(kernels != "pure")
     if not no_malloc_tuning:
         _tune_malloc()
 

@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="train.py",
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
         "in less than half a minute. Every flag's default is what the model was published with.",
-        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C, "
-        "143 by SIGTERM. What was stopped goes on with --resume.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN or output could not be written, 2 bad input, "
+        "130 stopped by Ctrl-C, 143 by SIGTERM. What was stopped goes on with --resume.",
     )
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
@@ -122,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         metavar="RUN",
         help="go on with the run of this folder from its newest checkpoint, with its own settings; only --device, "
-        "--backend, --data-dir, --iterations and --epochs may be others. On the same CPU the result is, bit for bit, "
-        "that of a run that was never stopped; default: a new run",
+        "--backend, --threads, --kernels, --data-dir, --iterations and --epochs may be others. On the same CPU the "
+        "result is, bit for bit, that of a run that was never stopped; default: a new run",
     )
     output.add_argument("--report-every", type=int, metavar="N", help="iterations between two reports; default: 100")
     output.add_argument(
@@ -244,7 +244,6 @@ def _add_schedule_arguments(group: argparse._ActionsContainer) -> None:
 
 
 def _train(flags: argparse.Namespace) -> int:
-    common.tune(flags.threads, flags.kernels, flags.no_malloc_tuning)
     console = common.make_console(flags.quiet)
     plan = CheckpointPlan(
         **_given(flags, {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "keep"})
@@ -289,14 +288,15 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
     return {**settings, **({"model_options": options} if options else {})}
 
 
-def _make_trainer(config: TrainConfig) -> Trainer:
+def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
+    common.tune(config.threads, config.kernels, flags.no_malloc_tuning)
     return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
 
 
 def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
     """A new run in a new folder."""
-    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, **_settings(flags)})
-    trainer = _make_trainer(config)
+    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, "threads": common.cores(), **_settings(flags)})
+    trainer = _make_trainer(config, flags)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))
     backend = trainer.network.backend  # with --device auto, what was found
@@ -310,7 +310,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tu
     stack.enter_context(only_user(folder.path))
     newest = load_newest(folder)
     config = resumed_config(folder.read_config(), _settings(flags))
-    trainer = _make_trainer(config)
+    trainer = _make_trainer(config, flags)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")
@@ -385,7 +385,7 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
     data, history = trainer.dataset, columns(records)
     figures = {
         "loss": plots.loss_curves(history),
-        "accuracy": plots.accuracy_curves(history),
+        "accuracy": plots.accuracy_curves(history, averaged=not trainer.config.measure_training),
         "error_rate": plots.error_rate_curves(history, trainer.sampler.batches_per_epoch),
         "misclassified": plots.misclassified(
             data.test_images,

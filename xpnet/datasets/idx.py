@@ -23,8 +23,10 @@ _CHUNK_BYTES = 1 << 20
 _MAX_DECOMPRESSED_BYTES = 1 << 31  # three times the largest of MNIST's kin, EMNIST
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], content: str = "", dimensions: int | None = None) -> np.ndarray:
     """Read an IDX file of unsigned bytes; names that end in .gz or .xz are decompressed.
+
+    ``dimensions`` is how many the content, such as "images", should have; None takes any number.
 
     Format: the bytes 0, 0, type (8 = unsigned byte), d; then d sizes, big-endian int32; then the values in C
     order.
@@ -35,7 +37,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     path = Path(path)
     try:
         with _open(path) as file:
-            shape = _read_shape(path, file)
+            shape = _read_shape(path, file, content, dimensions)
             announced = math.prod(shape)
             _check_decompressed_size(path, shape)
             values = _read_at_most(file, announced + 1)
@@ -65,8 +67,8 @@ def read_dataset(
     for part in ("train", "t10k"):
         images_path = _find(name, Path(folder), f"{part}-images", "idx3-ubyte", how_to_get_it)
         labels_path = _find(name, Path(folder), f"{part}-labels", "idx1-ubyte", how_to_get_it)
-        images = _read(images_path, "images", dimensions=3)[..., np.newaxis]
-        labels = _read(labels_path, "labels", dimensions=1)
+        images = read_idx(images_path, "images", dimensions=3)[..., np.newaxis]
+        labels = read_idx(labels_path, "labels", dimensions=1)
         check_counts(str(images_path), images, str(labels_path), labels)
         check_labels(str(labels_path), labels, len(class_names))
         parts.append((str(images_path), images, labels.astype(np.int32)))
@@ -88,26 +90,21 @@ def _find(name: str, folder: Path, stem: str, kind: str, how_to_get_it: str) -> 
     )
 
 
-def _read(path: Path, content: str, dimensions: int) -> np.ndarray:
-    array = read_idx(path)
-    if array.ndim != dimensions:
-        raise InputError(
-            f"{path}: expected {content} with the magic number 0000080{dimensions}, "
-            f"got 0000080{array.ndim}. Put the right content under this name."
-        )
-    return array
-
-
 def _open(path: Path) -> io.BufferedIOBase:
     return _COMPRESSED.get(path.suffix, open)(path, "rb")
 
 
-def _read_shape(path: Path, file: io.BufferedIOBase) -> tuple[int, ...]:
+def _read_shape(path: Path, file: io.BufferedIOBase, content: str, dimensions: int | None) -> tuple[int, ...]:
     magic = file.read(4)
     if len(magic) != 4 or magic[:3] != bytes([0, 0, _UINT8]) or not 1 <= magic[3] <= _MAX_DIMENSIONS:
         raise InputError(
             f"{path}: expected the magic number 0000080d (d = 1 to {_MAX_DIMENSIONS} dimensions) of an IDX "
             f"file of unsigned bytes, got {magic.hex() or 'an empty file'}. Use the original file."
+        )
+    if dimensions is not None and magic[3] != dimensions:
+        raise InputError(
+            f"{path}: expected {content} with the magic number 0000080{dimensions}, got {magic.hex()}. "
+            "Put the right content under this name."
         )
     sizes = file.read(4 * magic[3])
     if len(sizes) != 4 * magic[3]:

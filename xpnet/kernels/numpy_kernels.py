@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
 from math import gcd
@@ -153,7 +154,8 @@ def _in_bands(rows: int, multiplications: int, function: Callable[[int, int], T]
     if bands == 1 or multiplications < _WORTH_SHARING:
         return [function(0, rows)]
     first, *others = pairwise(rows * band // bands for band in range(bands + 1))
-    promises = [_helpers(_threads - 1).submit(function, *other) for other in others]
+    # Each in a copy of this context, which holds what np.errstate was told.
+    promises = [_helpers(_threads - 1).submit(copy_context().run, function, *other) for other in others]
     return [function(*first), *(promise.result() for promise in promises)]
 
 

@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
-_SETTINGS_OF_PLACE_AND_LENGTH = ("device", "backend", "data_dir", "iterations", "epochs")
+_SETTINGS_OF_PLACE_AND_LENGTH = ("device", "backend", "threads", "kernels", "data_dir", "iterations", "epochs")
 
 
 class Checkpoint(NamedTuple):

@@ -52,6 +52,9 @@ class TrainConfig:
 
     ``image_size`` is the height and width that the images of a folder are brought to.
 
+    ``threads`` and ``kernels`` are what programs tell their process, since rounding depends on them: how many threads
+    share NumPy's convolutions, and whether only the "pure" kernels may serve.
+
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
     ``models.create`` takes for this model. With ``measure_training`` the training accuracy is measured on all training
@@ -83,6 +86,8 @@ class TrainConfig:
     device: str = "cpu"
     backend: str | None = None
     dtype: str = "float32"
+    threads: int | None = None
+    kernels: str = "fastest"
     seed: int = 0
     iterations: int | None = None
     epochs: int | None = None
@@ -121,7 +126,7 @@ class TrainConfig:
                 )
         for name in ("batch_size", "validation_images", "report_every"):
             check_positive("Training", name, getattr(self, name))
-        for name in ("iterations", "epochs", "limit", "warmup", "early_stopping"):
+        for name in ("threads", "iterations", "epochs", "limit", "warmup", "early_stopping"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
         if (self.iterations is None) == (self.epochs is None):
