@@ -12,13 +12,13 @@ from jax import numpy as jnp
 
 from xpnet import backend as backends
 from xpnet import layers
+from xpnet.backend import Array
 from xpnet.benchmark.cases import SEED, Case
 from xpnet.errors import InputError
 from xpnet.layers import Layer
 from xpnet.layout import map_tree, walk
 from xpnet.optimizers import Adam, Momentum
 
-Array = jax.Array
 Tree = Mapping[str, Any]
 _IMAGES = ("NHWC", "OHWI", "NHWC")
 

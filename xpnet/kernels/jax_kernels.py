@@ -5,9 +5,8 @@ from __future__ import annotations
 import jax
 from jax import lax
 
+from xpnet.backend import Array
 from xpnet.shapes import Window
-
-Array = jax.Array
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from xpnet.backend import Array
 from xpnet.kernels.windows import pad
 from xpnet.shapes import Pair, Window
-
-Array = torch.Tensor
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
