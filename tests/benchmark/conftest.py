@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xpnet import kernels
+from xpnet import kernels, tuning
 from xpnet.benchmark import controller
-from xpnet.cli import common
 from xpnet.kernels import numpy_kernels
 
 ROOT = str(Path(__file__).parents[2])
@@ -15,10 +14,10 @@ ROOT = str(Path(__file__).parents[2])
 
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
-    monkeypatch.setattr(common, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
     monkeypatch.setattr(controller, "BLOCK_SECONDS", 0.01)
     monkeypatch.setattr(controller, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")]))
     yield
-    kernels.use_delegates(True)
+    kernels.use("fastest")
     numpy_kernels.set_threads(1)

@@ -6,8 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from xpnet import kernels
-from xpnet.cli import common, train
+from xpnet import kernels, tuning
+from xpnet.cli import train
 from xpnet.datasets import load
 from xpnet.kernels import numpy_kernels
 
@@ -15,9 +15,9 @@ from xpnet.kernels import numpy_kernels
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """Programs change how their process allocates and computes; the tests share one process."""
-    monkeypatch.setattr(common, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
     yield
-    kernels.use_delegates(True)
+    kernels.use("fastest")
     numpy_kernels.set_threads(1)
 
 

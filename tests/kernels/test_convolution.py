@@ -92,9 +92,9 @@ def threads(request, monkeypatch):
 @pytest.fixture
 def pure_only():
     """No kernels of a single library."""
-    kernels.use_delegates(False)
+    kernels.use("pure")
     yield
-    kernels.use_delegates(True)
+    kernels.use("fastest")
 
 
 a_backend_has_nothing_to_set_back = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -70,11 +70,11 @@ def chosen(x, dy, window):
 def test_the_chosen_pooling_equals_the_definition_wherever_it_runs(backend, accelerator, window, monkeypatch):
     monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
     check(chosen, backend, window, (5, 6))
-    kernels.use_delegates(False)
+    kernels.use("pure")
     try:
         check(chosen, backend, window, (5, 6))
     finally:
-        kernels.use_delegates(True)
+        kernels.use("fastest")
 
 
 def test_pytorchs_own_pooling_is_called_where_it_knows_the_window(monkeypatch):

@@ -18,11 +18,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from xpnet import tuning
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.contender import Contender, make
 from xpnet.benchmark.memory import PeakMemory
 from xpnet.benchmark.profile import profile
-from xpnet.cli import common
 
 WARM_UP_CALLS = 3
 _CALLS_PER_WAIT = 10  # on a device that computes while the next call is prepared, as a training run lets it
@@ -34,7 +34,7 @@ class Session:
     def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
         self._implementation, self._case, self._device = implementation, Case.from_json(case), device
         if implementation.startswith("xpnet"):
-            common.tune(threads)  # as xpnet's programs do; the peers run as they come
+            tuning.tune(threads)  # as xpnet's programs do; the peers run as they come
         if implementation.startswith("torch"):
             import_module("torch").set_num_threads(threads)
         self._contender: Contender | None = None

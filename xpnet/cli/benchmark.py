@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import backend as backends
+from xpnet import tuning
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
 from xpnet.benchmark.contender import PEERS, is_installed
@@ -103,7 +104,7 @@ class _Run:
 def _benchmark(flags: argparse.Namespace) -> int:
     home = backends.resolve(flags.device)
     check_positive("Benchmark", "--rounds", flags.rounds)
-    threads = common.cores() if flags.threads is None else check_positive("Benchmark", "--threads", flags.threads)
+    threads = tuning.cores() if flags.threads is None else check_positive("Benchmark", "--threads", flags.threads)
     if flags.profile and flags.scaling:
         raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
     for path in (flags.json, flags.plot):

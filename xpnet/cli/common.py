@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import io
-import os
-import platform
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from rich.console import Console
 
+from xpnet import kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.kernels import numpy_kernels, use_delegates
-from xpnet.shapes import check_positive
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
@@ -80,7 +76,7 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--kernels",
-        choices=("fastest", "pure"),
+        choices=kernels.CHOICES,
         help="pure: only the kernels written for every array library, also where the library has its own; default: "
         "fastest",
     )
@@ -91,37 +87,6 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def tune(threads: int | None = None, kernels: str | None = None, no_malloc_tuning: bool = False) -> None:
-    """Do what the flags of ``add_speed_arguments`` say. It changes the process, so programs do it, never the library.
-
-    Raises InputError unless there is at least one thread.
-    """
-    count = check_positive("--threads", "the number", threads) if threads is not None else cores()
-    numpy_kernels.set_threads(count)
-    use_delegates(kernels != "pure")
-    if not no_malloc_tuning:
-        _tune_malloc()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def make_console(quiet: bool = False) -> Console:
     """A console that prints colours on a terminal only; quiet ones print nothing."""
     return Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-
-
-def _tune_malloc() -> None:
-    """Let glibc keep freed memory instead of giving it back to the system after every array, for all threads alike.
-
-    Page faults of fresh arrays otherwise cost up to half of a training step on the CPU. Elsewhere than on glibc nothing
-    happens.  Source: mallopt(3).
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # the parameters' numbers in malloc.h
-    for parameter, value in ((mmap_max, 0), (trim_threshold, -1), (top_pad, 64 * 1024 * 1024), (arena_max, 1)):
-        libc.mallopt(parameter, value)

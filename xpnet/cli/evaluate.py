@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import math
 
-from xpnet import datasets
+from xpnet import datasets, tuning
 from xpnet.cli import common, report
 from xpnet.errors import InputError
 from xpnet.network import Network
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | None, backend: str | None) -> int:
-    common.tune()
+    tuning.tune()
     console = common.make_console()
     folder = RunFolder.open(run)
     config = folder.read_config()

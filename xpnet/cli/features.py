@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from xpnet import models
+from xpnet import models, tuning
 from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
@@ -67,7 +67,7 @@ def _features(
     device: str | None,
     backend: str | None,
 ) -> int:
-    common.tune()
+    tuning.tune()
     console = common.make_console()
     network = _load(weights, model, device or "cpu", backend)
     names = _class_names(class_names, network.output_shape[0])

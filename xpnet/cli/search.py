@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from xpnet import datasets, models
+from xpnet import datasets, models, tuning
 from xpnet.cli import common, report
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
@@ -170,7 +170,7 @@ def _search(
     out: str,
     **settings: Any,
 ) -> int:
-    common.tune()
+    tuning.tune()
     console = common.make_console()
     given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout, "hidden": hidden}
     values = {name: value for name, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from xpnet import datasets, models
+from xpnet import datasets, models, tuning
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.losses import LOSSES
@@ -289,13 +289,13 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
-    common.tune(config.threads, config.kernels, flags.no_malloc_tuning)
+    tuning.tune(config.threads, config.kernels, flags.no_malloc_tuning)
     return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
 
 
 def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
     """A new run in a new folder."""
-    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, "threads": common.cores(), **_settings(flags)})
+    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, "threads": tuning.cores(), **_settings(flags)})
     trainer = _make_trainer(config, flags)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))

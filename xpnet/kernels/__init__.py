@@ -1,23 +1,26 @@
 """The few array kernels whose best form depends on the library and device; which one runs is decided here.
 
 ``unrolled`` and ``im2col`` are pure Array API, for any library, and each other's reference. A delegate serves one
-library; ``use_delegates(False)`` leaves everything to the pure ones. Pooling is one function in either memory order.
+library; ``use("pure")`` leaves everything to the pure ones. Pooling is one function in either memory order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_jax_array, is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, on_accelerator
+from xpnet.checks import pick
 from xpnet.kernels import im2col, numpy_kernels, pooling, unrolled
 from xpnet.kernels.windows import join, split, to_logical, to_memory
 from xpnet.shapes import Pair, Window
 
 __all__ = [
+    "CHOICES",
     "average_pool2d",
     "average_pool2d_input_gradient",
     "channel_sum",
@@ -27,21 +30,25 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_input_gradient",
     "max_pool2d_with_winners",
-    "use_delegates",
+    "use",
 ]
 
-_delegating = True
+CHOICES = ("fastest", "pure")
+_choice = "fastest"
 
 
-def use_delegates(allowed: bool) -> None:
-    """Whether kernels written for one library may take the place of the pure ones, in this whole process."""
-    global _delegating
-    _delegating = allowed
+def use(choice: str) -> None:
+    """Choose the kernels of this whole process: ``fastest``, or ``pure``: none written for one library.
+
+    Raises InputError for any other choice.
+    """
+    global _choice
+    _choice = pick("Kernels", {name: name for name in CHOICES}, choice)
 
 
 def in_use() -> dict[str, str]:
     """What rounding depends on beside library and device: which kernels may serve, and NumPy's number of threads."""
-    return {"kernels": "fastest" if _delegating else "pure", "threads": str(numpy_kernels.threads())}
+    return {"kernels": _choice, "threads": str(numpy_kernels.threads())}
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
@@ -67,7 +74,7 @@ def conv2d_backward(
 
 def channel_sum(x: Array) -> Array:
     """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
-    if _delegating and is_numpy_array(x):
+    if _delegate(x) is numpy_kernels:
         return numpy_kernels.channel_sum(x)
     return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
 
@@ -77,9 +84,8 @@ def max_pool2d(x: Array, window: Window) -> Array:
     delegate = _pooling_delegate(x, window)
     if delegate:
         return delegate.max_pool2d(x, window)
-    if _batch_is_innermost(x):
-        return to_logical(pooling.max_pool2d(to_memory(x), window, axes=(0, 2)))
-    return pooling.max_pool2d(x, window, axes=(1, 2))
+    order = _order(x)
+    return order.back(pooling.max_pool2d(order.to(x), window, order.axes))
 
 
 def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, Any]:
@@ -87,10 +93,9 @@ def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, Any]:
     delegate = _pooling_delegate(x, window)
     if delegate:
         return delegate.max_pool2d_with_winners(x, window)
-    if not _batch_is_innermost(x):
-        return pooling.max_pool2d_with_winners(x, window, axes=(1, 2))
-    y, winners = pooling.max_pool2d_with_winners(to_memory(x), window, axes=(0, 2))
-    return to_logical(y), winners
+    order = _order(x)
+    y, winners = pooling.max_pool2d_with_winners(order.to(x), window, order.axes)
+    return order.back(y), winners
 
 
 def max_pool2d_input_gradient(dy: Array, winners: Any, window: Window, image_size: Pair) -> Array:
@@ -98,43 +103,56 @@ def max_pool2d_input_gradient(dy: Array, winners: Any, window: Window, image_siz
     delegate = _pooling_delegate(dy, window)
     if delegate:
         return delegate.max_pool2d_input_gradient(dy, winners, window)
-    if not _batch_is_innermost(dy):
-        return pooling.max_pool2d_input_gradient(dy, winners, window, image_size, axes=(1, 2))
-    dx = pooling.max_pool2d_input_gradient(to_memory(dy), winners, window, image_size, axes=(0, 2))
-    return to_logical(dx)
+    order = _order(dy)
+    return order.back(pooling.max_pool2d_input_gradient(order.to(dy), winners, window, image_size, order.axes))
 
 
 def average_pool2d(x: Array, window: Window) -> Array:
     """Mean of each window of images (N, H, W, C), zeros of the padding included."""
-    if _batch_is_innermost(x):
-        return to_logical(pooling.average_pool2d(to_memory(x), window, axes=(0, 2)))
-    return pooling.average_pool2d(x, window, axes=(1, 2))
+    order = _order(x)
+    return order.back(pooling.average_pool2d(order.to(x), window, order.axes))
 
 
 def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -> Array:
     """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
-    if _batch_is_innermost(dy):
-        return to_logical(pooling.average_pool2d_input_gradient(to_memory(dy), window, image_size, axes=(0, 2)))
-    return pooling.average_pool2d_input_gradient(dy, window, image_size, axes=(1, 2))
+    order = _order(dy)
+    return order.back(pooling.average_pool2d_input_gradient(order.to(dy), window, image_size, order.axes))
+
+
+def _delegate(x: Array) -> ModuleType | None:
+    """The module of kernels written for an array's own library, where there is one and it may serve."""
+    if _choice == "pure":
+        return None
+    if is_numpy_array(x):
+        return numpy_kernels
+    if is_torch_array(x):
+        return import_module("xpnet.kernels.torch_kernels")
+    return import_module("xpnet.kernels.jax_kernels") if is_jax_array(x) else None
 
 
 def _convolution(x: Array) -> ModuleType:
     """The module whose convolution serves an array."""
-    if _delegating and is_numpy_array(x):
-        return numpy_kernels
-    if _delegating and is_torch_array(x):
-        return import_module("xpnet.kernels.torch_kernels")
-    if _delegating and is_jax_array(x):
-        return import_module("xpnet.kernels.jax_kernels")
-    return im2col if on_accelerator(x) else unrolled
-
-
-def _batch_is_innermost(x: Array) -> bool:
-    """Whether the convolution that serves an array leaves images as (H, C, W, N) in memory."""
-    return _convolution(x) in (numpy_kernels, unrolled)
+    return _delegate(x) or (im2col if on_accelerator(x) else unrolled)
 
 
 def _pooling_delegate(x: Array, window: Window) -> ModuleType | None:
     """PyTorch's kernels for its arrays, where they know the window: its padding is the same at both sides."""
     symmetric = all(before == after for before, after in window.padding)
-    return _convolution(x) if _delegating and symmetric and is_torch_array(x) else None
+    return _delegate(x) if symmetric and is_torch_array(x) else None
+
+
+class _Order(NamedTuple):
+    """The order in which images lie in memory: how to get to it and back, and where rows and columns are in it."""
+
+    to: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+    axes: Pair
+
+
+_BATCH_INNERMOST = _Order(to_memory, to_logical, (0, 2))
+_CHANNELS_INNERMOST = _Order(lambda x: x, lambda x: x, (1, 2))
+
+
+def _order(x: Array) -> _Order:
+    """The order in which the convolution that serves an array leaves images in memory."""
+    return _BATCH_INNERMOST if _convolution(x) in (numpy_kernels, unrolled) else _CHANNELS_INNERMOST
