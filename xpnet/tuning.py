@@ -7,7 +7,7 @@ import os
 import platform
 
 from xpnet import kernels
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
 
 
@@ -19,7 +19,7 @@ def tune(threads: int | None = None, choice: str = "fastest", no_malloc_tuning: 
     Raises InputError unless there is at least one thread.
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
-    numpy_kernels.set_threads(count)
+    sharing.set_threads(count)
     kernels.use(choice)
     if not no_malloc_tuning:
         _tune_malloc()

@@ -13,7 +13,7 @@ from tests.helpers import assert_close
 from tests.kernels import naive
 from xpnet import kernels
 from xpnet.backend import resolve
-from xpnet.kernels import im2col, numpy_kernels, unrolled
+from xpnet.kernels import im2col, numpy_kernels, sharing, unrolled
 from xpnet.shapes import Pair, Window
 
 
@@ -82,11 +82,13 @@ def check(module, backend, problem):
 
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
-    """So many threads for NumPy's convolutions, however small these are."""
-    monkeypatch.setattr(numpy_kernels, "_WORTH_SHARING", 0)
-    numpy_kernels.set_threads(request.param)
+    """So many threads for NumPy's convolutions, however small these are, and tiles that cut these up."""
+    monkeypatch.setattr(numpy_kernels, "_CACHED", 1)
+    monkeypatch.setattr(numpy_kernels, "_NARROWEST", 3)
+    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
+    sharing.set_threads(request.param)
     yield request.param
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)
 
 
 @pytest.fixture

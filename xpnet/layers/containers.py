@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State, Variables
+from xpnet.layers.fusion import Step, steps
 from xpnet.random import fold_in
 from xpnet.shapes import Shape
 
@@ -61,8 +63,8 @@ class Sequential(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        cache, new_state = {}, {}
-        for position, (name, layer) in enumerate(self.layers):
+        cache, new_state = {}, dict(state)
+        for position, name, layer in self._steps:
             with inside(name):
                 layer_key = fold_in(key, position) if key is not None and layer.is_random else None
                 x, cache[name], new_state[name] = layer.forward(
@@ -74,8 +76,9 @@ class Sequential(Layer):
         cache = self.saved(cache)
         grads: dict[str, Params] = {name: {} for name, _ in self.layers}
         first = 0 if need_dx else self._first_with(params)
-        for position in range(len(self.layers) - 1, first - 1, -1):
-            name, layer = self.layers[position]
+        for position, name, layer in reversed(self._steps):
+            if position < first:
+                break
             with inside(name):
                 dy, grads[name] = layer.backward(params[name], cache[name], dy, need_dx=need_dx or position > first)
         return Backward(dy if need_dx else None, grads)
@@ -96,6 +99,10 @@ class Sequential(Layer):
                         x = y
             yield name, x
         yield "", x
+
+    @cached_property
+    def _steps(self) -> list[Step]:
+        return steps(self.layers)
 
     def _first_with(self, params: Params) -> int:
         """Position of the first layer that has parameters."""
