@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from xpnet import kernels
+from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
 
@@ -49,6 +49,16 @@ def _print_error(error: Exception | str) -> None:
     """One line, in which a name from a file can neither begin another nor command the terminal."""
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
     print(f"error: {text}", file=sys.stderr)
+
+
+def add_data_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the flags --data and --data-dir."""
+    parser.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
+    )
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
