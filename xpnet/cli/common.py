@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -14,7 +15,8 @@ from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,11 +32,17 @@ def run(program: Callable[[], int]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     try:
-        return program()
+        try:
+            return program()
+        finally:
+            sys.stdout.flush()  # --help has printed without, and after this function a closed pipe is a warning
     except InputError as error:
         _print_error(error)
         return EXIT_BAD_INPUT
-    except (TrainingDivergedError, OSError) as error:  # such as a full disk or a closed pipe
+    except BrokenPipeError:  # of | head: end without a word, as other programs do
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush
+        return EXIT_PIPE_CLOSED
+    except (TrainingDivergedError, OSError) as error:  # such as a full disk
         _print_error(error)
         return EXIT_FAILED
     except MemoryError as error:
@@ -99,4 +107,10 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
 
 def make_console(quiet: bool = False) -> Console:
     """A console that prints colours on a terminal only; quiet ones print nothing."""
-    return Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    return _Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to ``run``: rich would end the program with exit code 1."""
+        raise BrokenPipeError
