@@ -34,6 +34,13 @@ def test_an_error_is_one_printable_line(capsys, error, code, line):
     assert capsys.readouterr().err == line + "\n"
 
 
+def test_flags_are_given_in_full(capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--iter", "5"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --iter 5. train.py --help lists the flags.\n"
+
+
 def closed_after(lines, process):
     """Exit code and errors of a program of whose output nobody reads more than so many lines."""
     with process:
