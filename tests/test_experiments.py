@@ -36,6 +36,27 @@ def test_best_validation_accuracy(folder):
     assert experiments.best_validation_accuracy(folder) == 0.8
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b'{"test_accuracy": 0.9', "Expecting"),
+        (b"\xff", "decode"),
+        (b"[" * 100_000, ""),
+        (b"7", "int"),
+        (b'{"device": "cpu"}', "(no backend, test_accuracy)"),
+        (b" " * (1 << 20) + b"{}", "more than 1,048,576 characters"),
+    ],
+)
+def test_a_damaged_summary_is_refused(folder, content, reason):
+    path = folder.path / "summary.json"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (experiments.final_accuracy, experiments.optimizer_accuracy("Adam"), experiments.machine):
+        with refused(f"{path}: expected the figures of a finished run, got something else (", reason, "Run it again."):
+            read(folder)
+
+
 def run(value, seconds=10.0, machine="an abacus"):
     (figure,) = EXPERIMENTS["overfitting"].figures
     return {"figures": {figure.name: value}, "seconds": seconds, "cpu_seconds": seconds / 2, "machine": machine}

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from xpnet.errors import InputError
+from xpnet.provenance import processor
 from xpnet.training.run_folder import RunFolder
 
 RESULTS, PAGE, IMAGES = "results.json", "results.md", "images"
@@ -173,7 +174,7 @@ def machine(folder: RunFolder) -> str:
     summary = folder.read_summary()
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
     return (
-        f"{os.cpu_count()} cores of {_processor()}, layers on {summary['backend']} ({summary['device']}), "
+        f"{os.cpu_count()} cores of {processor()}, layers on {summary['backend']} ({summary['device']}), "
         f"Python {platform.python_version()}, NumPy {np.__version__} with {blas['name']} {blas['version']}, "
         f"OPENBLAS_NUM_THREADS {os.environ.get('OPENBLAS_NUM_THREADS', 'not set')}"
     )
@@ -264,13 +265,3 @@ def _text(value: float, is_share: bool) -> str:
 def _column(folder: RunFolder, name: str) -> list[float]:
     with folder.history_path.open(newline="", encoding="utf-8") as file:
         return [float(row[name]) for row in csv.DictReader(file)]
-
-
-def _processor() -> str:
-    """The processor's name, which Linux tells in a file only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

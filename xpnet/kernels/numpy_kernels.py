@@ -11,6 +11,7 @@ Memory order is that of ``unrolled``, (H, C, W, N).
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from math import gcd
 from typing import NamedTuple, TypeVar
 
@@ -19,13 +20,14 @@ from numpy.lib.stride_tricks import as_strided
 
 from xpnet.kernels.sharing import share, slices
 from xpnet.kernels.windows import sum_arrays, to_logical, to_memory
-from xpnet.shapes import Window, extent
+from xpnet.shapes import Pair, Window, extent
 
 T = TypeVar("T")
 
 _CACHED = 2**18  # values of unrolled images that a core's own cache holds, with room for the other operands
 _NARROWEST = 128  # positions in a tile, below which a GEMM loses more than the cache gains
-_CHUNK = 2**22  # values in the products that are summed at a time, so that they take no more memory than images do
+_FEWEST_ROWS = 256  # of a tile, times channels
+_LARGEST = 2**25  # multiplications in a tile, so that there are enough of them to share
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
@@ -137,8 +139,9 @@ def _weight_gradient(x: np.ndarray, dy: np.ndarray, window: Window) -> np.ndarra
 
 
 class _Tile(NamedTuple):
-    """Output columns, and images of the batch, that are computed together for all output rows."""
+    """Output rows, output columns and images of the batch that are computed together."""
 
+    rows: slice
     columns: slice
     images: slice
 
@@ -148,25 +151,21 @@ def _in_tiles(function: Callable[[_Tile], T], y: np.ndarray, taps: int, window: 
 
     The tiles do not depend on the number of threads, so neither do the results.
     """
-    height = (y.shape[0] - 1) * window.stride[0] + window.extent[0]
-    tiles = _tiles(y.shape[2], y.shape[3], _CACHED // (height * (taps // window.kernel[0])))
-    return share(function, tiles, y.size * taps)
-
-
-def _tiles(columns: int, batch: int, positions: int) -> list[_Tile]:
-    """Tiles of about so many positions: several columns with all images, or one column with a part of the images."""
-    positions = max(positions, _NARROWEST)
+    rows, channels, columns, batch = y.shape
+    height = (rows - 1) * window.stride[0] + window.extent[0]
+    cached = _CACHED // (height * (taps // window.kernel[0]))
+    positions = max(cached, _NARROWEST, 8 * channels)  # below 8*O BLAS spends its time on copies of the weight
     across, parts = slices(columns, max(1, positions // batch)), slices(batch, positions)
-    return [_Tile(column, part) for column in across for part in parts]
+    work = min(positions, columns * batch) * channels * taps
+    # Tiles of few rows share more of them with their neighbours; with many channels that hardly counts.
+    down = slices(rows, max(1, _LARGEST // work, _FEWEST_ROWS // channels))
+    tiles = [_Tile(*tile) for tile in product(down, across, parts)]
+    return share(function, tiles, y.size * taps)
 
 
 def _products(blocks: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Sum over rows of block @ row^T, with images (rows, C, positions): (kh*C*kw, C)."""
-    rows, channels = images.shape[:2]
-    transposed = images.transpose(0, 2, 1)
-    step = max(1, _CHUNK // (blocks.shape[1] * channels))
-    chunks = [slice(row, row + step) for row in range(0, rows, step)]
-    return sum_arrays([np.matmul(blocks[chunk], transposed[chunk]).sum(axis=0) for chunk in chunks])
+    return np.matmul(blocks, images.transpose(0, 2, 1)).sum(axis=0)
 
 
 def _output(x: np.ndarray, channels: int, window: Window) -> np.ndarray:
@@ -176,8 +175,8 @@ def _output(x: np.ndarray, channels: int, window: Window) -> np.ndarray:
 
 
 def _in_rows(y: np.ndarray, tile: _Tile) -> np.ndarray:
-    """A tile of images in memory order as one matrix for each row: (H', O, positions); of a result, a view."""
-    part = y[:, :, tile.columns, tile.images]
+    """A tile of images in memory order as one matrix for each row: (rows, C, positions); of a result, a view."""
+    part = y[tile.rows, :, tile.columns, tile.images]
     return part.reshape(*part.shape[:2], -1)
 
 
@@ -187,12 +186,12 @@ def _as_matrix(weight: np.ndarray) -> np.ndarray:
 
 
 def _blocks(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
-    """The unrolled images under the kernel at each output row: (H', kh*C*kw, positions), overlapping views.
+    """The unrolled images under the kernel at each row of a tile: (rows, kh*C*kw, positions), overlapping views.
 
     With vertical dilation the rows under the kernel are no neighbours, and ``reshape`` makes the copy then needed.
     """
     (stride, _), (dilation, _) = window.stride, window.dilation
-    unrolled, rows = _unroll(x, window, tile), window.output_size(x.shape[0], x.shape[2])[0]
+    unrolled, rows = _unroll(x, window, tile), tile.rows.stop - tile.rows.start
     by_row, by_value, by_position = unrolled.strides
     blocks = as_strided(
         unrolled,
@@ -204,26 +203,41 @@ def _blocks(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
 
 
 def _unroll(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
-    """Stack the kernel's column shifts of images with rows of padding: (height, C*kw, positions).
+    """Stack the kernel's column shifts of the images under a tile, with their padding: (height, C*kw, positions)."""
+    (top, height), (left, width) = (_under(tile, window, axis) for axis in (0, 1))
+    cut, count = _cut(x[..., tile.images], top, height, left, width), tile.columns.stop - tile.columns.start
+    by_row, by_channel, by_column, by_image = cut.strides
+    stack = as_strided(
+        cut,
+        (height, x.shape[1], window.kernel[1], count, cut.shape[3]),
+        (by_row, by_channel, by_column * window.dilation[1], by_column * window.stride[1], by_image),
+        writeable=False,
+    )
+    return stack.reshape(height, x.shape[1] * window.kernel[1], -1)
 
-    Negative padding crops.
-    """
-    (rows, channels, width, _), columns = x.shape, tile.columns
-    top, taps, stride = window.padding[0][0], window.kernel[1], window.stride[1]
-    height = (window.output_size(rows, width)[0] - 1) * window.stride[0] + window.extent[0]
-    source = slice(max(0, -top), max(0, -top, min(rows, height - top)))
-    inside = slice(source.start + top, source.stop + top)
-    images = x[source, :, :, tile.images]
-    stack = np.empty((height, channels, taps, columns.stop - columns.start, images.shape[3]), dtype=x.dtype)
-    stack[: inside.start] = stack[inside.stop :] = 0
-    for tap in range(taps):
-        # Output column j lies over column j*stride + offset; where that is outside the image there are zeros.
-        offset = tap * window.dilation[1] - window.padding[1][0]
-        first = min(max(columns.start, -(offset // stride)), columns.stop)
-        stop = max(first, min(columns.stop, (width - 1 - offset) // stride + 1))
-        shifted = stack[inside, :, tap]
-        shifted[:, :, : first - columns.start] = shifted[:, :, stop - columns.start :] = 0
-        if first < stop:
-            under = slice(first * stride + offset, (stop - 1) * stride + offset + 1, stride)
-            shifted[:, :, first - columns.start : stop - columns.start] = images[:, :, under]
-    return stack.reshape(height, channels * taps, -1)
+
+def _under(tile: _Tile, window: Window, axis: int) -> Pair:
+    """Where the pixels under a tile begin along an axis, and how many they are; below 0 lies the padding."""
+    positions, stride = tile[axis], window.stride[axis]
+    count = (positions.stop - positions.start - 1) * stride + window.extent[axis]
+    return positions.start * stride - window.padding[axis][0], count
+
+
+def _cut(x: np.ndarray, top: int, height: int, left: int, width: int) -> np.ndarray:
+    """Rows and columns of images from a place on: a view, or a copy with zeros where that reaches beyond the images."""
+    rows, columns = _within(top, height, x.shape[0]), _within(left, width, x.shape[2])
+    there = x[rows.start + top : rows.stop + top, :, columns.start + left : columns.stop + left]
+    shape = (height, x.shape[1], width, x.shape[3])
+    if there.shape == shape:
+        return there
+    cut = np.empty(shape, dtype=x.dtype)
+    cut[: rows.start] = cut[rows.stop :] = 0
+    cut[rows, :, : columns.start] = cut[rows, :, columns.stop :] = 0
+    cut[rows, :, columns] = there
+    return cut
+
+
+def _within(start: int, count: int, length: int) -> slice:
+    """Which of ``count`` places from ``start`` on lie in an axis of a length."""
+    first = min(max(0, -start), count)
+    return slice(first, max(first, min(count, length - start)))

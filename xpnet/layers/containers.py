@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import ClassVar
@@ -228,3 +228,17 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
                 f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). Rename."
             )
     return tuple(named)
+
+
+def map_leaves(function: Callable[[str, Layer], Layer], layer: Layer, name: str = "") -> Layer:
+    """The layers with a function of (dotted name, layer) applied to each that is neither Sequential nor Residual."""
+
+    def inner(part: str, sublayer: Layer) -> Layer:
+        return map_leaves(function, sublayer, f"{name}.{part}" if name else part)
+
+    if isinstance(layer, Sequential):
+        return Sequential([(part, inner(part, sublayer)) for part, sublayer in layer.layers])
+    if isinstance(layer, Residual):
+        shortcut = inner("shortcut", layer.shortcut) if layer.shortcut else None
+        return replace(layer, branch=inner("branch", layer.branch), shortcut=shortcut)
+    return function(name, layer)
