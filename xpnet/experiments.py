@@ -159,12 +159,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 }
 
 
-def measure(experiment: Experiment, folder: RunFolder, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """What is kept of a run."""
+def measure(
+    experiment: Experiment, folder: RunFolder, seconds: float, cpu_seconds: float, version: str
+) -> dict[str, Any]:
+    """What is kept of a run of this version of xpnet."""
     return {
         "figures": {figure.name: figure.read(folder) for figure in experiment.figures},
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
+        "version": version,
         "machine": machine(folder),
     }
 
@@ -219,7 +222,8 @@ def read_page(docs: Path) -> str:
 def render(page: str, results: Results) -> str:
     """The page with the table of these results between its two marks; the rest stays as people wrote it."""
     before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    lines = ["| experiment | published | ours | seeds | time (on the CPU) | command |", "|---|---|---|---|---|---|"]
+    header = ("experiment", "published", "ours", "seeds", "time (on the CPU)", "command", "version")
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, experiment in EXPERIMENTS.items():
         if name in results:
             lines += _rows(name, experiment, results[name])
@@ -233,16 +237,23 @@ def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any
     seconds, cpu_seconds = (
         statistics.median(run[column] for run in runs.values()) for column in ("seconds", "cpu_seconds")
     )
+    versions = dict.fromkeys(run.get("version", "not recorded") for run in runs.values())
     once = (
         ", ".join(sorted(runs, key=int)),
         f"{seconds:.0f} s ({cpu_seconds:.0f} s)",
         f"`scripts/{experiment.command}{data_dir} --seed N`",
+        ", ".join(versions),
     )
     rows = []
     for figure in experiment.figures:
         what = figure.name if rows else f"**{name}** on {data}: {figure.name}"
         values = [run["figures"][figure.name] for run in runs.values()]
-        cells = (what, figure.published or "-", _spread(values, figure.is_share), *(("", "", "") if rows else once))
+        cells = (
+            what,
+            figure.published or "-",
+            _spread(values, figure.is_share),
+            *(("",) * len(once) if rows else once),
+        )
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
