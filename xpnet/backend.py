@@ -96,6 +96,20 @@ def of(array: Array) -> Backend:
     return Backend(name, array_api_compat.array_namespace(array), array_api_compat.device(array))
 
 
+_namespaces: dict[type, Any] = {}
+
+
+def array_namespace(array: Array) -> Any:
+    """The functions of the Array API standard for an array: array-api-compat's answer, kept for each type of array.
+
+    A training step asks dozens of times, and the search takes twenty times as long as looking it up.
+    """
+    kind = type(array)
+    if kind not in _namespaces:
+        _namespaces[kind] = array_api_compat.array_namespace(array)
+    return _namespaces[kind]
+
+
 def namespace_name(array: Array) -> str:
     """The library of an array: numpy, cupy, torch, jax, or the module name of another Array API library.
 

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
@@ -50,7 +48,7 @@ class Layout:
     def flatten(self, params: Tree) -> Array:
         """One vector of all tensors of the tree, in this layout's order."""
         tensors = list(_in_order(self.tree, params))
-        xp = array_namespace(*tensors)
+        xp = array_namespace(tensors[0])
         return xp.concat([xp.reshape(tensor, (-1,)) for tensor in tensors])
 
     def unflatten(self, theta: Array) -> Tree:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from xpnet.backend import Array, is_readable, place, together
+from xpnet.backend import Array, array_namespace, is_readable, place, together
 from xpnet.errors import InputError
 
 
@@ -63,7 +63,7 @@ class SoftmaxCrossEntropy:
     def forward(self, logits: Array, labels: Array) -> LossForward:
         """The loss, and a cache for ``backward``."""
         _check("SoftmaxCrossEntropy", logits, labels)
-        xp, classes = array_namespace(logits, labels), logits.shape[1]
+        xp, classes = array_namespace(logits), logits.shape[1]
         shifted = logits - xp.max(logits, axis=1, keepdims=True)
         exponentials = xp.exp(shifted)
         totals = xp.sum(exponentials, axis=1, keepdims=True)

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.checks import check_above_zero, check_at_least_zero
 from xpnet.errors import InputError
 

@@ -10,9 +10,9 @@ import math
 from enum import IntEnum
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.shapes import Shape, is_whole
 

@@ -36,12 +36,9 @@ class Window:
 
     def output_size(self, height: int, width: int) -> Pair:
         """Positions (H', W') of the window in an image; below 1 where it does not fit."""
-        rows, columns = (
-            (length + sum(padding) - extent) // stride + 1
-            for length, padding, extent, stride in zip(
-                (height, width), self.padding, self.extent, self.stride, strict=True
-            )
-        )
+        (top, bottom), (left, right) = self.padding
+        rows = (height + top + bottom - extent(self.kernel[0], self.dilation[0])) // self.stride[0] + 1
+        columns = (width + left + right - extent(self.kernel[1], self.dilation[1])) // self.stride[1] + 1
         return rows, columns
 
 

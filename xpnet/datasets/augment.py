@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.random import fold_in, random_bits
 from xpnet.shapes import is_whole

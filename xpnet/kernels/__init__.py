@@ -11,9 +11,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, is_jax_array, is_numpy_array, is_torch_array
+from array_api_compat import is_jax_array, is_numpy_array, is_torch_array
 
-from xpnet.backend import Array, on_accelerator
+from xpnet.backend import Array, array_namespace, on_accelerator
 from xpnet.checks import pick
 from xpnet.kernels import im2col, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
 from xpnet.kernels.windows import join, split, to_logical, to_memory

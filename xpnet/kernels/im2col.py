@@ -7,9 +7,7 @@ Source: Chellapilla, Puri and Simard, "High performance convolutional neural net
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.kernels.windows import as_transposed_convolution, join, pad, taps
 from xpnet.shapes import Pair, Window
 

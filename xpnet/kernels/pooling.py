@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.kernels.windows import add_taps, pad, sum_arrays, taps
 from xpnet.shapes import Pair, Window
 

@@ -8,7 +8,8 @@ from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 _WORTH_SHARING = 2**23  # multiplications in GEMMs that take longer than waking a thread, about 50 us
 _count = 1

@@ -9,9 +9,7 @@ Source: Cho and Brand, "MEC: memory-efficient convolution for deep neural networ
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.kernels.windows import (
     as_transposed_convolution,
     narrow,

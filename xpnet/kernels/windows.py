@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.shapes import Pair, Window
 
 _TO_MEMORY, _TO_LOGICAL = (1, 3, 2, 0), (3, 0, 2, 1)

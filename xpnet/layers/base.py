@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import device, is_numpy_array
 
-from xpnet.backend import Array, place, together
+from xpnet.backend import Array, array_namespace, place, together
 from xpnet.errors import InputError
 from xpnet.shapes import Pair, Shape, Window
 

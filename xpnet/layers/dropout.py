@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array, together
+from xpnet.backend import Array, array_namespace, together
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.random import UNIFORM_BITS, random_bits

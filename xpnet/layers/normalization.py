@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables

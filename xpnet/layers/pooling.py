@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
 from xpnet.shapes import Pair, Shape, Window, as_pair, make_window

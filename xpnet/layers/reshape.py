@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
 from xpnet.shapes import Shape
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State
 from xpnet.layers.containers import map_leaves
 from xpnet.layout import walk
