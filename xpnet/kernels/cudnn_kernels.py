@@ -120,7 +120,7 @@ def _run(convolution: Convolution, arrays: Mapping[int, Array]) -> Array | None:
 
 
 def _context() -> _Context:
-    """This thread's for the current device, on which CuPy allocates results."""
+    """That of this thread and the current device, on which CuPy allocates results."""
     device, contexts = cupy.cuda.runtime.getDevice(), _contexts.by_device
     if device not in contexts:
         contexts[device] = _Context(device)

@@ -53,7 +53,7 @@ class Convolution(NamedTuple):
 
 
 def build(convolution: Convolution, sm_version: int, **target: Any) -> Any:
-    """The plan for a GPU of compute capability ``sm_version`` / 10, which a cuDNN ``handle`` or ``device_property`` names.
+    """The plan for a GPU, of compute capability ``sm_version`` / 10, that a ``handle`` or ``device_property`` names.
 
     Raises cudnnGraphNotSupportedError or RuntimeError where cuDNN has none.
     """

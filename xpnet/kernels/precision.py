@@ -1,7 +1,7 @@
 """How exactly products of float32 are computed on CuPy arrays, a choice of the whole process.
 
-``float32`` is what it says. ``tf32`` lets tensor cores (from compute capability 8.0) round what they multiply to 10 bits
-of mantissa and add in float32. Arrays of other libraries and of other dtypes do not take notice.
+``float32`` is what it says. ``tf32`` lets tensor cores (from compute capability 8.0) round what they multiply to 10
+bits of mantissa and add in float32. Arrays of other libraries and of other dtypes do not take notice.
 """
 
 from __future__ import annotations
