@@ -24,6 +24,7 @@ import pytest
 from tests.kernels import naive
 from tests.kernels.test_convolution import EXAMPLES
 from xpnet import kernels
+from xpnet.backend import to_numpy
 from xpnet.cli import train
 from xpnet.errors import InputError
 from xpnet.kernels import im2col, precision
@@ -353,6 +354,23 @@ def test_cupys_arrays_get_cudnn_where_it_is_asked_for(gpu):
     assert kernels._convolution(array) is gpu.kernels
     kernels.use("pure")
     assert kernels._convolution(array) is im2col
+
+
+@pytest.mark.parametrize("problem", EXAMPLES)
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_on_a_gpu_convolution_equals_the_definition(backend, problem):
+    """In float64, to rounding: cuDNN may choose transforms. A fallback is a warning and so fails."""
+    pytest.importorskip("cudnn")
+    module, window = importlib.import_module("xpnet.kernels.cudnn_kernels"), problem.window
+    x, weight, dy = problem.arrays()
+    here, w, g = map(backend.asarray, (x, weight, dy))
+    dx, dw = module.conv2d_backward(here, g, w, window)
+    for actual, expected in (
+        (module.conv2d(here, w, None, window), naive.conv2d(x, weight, window)),
+        (dx, naive.conv2d_input_gradient(dy, weight, window, problem.image_size)),
+        (dw, naive.conv2d_weight_gradient(x, dy, window)),
+    ):
+        np.testing.assert_allclose(to_numpy(actual), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
