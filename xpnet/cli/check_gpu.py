@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the time of "
-        "a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It takes some minutes. A part "
-        "that fails does not stop the others.",
+        "a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It takes some minutes. A "
+        "part that fails does not stop the others.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
