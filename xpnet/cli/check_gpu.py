@@ -151,7 +151,7 @@ def _compare_convolutions(backend: Backend, allowed: float, prefix: str = "") ->
             try:
                 yield from _compare_convolution(title, backend, images, layer, allowed)
             except Exception as error:
-                yield Check(f"{title}: {type(error).__name__}: {error}", np.nan, allowed)
+                yield Check(f"{title}: {type(error).__name__}: {error.__context__ or error}", np.nan, allowed)
 
 
 def _compare_convolution(title: str, backend: Backend, images: Shape, layer: Conv2D, allowed: float) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ from xpnet.kernels.precision import precision_in_use
 from xpnet.shapes import Window
 
 _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
-_announced = False
+
+_logger = logging.getLogger(__name__)
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
@@ -86,7 +88,7 @@ class _Context:
         try:
             return build(convolution, self._sm_version, handle=self._handle)
         except (cudnn.cudnnGraphNotSupportedError, RuntimeError) as error:
-            _announce(convolution, str(error).partition("\n")[0])
+            _announce(convolution, error)
             return None
 
     def _follow_stream(self) -> None:
@@ -133,13 +135,15 @@ def _ready(array: Array) -> Array:
     return array if array.data.ptr % _ALIGNMENT == 0 else array.copy()
 
 
-def _announce(convolution: Convolution, reason: str) -> None:
-    """Say once that convolutions are slower than asked for."""
-    global _announced
-    if not _announced:
-        _announced = True
-        warnings.warn(
-            f"cuDNN has no plan for {convolution} ({reason}). This and others like it are computed as matrix products.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+def _announce(convolution: Convolution, error: Exception) -> None:
+    """Say that convolutions are slower than asked for: in the same words, so that Python shows them once.
+
+    The log has them all.
+    """
+    _logger.warning("cuDNN has no plan for %s: %s", convolution, str(error).partition("\n")[0])
+    warnings.warn(
+        "cuDNN has no plan for a convolution; it and others like it are computed as matrix products. "
+        "The log names them.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
