@@ -161,9 +161,9 @@ def gpu(monkeypatch):
 
     monkeypatch.setattr(module, "build", build)
     yield SimpleNamespace(cupy=arrays, cudnn=cudnn, log=log, built=built, plans=modules["cudnn_plans"], kernels=module)
-    for name in modules:
-        monkeypatch.delitem(sys.modules, f"xpnet.kernels.{name}", raising=False)
-        monkeypatch.delattr(kernels, name, raising=False)
+    for name in modules:  # monkeypatch puts back what was there before
+        del sys.modules[f"xpnet.kernels.{name}"]
+        delattr(kernels, name)
 
 
 @pytest.fixture(autouse=True)
