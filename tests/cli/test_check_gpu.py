@@ -122,6 +122,14 @@ def test_all_parts_count(monkeypatch, capsys, cudnn, difference, tests, failed):
     benchmark._parser().parse_args(flags)
 
 
+def test_a_missing_cudnn_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
+    assert main(["--parts", "cudnn"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip().partition(":")[0] for line in lines[2:]] == ["Kernels cudnn", "Some checks FAILED"]
+
+
 def test_calls_are_timed_with_and_without_waiting(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(check_gpu, "LAUNCHES", 3)

@@ -22,6 +22,7 @@ from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
 from xpnet.checks import pick
 from xpnet.cli import benchmark, common
+from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dropout
 from xpnet.random import fold_in, generator, make_key
 from xpnet.shapes import Shape
@@ -115,6 +116,9 @@ def _passes(console: Console, part: Part, backend: Backend) -> bool:
     console.print(part.title)
     try:
         return part.passes(console, backend)
+    except InputError as error:  # cuDNN is missing
+        console.print(f"  {error}", style="red")
+        return False
     except Exception:
         console.print(traceback.format_exc(), style="red")
         return False
