@@ -1,7 +1,5 @@
 """Measure speed beside other libraries; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.benchmark import main
-
-sys.exit(main())
+run("benchmark")

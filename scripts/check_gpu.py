@@ -1,7 +1,5 @@
 """Check xpnet on a GPU; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.check_gpu import main
-
-sys.exit(main())
+run("check_gpu")

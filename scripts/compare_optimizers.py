@@ -1,7 +1,5 @@
 """Compare optimizers; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.compare_optimizers import main
-
-sys.exit(main())
+run("compare_optimizers")

@@ -1,7 +1,5 @@
 """Test a trained network; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.evaluate import main
-
-sys.exit(main())
+run("evaluate")

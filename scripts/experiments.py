@@ -1,7 +1,5 @@
 """Repeat the published experiments; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.experiments import main
-
-sys.exit(main())
+run("experiments")

@@ -1,7 +1,5 @@
 """Show what a layer makes of an image; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.features import main
-
-sys.exit(main())
+run("features")

@@ -1,7 +1,5 @@
 """Check every gradient against finite differences; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.gradcheck import main
-
-sys.exit(main())
+run("gradcheck")

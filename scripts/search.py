@@ -1,7 +1,5 @@
 """Search for good hyper-parameters; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.search import main
-
-sys.exit(main())
+run("search")

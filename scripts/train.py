@@ -1,7 +1,5 @@
 """Train a network; see --help."""
 
-import sys
+from entry import run
 
-from xpnet.cli.train import main
-
-sys.exit(main())
+run("train")

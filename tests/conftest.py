@@ -3,10 +3,12 @@
 Where a library has a second device the tests use that one, so that an array created without ``device=`` shows.
 """
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -58,6 +60,22 @@ def other_backend(request: pytest.FixtureRequest) -> Iterator[backends.Backend]:
     """Each library once more, for what goes from one to another."""
     with _running(request.param) as backend:
         yield backend
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception], None]:
+    """Let a library be there whose import fails."""
+
+    def install(library: str, error: Exception) -> None:
+        def import_module(name: str, package: str | None = None) -> ModuleType:
+            if name == library:
+                raise error
+            return real(name, package)
+
+        real = importlib.import_module
+        monkeypatch.setattr(importlib, "import_module", import_module)
+
+    return install
 
 
 @contextmanager

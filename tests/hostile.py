@@ -187,6 +187,9 @@ def _state_dicts() -> list[bytes]:
     return contents
 
 
+_SUMMARY = json.dumps({"device": "cpu", "backend": "numpy", "test_accuracy": {"adam": 0.97}}).encode()
+
+
 def _config() -> list[bytes]:
     config = TrainConfig.for_model("mnist_starter", schedule="step", schedule_every=10, data_dir="/data")
     return [
@@ -231,6 +234,7 @@ READERS = {
         lambda: [save(_torch_tensors())],
         lambda folder: _small().load_torch(folder / "t.safetensors", torch_name=str),
     ),
+    "summary": Reader("summary.json", lambda: [_SUMMARY], lambda folder: RunFolder(folder).read_summary()),
     "config": Reader("config.json", _config, lambda folder: RunFolder(folder).read_config()),
 }
 if find_spec("torch"):

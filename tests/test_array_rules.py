@@ -17,7 +17,8 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_CODE = sorted(  # kernels for a single library may use all of it
     [
         *(PACKAGE / "layers").rglob("*.py"),
-        *set((PACKAGE / "kernels").rglob("*.py")).difference((PACKAGE / "kernels").rglob("*_kernels.py")),
+        *set((PACKAGE / "kernels").rglob("*.py"))
+        - {*(PACKAGE / "kernels").rglob("*_kernels.py"), *(PACKAGE / "kernels").rglob("numpy_*.py")},
         PACKAGE / "losses.py",
         PACKAGE / "optimizers.py",
     ]

@@ -341,10 +341,7 @@ def test_a_traced_jax_array_is_on_the_default_device(monkeypatch):
         (ImportError("libcudart.so.13: cannot open"), "cupy: is installed but cannot be loaded (libcudart.so.13"),
     ],
 )
-def test_a_library_that_is_there_but_fails_says_so(monkeypatch, error, message):
-    def fail(module):
-        raise error
-
-    monkeypatch.setattr(backends.importlib, "import_module", fail)
+def test_a_library_that_is_there_but_fails_says_so(broken, error, message):
+    broken("cupy", error)
     with refused(message):
-        backends._import("cupy", "CuPy is not installed.")
+        resolve("cuda")

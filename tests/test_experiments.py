@@ -36,9 +36,31 @@ def test_best_validation_accuracy(folder):
     assert experiments.best_validation_accuracy(folder) == 0.8
 
 
-def run(value, seconds=10.0, machine="an abacus"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b'{"test_accuracy": 0.9', "Expecting"),
+        (b"\xff", "decode"),
+        (b"[" * 100_000, ""),
+        (b"7", "int"),
+        (b'{"device": "cpu"}', "(no backend, test_accuracy)"),
+        (b" " * (1 << 20) + b"{}", "more than 1,048,576 characters"),
+    ],
+)
+def test_a_damaged_summary_is_refused(folder, content, reason):
+    path = folder.path / "summary.json"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (experiments.final_accuracy, experiments.optimizer_accuracy("Adam"), experiments.machine):
+        with refused(f"{path}: expected the figures of a finished run, got something else (", reason, "Run it again."):
+            read(folder)
+
+
+def run(value, seconds=10.0, machine="an abacus", version="0ddba11"):
     (figure,) = EXPERIMENTS["overfitting"].figures
-    return {"figures": {figure.name: value}, "seconds": seconds, "cpu_seconds": seconds / 2, "machine": machine}
+    spent = {"seconds": seconds, "cpu_seconds": seconds / 2}
+    return {"figures": {figure.name: value}, **spent, "machine": machine, "version": version}
 
 
 def test_the_page_keeps_what_people_wrote_and_shows_what_was_measured():
@@ -52,11 +74,17 @@ def test_the_page_keeps_what_people_wrote_and_shows_what_was_measured():
     assert cells[1:5] == ["6", "**4** (3 to never)", "0, 2, 10", "20 s (10 s)"]
     assert cells[5].startswith("`scripts/train.py --model mlp --hidden 1024 512")
     assert cells[5].endswith("--data-dir DIR --seed N`")
+    assert cells[6] == "0ddba11"
     assert [line for line in page.splitlines() if line.startswith("Measured")] == [
         "Measured on an abacus.",
         "Measured on a sundial.",
     ]
     assert render(page, {}).count("\n| **") == 0
+
+
+def test_a_row_has_every_version_that_measured_a_part_of_it():
+    page = render(PAGE, {"overfitting": {"0": run(4), "1": run(4, version="ca5cade"), "2": run(3)}})
+    assert "--seed N` | 0ddba11, ca5cade |\n" in page
 
 
 def test_several_figures_of_an_experiment_are_rows_of_which_the_first_has_the_command():
@@ -66,7 +94,8 @@ def test_several_figures_of_an_experiment_are_rows_of_which_the_first_has_the_co
     rows = [line for line in render(PAGE, {"optimizers": kept}).splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[2] for row in rows] == ["**98.00 %**", "**97.00 %**", "**96.00 %**", "**95.00 %**"]
     assert ["compare_optimizers.py" in row for row in rows] == [True, False, False, False]
-    assert rows[1] == "| test accuracy with momentum | 98.06 % | **97.00 %** |  |  |  |"
+    assert rows[1] == "| test accuracy with momentum | 98.06 % | **97.00 %** |  |  |  |  |"
+    assert rows[0].endswith("| not recorded |")
 
 
 def test_a_page_without_the_marks_and_damaged_results_are_refused(tmp_path):

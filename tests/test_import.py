@@ -14,6 +14,11 @@ def test_importing_xpnet_imports_nothing_heavy():
     assert not heavy & loaded_by("import xpnet")
 
 
+def test_training_imports_nothing_of_other_programs():
+    others = {"xpnet.benchmark", "xpnet.search", "xpnet.training.regularization", "torch", "jax", "optuna", "pooch"}
+    assert not others & loaded_by("import xpnet.cli.train")
+
+
 def test_only_the_plots_need_matplotlib():
     assert "matplotlib" not in loaded_by("import xpnet.cli.train, xpnet.cli.evaluate")
     assert "matplotlib" in loaded_by("import xpnet.plots")

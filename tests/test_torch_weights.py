@@ -219,6 +219,13 @@ def test_without_pytorch_the_message_says_what_to_do(tmp_path, monkeypatch):
         small_network().load_torch(tmp_path / "weights.pth")
 
 
+def test_a_pytorch_that_is_there_but_fails_says_so(tmp_path, broken):
+    (tmp_path / "weights.pth").write_bytes(b"")
+    broken("torch", ImportError("libtorch.so: cannot open shared object file"))
+    with refused("torch: is installed but cannot be loaded (libtorch.so: cannot open shared object file)."):
+        small_network().load_torch(tmp_path / "weights.pth")
+
+
 def test_a_safetensors_file_needs_no_pytorch(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert np.array_equal(load(path, torch_tensors()).parameters()["conv1.bias"], torch_tensors()["conv1.bias"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xpnet import kernels, tuning
-from xpnet.kernels import numpy_kernels, unrolled
+from xpnet.kernels import sharing, unrolled
 from xpnet.shapes import make_window
 
 
@@ -17,15 +17,15 @@ def leave_the_process_alone(monkeypatch):
     monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
     yield
     kernels.use("fastest")
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)
 
 
 def test_threads_are_those_asked_for(monkeypatch):
     tuning.tune(3)
-    assert numpy_kernels.threads() == 3
+    assert sharing.threads() == 3
     monkeypatch.setattr(tuning, "cores", lambda: 5)
     tuning.tune()
-    assert numpy_kernels.threads() == 5
+    assert sharing.threads() == 5
 
 
 @pytest.mark.parametrize(("flag", "tuned"), [(False, [1]), (True, [])])
@@ -47,14 +47,14 @@ def test_blas_has_one_thread_once_convolutions_are_shared():
     """In a process of its own, since it stays so."""
     program = """
 import numpy, threadpoolctl
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import numpy_kernels, sharing
 from xpnet.shapes import make_window
 
 def blas_threads():
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
 threadpoolctl.threadpool_limits(2)
-numpy_kernels.set_threads(2)
+sharing.set_threads(2)
 x, window = numpy.ones((64, 32, 32, 16), "f"), make_window("test", 5, 1, 2)
 before = blas_threads()
 numpy_kernels.conv2d(x[:1], numpy.ones((16, 5, 5, 16), "f"), None, window)

@@ -13,6 +13,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from xpnet.checks import import_library
 from xpnet.errors import InputError
 
 Array = Any  # the standard has no type for "an array of any library" yet
@@ -192,7 +193,7 @@ def _numpy(family: str, device: str, index: str) -> Backend:
 def _cupy(family: str, device: str, index: str) -> Backend:
     if family not in ("cuda", "auto"):
         raise InputError(f"--device {device}: CuPy computes on CUDA GPUs. Use --device cuda, or leave --backend out.")
-    cupy = _import(
+    cupy = import_library(
         "cupy",
         f"--device {device}: CuPy is not installed. Install it with: "
         'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with --device cpu.',
@@ -214,7 +215,7 @@ def _cupy(family: str, device: str, index: str) -> Backend:
 
 
 def _torch(family: str, device: str, index: str) -> Backend:
-    torch = _import(
+    torch = import_library(
         "torch",
         "--backend torch: PyTorch is not installed. "
         'Install it with: pip install "xpnet[torch]"; or leave --backend out.',
@@ -231,7 +232,7 @@ def _torch(family: str, device: str, index: str) -> Backend:
 
 
 def _jax(family: str, device: str, index: str) -> Backend:
-    jax = _import(
+    jax = import_library(
         "jax",
         '--backend jax: JAX is not installed. Install it with: pip install "xpnet[jax]"; or leave --backend out.',
     )
@@ -250,18 +251,6 @@ def _jax(family: str, device: str, index: str) -> Backend:
 
 
 _RESOLVERS = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax}
-
-
-def _import(module: str, message: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            raise InputError(message) from error
-        raise InputError(f"{module}: is installed but lacks {error.name}. Install that, or reinstall it.") from error
-    except ImportError as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise InputError(f"{module}: is installed but cannot be loaded ({reason}). Reinstall it.") from error
 
 
 def _found(count: int) -> str:

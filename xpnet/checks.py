@@ -1,12 +1,13 @@
-"""Checks of settings: numbers (the whole ones are in ``shapes``) and names of what there is to choose."""
+"""Checks of settings: numbers (the whole ones are in ``shapes``), names of what there is to choose, libraries."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xpnet.errors import InputError
 
@@ -34,6 +35,19 @@ def is_file(path: Path) -> bool:
         raise InputError(
             f"{path}: expected a file in a readable folder, got: {error.strerror}. Check the path and its permissions."
         ) from error
+
+
+def import_library(module: str, message: str) -> Any:
+    """A library that is an extra. Raises InputError with the message if it is missing, or saying what is broken."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise InputError(message) from error
+        raise InputError(f"{module}: is installed but lacks {error.name}. Install that, or reinstall it.") from error
+    except ImportError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"{module}: is installed but cannot be loaded ({reason}). Reinstall it.") from error
 
 
 def pick(where: str, choices: Mapping[str, T], name: str) -> T:

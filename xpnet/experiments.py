@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from xpnet.errors import InputError
+from xpnet.provenance import processor
 from xpnet.training.run_folder import RunFolder
 
 RESULTS, PAGE, IMAGES = "results.json", "results.md", "images"
@@ -158,12 +159,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 }
 
 
-def measure(experiment: Experiment, folder: RunFolder, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """What is kept of a run."""
+def measure(
+    experiment: Experiment, folder: RunFolder, seconds: float, cpu_seconds: float, version: str
+) -> dict[str, Any]:
+    """What is kept of a run of this version of xpnet."""
     return {
         "figures": {figure.name: figure.read(folder) for figure in experiment.figures},
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
+        "version": version,
         "machine": machine(folder),
     }
 
@@ -173,7 +177,7 @@ def machine(folder: RunFolder) -> str:
     summary = folder.read_summary()
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
     return (
-        f"{os.cpu_count()} cores of {_processor()}, layers on {summary['backend']} ({summary['device']}), "
+        f"{os.cpu_count()} cores of {processor()}, layers on {summary['backend']} ({summary['device']}), "
         f"Python {platform.python_version()}, NumPy {np.__version__} with {blas['name']} {blas['version']}, "
         f"OPENBLAS_NUM_THREADS {os.environ.get('OPENBLAS_NUM_THREADS', 'not set')}"
     )
@@ -218,7 +222,8 @@ def read_page(docs: Path) -> str:
 def render(page: str, results: Results) -> str:
     """The page with the table of these results between its two marks; the rest stays as people wrote it."""
     before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    lines = ["| experiment | published | ours | seeds | time (on the CPU) | command |", "|---|---|---|---|---|---|"]
+    header = ("experiment", "published", "ours", "seeds", "time (on the CPU)", "command", "version")
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, experiment in EXPERIMENTS.items():
         if name in results:
             lines += _rows(name, experiment, results[name])
@@ -232,16 +237,23 @@ def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any
     seconds, cpu_seconds = (
         statistics.median(run[column] for run in runs.values()) for column in ("seconds", "cpu_seconds")
     )
+    versions = dict.fromkeys(run.get("version", "not recorded") for run in runs.values())
     once = (
         ", ".join(sorted(runs, key=int)),
         f"{seconds:.0f} s ({cpu_seconds:.0f} s)",
         f"`scripts/{experiment.command}{data_dir} --seed N`",
+        ", ".join(versions),
     )
     rows = []
     for figure in experiment.figures:
         what = figure.name if rows else f"**{name}** on {data}: {figure.name}"
         values = [run["figures"][figure.name] for run in runs.values()]
-        cells = (what, figure.published or "-", _spread(values, figure.is_share), *(("", "", "") if rows else once))
+        cells = (
+            what,
+            figure.published or "-",
+            _spread(values, figure.is_share),
+            *(("",) * len(once) if rows else once),
+        )
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
@@ -264,13 +276,3 @@ def _text(value: float, is_share: bool) -> str:
 def _column(folder: RunFolder, name: str) -> list[float]:
     with folder.history_path.open(newline="", encoding="utf-8") as file:
         return [float(row[name]) for row in csv.DictReader(file)]
-
-
-def _processor() -> str:
-    """The processor's name, which Linux tells in a file only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import itertools
 import json
 import time
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.checks import import_library
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.training import TrainConfig, Trainer
@@ -21,6 +21,10 @@ COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
+_NO_OPTUNA = (
+    "Search: expected Optuna, found none installed. "
+    'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
+)
 _LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
 
 # What is searched, by the names of TrainConfig and of the model's options: the numbers to choose from or between, or,
@@ -58,7 +62,7 @@ class Search:
     def __init__(
         self, config: TrainConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
     ) -> None:
-        self._optuna = import_optuna()
+        self._optuna = import_library("optuna", _NO_OPTUNA)
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
         Trainer(config, dataset)  # refuses what does not fit before there is a study that was begun with it
         self._study = self._open(storage, name)
@@ -190,20 +194,6 @@ def parse_hidden(text: str) -> list[int]:
 def rounded(parameters: Parameters) -> Parameters:
     """Numbers with four digits, as they are printed: a command with them repeats the trial exactly."""
     return {name: value if isinstance(value, str) else float(f"{value:.4g}") for name, value in parameters.items()}
-
-
-def import_optuna() -> Any:
-    """Optuna, which this module alone uses.
-
-    Raises InputError if it is not installed.
-    """
-    try:
-        return importlib.import_module("optuna")
-    except ImportError as error:
-        raise InputError(
-            "Search: expected Optuna, found none installed. "
-            'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
-        ) from error
 
 
 def _tried(trial: Any) -> Tried:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import mmap
 import os
 import pickletools
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.checks import import_library
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Flatten, Normalize
 from xpnet.layers.base import Part
@@ -149,14 +149,11 @@ def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    torch: Any
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError as error:
-        raise InputError(
-            f"Weights file {path}: PyTorch, which reads it, is not installed. "
-            'Install it with: pip install "xpnet[torch]"; or give a .safetensors file.'
-        ) from error
+    torch = import_library(
+        "torch",
+        f"Weights file {path}: PyTorch, which reads it, is not installed. "
+        'Install it with: pip install "xpnet[torch]"; or give a .safetensors file.',
+    )
     _check_pickles(path)
     state_dict = torch.load(path, map_location="cpu", weights_only=True)
     for name, tensor in state_dict.items():

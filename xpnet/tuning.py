@@ -7,7 +7,7 @@ import os
 import platform
 
 from xpnet import kernels
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
 
 
@@ -24,7 +24,7 @@ def tune(
     Raises InputError unless there is at least one thread, and for kernels or a precision that there are not.
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
-    numpy_kernels.set_threads(count)
+    sharing.set_threads(count)
     kernels.use(choice, precision)
     if not no_malloc_tuning:
         _tune_malloc()

@@ -7,7 +7,7 @@ import pytest
 
 from xpnet import kernels, tuning
 from xpnet.benchmark import controller
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import sharing
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -20,4 +20,4 @@ def leave_the_process_alone(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")]))
     yield
     kernels.use("fastest")
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)

@@ -9,7 +9,7 @@ import pytest
 from xpnet import kernels, tuning
 from xpnet.cli import train
 from xpnet.datasets import load
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import sharing
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def leave_the_process_alone(monkeypatch):
     monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
     yield
     kernels.use("fastest")
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)
 
 
 @pytest.fixture(scope="session")

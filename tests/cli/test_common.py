@@ -1,7 +1,12 @@
 """How programs end, and what they leave to their flags."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from tests.reliability.kill import training
 from xpnet.cli import common, train
 from xpnet.errors import InputError
 
@@ -27,3 +32,35 @@ def test_an_error_is_one_printable_line(capsys, error, code, line):
 
     assert common.run(program) == code
     assert capsys.readouterr().err == line + "\n"
+
+
+def test_flags_are_given_in_full(capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--iter", "5"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --iter 5. train.py --help lists the flags.\n"
+
+
+def closed_after(lines, process):
+    """Exit code and errors of a program of whose output nobody reads more than so many lines."""
+    with process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        return process.wait(timeout=60), process.stderr.read()
+
+
+@pytest.mark.parametrize("lines", [0, 1, 25])
+def test_a_closed_pipe_ends_a_program_without_a_word(digits_folder, tmp_path, lines):
+    endless = ["--data-dir", digits_folder, "--model", "mlp", "--hidden", "4", "--iterations", "1000000", "--no-plots"]
+    process = training(*endless, "--report-every", "1", "--out", tmp_path / "run")
+    assert closed_after(lines, process) == (141, "")
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_closed_pipe_ends_the_help_without_a_word():
+    program = "import sys; from xpnet.cli.evaluate import main; sys.exit(main(['--help']))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", program], **pipes, env=buffered)
+    assert closed_after(0, process) == (141, "")

@@ -32,7 +32,11 @@ def commands(monkeypatch):
             json.dumps({"test_accuracy": 0.99 + seed / 1000, "backend": "numpy", "device": "cpu"})
         )
         folder.plots_path.mkdir(exist_ok=True)
-        for name, colour in (("misclassified", (10 + seed, 20, 30)), ("accuracy", (1, 2, 3))):
+        for name, colour in (
+            ("misclassified", (10 + seed, 20, 30)),
+            ("accuracy", (1, 2, 3)),
+            ("error_rate", (4, 5, 6)),
+        ):
             Image.new("RGB", (2, 2), colour).save(folder.plots_path / f"{name}.png")
         return 0
 
@@ -64,6 +68,21 @@ def test_a_run_of_one_experiment_leaves_the_others_results(docs, commands):
     assert commands[1][-2:] == ["--data-dir", "pictures"]
     kept = json.loads((docs / "results.json").read_text())
     assert list(kept) == ["cnn_32_64", "cifar10_cnn"]
+
+
+def test_a_row_says_which_version_measured_it_and_the_others_stay_as_they_are(docs, commands, monkeypatch):
+    monkeypatch.setattr(experiments, "code_version", lambda: "0ddba11")
+    main(["cnn_32_64", "lenet5", "--docs", str(docs)])
+    kept, page = json.loads((docs / "results.json").read_text()), (docs / "results.md").read_text().splitlines()
+    monkeypatch.setattr(experiments, "code_version", lambda: "ca5cade")
+    main(["lenet5", "--docs", str(docs)])
+    now, page_now = json.loads((docs / "results.json").read_text()), (docs / "results.md").read_text().splitlines()
+    assert now["cnn_32_64"] == kept["cnn_32_64"]
+    assert (kept["lenet5"]["0"]["version"], now["lenet5"]["0"]["version"]) == ("0ddba11", "ca5cade")
+    (changed,) = [line for line in page_now if line not in page]
+    assert changed.startswith("| **lenet5**")
+    assert changed.endswith("| ca5cade |")
+    assert len(page) == len(page_now)
 
 
 def test_render_writes_the_page_from_what_is_kept(docs, commands):

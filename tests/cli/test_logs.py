@@ -88,6 +88,14 @@ def test_without_tensorboards_library_one_line_says_what_to_install(flags, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_library_of_tensorboard_that_is_there_but_fails_says_so(flags, tmp_path, capsys, broken):
+    broken("tensorboardX", ModuleNotFoundError("No module named 'google'", name="google"))
+    assert main([*flags, "--tensorboard"]) == 2
+    expected = "error: tensorboardX: is installed but lacks google. Install that, or reinstall it.\n"
+    assert capsys.readouterr().err == expected
+    assert not (tmp_path / "run").exists()
+
+
 def scalars(folder):
     """Tag, step and value of each scalar in the event files of a folder, and the steps from which others are void."""
     event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")

@@ -97,6 +97,13 @@ def test_without_optuna_one_line_names_the_extra(digits_folder, tmp_path, capsys
     assert 'pip install "xpnet[search]"' in error
 
 
+def test_an_optuna_that_is_there_but_fails_says_so(digits_folder, tmp_path, capsys, broken):
+    broken("optuna", ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy"))
+    assert main(flags(digits_folder, tmp_path)) == 2
+    expected = "error: optuna: is installed but lacks sqlalchemy. Install that, or reinstall it.\n"
+    assert capsys.readouterr().err == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -15,7 +15,7 @@ import xpnet
 from xpnet import kernels, plots
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
-from xpnet.kernels import numpy_kernels
+from xpnet.kernels import sharing
 from xpnet.training import Record
 
 SUMMARY_KEYS = {
@@ -424,6 +424,6 @@ def test_threads_and_kernels_are_written_down_and_hold_when_resumed(digits_folde
     assert main([*flags, "--out", str(folder), "--threads", "3", "--kernels", "pure"]) == 0
     config = json.loads((folder / "config.json").read_text())
     assert (config["threads"], config["kernels"]) == (3, "pure")
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)
     assert main(["--resume", str(folder), "--quiet", "--no-plots"]) == 0
     assert kernels.in_use() == {"kernels": "pure", "threads": "3"}

@@ -13,7 +13,7 @@ from tests.helpers import assert_close
 from tests.kernels import naive
 from xpnet import kernels
 from xpnet.backend import resolve
-from xpnet.kernels import im2col, numpy_kernels, unrolled
+from xpnet.kernels import im2col, numpy_kernels, sharing, unrolled
 from xpnet.shapes import Pair, Window
 
 
@@ -82,11 +82,15 @@ def check(module, backend, problem):
 
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
-    """So many threads for NumPy's convolutions, however small these are."""
-    monkeypatch.setattr(numpy_kernels, "_WORTH_SHARING", 0)
-    numpy_kernels.set_threads(request.param)
+    """So many threads for NumPy's convolutions, however small these are, and tiles that cut these up."""
+    monkeypatch.setattr(numpy_kernels, "_CACHED", 1)
+    monkeypatch.setattr(numpy_kernels, "_NARROWEST", 3)
+    monkeypatch.setattr(numpy_kernels, "_FEWEST_ROWS", 4)
+    monkeypatch.setattr(numpy_kernels, "_LARGEST", 2000)
+    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
+    sharing.set_threads(request.param)
     yield request.param
-    numpy_kernels.set_threads(1)
+    sharing.set_threads(1)
 
 
 @pytest.fixture
@@ -169,11 +173,6 @@ def test_the_batch_stays_innermost_in_memory(module):
 def test_a_channels_sum_is_that_of_all_its_values(backend, shape):
     x = np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
     assert_close(kernels.channel_sum(backend.asarray(x)), backend.asarray(x.reshape(-1, shape[-1]).sum(axis=0)))
-
-
-def test_the_sum_of_products_does_not_depend_on_how_many_are_summed_at_a_time(monkeypatch):
-    monkeypatch.setattr(numpy_kernels, "_CHUNK", 1)
-    check(numpy_kernels, resolve("cpu"), EXAMPLES[2])
 
 
 def test_helping_threads_follow_np_errstate(threads):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.helpers import assert_close
 from tests.kernels import naive
 from xpnet import kernels
-from xpnet.kernels import pooling
+from xpnet.kernels import numpy_pooling, pooling
 from xpnet.kernels.windows import to_logical, to_memory
 from xpnet.shapes import Window
 
@@ -57,6 +57,28 @@ def check(pool, backend, window, image_size):
 def test_pooling_equals_the_definition(pool, backend, window, extra):
     smallest = [max(1, k - sum(padding)) for k, padding in zip(window.kernel, window.padding, strict=True)]
     check(pool, backend, window, (smallest[0] + extra[0], smallest[1] + extra[1]))
+
+
+@pytest.mark.parametrize("backend", ["numpy"], indirect=True)
+@given(kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)), extra=st.tuples(st.integers(0, 9), st.integers(0, 9)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_numpys_pooling_equals_the_definition_in_bands_of_any_size(backend, kernel, extra, monkeypatch):
+    window = Window(kernel, kernel)
+    assert numpy_pooling.serves(window)
+    with monkeypatch.context() as patch:
+        patch.setattr(numpy_pooling, "_CACHED", 40)
+        check(by_numpy, backend, window, (kernel[0] + extra[0], kernel[1] + extra[1]))
+
+
+def by_numpy(x, dy, window):
+    y, winners = numpy_pooling.max_pool2d_with_winners(x, window)
+    assert_close(numpy_pooling.max_pool2d(x, window), y)
+    return y, numpy_pooling.max_pool2d_input_gradient(dy, winners, window, x.shape[1:3])
+
+
+@pytest.mark.parametrize("window", [Window((2, 2), (1, 2)), Window((2, 2), (2, 2), ((1, 0), (0, 0)))])
+def test_numpys_pooling_serves_no_window_that_overlaps_or_is_padded(window):
+    assert not numpy_pooling.serves(window)
 
 
 def chosen(x, dy, window):

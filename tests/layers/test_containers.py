@@ -4,6 +4,7 @@ import pytest
 from tests.helpers import assert_close, refused
 from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual, Sequential
 from xpnet.layers.base import Backward, Forward
+from xpnet.layers.containers import map_leaves
 
 
 def names(layer):
@@ -175,3 +176,26 @@ def test_features_inside_a_residual_have_dotted_names():
     assert list(outputs) == ["block.branch.dense1", "block.branch.relu1", "block.branch", "block.shortcut", "block", ""]
     np.testing.assert_allclose(outputs["block"], outputs["block.branch"] + outputs["block.shortcut"])
     np.testing.assert_allclose(outputs[""], layer.forward(params, state, x).y)
+
+
+def test_a_function_is_applied_to_every_leaf_with_its_path():
+    seen = []
+
+    def widened(name, leaf):
+        seen.append(name)
+        return Dense(7) if isinstance(leaf, Dense) else leaf
+
+    def network(units):
+        branch = Sequential([Dense(units), ReLU()])
+        return Sequential([Dense(units), ("a", Residual(branch, Dense(units))), Residual(ReLU())])
+
+    assert map_leaves(widened, network(2)) == network(7)
+    assert sorted(seen) == ["a.branch.dense1", "a.branch.relu1", "a.shortcut", "dense1", "residual1.branch"]
+    assert map_leaves(lambda name, leaf: Sequential([leaf]), ReLU()) == Sequential([ReLU()])
+
+
+def test_a_function_is_applied_within_subclasses_of_residual_too():
+    class Block(Residual):
+        pass
+
+    assert map_leaves(lambda name, leaf: Dense(1), Block(ReLU())) == Block(Dense(1))

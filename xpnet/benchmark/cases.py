@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from xpnet import models
 from xpnet.checks import pick
-from xpnet.layers import Dropout, Layer, Residual, Sequential
+from xpnet.layers import Dropout, Layer
+from xpnet.layers.containers import map_leaves
 from xpnet.network import Network
 from xpnet.optimizers import Adam, Momentum
 from xpnet.random import Stream, generator
@@ -81,20 +82,6 @@ class Case:
     def from_json(cls, fields: Mapping[str, Any]) -> Case:
         """Inverse of ``to_json``."""
         return cls(**{name: from_config(value) for name, value in fields.items()})
-
-
-def map_leaves(function: Callable[[str, Layer], Layer], layer: Layer, name: str = "") -> Layer:
-    """The layers with a function of (dotted name, layer) applied to all that hold no others."""
-
-    def inner(part: str, sublayer: Layer) -> Layer:
-        return map_leaves(function, sublayer, f"{name}.{part}" if name else part)
-
-    if isinstance(layer, Sequential):
-        return Sequential([(part, inner(part, sublayer)) for part, sublayer in layer.layers])
-    if isinstance(layer, Residual):
-        shortcut = inner("shortcut", layer.shortcut) if layer.shortcut else None
-        return Residual(inner("branch", layer.branch), shortcut)
-    return function(name, layer)
 
 
 @dataclass(frozen=True)

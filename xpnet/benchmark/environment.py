@@ -6,12 +6,12 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import threadpoolctl
 
 import xpnet
+from xpnet.provenance import processor
 
 _LIBRARIES = (
     "numpy",
@@ -28,7 +28,7 @@ _LIBRARIES = (
 def describe(device: str, threads: int) -> dict[str, Any]:
     """The machine, its libraries and their settings, as JSON can hold them."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "load_average": _load_average(),
@@ -41,14 +41,6 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         else "as it comes",
         "versions": {"xpnet": xpnet.__version__, "python": platform.python_version(), **_versions()},
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _load_average() -> float | None:

@@ -12,10 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.benchmark.cases import Case, map_leaves
+from xpnet.benchmark.cases import Case
 from xpnet.benchmark.own import Own
 from xpnet.layers import Backward, Forward, Layer, Variables
 from xpnet.layers.base import Cache, Params, State
+from xpnet.layers.containers import map_leaves
 from xpnet.shapes import Shape
 
 REST = "loss, θ, optimizer"

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
-from xpnet import kernels
+from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of flags whose errors are one line."""
+    """A parser of flags, in full, whose errors are one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
@@ -30,11 +35,17 @@ def run(program: Callable[[], int]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     try:
-        return program()
+        try:
+            return program()
+        finally:
+            sys.stdout.flush()  # --help has printed without, and after this function a closed pipe is a warning
     except InputError as error:
         _print_error(error)
         return EXIT_BAD_INPUT
-    except (TrainingDivergedError, OSError) as error:  # such as a full disk or a closed pipe
+    except BrokenPipeError:  # of | head: end without a word, as other programs do
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush
+        return EXIT_PIPE_CLOSED
+    except (TrainingDivergedError, OSError) as error:  # such as a full disk
         _print_error(error)
         return EXIT_FAILED
     except MemoryError as error:
@@ -49,6 +60,16 @@ def _print_error(error: Exception | str) -> None:
     """One line, in which a name from a file can neither begin another nor command the terminal."""
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
     print(f"error: {text}", file=sys.stderr)
+
+
+def add_data_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the flags --data and --data-dir."""
+    parser.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
+    )
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
@@ -90,4 +111,10 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
 
 def make_console(quiet: bool = False) -> Console:
     """A console that prints colours on a terminal only; quiet ones print nothing."""
-    return Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    return _Console(quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to ``run``: rich would end the program with exit code 1."""
+        raise BrokenPipeError

@@ -20,6 +20,7 @@ from xpnet.experiments import (
     read_results,
     write_results,
 )
+from xpnet.provenance import code_version
 from xpnet.shapes import check_positive
 from xpnet.training.run_folder import RunFolder
 
@@ -78,16 +79,17 @@ def _run(
     if render:
         write_results(folder, read_results(folder))
         return common.EXIT_OK
+    version = code_version()  # of the code that is running, whatever is committed in the hours that it runs
     where = [*(["--device", device] if device else []), *(["--backend", backend] if backend else [])]
     for name in names or EXPERIMENTS:
         for seed in range(seeds or EXPERIMENTS[name].seeds):
-            code = _repeat(name, seed, data_dir, folder, where)
+            code = _repeat(name, seed, data_dir, folder, where, version)
             if code != common.EXIT_OK:
                 return code
     return common.EXIT_OK
 
 
-def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[str]) -> int:
+def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[str], version: str) -> int:
     """Run an experiment with one seed and keep its figures."""
     experiment, run = EXPERIMENTS[name], RunFolder.create_default(name)
     program, *flags = experiment.command.split()
@@ -98,7 +100,7 @@ def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[
     start, cpu_start = time.perf_counter(), time.process_time()
     code = _PROGRAMS[program](flags)
     if code == common.EXIT_OK:
-        figures = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start)
+        figures = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start, version)
         results = read_results(docs)
         results.setdefault(name, {})[str(seed)] = figures
         write_results(docs, results)

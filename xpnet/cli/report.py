@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -15,13 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from xpnet import metrics
-from xpnet.benchmark.cases import Case
-from xpnet.benchmark.controller import Row
-from xpnet.benchmark.profile import Cost
 from xpnet.network import Network, shape_text
-from xpnet.search import Tried
 from xpnet.training import Evaluation, Record
-from xpnet.training.regularization import Regularized
+
+if TYPE_CHECKING:  # what only some programs print, and all would wait for
+    from xpnet.benchmark.cases import Case
+    from xpnet.benchmark.controller import Row
+    from xpnet.benchmark.profile import Cost
+    from xpnet.search import Tried
+    from xpnet.training.regularization import Regularized
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
 _TOP = 5

@@ -79,12 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train = parser.add_argument_group("what every training has in common")
     train.add_argument("--model", default="mlp", help=f"{', '.join(models.names())}; default: %(default)s")
-    train.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
-    train.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
-    )
+    common.add_data_arguments(train)
     train.add_argument(
         "--limit",
         type=int,

@@ -45,12 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
-    what.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
-    what.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
-    )
+    common.add_data_arguments(what)
     what.add_argument(
         "--image-size",
         type=int,

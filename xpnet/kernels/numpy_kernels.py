@@ -1,8 +1,9 @@
 """Convolution on NumPy arrays: the method of ``unrolled``, with what only NumPy can do.
 
 One GEMM per output row runs inside a single ``matmul`` over overlapping views of the unrolled images, which the
-standard cannot express; images are unrolled in one copy instead of three; both gradients share the unrolled ``dy``;
-and bands of output rows go to threads, since BLAS cannot divide GEMMs as small as these among cores with profit.
+standard cannot express. The images are unrolled in tiles, a few output columns at a time, which the cache still holds
+when they are multiplied; both gradients share the unrolled ``dy``; and tiles go to threads, since BLAS cannot divide
+GEMMs as small as these among cores with profit.
 
 Memory order is that of ``unrolled``, (H, C, W, N).
 """
@@ -10,53 +11,38 @@ Memory order is that of ``unrolled``, (H, C, W, N).
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import cache
-from itertools import pairwise
+from itertools import product
 from math import gcd
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from xpnet.kernels.sharing import share, slices
 from xpnet.kernels.windows import sum_arrays, to_logical, to_memory
-from xpnet.shapes import Window, extent
+from xpnet.shapes import Pair, Window, extent
 
 T = TypeVar("T")
 
-_CHUNK = 2**22  # values in the products that are summed at a time, so that they take no more memory than images do
-_WORTH_SHARING = 2**23  # multiplications that take longer than waking a thread, about 50 us
-_threads = 1
-
-
-def set_threads(count: int) -> None:
-    """Share large convolutions among so many threads of this process.
-
-    From the first one shared on, BLAS has one thread: both at once would wait for each other. Weight gradients are then
-    sums in another order.
-    """
-    global _threads
-    _threads = count
-
-
-def threads() -> int:
-    """How many threads share large convolutions."""
-    return _threads
+_CACHED = 2**18  # values of unrolled images that a core's own cache holds, with room for the other operands
+_NARROWEST = 128  # positions in a tile, below which a GEMM loses more than the cache gains
+_FEWEST_ROWS = 256  # of a tile, times channels
+_LARGEST = 2**25  # multiplications in a tile, so that there are enough of them to share
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
-    x = to_memory(x)
-    y, matrix = _output(x, weight, window), _as_matrix(weight)
+    x, matrix = to_memory(x), _as_matrix(weight)
+    y = _output(x, weight.shape[0], window)
 
-    def band(start: int, stop: int) -> None:
-        np.matmul(matrix, _blocks(x, window, start, stop), out=y[start:stop])
+    def fill(tile: _Tile) -> None:
+        part = _in_rows(y, tile)
+        np.matmul(matrix, _blocks(x, window, tile), out=part)
         if bias is not None:
-            y[start:stop] += bias[:, None]
+            part += bias[:, None]
 
-    _in_bands(len(y), y.size * matrix.shape[1], band)
-    return _as_images(y, x.shape[3])
+    _in_tiles(fill, y, matrix.shape[1], window)
+    return to_logical(y)
 
 
 def conv2d_backward(
@@ -131,59 +117,67 @@ def _phase_gradients(
         ),
         dilation=(rows.dilation, columns.dilation),
     )
-    dx, matrix = _output(dy, flipped, window), _as_matrix(flipped)
+    dx, matrix = _output(dy, channels, window), _as_matrix(flipped)
 
-    def band(start: int, stop: int) -> np.ndarray:
-        blocks = _blocks(dy, window, start, stop)
-        np.matmul(matrix, blocks, out=dx[start:stop])
-        return _products(blocks, x[start:stop])
+    def fill(tile: _Tile) -> np.ndarray:
+        blocks = _blocks(dy, window, tile)
+        np.matmul(matrix, blocks, out=_in_rows(dx, tile))
+        return _products(blocks, _in_rows(x, tile))
 
-    by_tap = sum_arrays(_in_bands(height, dx.size * matrix.shape[1], band)).reshape(kernel[0], -1, kernel[1], channels)
-    return dx.reshape(x.shape), np.flip(by_tap, axis=(0, 2)).transpose(1, 0, 2, 3)
+    by_tap = sum_arrays(_in_tiles(fill, dx, matrix.shape[1], window)).reshape(kernel[0], -1, kernel[1], channels)
+    return dx, np.flip(by_tap, axis=(0, 2)).transpose(1, 0, 2, 3)
 
 
 def _weight_gradient(x: np.ndarray, dy: np.ndarray, window: Window) -> np.ndarray:
-    work = dy.size * x.shape[1] * window.kernel[0] * window.kernel[1]
-    sums = _in_bands(len(dy), work, lambda start, stop: _products(_blocks(x, window, start, stop), dy[start:stop]))
-    return np.reshape(sum_arrays(sums), (window.kernel[0], -1, window.kernel[1], dy.shape[1])).transpose(3, 0, 2, 1)
+    kernel, channels = window.kernel, x.shape[1]
+
+    def products(tile: _Tile) -> np.ndarray:
+        return _products(_blocks(x, window, tile), _in_rows(dy, tile))
+
+    sums = _in_tiles(products, dy, kernel[0] * channels * kernel[1], window)
+    return np.reshape(sum_arrays(sums), (kernel[0], channels, kernel[1], -1)).transpose(3, 0, 2, 1)
 
 
-def _in_bands(rows: int, multiplications: int, function: Callable[[int, int], T]) -> list[T]:
-    """Results of ``function(start, stop)`` for bands that cover all rows, one for each thread where that pays."""
-    bands = min(_threads, rows)
-    if bands == 1 or multiplications < _WORTH_SHARING:
-        return [function(0, rows)]
-    first, *others = pairwise(rows * band // bands for band in range(bands + 1))
-    # Each in a copy of this context, which holds what np.errstate was told.
-    promises = [_helpers(_threads - 1).submit(copy_context().run, function, *other) for other in others]
-    return [function(*first), *(promise.result() for promise in promises)]
+class _Tile(NamedTuple):
+    """Output rows, output columns and images of the batch that are computed together."""
+
+    rows: slice
+    columns: slice
+    images: slice
 
 
-@cache
-def _helpers(count: int) -> ThreadPoolExecutor:
-    import threadpoolctl  # here: most programs never share
+def _in_tiles(function: Callable[[_Tile], T], y: np.ndarray, taps: int, window: Window) -> list[T]:
+    """Results of a function for tiles that cover a convolution's output y (H', O, W', N), sums of ``taps`` products.
 
-    threadpoolctl.threadpool_limits(limits=1, user_api="blas")
-    return ThreadPoolExecutor(count)
+    The tiles do not depend on the number of threads, so neither do the results.
+    """
+    rows, channels, columns, batch = y.shape
+    height = (rows - 1) * window.stride[0] + window.extent[0]
+    cached = _CACHED // (height * (taps // window.kernel[0]))
+    positions = max(cached, _NARROWEST, 8 * channels)  # below 8*O BLAS spends its time on copies of the weight
+    across, parts = slices(columns, max(1, positions // batch)), slices(batch, positions)
+    work = min(positions, columns * batch) * channels * taps
+    # Tiles of few rows share more of them with their neighbours; with many channels that hardly counts.
+    down = slices(rows, max(1, _LARGEST // work, _FEWEST_ROWS // channels))
+    tiles = [_Tile(*tile) for tile in product(down, across, parts)]
+    return share(function, tiles, y.size * taps)
 
 
 def _products(blocks: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Sum over rows of block @ row^T, with images (rows, C, W', N): (kh*C*kw, C)."""
-    rows, channels = images.shape[:2]
-    transposed = images.reshape(rows, channels, -1).transpose(0, 2, 1)
-    step = max(1, _CHUNK // (blocks.shape[1] * channels))
-    chunks = [slice(row, row + step) for row in range(0, rows, step)]
-    return sum_arrays([np.matmul(blocks[chunk], transposed[chunk]).sum(axis=0) for chunk in chunks])
+    """Sum over rows of block @ row^T, with images (rows, C, positions): (kh*C*kw, C)."""
+    return np.matmul(blocks, images.transpose(0, 2, 1)).sum(axis=0)
 
 
-def _output(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
-    """Room for the result of convolving images in memory order: (H', O, W'*N)."""
+def _output(x: np.ndarray, channels: int, window: Window) -> np.ndarray:
+    """Room for the result of convolving images in memory order: (H', O, W', N)."""
     rows, columns = window.output_size(x.shape[0], x.shape[2])
-    return np.empty((rows, weight.shape[0], columns * x.shape[3]), dtype=x.dtype)
+    return np.empty((rows, channels, columns, x.shape[3]), dtype=x.dtype)
 
 
-def _as_images(y: np.ndarray, batch: int) -> np.ndarray:
-    return to_logical(y.reshape(*y.shape[:2], -1, batch))
+def _in_rows(y: np.ndarray, tile: _Tile) -> np.ndarray:
+    """A tile of images in memory order as one matrix for each row: (rows, C, positions); of a result, a view."""
+    part = y[tile.rows, :, tile.columns, tile.images]
+    return part.reshape(*part.shape[:2], -1)
 
 
 def _as_matrix(weight: np.ndarray) -> np.ndarray:
@@ -191,39 +185,59 @@ def _as_matrix(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(0, 1, 3, 2).reshape(weight.shape[0], -1)
 
 
-def _blocks(x: np.ndarray, window: Window, start: int, stop: int) -> np.ndarray:
-    """The unrolled images under the kernel at output rows from start to stop: (rows, kh*C*kw, W'*N), overlapping views.
+def _blocks(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
+    """The unrolled images under the kernel at each row of a tile: (rows, kh*C*kw, positions), overlapping views.
 
     With vertical dilation the rows under the kernel are no neighbours, and ``reshape`` makes the copy then needed.
     """
     (stride, _), (dilation, _) = window.stride, window.dilation
-    top, height = window.padding[0][0] - start * stride, (stop - start - 1) * stride + window.extent[0]
-    unrolled = _unroll(x, window, top, height)
-    by_row, by_value, by_column = unrolled.strides
+    unrolled, rows = _unroll(x, window, tile), tile.rows.stop - tile.rows.start
+    by_row, by_value, by_position = unrolled.strides
     blocks = as_strided(
         unrolled,
-        (stop - start, window.kernel[0], *unrolled.shape[1:]),
-        (by_row * stride, by_row * dilation, by_value, by_column),
+        (rows, window.kernel[0], *unrolled.shape[1:]),
+        (by_row * stride, by_row * dilation, by_value, by_position),
         writeable=False,
     )
-    return blocks.reshape(stop - start, -1, unrolled.shape[2])
+    return blocks.reshape(rows, -1, unrolled.shape[2])
 
 
-def _unroll(x: np.ndarray, window: Window, top: int, height: int) -> np.ndarray:
-    """Stack the kernel's column shifts of images with ``top`` rows of padding: (height, C*kw, W'*N).
+def _unroll(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
+    """Stack the kernel's column shifts of the images under a tile, with their padding: (height, C*kw, positions)."""
+    (top, height), (left, width) = (_under(tile, window, axis) for axis in (0, 1))
+    cut, count = _cut(x[..., tile.images], top, height, left, width), tile.columns.stop - tile.columns.start
+    by_row, by_channel, by_column, by_image = cut.strides
+    stack = as_strided(
+        cut,
+        (height, x.shape[1], window.kernel[1], count, cut.shape[3]),
+        (by_row, by_channel, by_column * window.dilation[1], by_column * window.stride[1], by_image),
+        writeable=False,
+    )
+    return stack.reshape(height, x.shape[1] * window.kernel[1], -1)
 
-    Negative padding crops.
-    """
-    (rows, channels, width, batch), columns = x.shape, window.output_size(x.shape[0], x.shape[2])[1]
-    taps, stride = window.kernel[1], window.stride[1]
-    stack = np.zeros((height, channels, taps, columns, batch), dtype=x.dtype)
-    source = slice(max(0, -top), min(rows, height - top))
-    target = slice(source.start + top, source.stop + top)
-    for tap in range(taps):
-        # Output column j lies over column j*stride + offset; only those inside the image are copied.
-        offset = tap * window.dilation[1] - window.padding[1][0]
-        first, stop = max(0, -(offset // stride)), min(columns, (width - 1 - offset) // stride + 1)
-        if first < stop and source.start < source.stop:
-            under = slice(first * stride + offset, (stop - 1) * stride + offset + 1, stride)
-            stack[target, :, tap, first:stop] = x[source, :, under]
-    return stack.reshape(height, channels * taps, columns * batch)
+
+def _under(tile: _Tile, window: Window, axis: int) -> Pair:
+    """Where the pixels under a tile begin along an axis, and how many they are; below 0 lies the padding."""
+    positions, stride = tile[axis], window.stride[axis]
+    count = (positions.stop - positions.start - 1) * stride + window.extent[axis]
+    return positions.start * stride - window.padding[axis][0], count
+
+
+def _cut(x: np.ndarray, top: int, height: int, left: int, width: int) -> np.ndarray:
+    """Rows and columns of images from a place on: a view, or a copy with zeros where that reaches beyond the images."""
+    rows, columns = _within(top, height, x.shape[0]), _within(left, width, x.shape[2])
+    there = x[rows.start + top : rows.stop + top, :, columns.start + left : columns.stop + left]
+    shape = (height, x.shape[1], width, x.shape[3])
+    if there.shape == shape:
+        return there
+    cut = np.empty(shape, dtype=x.dtype)
+    cut[: rows.start] = cut[rows.stop :] = 0
+    cut[rows, :, : columns.start] = cut[rows, :, columns.stop :] = 0
+    cut[rows, :, columns] = there
+    return cut
+
+
+def _within(start: int, count: int, length: int) -> slice:
+    """Which of ``count`` places from ``start`` on lie in an axis of a length."""
+    first = min(max(0, -start), count)
+    return slice(first, max(first, min(count, length - start)))

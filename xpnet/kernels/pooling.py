@@ -19,10 +19,8 @@ def max_pool2d(x: Array, window: Window, axes: Pair) -> Array:
     Rows come first: they are long stretches of memory, and halve what is left for the columns.
     """
     xp, counts = array_namespace(x), window.output_size(x.shape[axes[0]], x.shape[axes[1]])
-    for axis, kernel, stride, padding, count in zip(
-        axes, window.kernel, window.stride, window.padding, counts, strict=True
-    ):
-        x = reduce(xp.maximum, taps(pad(x, axis, *padding, value=-xp.inf), axis, kernel, stride, 1, count))
+    for number, (axis, count) in enumerate(zip(axes, counts, strict=True)):
+        x = reduce(xp.maximum, _padded_taps(x, axis, window, number, count))
     return x
 
 
@@ -33,8 +31,8 @@ def max_pool2d_with_winners(x: Array, window: Window, axes: Pair) -> tuple[Array
     """
     rows, columns = axes
     count = window.output_size(x.shape[rows], x.shape[columns])
-    y, by_column = _max_along(x, columns, window.kernel[1], window.stride[1], window.padding[1], count[1])
-    y, by_row = _max_along(y, rows, window.kernel[0], window.stride[0], window.padding[0], count[0])
+    y, by_column = running_maximum(_padded_taps(x, columns, window, 1, count[1]))
+    y, by_row = running_maximum(_padded_taps(y, rows, window, 0, count[0]))
     return y, (by_row, by_column)
 
 
@@ -43,7 +41,7 @@ def max_pool2d_input_gradient(dy: Array, winners: Winners, window: Window, image
     for greater, axis, stride, (before, after), length in zip(
         winners, axes, window.stride, window.padding, image_size, strict=True
     ):
-        dy = add_taps(_share_out(dy, greater), axis, stride, length + before + after)
+        dy = add_taps(share_out(dy, greater), axis, stride, length + before + after)
         dy = pad(dy, axis, -before, -after)
     return dy
 
@@ -68,10 +66,10 @@ def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair, a
     return dy
 
 
-def _max_along(x: Array, axis: int, kernel: int, stride: int, padding: Pair, count: int) -> tuple[Array, list[Array]]:
-    """Running maximum over the taps, and for each tap but the first whether it beat all before it."""
-    xp = array_namespace(x)
-    maximum, *others = taps(pad(x, axis, *padding, value=-xp.inf), axis, kernel, stride, 1, count)
+def running_maximum(taps: list[Array]) -> tuple[Array, list[Array]]:
+    """Maximum of arrays, and for each but the first whether it beat all before it."""
+    xp = array_namespace(taps[0])
+    maximum, *others = taps
     greater = []
     for tap in others:
         greater.append(tap > maximum)
@@ -79,7 +77,7 @@ def _max_along(x: Array, axis: int, kernel: int, stride: int, padding: Pair, cou
     return maximum, greater
 
 
-def _share_out(dy: Array, greater: list[Array]) -> list[Array]:
+def share_out(dy: Array, greater: list[Array]) -> list[Array]:
     """Each tap's part of dy: the last tap that beat all before it takes it, the first tap where none did."""
     xp = array_namespace(dy)
     parts = []
@@ -88,3 +86,9 @@ def _share_out(dy: Array, greater: list[Array]) -> list[Array]:
         parts.append(part)
         dy = dy - part
     return [dy, *reversed(parts)]
+
+
+def _padded_taps(x: Array, axis: int, window: Window, number: int, count: int) -> list[Array]:
+    """The taps along one axis, the window's first or second, with padding that is smaller than anything."""
+    x = pad(x, axis, *window.padding[number], value=-array_namespace(x).inf)
+    return taps(x, axis, window.kernel[number], window.stride[number], 1, count)

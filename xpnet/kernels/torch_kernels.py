@@ -57,8 +57,8 @@ def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, dict[str, 
     return _nhwc(y), {"x": x, "winners": winners}
 
 
-def max_pool2d_input_gradient(dy: Array, saved: dict[str, Array], window: Window) -> Array:
-    """Gradient of ``max_pool2d`` with respect to its images."""
+def max_pool2d_input_gradient(dy: Array, saved: dict[str, Array], window: Window, image_size: Pair) -> Array:
+    """Gradient of ``max_pool2d`` with respect to its images, whose size is that of ``saved``."""
     dx = torch.ops.aten.max_pool2d_with_indices_backward(
         _nchw(dy), _nchw(saved["x"]), window.kernel, window.stride, _padding(window), (1, 1), False, saved["winners"]
     )

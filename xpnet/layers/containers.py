@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State, Variables
+from xpnet.layers.fusion import Step, steps
 from xpnet.random import fold_in
 from xpnet.shapes import Shape
 
@@ -61,8 +63,8 @@ class Sequential(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        cache, new_state = {}, {}
-        for position, (name, layer) in enumerate(self.layers):
+        cache, new_state = {}, dict(state)
+        for position, name, layer in self._steps:
             with inside(name):
                 layer_key = fold_in(key, position) if key is not None and layer.is_random else None
                 x, cache[name], new_state[name] = layer.forward(
@@ -74,8 +76,9 @@ class Sequential(Layer):
         cache = self.saved(cache)
         grads: dict[str, Params] = {name: {} for name, _ in self.layers}
         first = 0 if need_dx else self._first_with(params)
-        for position in range(len(self.layers) - 1, first - 1, -1):
-            name, layer = self.layers[position]
+        for position, name, layer in reversed(self._steps):
+            if position < first:
+                break
             with inside(name):
                 dy, grads[name] = layer.backward(params[name], cache[name], dy, need_dx=need_dx or position > first)
         return Backward(dy if need_dx else None, grads)
@@ -96,6 +99,10 @@ class Sequential(Layer):
                         x = y
             yield name, x
         yield "", x
+
+    @cached_property
+    def _steps(self) -> list[Step]:
+        return steps(self.layers)
 
     def _first_with(self, params: Params) -> int:
         """Position of the first layer that has parameters."""
@@ -221,3 +228,17 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
                 f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). Rename."
             )
     return tuple(named)
+
+
+def map_leaves(function: Callable[[str, Layer], Layer], layer: Layer, name: str = "") -> Layer:
+    """The layers with a function of (dotted name, layer) applied to each that is neither Sequential nor Residual."""
+
+    def inner(part: str, sublayer: Layer) -> Layer:
+        return map_leaves(function, sublayer, f"{name}.{part}" if name else part)
+
+    if isinstance(layer, Sequential):
+        return Sequential([(part, inner(part, sublayer)) for part, sublayer in layer.layers])
+    if isinstance(layer, Residual):
+        shortcut = inner("shortcut", layer.shortcut) if layer.shortcut else None
+        return replace(layer, branch=inner("branch", layer.branch), shortcut=shortcut)
+    return function(name, layer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,8 +9,8 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
-from xpnet.layers import Residual, Sequential
 from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State
+from xpnet.layers.containers import map_leaves
 from xpnet.layout import walk
 from xpnet.network import Network
 from xpnet.shapes import Shape
@@ -25,7 +24,7 @@ def first_nonfinite(
     Outputs are looked at from the first layer to the last, gradients from the last to the first. None if all of them,
     and the loss, are finite.
     """
-    layer, params = _watched(network.layer), network.layout.unflatten(theta)
+    layer, params = map_leaves(lambda _, leaf: _Watched(leaf), network.layer), network.layout.unflatten(theta)
     try:
         logits, cache, _ = layer.forward(params, state, x, train=True, key=key)
         loss, loss_cache = network.loss.forward(logits, labels)
@@ -83,13 +82,3 @@ class _Watched(Layer):
     def _check(self, what: str, array: Array) -> None:
         if not all_finite(array):
             raise _NotFiniteError(self.inner, f"its {what} is the first that is not finite")
-
-
-def _watched(layer: Layer) -> Layer:
-    """The same layer with every one inside it watched; one that is no container of xpnet's is watched as a whole."""
-    if isinstance(layer, Sequential):
-        return Sequential((name, _watched(inner)) for name, inner in layer.layers)
-    if isinstance(layer, Residual):
-        shortcut = layer.shortcut and _watched(layer.shortcut)
-        return dataclasses.replace(layer, branch=_watched(layer.branch), shortcut=shortcut)
-    return _Watched(layer)

@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from xpnet.training.config import TrainConfig
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS = "evaluation.json", "plots", "metrics.jsonl"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
-_MAX_CONFIG_CHARACTERS = 1 << 20  # a real one has about a thousand
+_IN_EVERY_SUMMARY = ("device", "backend", "test_accuracy")
+_MAX_CHARACTERS = 1 << 20  # a real file has about a thousand
 
 
 class RunFolder:
@@ -100,26 +102,22 @@ class RunFolder:
 
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
-        try:
-            with self.config_path.open(encoding="utf-8") as file:
-                text = file.read(_MAX_CONFIG_CHARACTERS + 1)
-            if len(text) > _MAX_CONFIG_CHARACTERS:
-                raise ValueError(f"more than {_MAX_CONFIG_CHARACTERS:,} characters")
-            return TrainConfig(**json.loads(text))
-        except Exception as error:  # settings of wrong types, together, can lead to any
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise InputError(
-                f"{self.config_path}: expected the settings of a run, got something else ({reason}). "
-                "Give a folder that train.py wrote."
-            ) from error
+        with _reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
+            return TrainConfig(**_read_json(self.config_path))
 
     def write_config(self, config: TrainConfig) -> None:
         """Write everything that is needed to repeat the run."""
         self.write_json(CONFIG, dataclasses.asdict(config))
 
     def read_summary(self) -> dict[str, Any]:
-        """The figures at the end of the run."""
-        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        """The figures at the end of the run. Raises InputError if the file is missing or not one of figures."""
+        path = self.path / SUMMARY
+        with _reading(path, "the figures of a finished run", "Run it again."):
+            summary = _read_json(path)
+            missing = [name for name in _IN_EVERY_SUMMARY if name not in summary]
+            if missing:
+                raise ValueError(f"no {', '.join(missing)}")
+            return summary
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read, whole or not at all."""
@@ -132,6 +130,24 @@ class RunFolder:
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
                     "Give a folder that train.py wrote."
                 )
+
+
+@contextmanager
+def _reading(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Turn whatever the file leads to into one line; values of wrong types, together, can lead to any error."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InputError(f"{path}: expected {what}, got something else ({reason}). {advice}") from error
+
+
+def _read_json(path: Path) -> Any:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_MAX_CHARACTERS + 1)
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError(f"more than {_MAX_CHARACTERS:,} characters")
+    return json.loads(text)
 
 
 def versions(backend: Backend) -> dict[str, str]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import InputError
+from xpnet.checks import import_library
 from xpnet.training.history import Record
 
 
 def find_library() -> Any:
-    """The module that writes event files. Raises InputError if it is not installed."""
-    try:
-        return importlib.import_module("tensorboardX")
-    except ImportError as error:
-        raise InputError(
-            '--tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
-            "or leave --tensorboard out."
-        ) from error
+    """The module that writes event files. Raises InputError if it is missing or broken."""
+    return import_library(
+        "tensorboardX",
+        '--tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
+        "or leave --tensorboard out.",
+    )
 
 
 class TensorBoardFile:

@@ -1,0 +1,52 @@
+"""A ReLU before a max-pool is computed after it: the same bits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.helpers import assert_close
+from xpnet.errors import InputError
+from xpnet.layers import MaxPool2D, ReLU, Sequential
+from xpnet.layers.containers import map_leaves
+from xpnet.layers.fusion import steps
+
+
+def apart(layer):
+    """The same layers under other types, which are computed one by one."""
+
+    def other(name, leaf):
+        settings = {field.name: getattr(leaf, field.name) for field in dataclasses.fields(leaf)}
+        return type(f"Other{type(leaf).__name__}", (type(leaf),), {})(**settings)
+
+    return map_leaves(other, layer)
+
+
+@pytest.mark.parametrize("window", [MaxPool2D(2), MaxPool2D((2, 3)), MaxPool2D(3, stride=2, padding=1)])
+def test_relu_and_pool_give_the_same_bits_in_either_order(backend, window):
+    xp, rng = backend.xp, np.random.default_rng(0)
+    x = backend.asarray(rng.integers(-2, 3, (2, 5, 6, 3)).astype(np.float32))  # zeros and ties
+    layer = Sequential([ReLU(), window])
+    results = []
+    for net in (layer, apart(layer)):
+        params, state, shape = net.init(rng, (5, 6, 3))
+        assert len(steps(net.layers)) == (1 if net is layer else 2)
+        y, cache, new_state = net.forward(params, state, x, train=True)
+        assert new_state == state
+        assert_close(net.forward(params, state, x).y, y)
+        dy = backend.asarray(np.arange(1.0, 1 + 2 * np.prod(shape), dtype=np.float32).reshape(2, *shape))
+        results.append((y, net.backward(params, cache, dy).dx))
+    for one, other in zip(*results, strict=True):
+        assert bool(xp.all(one == other))
+
+
+def test_only_a_relu_right_before_a_max_pool_joins_it():
+    names = [step.name for step in steps(Sequential([ReLU(), ReLU(), MaxPool2D(2), MaxPool2D(2)]).layers)]
+    assert names == ["relu1", "pool1", "pool2"]
+
+
+def test_an_error_names_the_pool(backend):
+    net = Sequential([ReLU(), MaxPool2D(7)])
+    x = backend.asarray(np.zeros((1, 4, 4, 1), np.float32))
+    with pytest.raises(InputError, match="pool1"):
+        net.forward({"relu1": {}, "pool1": {}}, {"relu1": {}, "pool1": {}}, x)

@@ -1,0 +1,58 @@
+"""Neighbouring layers that a container computes as one: the same values and gradients in fewer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from xpnet.backend import Array
+from xpnet.layers.activations import ReLU
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.pooling import MaxPool2D
+from xpnet.shapes import Shape
+
+
+class Step(NamedTuple):
+    """What a container computes at once: its layer with this position and name, and those before it that join in."""
+
+    position: int
+    name: str
+    layer: Layer
+
+
+def steps(layers: Iterable[tuple[str, Layer]]) -> list[Step]:
+    """Layers in order, with each ReLU before a MaxPool2D taken together with that."""
+    found: list[Step] = []
+    for position, (name, layer) in enumerate(layers):
+        if type(layer) is MaxPool2D and found and type(found[-1].layer) is ReLU:
+            found[-1] = Step(position, name, _RectifiedMaxPool2D(layer))
+        else:
+            found.append(Step(position, name, layer))
+    return found
+
+
+@dataclass(frozen=True)
+class _RectifiedMaxPool2D(Layer):
+    """ReLU and max-pool, in the order that leaves the ReLU fewer elements.
+
+        y = pool(max(x, 0)) = max(pool(x), 0)
+
+    Backward: dL/dy where y > 0, else 0, goes to the winner of each window. That is what the two layers in their own
+    order give: where the maximum is above 0 the ReLU has not changed which of the values comes first, and elsewhere
+    it stops the gradient.
+    """
+
+    pool: MaxPool2D
+    prefix: ClassVar[str] = "relu_pool"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.pool.output_shape(input_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(*self.pool.pooled(x, train=train, relu=True), state)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(self.pool.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
