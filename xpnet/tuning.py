@@ -11,16 +11,21 @@ from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
 
 
-def tune(threads: int | None = None, choice: str = "fastest", no_malloc_tuning: bool = False) -> None:
+def tune(
+    threads: int | None = None,
+    choice: str = "fastest",
+    no_malloc_tuning: bool = False,
+    precision: str = "float32",
+) -> None:
     """Let so many threads (None: one for each core) share convolutions, choose kernels, and keep freed memory.
 
     It changes the process, so programs do it, never the library on import.
 
-    Raises InputError unless there is at least one thread.
+    Raises InputError unless there is at least one thread, and for kernels or a precision that there are not.
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
     sharing.set_threads(count)
-    kernels.use(choice)
+    kernels.use(choice, precision)
     if not no_malloc_tuning:
         _tune_malloc()
 

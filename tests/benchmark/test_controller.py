@@ -1,5 +1,6 @@
 """Workers and how they are compared: with real processes once, else with sessions in this one."""
 
+import dataclasses
 import io
 import json
 
@@ -8,6 +9,7 @@ import pytest
 
 from xpnet.benchmark import controller, worker
 from xpnet.benchmark.cases import find_cases
+from xpnet.benchmark.contender import make
 from xpnet.benchmark.controller import Row, WorkerError, measure, profile
 from xpnet.benchmark.profile import REST
 
@@ -156,3 +158,42 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case):
     assert min(costs["conv2"][2:]) > 0
     assert costs["normalize1"].backward_ms == 0  # nobody asks for the gradient of the images
     assert costs[REST].forward_ms > 0
+
+
+@pytest.mark.parametrize(("implementation", "choice"), [("xpnet-cupy", "fastest"), ("xpnet-cupy-cudnn", "cudnn")])
+def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implementation, choice):
+    tuned = []
+    monkeypatch.setattr(worker.tuning, "tune", lambda *arguments, **settings: tuned.append((arguments, settings)))
+    case = dataclasses.replace(case, precision="tf32")
+    worker.Session(implementation, case.to_json(), "cuda:0", 1)
+    assert tuned == [((1, choice), {"precision": "tf32"})]
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_other_libraries_multiply_as_xpnet_does_on_a_gpu(monkeypatch, case, library):
+    module = pytest.importorskip(library)
+    case, said = dataclasses.replace(case, precision="tf32"), []
+
+    def settings():
+        if library == "jax":
+            return module.config.jax_default_matmul_precision
+        return [module.backends.cuda.matmul.allow_tf32, module.backends.cudnn.allow_tf32]
+
+    before = settings()
+    try:
+        worker.Session(library, case.to_json(), "cpu", 1)
+        said.append(settings())
+        worker.Session(library, case.to_json(), "cuda:0", 1)
+        said.append(settings())
+        worker.Session(library, dataclasses.replace(case, precision="float32").to_json(), "cuda:0", 1)
+        said.append(settings())
+    finally:
+        if library == "jax":
+            module.config.update("jax_default_matmul_precision", before)
+        else:
+            module.backends.cuda.matmul.allow_tf32, module.backends.cudnn.allow_tf32 = before
+    assert said == [before, *(("tensorfloat32", "highest") if library == "jax" else ([True] * 2, [False] * 2))]
+
+
+def test_a_variant_of_a_library_runs_on_its_arrays(case):
+    assert make("xpnet-numpy-cudnn", case, "cpu").network.backend.name == "numpy"

@@ -7,7 +7,7 @@ import pytest
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS
-from xpnet.cli import benchmark
+from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
@@ -88,6 +88,26 @@ def test_scikit_learn_is_for_mlp_alone(monkeypatch):
     assert seen == [["xpnet-numpy"], ["xpnet-numpy", "sklearn"]]
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_on_a_gpu_cudnns_convolutions_are_measured_beside_the_pure_ones(monkeypatch, capsys, installed):
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: installed)
+    run = benchmark._Run(common.make_console(), {}, "xpnet-cupy", "cuda:0", 1, 1)
+    names = benchmark._implementations(run, ["torch"])
+    more = ["xpnet-cupy-cudnn", "xpnet-torch", "torch"]
+    assert names == ["xpnet-cupy", *(more if installed else [])]
+    said = 'xpnet-cupy-cudnn is left out, cuDNN is not installed: pip install "xpnet[cudnn]"\n'
+    assert (said in capsys.readouterr().out) is not installed
+
+
+@pytest.mark.parametrize("flags", [(), ("--precision", "tf32")])
+def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_path, flags):
+    seen, path = [], tmp_path / "rows.json"
+    row = controller.Row("mnist_starter", 2, "train", "xpnet-numpy", 2.0, 1.0, 3.0, 500.0, None, None)
+    monkeypatch.setattr(controller, "measure", lambda case, *rest, **settings: seen.append(case.precision) or [row])
+    assert main([*QUICK, "--peers", "none", "--json", str(path), *flags]) == 0
+    assert seen == [json.loads(path.read_text())["environment"]["precision"]] == [flags[1] if flags else "float32"]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -99,6 +119,8 @@ def test_scikit_learn_is_for_mlp_alone(monkeypatch):
         (["--batch-sizes", "0"], "--batch-sizes"),
         (["--batch-sizes", "many"], "--batch-sizes"),
         (["--profile", "--scaling"], "got both"),
+        (["--precision", "tf32", "--scaling"], "Leave --precision out."),
+        (["--precision", "tf31"], "tf31"),
         (["--json", "nowhere/at/all.json"], "Make the folder first."),
     ],
 )
@@ -119,7 +141,7 @@ def test_help_names_every_model_and_default(capsys):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert all(model in text for model in PLANS)
-    assert text.count("default:") == 10
+    assert text.count("default:") == 11
 
 
 def test_bars_are_relative_to_torch():

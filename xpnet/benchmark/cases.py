@@ -28,6 +28,8 @@ _COMPARED_IMAGES = 8
 class Case:
     """One network, its batch and its optimizer (momentum as a heavy ball, or adam): the same for all implementations.
 
+    ``precision`` is that of float32's products on a GPU: float32 or tf32.
+
     The learning rate is so small that the weights stay where the gradients were compared: trained on one batch for
     hundreds of steps they would end in gradients too small for normal numbers, which take a CPU many times as long.
     """
@@ -41,6 +43,7 @@ class Case:
     weight_decay: float = 0.0
     learning_rate: float = 1e-6
     dtype: str = "float32"
+    precision: str = "float32"
 
     def network(self, device: str = "cpu", backend: str | None = None) -> Network:
         """The network with its initial weights, which depend on nothing but the layers."""
@@ -104,7 +107,7 @@ CPU_MODELS = ("mnist_starter", "lenet5", "cifar10_starter", "cnn_32_64", "fer_cn
 GPU_MODELS = (*CPU_MODELS, "resnet50")
 
 
-def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None) -> list[Case]:
+def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None, precision: str = Case.precision) -> list[Case]:
     """A model's cases, at its own batch sizes unless told otherwise.
 
     Raises InputError for a model that is not measured, or a batch size below 1.
@@ -120,6 +123,7 @@ def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None) -> list[C
             recipe.pixel_scale,
             recipe.optimizer,
             recipe.weight_decay,
+            precision=precision,
         )
         for batch_size in batch_sizes or plan.batch_sizes
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.benchmark.cases import Case
 
-OURS = ("xpnet-numpy", "xpnet-cupy", "xpnet-torch", "xpnet-jax")
+CUDNN = "xpnet-cupy-cudnn"
 PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
 
 
@@ -43,5 +43,5 @@ def make(implementation: str, case: Case, device: str) -> Contender:
 
 
 def is_installed(implementation: str) -> bool:
-    """Whether the library of a peer can be imported."""
-    return find_spec(implementation.partition("-")[0]) is not None
+    """Whether the library of a peer, or what one of xpnet's kernels needs, can be imported."""
+    return find_spec("cudnn" if implementation == CUDNN else implementation.partition("-")[0]) is not None

@@ -13,7 +13,16 @@ import threadpoolctl
 import xpnet
 from xpnet.provenance import processor
 
-_LIBRARIES = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax", "scikit-learn")
+_LIBRARIES = (
+    "numpy",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+    "nvidia-cudnn-cu13",
+    "nvidia-cudnn-frontend",
+    "torch",
+    "jax",
+    "scikit-learn",
+)
 
 
 def describe(device: str, threads: int) -> dict[str, Any]:

@@ -75,6 +75,6 @@ class Own:
             import_module("torch").cuda.synchronize(backend.device)
 
 
-def make(case: Case, device: str, backend: str) -> Own:
-    """The network on an array library (numpy, cupy, torch, jax) and a device of it."""
-    return Own(case, device, backend)
+def make(case: Case, device: str, variant: str) -> Own:
+    """The network on an array library (numpy, cupy, torch, jax) and a device of it; kernels are their process's."""
+    return Own(case, device, variant.partition("-")[0])

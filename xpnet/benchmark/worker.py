@@ -20,7 +20,7 @@ import numpy as np
 
 from xpnet import tuning
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.contender import Contender, make
+from xpnet.benchmark.contender import CUDNN, Contender, make
 from xpnet.benchmark.memory import PeakMemory
 from xpnet.benchmark.profile import profile
 
@@ -33,8 +33,10 @@ class Session:
 
     def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
         self._implementation, self._case, self._device = implementation, Case.from_json(case), device
-        if implementation.startswith("xpnet"):
-            tuning.tune(threads)  # as xpnet's programs do; the peers run as they come
+        if implementation.startswith("xpnet"):  # as xpnet's programs do; the peers run as they come
+            tuning.tune(threads, "cudnn" if implementation == CUDNN else "fastest", precision=self._case.precision)
+        if device != "cpu":
+            _set_precision(implementation, self._case.precision)
         if implementation.startswith("torch"):
             import_module("torch").set_num_threads(threads)
         self._contender: Contender | None = None
@@ -79,6 +81,16 @@ class Session:
             contender.wait()
             times.append((time.perf_counter() - start) / calls)
         return times
+
+
+def _set_precision(implementation: str, precision: str) -> None:
+    """Let PyTorch's and JAX's products and convolutions of float32 use TF32 where xpnet's may, and only there."""
+    if "torch" in implementation:
+        backends: Any = import_module("torch").backends
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = precision == "tf32"
+    elif "jax" in implementation:
+        config: Any = import_module("jax").config
+        config.update("jax_default_matmul_precision", "tensorfloat32" if precision == "tf32" else "highest")
 
 
 @contextmanager

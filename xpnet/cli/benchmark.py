@@ -13,10 +13,10 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import backend as backends
-from xpnet import tuning
+from xpnet import kernels, tuning
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
-from xpnet.benchmark.contender import PEERS, is_installed
+from xpnet.benchmark.contender import CUDNN, PEERS, is_installed
 from xpnet.benchmark.controller import Row
 from xpnet.checks import pick
 from xpnet.cli import common, report
@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"what to compare with, of {', '.join(PEERS)} (for mlp alone), or none; beside PyTorch and JAX, "
         "xpnet runs on their arrays too; default: all, with --scaling torch",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=kernels.PRECISIONS,
+        default=Case.precision,
+        help="of products and convolutions of float32 on a GPU, in every library alike; default: %(default)s",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
     parser.add_argument("--rounds", type=int, default=12, metavar="N", help="turns of each process; default: 12")
@@ -107,12 +113,15 @@ def _benchmark(flags: argparse.Namespace) -> int:
     threads = tuning.cores() if flags.threads is None else check_positive("Benchmark", "--threads", flags.threads)
     if flags.profile and flags.scaling:
         raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
+    if flags.scaling and flags.precision != Case.precision:
+        raise InputError(f"Benchmark: expected --scaling in float32, got {flags.precision}. Leave --precision out.")
     for path in (flags.json, flags.plot):
         _check_place(path)
     device, console = home.device_name(), common.make_console()
-    run = _Run(console, environment.describe(device, threads), f"xpnet-{home.name}", device, threads, flags.rounds)
+    about = {**environment.describe(device, threads), "precision": flags.precision}
+    run = _Run(console, about, f"xpnet-{home.name}", device, threads, flags.rounds)
     models = flags.models or (CPU_MODELS if device == "cpu" else GPU_MODELS)
-    cases = [case for model in models for case in find_cases(model, flags.batch_sizes)]
+    cases = [case for model in models for case in find_cases(model, flags.batch_sizes, flags.precision)]
     peers = _peers(flags.peers or (["torch"] if flags.scaling else list(PEERS)), device)
     report.print_environment(console, run.environment)
     if flags.profile:
@@ -187,6 +196,11 @@ def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
             run.say(f"{library} is left out, it is not installed: pip install {_PACKAGES[library]}")
     peers = [peer for peer in peers if is_installed(peer)]
     own = [f"xpnet-{library}" for library in ("torch", "jax") if library in libraries and is_installed(library)]
+    if run.own == "xpnet-cupy":
+        if is_installed(CUDNN):
+            own.insert(0, CUDNN)
+        else:
+            run.say(f'{CUDNN} is left out, cuDNN is not installed: pip install "xpnet[cudnn]"')
     return [run.own, *own, *peers]
 
 

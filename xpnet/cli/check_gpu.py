@@ -6,9 +6,12 @@ import argparse
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -17,29 +20,30 @@ from rich.text import Text
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
+from xpnet.checks import pick
 from xpnet.cli import benchmark, common
-from xpnet.layers import Dropout
+from xpnet.errors import InputError
+from xpnet.layers import Conv2D, Dropout
 from xpnet.random import fold_in, generator, make_key
-from xpnet.shapes import Shape, make_window
+from xpnet.shapes import Shape
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = (
-    "--models",
-    "mnist_starter,resnet50",
-    "--peers",
-    "torch,torch-channels-last,torch-compile",
-    "--rounds",
-    "4",
+    *("--models", "mnist_starter,resnet50", "--peers", "torch,torch-channels-last,torch-compile"),
+    *("--rounds", "4", "--precision", "tf32"),
 )
-TOLERANCE = 1e-5  # of float32, by the largest value
-# Images (N, H, W, C), filters, kernel, stride, padding: of the starters, and a ResNet's stem and blocks.
-CONVOLUTIONS: tuple[tuple[Shape, int, int, int, int], ...] = (
-    ((16, 28, 28, 1), 16, 5, 1, 2),
-    ((16, 14, 14, 16), 16, 5, 1, 2),
-    ((4, 64, 64, 3), 64, 7, 2, 3),
-    ((4, 56, 56, 64), 64, 3, 1, 1),
-    ((4, 28, 28, 64), 128, 1, 2, 0),
+TOLERANCES = {"float32": 1e-5, "tf32": 1e-2}  # by the largest value
+# Images (N, H, W, C) and a layer: of the starters, of a ResNet's stem and blocks, and what is rare.
+CONVOLUTIONS: tuple[tuple[Shape, Conv2D], ...] = (
+    ((16, 28, 28, 1), Conv2D(16, 5, padding=2)),
+    ((16, 14, 14, 16), Conv2D(16, 5, padding=2)),
+    ((4, 64, 64, 3), Conv2D(64, 7, stride=2, padding=3)),
+    ((4, 56, 56, 64), Conv2D(64, 3, padding=1)),
+    ((4, 28, 28, 64), Conv2D(128, 1, stride=2)),
+    ((4, 28, 28, 8), Conv2D(12, 3, padding=2, dilation=2)),
+    ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
 )
+LAUNCHES = 1000
 
 
 class Check(NamedTuple):
@@ -50,6 +54,13 @@ class Check(NamedTuple):
     allowed: float
 
 
+class Part(NamedTuple):
+    """A part of the program: what it says it does, and a function that does it and returns whether all was well."""
+
+    title: str
+    passes: Callable[[Console, Backend], bool]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     return common.run(lambda: _check_gpu(**vars(_parser().parse_args(argv))))
@@ -58,56 +69,109 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
-        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, the tests with CuPy, and "
-        "the benchmark. It takes some minutes.",
+        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the time of "
+        "a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It takes some minutes. A "
+        "part that fails does not stop the others.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
+    parser.add_argument(
+        "--parts",
+        type=lambda text: text.split(","),
+        default=list(_parts(None)),
+        metavar="A,B",
+        help=f"what to check, of {', '.join(_parts(None))}; default: all",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the benchmark's figures to this file; default: none")
     return parser
 
 
-def _check_gpu(device: str, json: str | None) -> int:
+def _parts(json: str | None) -> dict[str, Part]:
+    return {
+        "results": Part("Convolutions and dropout against NumPy", lambda console, gpu: _print(console, compare(gpu))),
+        "cudnn": Part(
+            "The same by cuDNN, and matrix products", lambda console, gpu: _print(console, compare_cudnn(gpu))
+        ),
+        "launches": Part("Microseconds of a call", _print_launches),
+        "benchmark": Part("The benchmark", lambda console, gpu: _run_benchmark(gpu, json)),
+        "tests": Part("The tests with CuPy", lambda console, gpu: _run_tests(console)),
+    }
+
+
+def _check_gpu(device: str, parts: list[str], json: str | None) -> int:
+    chosen = {name: pick("Parts", _parts(json), name) for name in parts}
     backend = backends.resolve(device)
     console = common.make_console()
-    console.print(f"Comparing {backend.describe()} with NumPy")
-    passed = True
-    for check in compare(backend):
-        passed &= _print_check(console, check)
-    console.print("The tests with CuPy")
-    passed &= _run_tests(console)
-    console.print("The benchmark")
-    passed &= benchmark.main(["--device", device, *BENCHMARK, *(["--json", json] if json else [])]) == common.EXIT_OK
-    console.print("All checks passed." if passed else "Some checks FAILED.", style="green" if passed else "bold red")
-    return common.EXIT_OK if passed else common.EXIT_FAILED
+    console.print(f"Checking {backend.describe()}")
+    failed = [name for name, part in chosen.items() if not _passes(console, part, backend)]
+    if failed:
+        console.print(f"Some checks FAILED: {', '.join(failed)}.", style="bold red")
+        return common.EXIT_FAILED
+    console.print("All checks passed.", style="green")
+    return common.EXIT_OK
+
+
+def _passes(console: Console, part: Part, backend: Backend) -> bool:
+    """Run a part; an error in it is shown whole, since what went wrong on a GPU may not be seen again soon."""
+    console.print(part.title)
+    try:
+        return part.passes(console, backend)
+    except InputError as error:  # cuDNN is missing
+        console.print(f"  {error}", style="red")
+        return False
+    except Exception:
+        console.print(traceback.format_exc(), style="red")
+        return False
+    finally:
+        kernels.use("fastest")
 
 
 def compare(backend: Backend) -> Iterator[Check]:
     """Convolutions, their gradients, and dropout on a backend against NumPy."""
-    for images, filters, kernel, stride, padding in CONVOLUTIONS:
-        yield from _compare_convolution(backend, images, filters, kernel, stride, padding)
+    yield from _compare_convolutions(backend, TOLERANCES["float32"])
     ours, theirs = _dropout(backends.resolve("cpu")), _dropout(backend)
     yield Check("dropout, step 0", _difference(theirs[0], ours[0]), 0.0)
     yield Check("dropout, step 1", _difference(theirs[1], ours[1]), 0.0)
     yield Check("dropout, same mask in both steps", float(np.array_equal(theirs[0], theirs[1])), 0.0)
 
 
-def _compare_convolution(
-    backend: Backend, images: Shape, filters: int, kernel: int, stride: int, padding: int
-) -> Iterator[Check]:
-    rng, window = generator(0), make_window("Check", kernel, stride, padding)
-    x, weight = rng.normal(size=images), rng.normal(size=(filters, kernel, kernel, images[3]))
-    dy = rng.normal(size=(images[0], *window.output_size(images[1], images[2]), filters))
+def compare_cudnn(backend: Backend) -> Iterator[Check]:
+    """Convolutions by cuDNN, and matrix products, in each precision against NumPy."""
+    for precision, allowed in TOLERANCES.items():
+        kernels.use("cudnn", precision)
+        yield from _compare_convolutions(backend, allowed, f"{precision}, ")
+        a, b = (generator(0).normal(size=(512, 512)) for _ in range(2))
+        product = to_numpy(backend.asarray(a, "float32") @ backend.asarray(b, "float32"))
+        yield Check(f"{precision}, matrix product", _difference(product, a @ b), allowed)
+
+
+def _compare_convolutions(backend: Backend, allowed: float, prefix: str = "") -> Iterator[Check]:
+    """All convolutions; an error of one, or kernels that serve in place of cuDNN's, count as a difference."""
+    for images, layer in CONVOLUTIONS:
+        (kh, kw), channels = layer.window.kernel, "x".join(map(str, images))
+        title = f"{prefix}{kh}x{kw} convolution of {channels}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            try:
+                yield from _compare_convolution(title, backend, images, layer, allowed)
+            except Exception as error:
+                yield Check(f"{title}: {type(error).__name__}: {error.__context__ or error}", np.nan, allowed)
+
+
+def _compare_convolution(title: str, backend: Backend, images: Shape, layer: Conv2D, allowed: float) -> Iterator[Check]:
+    rng, window = generator(0), layer.window
+    shapes = (images, (layer.filters, *window.kernel, images[3]), (layer.filters,))
+    shapes += ((images[0], *window.output_size(images[1], images[2]), layer.filters),)
+    arrays = [rng.normal(size=shape) for shape in shapes]
 
     def results(where: Backend, dtype: str) -> list[np.ndarray]:
-        here, w, g = (where.asarray(array, dtype) for array in (x, weight, dy))
-        gradients = kernels.conv2d_backward(here, g, w, window)
-        return [to_numpy(array) for array in (kernels.conv2d(here, w, None, window), *gradients)]
+        x, weight, bias, dy = (where.asarray(array, dtype) for array in arrays)
+        gradients = kernels.conv2d_backward(x, dy, weight, window)
+        return [to_numpy(array) for array in (kernels.conv2d(x, weight, bias, window), *gradients)]
 
-    title = f"{kernel}x{kernel} convolution of {'x'.join(map(str, images))}"
     pairs = zip(results(backend, "float32"), results(backends.resolve("cpu"), "float64"), strict=True)
     for part, (actual, expected) in zip(("y", "dx", "dw"), pairs, strict=True):
-        yield Check(f"{title}: {part}", _difference(actual, expected), TOLERANCE)
+        yield Check(f"{title}: {part}", _difference(actual, expected), allowed)
 
 
 def _dropout(backend: Backend) -> list[np.ndarray]:
@@ -121,11 +185,57 @@ def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.max(np.abs(actual - expected)) / np.max(np.abs(expected)))
 
 
+def _print(console: Console, checks: Iterable[Check]) -> bool:
+    """Print checks as they are made; whether all are right."""
+    return not [check for check in checks if not _print_check(console, check)]
+
+
 def _print_check(console: Console, check: Check) -> bool:
     right = check.difference <= check.allowed  # false for NaN
     verdict = Text("OK", "green") if right else Text("FAILED", "bold red")
-    console.print(f"  {check.what:<48} {check.difference:.1e}, at most {check.allowed:g}:", verdict)
+    console.print(f"  {check.what:<52} {check.difference:.1e}, at most {check.allowed:g}:", verdict)
     return right
+
+
+def _print_launches(console: Console, backend: Backend) -> bool:
+    """How long calls of the smallest work take: on the host alone, and until the GPU has done them."""
+    for name, call in _launches(backend).items():
+        host, done = microseconds(call, backend.device.synchronize)
+        console.print(f"  {name:<52} {host:.1f} on the host, {done:.1f} until done")
+    return True
+
+
+def _launches(backend: Backend) -> Mapping[str, Callable[[], Any]]:
+    cupy: Any = importlib.import_module("cupy")
+    kernels.use("cudnn", "tf32")
+    x, weight = (backend.asarray(np.ones(shape), "float32") for shape in ((1, 8, 8, 16), (16, 3, 3, 16)))
+    nothing = cupy.RawKernel('extern "C" __global__ void nothing() {}', "nothing")
+    add = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + x", "add")
+    matrix, window = weight[0, 0], Conv2D(16, 3, padding=1).window
+    return {
+        "RawKernel": lambda: nothing((1,), (32,), ()),
+        "ElementwiseKernel": lambda: add(x),
+        "ufunc": lambda: cupy.add(x, x),
+        "matrix product": lambda: matrix @ matrix.T,
+        "convolution by cuDNN": lambda: kernels.conv2d(x, weight, None, window),
+    }
+
+
+def microseconds(call: Callable[[], object], wait: Callable[[], object]) -> tuple[float, float]:
+    """Microseconds of one of many calls: until the last has returned, and until what they asked for is done."""
+    call()
+    wait()
+    start = time.perf_counter()
+    for _ in range(LAUNCHES):
+        call()
+    returned = time.perf_counter()
+    wait()
+    return 1e6 * (returned - start) / LAUNCHES, 1e6 * (time.perf_counter() - start) / LAUNCHES
+
+
+def _run_benchmark(backend: Backend, json: str | None) -> bool:
+    flags = ["--device", backend.device_name(), *BENCHMARK, *(["--json", json] if json else [])]
+    return benchmark.main(flags) == common.EXIT_OK
 
 
 def _run_tests(console: Console) -> bool:

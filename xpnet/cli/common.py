@@ -98,8 +98,9 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--kernels",
         choices=kernels.CHOICES,
-        help="pure: only the kernels written for every array library, also where the library has its own; default: "
-        "fastest",
+        help="pure: only the kernels written for every array library, also where the library has its own; cudnn: on "
+        "CuPy arrays cuDNN's convolutions (unverified: they have not run on a GPU yet; needs the extra cudnn), "
+        "elsewhere the same as fastest; default: fastest",
     )
     parser.add_argument(
         "--no-malloc-tuning",

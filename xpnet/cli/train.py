@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from xpnet import datasets, models, tuning
+from xpnet import datasets, kernels, models, tuning
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.losses import LOSSES
@@ -87,7 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
     where = parser.add_argument_group("where")
     common.add_device_arguments(where)
-    where.add_argument("--dtype", choices=DTYPES, help="precision; default: float32")
+    where.add_argument("--dtype", choices=DTYPES, help="of weights and images; default: float32")
+    where.add_argument(
+        "--precision",
+        choices=kernels.PRECISIONS,
+        help="of products of float32 with CuPy. tf32: tensor cores may round factors to 10 bits of mantissa "
+        "(unverified: has not run on a GPU yet); other devices compute in float32 always; default: float32",
+    )
     how = parser.add_argument_group("how long, and in what order")
     length = how.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=int, metavar="N", help=f"batches to train on; {_own('iterations')}")
@@ -284,7 +290,7 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
-    tuning.tune(config.threads, config.kernels, flags.no_malloc_tuning)
+    tuning.tune(config.threads, config.kernels, flags.no_malloc_tuning, config.precision)
     return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
 
 
@@ -391,8 +397,8 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
         ),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, data.class_names),
     }
-    kernels = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
-    if kernels:
-        figures["filters"] = plots.filters(to_numpy(kernels[0]))
+    filters = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
+    if filters:
+        figures["filters"] = plots.filters(to_numpy(filters[0]))
     for name, figure in figures.items():
         plots.save(figure, folder.plots_path / f"{name}.png")

@@ -1,7 +1,8 @@
 """The few array kernels whose best form depends on the library and device; which one runs is decided here.
 
 ``unrolled`` and ``im2col`` are pure Array API, for any library, and each other's reference. A delegate serves one
-library; ``use("pure")`` leaves everything to the pure ones. Pooling is one function in either memory order.
+library; ``use("pure")`` leaves everything to the pure ones. CuPy's delegate, cuDNN, has not run on a GPU yet and serves
+under ``use("cudnn")`` only. Pooling is one function in either memory order.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_array, is_numpy_array, is_torch_array
+from array_api_compat import is_cupy_array, is_jax_array, is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
 from xpnet.checks import pick
+from xpnet.errors import InputError
 from xpnet.kernels import im2col, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
+from xpnet.kernels.precision import PRECISIONS, use_precision
 from xpnet.kernels.windows import join, split, to_logical, to_memory
 from xpnet.shapes import Pair, Window
 
 __all__ = [
     "CHOICES",
+    "PRECISIONS",
     "average_pool2d",
     "average_pool2d_input_gradient",
     "channel_sum",
@@ -33,17 +37,23 @@ __all__ = [
     "use",
 ]
 
-CHOICES = ("fastest", "pure")
+CHOICES = ("fastest", "pure", "cudnn")
 _choice = "fastest"
 
 
-def use(choice: str) -> None:
-    """Choose the kernels of this whole process: ``fastest``, or ``pure``: none written for one library.
+def use(choice: str, precision: str = "float32") -> None:
+    """Choose the kernels of this whole process, and how exactly they multiply float32 (``kernels/precision.py``).
 
-    Raises InputError for any other choice.
+    ``pure`` are none written for one library; ``cudnn`` are the fastest, with cuDNN's convolutions on CuPy arrays.
+
+    Raises InputError for any other choice, and if cuDNN is not installed.
     """
     global _choice
-    _choice = pick("Kernels", {name: name for name in CHOICES}, choice)
+    choice = pick("Kernels", {name: name for name in CHOICES}, choice)
+    if choice == "cudnn":
+        _check_cudnn()
+    use_precision(precision)
+    _choice = choice
 
 
 def in_use() -> dict[str, str]:
@@ -141,7 +151,21 @@ def _delegate(x: Array) -> ModuleType | None:
         return numpy_kernels
     if is_torch_array(x):
         return import_module("xpnet.kernels.torch_kernels")
+    if is_cupy_array(x):
+        return import_module("xpnet.kernels.cudnn_kernels") if _choice == "cudnn" else None
     return import_module("xpnet.kernels.jax_kernels") if is_jax_array(x) else None
+
+
+def _check_cudnn() -> None:
+    """Raise InputError unless cuDNN and its Python interface are installed and can be loaded."""
+    try:
+        import_module("cudnn").backend_version()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the interface is there, the library is not
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"Kernels cudnn: expected cuDNN and its Python interface, got: {reason}. "
+            'Install them with: pip install "xpnet[cuda13,cudnn]".'
+        ) from error
 
 
 def _convolution(x: Array) -> ModuleType:

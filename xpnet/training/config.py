@@ -53,7 +53,8 @@ class TrainConfig:
     ``image_size`` is the height and width that the images of a folder are brought to.
 
     ``threads`` and ``kernels`` are what programs tell their process, since rounding depends on them: how many threads
-    share NumPy's convolutions, and whether only the "pure" kernels may serve.
+    share NumPy's convolutions, and whether only the "pure" kernels may serve or cuDNN's as well.
+    ``precision`` "tf32" lets float32 be multiplied less exactly on CuPy arrays.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
@@ -88,6 +89,7 @@ class TrainConfig:
     dtype: str = "float32"
     threads: int | None = None
     kernels: str = "fastest"
+    precision: str = "float32"
     seed: int = 0
     iterations: int | None = None
     epochs: int | None = None
