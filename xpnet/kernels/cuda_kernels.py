@@ -214,7 +214,9 @@ def _rates(optimizer: Momentum | Adam, schedule: Factor, decays: Factor) -> tupl
 
 
 def _times(number: float, factor: Factor) -> tuple[Any, Any]:
-    return (np.float32(number * factor), _NO_ADDRESS) if np.isscalar(factor) else (np.float32(number), factor)
+    if isinstance(factor, int | float):
+        return np.float32(number * factor), _NO_ADDRESS
+    return np.float32(number), factor
 
 
 def _average(beta: float) -> tuple[np.float32, ...]:
