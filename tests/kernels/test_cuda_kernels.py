@@ -243,16 +243,16 @@ def test_sums_have_one_order(cuda):
 
 
 @pytest.mark.parametrize(("window", "shape"), POOLS)
-def test_a_relu_with_the_pooling_equals_one_before_it(cuda, window, shape):
-    module = import_module(MODULE)
+def test_a_relu_with_the_pooling_equals_one_before_it(cuda, launched, window, shape):
     x = np.random.default_rng(1).integers(-3, 3, shape).astype(np.float32)
-    y, winners = module.max_pool2d_with_winners(cuda.asarray(x), window, relu=True)
-    dy = normal(*y.shape)
-    dx = module.max_pool2d_input_gradient(cuda.asarray(dy), winners, window, shape[1:3])
+    y, winners = kernels.max_pool2d_with_winners(cuda.asarray(x), window, relu=True)
+    dy = np.random.default_rng(2).integers(1, 10, y.shape).astype(np.float32)
+    dx = kernels.max_pool2d_input_gradient(cuda.asarray(dy), winners, window, shape[1:3], relu=True)
     expected, expected_dx = naive.max_pool2d(np.maximum(x, 0), dy, window)
     assert_close(y, cuda.asarray(expected, "float32"))
-    assert_close(module.max_pool2d(cuda.asarray(x), window, relu=True), y)
-    assert_close(dx, cuda.asarray(expected_dx * (x > 0), "float32"), rtol=1e-6)
+    assert_close(kernels.max_pool2d(cuda.asarray(x), window, relu=True), y)
+    assert_close(dx, cuda.asarray(expected_dx * (x > 0), "float32"))
+    assert launched == ["max_pool2d", "max_pool2d_input_gradient", "max_pool2d"]
 
 
 STEP = [

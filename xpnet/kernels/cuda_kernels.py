@@ -43,12 +43,12 @@ def pools(x: Array, window: Window) -> bool:
     return inside and fits
 
 
-def max_pool2d(x: Array, window: Window, *, relu: bool = False) -> Array:
+def max_pool2d(x: Array, window: Window, *, relu: bool) -> Array:
     """Maximum of each window of images (N, H, W, C), with ``relu`` at least 0."""
     return _max_pool2d(x, window, _NO_ADDRESS, relu)
 
 
-def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool = False) -> tuple[Array, Array]:
+def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool) -> tuple[Array, Array]:
     """The same maximum, and the number of the tap that won each window, or of none where the ReLU cuts it off."""
     winners = cupy.empty(_pooled_shape(x, window), dtype=np.uint8)
     return _max_pool2d(x, window, winners, relu), winners
