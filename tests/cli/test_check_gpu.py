@@ -36,10 +36,14 @@ def test_wrong_convolutions_and_masks_are_found(monkeypatch):
     assert wrong == ["5x5 convolution of 2x9x9x3: y", "dropout, same mask in both steps"]
 
 
-@pytest.mark.parametrize(("difference", "tests", "code"), [(0.0, True, 0), (np.nan, True, 1), (0.0, False, 1)])
-def test_all_parts_count(monkeypatch, capsys, difference, tests, code):
+@pytest.mark.parametrize(
+    ("difference", "kernels", "tests", "code"),
+    [(0.0, 0.0, True, 0), (np.nan, 0.0, True, 1), (0.0, 1e-3, True, 1), (0.0, 0.0, False, 1)],
+)
+def test_all_parts_count(monkeypatch, capsys, difference, kernels, tests, code):
     monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
+    monkeypatch.setattr(check_gpu.check_kernels, "compare", lambda backend: iter([("pool", kernels, 1e-5)]))
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)
     monkeypatch.setattr(benchmark, "main", lambda flags: 0)
     assert main([]) == code

@@ -17,7 +17,7 @@ from rich.text import Text
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
-from xpnet.cli import benchmark, common
+from xpnet.cli import benchmark, check_kernels, common
 from xpnet.layers import Dropout
 from xpnet.random import fold_in, generator, make_key
 from xpnet.shapes import Shape, make_window
@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
-        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, the tests with CuPy, and "
-        "the benchmark. It takes some minutes.",
+        description="Check xpnet on an NVIDIA GPU: convolutions, dropout and the CUDA kernels against NumPy, the tests "
+        "with CuPy, and the benchmark. It takes some minutes.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
@@ -74,6 +74,9 @@ def _check_gpu(device: str, json: str | None) -> int:
     passed = True
     for check in compare(backend):
         passed &= _print_check(console, check)
+    console.print("The CUDA kernels")
+    for row in check_kernels.compare(backend):
+        passed &= _print_check(console, Check(*row))
     console.print("The tests with CuPy")
     passed &= _run_tests(console)
     console.print("The benchmark")
