@@ -180,26 +180,29 @@ SHAPES = [(2, 1), (2, 3), (7, 32), (65, 33), (3, 9, 5, 2), (2, 40, 30, 70)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("constant", [False, True])
-def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched, shape, constant):
+@pytest.mark.parametrize("relu", [False, True])
+def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched, shape, constant, relu):
     x, params, state, dy = batch_norm_arguments(shape)
 
-    def run(where, dtype, normalise, normalise_constant, gradients):
-        here = [where.asarray(array, dtype) for array in (x, dy)]
-        p, s = ({name: where.asarray(array, dtype) for name, array in tree.items()} for tree in (params, state))
-        y, saved, s = normalise(here[0], p, s) if not constant else (*normalise_constant(here[0], p, s), s)
-        dx, grads = gradients(here[1], p["weight"], saved)
-        return [y, dx, grads["weight"], grads["bias"], s["running_mean"], s["running_var"]]
+    def run(where, dtype, normalize, normalize_by_state, gradients):
+        moved = [{name: where.asarray(array, dtype) for name, array in tree.items()} for tree in (params, state)]
+        here, g = (where.asarray(array, dtype) for array in (x, dy))
+        y, saved, after = (*normalize_by_state(here, *moved), state) if constant else normalize(here, *moved)
+        dx, grads = gradients(g, moved[0], saved)
+        return [y, dx, *(grads[name] for name in params), *(after[name] for name in state)]
 
     actual = run(
-        *(cuda, "float32", lambda *a: kernels.batch_norm(*a, 0.3, 1e-5)),
-        lambda *a: kernels.batch_norm_by_running_statistics(*a, 1e-5),
-        lambda *a: kernels.batch_norm_gradients(*a, constant=constant, need_dx=True),
+        *(cuda, "float32", lambda *a: kernels.batch_norm(*a, 0.3, 1e-5, relu=relu)),
+        lambda *a: kernels.batch_norm_by_running_statistics(*a, 1e-5, relu=relu),
+        lambda *a: kernels.batch_norm_gradients(*a, constant=constant, need_dx=True, relu=relu),
     )
     assert launched == [*([] if constant else ["slab_moments", "moments"]), "normalize", *BACKWARD]
+    how = {"constant": constant, "need_dx": True}
     expected = run(
-        *(backends.resolve("cpu"), "float64", lambda *a: normalization.by_batch(*a, 0.3, 1e-5, sum_of_channels)),
-        lambda *a: normalization.by_running_statistics(*a, 1e-5),
-        lambda *a: normalization.gradients(*a, sum_of_channels, constant=constant, need_dx=True),
+        *(backends.resolve("cpu"), "float64"),
+        lambda *a: normalization.by_batch(*a, 0.3, 1e-5, sum_of_channels, relu=relu),
+        lambda *a: normalization.by_running_statistics(*a, 1e-5, relu=relu),
+        lambda g, p, saved: normalization.gradients(g, p["weight"], saved, sum_of_channels, **how),
     )
     for a, b in zip(actual, expected, strict=True):
         # Of two rows, dx is what is left of terms that cancel.
@@ -224,7 +227,7 @@ def test_without_dx_only_the_parameters_have_gradients(cuda, launched):
     params, state = on(cuda, params, state)
     _, saved, _ = kernels.batch_norm(cuda.asarray(x), params, state, 0.1, 1e-5)
     del launched[:]
-    dx, _ = kernels.batch_norm_gradients(cuda.asarray(dy), params["weight"], saved, constant=False, need_dx=False)
+    dx, _ = kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, constant=False, need_dx=False)
     assert dx is None
     assert launched == BACKWARD[:2]
 
@@ -236,7 +239,7 @@ def test_sums_have_one_order(cuda):
     def run():
         y, saved, after = kernels.batch_norm(cuda.asarray(x), params, state, 0.1, 1e-5)
         arguments = {"constant": False, "need_dx": True}
-        dx, grads = kernels.batch_norm_gradients(cuda.asarray(dy), params["weight"], saved, **arguments)
+        dx, grads = kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, **arguments)
         return [y, dx, *grads.values(), *after.values()]
 
     for a, b in zip(run(), run(), strict=True):
@@ -315,7 +318,7 @@ def test_the_pure_loss_and_normalisation_take_what_the_kernels_cannot(cuda, laun
     for array in (cuda.asarray(x, "float64"), cuda.asarray(normal(6, 4))[:, ::2]):
         kernels.softmax_cross_entropy(array, labels, 0.0)
         _, saved, _ = kernels.batch_norm(array, params, state, 0.1, 1e-5)
-        kernels.batch_norm_gradients(cuda.asarray(dy), params["weight"], saved, constant=False, need_dx=True)
+        kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, constant=False, need_dx=True)
         kernels.batch_norm_by_running_statistics(array, params, state, 1e-5)
     assert launched == []
 

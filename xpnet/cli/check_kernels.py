@@ -51,11 +51,11 @@ def difference(actual: np.ndarray, expected: np.ndarray) -> float:
 def _comparisons() -> Iterator[tuple[Any, ...]]:
     """A title, the difference that is allowed, a function that compares, and its arguments."""
     for shape, window in POOLS:
-        yield f"ReLU, max-pool of {_text(shape)}", 0.0, _pool, shape, window
+        yield f"ReLU and max-pool of {_text(shape)}", 0.0, _pool, shape, window
     for shape in LOGITS:
         yield f"softmax cross-entropy of {_text(shape)}", 1e-5, _loss, shape
     for shape in ROWS:
-        yield f"batch normalisation of {_text(shape)}", 1e-5, _batch_norm, shape
+        yield f"batch normalisation and ReLU of {_text(shape)}", 1e-5, _batch_norm, shape
     for optimizer in OPTIMIZERS:
         yield _name(optimizer), 1e-6, _step, optimizer
 
@@ -82,30 +82,33 @@ def _loss(backend: Backend, cuda_kernels: Any, shape: Shape) -> Pairs:
 
 
 def _batch_norm(backend: Backend, cuda_kernels: Any, shape: Shape) -> Pairs:
-    rng, channels = generator(0), shape[1]
+    rng, how = generator(0), {"constant": False, "need_dx": True}
     x, dy = rng.normal(3, 2, shape).astype(np.float32), rng.normal(size=shape).astype(np.float32)
-    params = {name: rng.normal(size=channels).astype(np.float32) for name in ("weight", "bias")}
-    state = {name: rng.uniform(1, 2, channels).astype(np.float32) for name in ("running_mean", "running_var")}
-
-    def channel_sum(x: np.ndarray) -> np.ndarray:
-        return x.sum(axis=0)
-
-    def on_host(tree: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return {name: array.astype(np.float64) for name, array in tree.items()}
+    params = {name: rng.normal(size=shape[1]).astype(np.float32) for name in ("weight", "bias")}
+    state = {name: rng.uniform(1, 2, shape[1]).astype(np.float32) for name in ("running_mean", "running_var")}
+    arguments = (_doubled(params), _doubled(state), 0.1, 1e-5, _channel_sum)
+    before_relu = normalization.by_batch(x.astype(np.float64), *arguments, relu=False)[0]
+    dy[np.abs(before_relu) < 1e-4] = 0  # rounding decides on which side of the ReLU's kink these are
+    expected, saved, after = normalization.by_batch(x.astype(np.float64), *arguments, relu=True)
+    dx, grads = normalization.gradients(dy.astype(np.float64), arguments[0]["weight"], saved, _channel_sum, **how)
 
     p, s = ({name: backend.asarray(array) for name, array in tree.items()} for tree in (params, state))
-    y, saved, after = cuda_kernels.batch_norm(backend.asarray(x), p, s, 0.1, 1e-5)
-    how = {"constant": False, "need_dx": True}
-    dx, grads = cuda_kernels.batch_norm_gradients(backend.asarray(dy), p["weight"], saved, **how)
-    params, x, dy = on_host(params), x.astype(np.float64), dy.astype(np.float64)
-    expected, pure_saved, pure_after = normalization.by_batch(x, params, on_host(state), 0.1, 1e-5, channel_sum)
-    pure_dx, pure_grads = normalization.gradients(dy, params["weight"], pure_saved, channel_sum, **how)
-    yield "y", y, expected
-    yield "dx", dx, np.asarray(pure_dx)
+    our_y, our_saved, our_after = cuda_kernels.batch_norm(backend.asarray(x), p, s, 0.1, 1e-5, relu=True)
+    our_dx, our_grads = cuda_kernels.batch_norm_gradients(backend.asarray(dy), p, our_saved, relu=True, **how)
+    yield "y", our_y, expected
+    yield "dx", our_dx, np.asarray(dx)
     for name in params:
-        yield f"d{name}", grads[name], pure_grads[name]
+        yield f"d{name}", our_grads[name], grads[name]
     for name in state:
-        yield name, after[name], pure_after[name]
+        yield name, our_after[name], after[name]
+
+
+def _channel_sum(x: np.ndarray) -> np.ndarray:
+    return x.sum(axis=0)
+
+
+def _doubled(tree: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.astype(np.float64) for name, array in tree.items()}
 
 
 def _step(backend: Backend, cuda_kernels: Any, optimizer: Optimizer) -> Pairs:

@@ -136,32 +136,37 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
     return module.softmax_cross_entropy(logits, labels, label_smoothing)
 
 
-def batch_norm(x: Array, params: Arrays, state: Arrays, momentum: float, eps: float) -> tuple[Array, Arrays, Arrays]:
+def batch_norm(
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool = False
+) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics.
 
-    What the gradients need has under "batch" an array in the shape of x.
+    With ``relu`` the result is at least 0. What the gradients need has under "batch" an array in the shape of x.
     """
     fused = _fused(x, *params.values(), *state.values())
     if fused:
-        return fused.batch_norm(x, params, state, momentum, eps)
-    return normalization.by_batch(x, params, state, momentum, eps, channel_sum)
+        return fused.batch_norm(x, params, state, momentum, eps, relu=relu)
+    return normalization.by_batch(x, params, state, momentum, eps, channel_sum, relu=relu)
 
 
-def batch_norm_by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float) -> tuple[Array, Arrays]:
+def batch_norm_by_running_statistics(
+    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool = False
+) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
     fused = _fused(x, *params.values(), *state.values())
     if fused:
-        return fused.batch_norm_by_running_statistics(x, params, state, eps)
-    return normalization.by_running_statistics(x, params, state, eps)
+        return fused.batch_norm_by_running_statistics(x, params, state, eps, relu=relu)
+    return normalization.by_running_statistics(x, params, state, eps, relu=relu)
 
 
 def batch_norm_gradients(
-    dy: Array, weight: Array, saved: Arrays, *, constant: bool, need_dx: bool
+    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool, relu: bool = False
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    how = {"constant": constant, "need_dx": need_dx}
     if "mean" in saved:  # by the CUDA kernels, which keep x and its mean, not x less its mean
-        return _cuda_kernels().batch_norm_gradients(dy, weight, saved, constant=constant, need_dx=need_dx)
-    return normalization.gradients(dy, weight, saved, channel_sum, constant=constant, need_dx=need_dx)
+        return _cuda_kernels().batch_norm_gradients(dy, params, saved, relu=relu, **how)
+    return normalization.gradients(dy, params["weight"], saved, channel_sum, **how)
 
 
 def optimizer_update(

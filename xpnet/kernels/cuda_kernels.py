@@ -79,7 +79,9 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
     return losses.mean(), gradient
 
 
-def batch_norm(x: Array, params: Arrays, state: Arrays, momentum: float, eps: float) -> tuple[Array, Arrays, Arrays]:
+def batch_norm(
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool
+) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
     rows, channels = _rows_and_channels(x)
     grid, slab_rows = slabs(rows, channels)
@@ -89,39 +91,36 @@ def batch_norm(x: Array, params: Arrays, state: Arrays, momentum: float, eps: fl
     arrays = (*parts, state["running_mean"], state["running_var"], mean, variance, running_mean, running_var)
     shares = _floats(1 - momentum, momentum, momentum * rows / (rows - 1))
     _launch("batch_norm/moments", grid[:1], (LANES, STRANDS), *arrays, *shares, *sizes, *_integers(grid[1]))
-    y, saved = _normalize(x, mean, variance, params, eps)
+    y, saved = _normalize(x, mean, variance, params, eps, relu)
     return y, saved, {"running_mean": running_mean, "running_var": running_var}
 
 
-def batch_norm_by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float) -> tuple[Array, Arrays]:
+def batch_norm_by_running_statistics(
+    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool
+) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
-    return _normalize(x, state["running_mean"], state["running_var"], params, eps)
+    return _normalize(x, state["running_mean"], state["running_var"], params, eps, relu)
 
 
 def batch_norm_gradients(
-    dy: Array, weight: Array, saved: Arrays, *, constant: bool, need_dx: bool
+    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, relu: bool, need_dx: bool
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     inputs = (cupy.ascontiguousarray(dy), saved["batch"], saved["mean"], saved["inverse_std"])
+    inputs += tuple(cupy.ascontiguousarray(params[name]) for name in ("weight", "bias"))
     rows, channels = _rows_and_channels(dy)
     grid, slab_rows = slabs(rows, channels)
     parts, (dbias, dweight) = _empty(2, (grid[1], channels)), _empty(2, (channels,))
-    _launch("batch_norm/slab_gradients", grid, (LANES, STRANDS), *inputs, *parts, *_integers(rows, channels, slab_rows))
-    _launch(
-        "batch_norm/parameter_gradients",
-        grid[:1],
-        (LANES, STRANDS),
-        *parts,
-        dbias,
-        dweight,
-        *_integers(channels, grid[1]),
-    )
+    sizes = _integers(relu, rows, channels, slab_rows)
+    _launch("batch_norm/slab_gradients", grid, (LANES, STRANDS), *inputs, *parts, *sizes)
+    sizes = _integers(channels, grid[1])
+    _launch("batch_norm/parameter_gradients", grid[:1], (LANES, STRANDS), *parts, dbias, dweight, *sizes)
     grads = {"weight": dweight, "bias": dbias}
     if not need_dx:
         return None, grads
     (dx,) = _empty(1, dy.shape)
-    arrays = (*inputs, cupy.ascontiguousarray(weight), dbias, dweight, dx)
-    _over_elements("batch_norm/input_gradient", dx.size, *arrays, *_integers(constant, rows, channels))
+    sizes = _integers(relu, constant, rows, channels)
+    _over_elements("batch_norm/input_gradient", dx.size, *inputs, dbias, dweight, dx, *sizes)
     return dx, grads
 
 
@@ -165,11 +164,11 @@ def _taps(window: Window) -> tuple[int, ...]:
     return (*window.kernel, *window.stride, window.padding[0][0], window.padding[1][0])
 
 
-def _normalize(x: Array, mean: Array, variance: Array, params: Arrays, eps: float) -> tuple[Array, Arrays]:
+def _normalize(x: Array, mean: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
     channels = x.shape[-1]
     (y,), (inverse_std,) = _empty(1, x.shape), _empty(1, (channels,))
     arrays = (x, mean, variance, params["weight"], params["bias"], y, inverse_std)
-    _over_elements("batch_norm/normalize", x.size, *arrays, *_floats(eps), *_integers(channels))
+    _over_elements("batch_norm/normalize", x.size, *arrays, *_floats(eps), *_integers(relu, channels))
     return y, {"batch": x, "mean": mean, "inverse_std": inverse_std}
 
 

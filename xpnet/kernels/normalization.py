@@ -1,6 +1,7 @@
-"""Batch normalisation of channels, the last axis of x; formulas: ``xpnet.layers.BatchNorm``.
+"""Batch normalisation of channels, the last axis of x, with a ReLU after it if asked for.
 
-What the gradient needs is in ``saved``, whose "batch" has the shape of x: here it is x̂.
+The formulas are those of ``xpnet.layers.BatchNorm``. What the gradients need is in ``saved``, whose "batch" has the
+shape of x: here it is x̂.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from xpnet.backend import Array
 
 Arrays = Mapping[str, Array]
+ChannelSum = Callable[[Array], Array]
 
 
 def by_batch(
-    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, channel_sum: Callable[[Array], Array]
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, channel_sum: ChannelSum, *, relu: bool
 ) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
     count = math.prod(x.shape[:-1])
@@ -28,18 +30,20 @@ def by_batch(
         "running_mean": keep * state["running_mean"] + take * mean,
         "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
     }
-    return *_scaled(centred, variance, params, eps), running
+    return *_scaled(centred, variance, params, eps, relu), running
 
 
-def by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float) -> tuple[Array, Arrays]:
+def by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
-    return _scaled(x - state["running_mean"], state["running_var"], params, eps)
+    return _scaled(x - state["running_mean"], state["running_var"], params, eps, relu)
 
 
 def gradients(
-    dy: Array, weight: Array, saved: Arrays, channel_sum: Callable[[Array], Array], *, constant: bool, need_dx: bool
+    dy: Array, weight: Array, saved: Arrays, channel_sum: ChannelSum, *, constant: bool, need_dx: bool
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    if "y" in saved:
+        dy = dy * array_namespace(dy).astype(saved["y"] > 0, dy.dtype)
     x_hat, count = saved["batch"], math.prod(dy.shape[:-1])
     grads = {"weight": channel_sum(dy * x_hat), "bias": channel_sum(dy)}
     if not need_dx:
@@ -49,7 +53,12 @@ def gradients(
     return dy * (weight * saved["inverse_std"]), grads
 
 
-def _scaled(centred: Array, variance: Array, params: Arrays, eps: float) -> tuple[Array, Arrays]:
-    inverse_std = 1 / array_namespace(centred).sqrt(variance + eps)
+def _scaled(centred: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
+    xp = array_namespace(centred)
+    inverse_std = 1 / xp.sqrt(variance + eps)
     x_hat = centred * inverse_std
-    return x_hat * params["weight"] + params["bias"], {"batch": x_hat, "inverse_std": inverse_std}
+    y, saved = x_hat * params["weight"] + params["bias"], {"batch": x_hat, "inverse_std": inverse_std}
+    if not relu:
+        return y, saved
+    y = xp.maximum(y, xp.zeros(y.shape[-1:], dtype=y.dtype, device=device(y)))
+    return y, {**saved, "y": y}

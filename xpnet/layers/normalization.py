@@ -102,20 +102,31 @@ class BatchNorm(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
+        return self.normalized(params, state, x, train=train)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        return self.pull_back(params, cache, dy, need_dx=need_dx)
+
+    def normalized(self, params: Params, state: State, x: Array, *, train: bool, relu: bool = False) -> Forward:
+        """``forward``, with ``relu`` that of the layer and a ReLU after it."""
         self.check_channels(x, expected=params["weight"].shape[0])
         self.check_batch(x, params["weight"])
         if self.frozen or not train:
-            y, saved = kernels.batch_norm_by_running_statistics(x, params, state, self.eps)
+            y, saved = kernels.batch_norm_by_running_statistics(x, params, state, self.eps, relu=relu)
         else:
             self._check_spread(x)
-            y, saved, state = kernels.batch_norm(x, params, state, self.momentum, self.eps)
+            y, saved, state = kernels.batch_norm(x, params, state, self.momentum, self.eps, relu=relu)
         return Forward(y, saved if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        cache, weight = self.saved(cache), params["weight"]
-        self.check_like(cache["batch"], weight, what="x")
+    def pull_back(
+        self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False
+    ) -> Backward:
+        """``backward``, with ``relu`` that of the layer and a ReLU after it."""
+        cache = self.saved(cache)
+        self.check_like(cache["batch"], params["weight"], what="x")
         self.check_gradient(dy, cache["batch"].shape, like=cache["batch"])
-        return Backward(*kernels.batch_norm_gradients(dy, weight, cache, constant=self.frozen, need_dx=need_dx))
+        how = {"constant": self.frozen, "need_dx": need_dx, "relu": relu}
+        return Backward(*kernels.batch_norm_gradients(dy, params, cache, **how))
 
     def _check_spread(self, x: Array) -> None:
         if math.prod(x.shape[:-1]) < 2:

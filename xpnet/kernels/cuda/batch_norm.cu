@@ -1,4 +1,4 @@
-// Batch normalisation of rows (M, C), which are images (N, H, W, C) or vectors (N, C). Formulas are those of
+// Batch normalisation, with a ReLU after it if asked for, of rows (M, C): images (N, H, W, C) or vectors (N, C). Formulas are those of
 // xpnet/kernels/normalization.py.
 //
 // Statistics of channels are taken in two launches, in an order that depends on M and C alone: first of slabs of rows,
@@ -83,29 +83,37 @@ extern "C" __global__ void moments(
     new_running_var[c] = keep * running_var[c] + take_unbiased * batch_variance;
 }
 
-// y = (x - mean) / sqrt(variance + eps) * weight + bias
+// One value, rounded alike wherever it is computed: the gradients ask again whether it was above 0.
+__device__ float normalized(float x, float mean, float inverse_std, float weight, float bias)
+{
+    return (x - mean) * inverse_std * weight + bias;
+}
+
+// y = (x - mean) / sqrt(variance + eps) * weight + bias, with relu at least 0
 extern "C" __global__ void normalize(
     const float* x, const float* mean, const float* variance, const float* weight, const float* bias,
-    float* y, float* inverse_std, float eps, int channels, int count)
+    float* y, float* inverse_std, float eps, int relu, int channels, int count)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int c = i % channels;
     float inverse = 1.0f / sqrtf(variance[c] + eps);
-    y[i] = (x[i] - mean[c]) * inverse * weight[c] + bias[c];
+    float value = normalized(x[i], mean[c], inverse, weight[c], bias[c]);
+    y[i] = relu && value <= 0.0f ? 0.0f : value;
     if (i < channels) inverse_std[i] = inverse;
 }
 
-// Sums over each slab's rows of dy, and of dy times the normalised x.
+// Sums over each slab's rows of g, and of g times the normalised x; g is dy, with relu only where y is above 0.
 extern "C" __global__ void slab_gradients(
-    const float* dy, const float* x, const float* mean, const float* inverse_std,
-    float* bias_parts, float* weight_parts, int rows, int channels, int slab_rows)
+    const float* dy, const float* x, const float* mean, const float* inverse_std, const float* weight, const float* bias,
+    float* bias_parts, float* weight_parts, int relu, int rows, int channels, int slab_rows)
 {
     int c = blockIdx.x * LANES + threadIdx.x, slab = blockIdx.y;
     int end = min(rows, (slab + 1) * slab_rows);
     float2 own = {0.0f, 0.0f};
     for (int row = slab * slab_rows + threadIdx.y; c < channels && row < end; row += STRANDS) {
         int i = row * channels + c;
+        if (relu && !(normalized(x[i], mean[c], inverse_std[c], weight[c], bias[c]) > 0.0f)) continue;
         own.x += dy[i];
         own.y += dy[i] * ((x[i] - mean[c]) * inverse_std[c]);
     }
@@ -115,7 +123,7 @@ extern "C" __global__ void slab_gradients(
     weight_parts[slab * channels + c] = own.y;
 }
 
-// dbias = sum dy;  dweight = sum dy x_hat
+// dbias = sum g;  dweight = sum g x_hat
 extern "C" __global__ void parameter_gradients(
     const float* bias_parts, const float* weight_parts, float* bias_gradient, float* weight_gradient,
     int channels, int slabs)
@@ -132,15 +140,17 @@ extern "C" __global__ void parameter_gradients(
     weight_gradient[c] = own.y;
 }
 
-// dx = weight / sqrt(variance + eps) (dy - dbias / M - x_hat dweight / M);  where the statistics are constants, of dy alone
+// dx = weight / sqrt(variance + eps) (g - dbias / M - x_hat dweight / M);  where the statistics are constants, of g alone
 extern "C" __global__ void input_gradient(
-    const float* dy, const float* x, const float* mean, const float* inverse_std, const float* weight,
-    const float* bias_gradient, const float* weight_gradient, float* dx, int constant, int rows, int channels, int count)
+    const float* dy, const float* x, const float* mean, const float* inverse_std, const float* weight, const float* bias,
+    const float* bias_gradient, const float* weight_gradient, float* dx,
+    int relu, int constant, int rows, int channels, int count)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int c = i % channels;
     float g = dy[i];
+    if (relu && !(normalized(x[i], mean[c], inverse_std[c], weight[c], bias[c]) > 0.0f)) g = 0.0f;
     if (!constant) {
         float x_hat = (x[i] - mean[c]) * inverse_std[c];
         g = g - bias_gradient[c] / rows - x_hat * (weight_gradient[c] / rows);
