@@ -12,11 +12,11 @@ struct Moments {
     float count, mean, squares;
 };
 
+// Of two, one at least not empty.
 // Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
 __device__ Moments merged(Moments a, Moments b)
 {
     float count = a.count + b.count, delta = b.mean - a.mean;
-    if (count == 0.0f) return a;
     float share = b.count / count;
     return {count, a.mean + delta * share, a.squares + b.squares + delta * delta * a.count * share};
 }
