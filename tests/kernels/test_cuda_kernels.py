@@ -4,11 +4,9 @@ What the host's run does not prove is said in ``host_cuda.py``.
 """
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +28,6 @@ from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum
 from xpnet.shapes import Window
 from xpnet.training.trainer import Values, make_step
 
-SOURCES = sorted((Path(kernels.__file__).parent / "cuda").glob("*.cu"))
 MODULE = "xpnet.kernels.cuda_kernels"
 
 
@@ -417,30 +414,6 @@ def test_indices_stay_within_32_bits(cuda):
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (256, 1), (257, 2), (512, 2)])
 def test_blocks_cover_every_element(cuda, count, expected):
     assert import_module(MODULE).blocks(count, 256) == expected
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("architecture", [80, 90])
-def test_the_sources_compile_with_nvcc(source, architecture, tmp_path):
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not here")
-    flags = [f"-arch=sm_{architecture}", "-std=c++17", "--fmad=false", "-Werror", "all-warnings", "-cubin"]
-    subprocess.run(["nvcc", *flags, "-o", tmp_path / "out", source], check=True)
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("architecture", [80, 90])
-def test_the_sources_compile_with_nvrtc(source, architecture):
-    """CuPy's compiler, which needs no GPU; it knows fewer names than nvcc."""
-    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
-    program = nvrtc.createProgram(source.read_text(encoding="utf-8"), source.name, [], [])
-    nvrtc.compileProgram(program, [f"-arch=sm_{architecture}", "-std=c++17", "--fmad=false", "-ftz=true"])
-    assert nvrtc.getCUBIN(program)
-    assert nvrtc.getProgramLog(program).strip("\0\n") == ""
-
-
-def test_every_source_is_found():
-    assert [path.stem for path in SOURCES] == ["batch_norm", "cross_entropy", "max_pool", "optimizers"]
 
 
 @pytest.mark.parametrize(
