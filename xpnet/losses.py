@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from array_api_compat import device
-
+from xpnet import kernels
 from xpnet.backend import Array, array_namespace, is_readable, place, together
 from xpnet.errors import InputError
+from xpnet.kernels.cross_entropy import one_hot
 
 
 class LossForward(NamedTuple):
@@ -63,19 +63,12 @@ class SoftmaxCrossEntropy:
     def forward(self, logits: Array, labels: Array) -> LossForward:
         """The loss, and a cache for ``backward``."""
         _check("SoftmaxCrossEntropy", logits, labels)
-        xp, classes = array_namespace(logits), logits.shape[1]
-        shifted = logits - xp.max(logits, axis=1, keepdims=True)
-        exponentials = xp.exp(shifted)
-        totals = xp.sum(exponentials, axis=1, keepdims=True)
-        targets = one_hot(labels, classes, logits.dtype)
-        if self.label_smoothing:
-            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / classes
-        loss = xp.mean(xp.log(totals) - xp.sum(shifted * targets, axis=1, keepdims=True))
-        return LossForward(loss, {"probabilities": exponentials / totals, "targets": targets})
+        loss, gradient = kernels.softmax_cross_entropy(logits, labels, self.label_smoothing)
+        return LossForward(loss, {"gradient": gradient})
 
     def backward(self, cache: Mapping[str, Array]) -> Array:
-        """Gradient with respect to the logits."""
-        return (cache["probabilities"] - cache["targets"]) / cache["targets"].shape[0]
+        """Gradient with respect to the logits, which forward has from the same exponentials."""
+        return cache["gradient"]
 
 
 @dataclass(frozen=True)
@@ -135,11 +128,3 @@ def _check(where: str, logits: Array, labels: Array) -> None:
 def _place(array: Array) -> str:
     library, where = place(array)
     return library if where is None else f"{library} on {where}"
-
-
-def one_hot(labels: Array, classes: int, dtype) -> Array:
-    """Rows that are 1 in the label's column and 0 elsewhere: (N,) -> (N, classes)."""
-    xp = array_namespace(labels)
-    labels = xp.astype(labels, xp.int32)  # 8 bits would count 300 classes as 0 to 255 and 0 to 43
-    columns = xp.arange(classes, dtype=xp.int32, device=device(labels))
-    return xp.astype(labels[:, None] == columns[None, :], dtype)

@@ -104,13 +104,20 @@ def test_a_part_that_fails_is_shown_and_does_not_stop_the_next(monkeypatch, caps
 
 
 @pytest.mark.parametrize(
-    ("difference", "tests", "failed"), [(0.0, True, ""), (np.nan, True, "results"), (0.0, False, "tests")]
+    ("difference", "in_kernels", "tests", "failed"),
+    [
+        (0.0, 0.0, True, ""),
+        (np.nan, 0.0, True, "results"),
+        (0.0, 1e-3, True, "kernels"),
+        (0.0, 0.0, False, "tests"),
+    ],
 )
-def test_all_parts_count(monkeypatch, capsys, cudnn, difference, tests, failed):
+def test_all_parts_count(monkeypatch, capsys, cudnn, difference, in_kernels, tests, failed):
     flags = []
     monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
     monkeypatch.setattr(check_gpu, "compare_cudnn", lambda backend: iter([]))
+    monkeypatch.setattr(check_gpu.check_kernels, "compare", lambda backend: iter([("pool", in_kernels, 1e-5)]))
     monkeypatch.setattr(check_gpu, "_print_launches", lambda console, backend: True)
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)
     monkeypatch.setattr(benchmark, "main", lambda given: flags.extend(given) or 0)

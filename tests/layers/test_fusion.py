@@ -1,13 +1,13 @@
-"""A ReLU before a max-pool is computed after it: the same bits."""
+"""A ReLU before a max-pool is computed after it, one after a batch normalisation with it: the same bits."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from tests.helpers import assert_close
+from tests.helpers import assert_close, leaves
 from xpnet.errors import InputError
-from xpnet.layers import MaxPool2D, ReLU, Sequential
+from xpnet.layers import BatchNorm, Dense, MaxPool2D, ReLU, Sequential
 from xpnet.layers.containers import map_leaves
 from xpnet.layers.fusion import steps
 
@@ -43,6 +43,33 @@ def test_relu_and_pool_give_the_same_bits_in_either_order(backend, window):
 def test_only_a_relu_right_before_a_max_pool_joins_it():
     names = [step.name for step in steps(Sequential([ReLU(), ReLU(), MaxPool2D(2), MaxPool2D(2)]).layers)]
     assert names == ["relu1", "pool1", "pool2"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("need_dx", [False, True])
+def test_normalisation_and_relu_give_the_same_bits_together_as_apart(backend, frozen, need_dx):
+    x, dy = (backend.asarray(np.random.default_rng(seed).normal(size=(5, 4, 3, 2))) for seed in range(2))
+    layer = Sequential([BatchNorm(frozen=frozen), ReLU()])
+    results = []
+    for net in (layer, apart(layer)):
+        host_params, host_state, _ = net.init(np.random.default_rng(0), (4, 3, 2))
+        params, state = (
+            {name: {key: backend.asarray(array) for key, array in inner.items()} for name, inner in tree.items()}
+            for tree in (host_params, host_state)
+        )
+        assert len(steps(net.layers)) == (1 if net is layer else 2)
+        y, cache, after = net.forward(params, state, x, train=True)
+        dx, grads = net.backward(params, cache, dy, need_dx=need_dx)
+        results.append([y, *leaves(after), *leaves(grads), *([dx] if need_dx else []), net.forward(params, after, x).y])
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other)
+
+
+def test_a_relu_joins_the_pool_after_it_rather_than_the_normalisation_before_it():
+    layers = [BatchNorm(), ReLU(), Dense(2), BatchNorm(), ReLU(), MaxPool2D(2), BatchNorm(), ReLU(), ReLU()]
+    found = steps(Sequential(layers).layers)
+    assert [step.name for step in found] == ["bn1", "dense1", "bn2", "pool1", "bn3", "relu4"]
+    assert [step.position for step in found] == [0, 2, 3, 5, 6, 8]
 
 
 def test_an_error_names_the_pool(backend):

@@ -21,7 +21,7 @@ from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
 from xpnet.checks import pick
-from xpnet.cli import benchmark, common
+from xpnet.cli import benchmark, check_kernels, common
 from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dropout
 from xpnet.random import fold_in, generator, make_key
@@ -69,9 +69,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
-        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the time of "
-        "a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It takes some minutes. A "
-        "part that fails does not stop the others.",
+        description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
+        "kernels, the time of a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It "
+        "takes some minutes. A part that fails does not stop the others.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
@@ -91,6 +91,10 @@ def _parts(json: str | None) -> dict[str, Part]:
         "results": Part("Convolutions and dropout against NumPy", lambda console, gpu: _print(console, compare(gpu))),
         "cudnn": Part(
             "The same by cuDNN, and matrix products", lambda console, gpu: _print(console, compare_cudnn(gpu))
+        ),
+        "kernels": Part(
+            "Our CUDA kernels against NumPy",
+            lambda console, gpu: _print(console, (Check(*row) for row in check_kernels.compare(gpu))),
         ),
         "launches": Part("Microseconds of a call", _print_launches),
         "benchmark": Part("The benchmark", lambda console, gpu: _run_benchmark(gpu, json)),

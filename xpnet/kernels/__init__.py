@@ -7,7 +7,7 @@ under ``use("cudnn")`` only. Pooling is one function in either memory order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from array_api_compat import is_cupy_array, is_jax_array, is_numpy_array, is_tor
 from xpnet.backend import Array, array_namespace, on_accelerator
 from xpnet.checks import pick
 from xpnet.errors import InputError
-from xpnet.kernels import im2col, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
+from xpnet.kernels import cross_entropy, im2col, normalization, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
 from xpnet.kernels.precision import PRECISIONS, use_precision
 from xpnet.kernels.windows import join, split, to_logical, to_memory
 from xpnet.shapes import Pair, Window
@@ -27,6 +27,9 @@ __all__ = [
     "PRECISIONS",
     "average_pool2d",
     "average_pool2d_input_gradient",
+    "batch_norm",
+    "batch_norm_by_running_statistics",
+    "batch_norm_gradients",
     "channel_sum",
     "conv2d",
     "conv2d_backward",
@@ -34,11 +37,14 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_input_gradient",
     "max_pool2d_with_winners",
+    "optimizer_update",
+    "softmax_cross_entropy",
     "use",
 ]
 
 CHOICES = ("fastest", "pure", "cudnn")
 _choice = "fastest"
+Arrays = Mapping[str, Array]
 
 
 def use(choice: str, precision: str = "float32") -> None:
@@ -91,6 +97,9 @@ def channel_sum(x: Array) -> Array:
 
 def max_pool2d(x: Array, window: Window, *, relu: bool = False) -> Array:
     """Maximum of each window of images (N, H, W, C), with ``relu`` at least 0."""
+    fused = _fused_pooling(x, window)
+    if fused:
+        return fused.max_pool2d(x, window, relu=relu)
     delegate = _pooling_delegate(x, window)
     if delegate:
         y = delegate.max_pool2d(x, window)
@@ -102,6 +111,9 @@ def max_pool2d(x: Array, window: Window, *, relu: bool = False) -> Array:
 
 def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool = False) -> tuple[Array, Any]:
     """The same maximum, and what ``max_pool2d_input_gradient`` needs to know about who won."""
+    fused = _fused_pooling(x, window)
+    if fused:
+        return fused.max_pool2d_with_winners(x, window, relu=relu)
     delegate = _pooling_delegate(x, window)
     if delegate:
         y, winners = delegate.max_pool2d_with_winners(x, window)
@@ -116,6 +128,8 @@ def max_pool2d_input_gradient(
     dy: Array, winners: Any, window: Window, image_size: Pair, *, relu: bool = False
 ) -> Array:
     """Gradient of ``max_pool2d`` with respect to images of size (H, W)."""
+    if is_cupy_array(winners):  # numbers of taps; the pure kernels' winners are masks in a tuple
+        return _cuda_kernels().max_pool2d_input_gradient(dy, winners, window, image_size)
     if relu:
         winners, positive = winners
         dy = dy * array_namespace(dy).astype(positive, dy.dtype)
@@ -124,6 +138,57 @@ def max_pool2d_input_gradient(
         return delegate.max_pool2d_input_gradient(dy, winners, window, image_size)
     order = _order(dy)
     return order.back(pooling.max_pool2d_input_gradient(order.to(dy), winners, window, image_size, order.axes))
+
+
+def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
+    """Mean loss of logits (N, K) for labels (N,), and its gradient with respect to the logits."""
+    module = _fused(logits) or cross_entropy
+    return module.softmax_cross_entropy(logits, labels, label_smoothing)
+
+
+def batch_norm(
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool = False
+) -> tuple[Array, Arrays, Arrays]:
+    """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics.
+
+    With ``relu`` the result is at least 0. What the gradients need has under "batch" an array in the shape of x.
+    """
+    fused = _fused(x, *params.values(), *state.values())
+    if fused:
+        return fused.batch_norm(x, params, state, momentum, eps, relu=relu)
+    return normalization.by_batch(x, params, state, momentum, eps, channel_sum, relu=relu)
+
+
+def batch_norm_by_running_statistics(
+    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool = False
+) -> tuple[Array, Arrays]:
+    """Normalise x by the running mean and variance: the result, and what the gradients need."""
+    fused = _fused(x, *params.values(), *state.values())
+    if fused:
+        return fused.batch_norm_by_running_statistics(x, params, state, eps, relu=relu)
+    return normalization.by_running_statistics(x, params, state, eps, relu=relu)
+
+
+def batch_norm_gradients(
+    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool, relu: bool = False
+) -> tuple[Array | None, Arrays]:
+    """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    how = {"constant": constant, "need_dx": need_dx}
+    if "mean" in saved:  # by the CUDA kernels, which keep x and its mean, not x less its mean
+        return _cuda_kernels().batch_norm_gradients(dy, params, saved, relu=relu, **how)
+    return normalization.gradients(dy, params["weight"], saved, channel_sum, **how)
+
+
+def optimizer_update(
+    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
+) -> tuple[Array, Arrays]:
+    """One step of an optimizer of ``xpnet.optimizers``: its own ``update``, or one kernel with the same formula."""
+    factors = [factor for factor in (schedule, decays) if not isinstance(factor, int | float)]
+    fused = _fused(theta, gradient, *state.values(), *factors)
+    update = fused and fused.optimizer_update(optimizer)
+    if update:
+        return update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
+    return optimizer.update(theta, gradient, state, schedule=schedule, decays=decays)
 
 
 def average_pool2d(x: Array, window: Window) -> Array:
@@ -168,6 +233,18 @@ def _check_cudnn() -> None:
         ) from error
 
 
+def _fused(*arrays: Array) -> ModuleType | None:
+    """Our own CUDA kernels, where they were chosen and can read all of these arrays."""
+    if _choice != "cudnn" or not is_cupy_array(arrays[0]):
+        return None
+    cuda_kernels = _cuda_kernels()
+    return cuda_kernels if cuda_kernels.serves(*arrays) else None
+
+
+def _cuda_kernels() -> ModuleType:
+    return import_module("xpnet.kernels.cuda_kernels")
+
+
 def _convolution(x: Array) -> ModuleType:
     """The module whose convolution serves an array."""
     return _delegate(x) or (im2col if on_accelerator(x) else unrolled)
@@ -180,6 +257,12 @@ def _pooling_delegate(x: Array, window: Window) -> ModuleType | None:
     if module is numpy_kernels:
         return numpy_pooling if numpy_pooling.serves(window) else None
     return module if symmetric and is_torch_array(x) else None
+
+
+def _fused_pooling(x: Array, window: Window) -> ModuleType | None:
+    """Our own CUDA kernels, where they can read the images and know the window."""
+    fused = _fused(x)
+    return fused if fused and fused.pools(x, window) else None
 
 
 class _Order(NamedTuple):

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
 from xpnet.shapes import Shape
 
 
 class Step(NamedTuple):
-    """What a container computes at once: its layer with this position and name, and those before it that join in."""
+    """What a container computes at once: its layer with this position and name, and a neighbour that joins in."""
 
     position: int
     name: str
     layer: Layer
 
 
-def steps(layers: Iterable[tuple[str, Layer]]) -> list[Step]:
-    """Layers in order, with each ReLU before a MaxPool2D taken together with that."""
+def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
+    """Layers in order, with each ReLU taken together with a MaxPool2D after it, or else a BatchNorm before it."""
     found: list[Step] = []
+    kinds = [*(type(layer) for _, layer in layers), None]
     for position, (name, layer) in enumerate(layers):
-        if type(layer) is MaxPool2D and found and type(found[-1].layer) is ReLU:
+        before, after = found[-1].layer if found else None, kinds[position + 1]
+        if type(before) is BatchNorm and type(layer) is ReLU and after is not MaxPool2D:
+            found[-1] = found[-1]._replace(layer=_RectifiedBatchNorm(before))
+        elif type(before) is ReLU and type(layer) is MaxPool2D:
             found[-1] = Step(position, name, _RectifiedMaxPool2D(layer))
         else:
             found.append(Step(position, name, layer))
@@ -56,3 +61,22 @@ class _RectifiedMaxPool2D(Layer):
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         return Backward(self.pool.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
+
+
+@dataclass(frozen=True)
+class _RectifiedBatchNorm(Layer):
+    """Batch normalisation and ReLU: max(norm(x), 0), which a kernel may compute in one go."""
+
+    norm: BatchNorm
+    prefix: ClassVar[str] = "bn_relu"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.norm.output_shape(input_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return self.norm.normalized(params, state, x, train=train, relu=True)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        return self.norm.pull_back(params, cache, dy, need_dx=need_dx, relu=True)

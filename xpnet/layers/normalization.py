@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -102,44 +102,34 @@ class BatchNorm(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        xp = array_namespace(x)
+        return self.normalized(params, state, x, train=train)
+
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        return self.pull_back(params, cache, dy, need_dx=need_dx)
+
+    def normalized(self, params: Params, state: State, x: Array, *, train: bool, relu: bool = False) -> Forward:
+        """``forward``, with ``relu`` that of the layer and a ReLU after it."""
         self.check_channels(x, expected=params["weight"].shape[0])
         self.check_batch(x, params["weight"])
         if self.frozen or not train:
-            centred, variance = x - state["running_mean"], state["running_var"]
+            y, saved = kernels.batch_norm_by_running_statistics(x, params, state, self.eps, relu=relu)
         else:
-            centred, variance, state = self._centre(x, state)
-        inverse_std = 1 / xp.sqrt(variance + self.eps)
-        x_hat = centred * inverse_std
-        y = x_hat * params["weight"] + params["bias"]
-        return Forward(y, {"x_hat": x_hat, "inverse_std": inverse_std} if train else None, state)
+            self._check_spread(x)
+            y, saved, state = kernels.batch_norm(x, params, state, self.momentum, self.eps, relu=relu)
+        return Forward(y, saved if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+    def pull_back(
+        self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False
+    ) -> Backward:
+        """``backward``, with ``relu`` that of the layer and a ReLU after it."""
         cache = self.saved(cache)
-        x_hat = cache["x_hat"]
-        self.check_like(x_hat, params["weight"], what="x")
-        self.check_gradient(dy, x_hat.shape, like=x_hat)
-        grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
-        if not need_dx:
-            return Backward(None, grads)
-        if not self.frozen:
-            count = math.prod(dy.shape[:-1])
-            dy = dy - grads["bias"] / count - x_hat * (grads["weight"] / count)
-        return Backward(dy * (params["weight"] * cache["inverse_std"]), grads)
+        self.check_like(cache["batch"], params["weight"], what="x")
+        self.check_gradient(dy, cache["batch"].shape, like=cache["batch"])
+        how = {"constant": self.frozen, "need_dx": need_dx, "relu": relu}
+        return Backward(*kernels.batch_norm_gradients(dy, params, cache, **how))
 
-    def _centre(self, x: Array, state: State) -> tuple[Array, Array, State]:
-        """The batch less its mean, its biased variance, and the running statistics after it."""
-        count = math.prod(x.shape[:-1])
-        if count < 2:
+    def _check_spread(self, x: Array) -> None:
+        if math.prod(x.shape[:-1]) < 2:
             raise self.error(
                 "expected at least 2 values in each channel to train on, got 1. Use a larger batch, or frozen=True."
             )
-        mean = kernels.channel_sum(x) / count
-        centred = x - mean
-        variance = kernels.channel_sum(centred * centred) / count
-        keep, take = 1 - self.momentum, self.momentum
-        running = {
-            "running_mean": keep * state["running_mean"] + take * mean,
-            "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
-        }
-        return centred, variance, running

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import models
+from xpnet import kernels, models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.datasets import BatchSampler, Dataset, split_indices
@@ -73,8 +73,10 @@ def make_step(
         loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
         if clip_norm is not None:
             gradient = clip_by_global_norm(gradient, clip_norm)
-        theta, optimizer_state = optimizer.update(
-            values.theta, gradient, values.optimizer, schedule=schedule, decays=decays * network.trainable
+        theta, optimizer_state = kernels.optimizer_update(
+            *(optimizer, values.theta, gradient, values.optimizer),
+            schedule=schedule,
+            decays=decays * network.trainable,
         )
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
         return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))

@@ -1,0 +1,256 @@
+"""Pooling, loss, batch normalisation and optimizers as one CUDA kernel or a few each, for CuPy arrays of float32.
+
+The sources are in ``cuda/``, one family per file, and are compiled by NVRTC when first called. Memory is (N, H, W, C)
+without gaps. Every sum has one order, so that a step repeated gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.errors import InputError
+from xpnet.optimizers import Adam, AdamW, Factor, Momentum
+from xpnet.shapes import Pair, Window
+
+Arrays = Mapping[str, Array]
+THREADS = 256  # of a block, 8 warps of 32
+LANES = 32
+STRANDS = THREADS // LANES
+MOST_ELEMENTS = 2**30  # so that no sum of two indices leaves 32 bits
+_NO_ADDRESS = np.intp(0)  # CuPy passes None as an argument without a value
+_OPTIONS = ("-std=c++17", "--fmad=false")  # products are rounded before they are added, as in array operations
+
+
+def serves(*arrays: Array) -> bool:
+    """Whether the kernels can read these arrays: float32 without gaps, neither empty nor too large."""
+    return all(
+        array.dtype == np.float32 and array.flags.c_contiguous and 0 < array.size <= MOST_ELEMENTS for array in arrays
+    )
+
+
+def pools(x: Array, window: Window) -> bool:
+    """Whether images and window fit: taps are numbered in a byte, and no window may lie wholly in the padding."""
+    inside = all(2 * max(padding) <= size for padding, size in zip(window.padding, window.kernel, strict=True))
+    fits = math.prod(window.kernel) < 256 and math.prod(_pooled_shape(x, window)) <= MOST_ELEMENTS
+    return inside and fits
+
+
+def max_pool2d(x: Array, window: Window, *, relu: bool) -> Array:
+    """Maximum of each window of images (N, H, W, C), with ``relu`` at least 0."""
+    return _max_pool2d(x, window, _NO_ADDRESS, relu)
+
+
+def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool) -> tuple[Array, Array]:
+    """The same maximum, and the number of the tap that won each window, or of none where the ReLU cuts it off."""
+    winners = cupy.empty(_pooled_shape(x, window), dtype=np.uint8)
+    return _max_pool2d(x, window, winners, relu), winners
+
+
+def max_pool2d_input_gradient(dy: Array, winners: Array, window: Window, image_size: Pair) -> Array:
+    """Gradient of ``max_pool2d`` with respect to images of size (H, W).
+
+    Raises InputError if dy has another shape than the winners: the kernel would read beyond their end.
+    """
+    if dy.shape != winners.shape:
+        raise InputError(f"Max-pooling: expected dy in the shape of y, {winners.shape}, got {dy.shape}. Change dy.")
+    batch, rows, columns, channels = dy.shape
+    dx = cupy.empty((batch, *image_size, channels), dtype=dy.dtype)
+    sizes = (*image_size, channels, rows, columns, *_taps(window))
+    arrays = (cupy.ascontiguousarray(dy), winners, dx)
+    _over_elements("max_pool/max_pool2d_input_gradient", dx.size, *arrays, *_integers(*sizes))
+    return dx
+
+
+def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
+    """Mean loss of logits (N, K) and its gradient."""
+    rows, classes = logits.shape
+    losses, gradient = cupy.empty(rows, dtype=logits.dtype), cupy.empty_like(logits)
+    arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), losses, gradient)
+    numbers = (*_floats(1 - label_smoothing, label_smoothing / classes), *_integers(rows, classes))
+    _launch("cross_entropy/softmax_cross_entropy", (blocks(rows, STRANDS),), (LANES, STRANDS), *arrays, *numbers)
+    return losses.mean(), gradient
+
+
+def batch_norm(
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool
+) -> tuple[Array, Arrays, Arrays]:
+    """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
+    rows, channels = _rows_and_channels(x)
+    grid, slab_rows = slabs(rows, channels)
+    parts, sizes = _empty(2, (grid[1], channels)), _integers(rows, channels, slab_rows)
+    _launch("batch_norm/slab_moments", grid, (LANES, STRANDS), x, *parts, *sizes)
+    mean, variance, running_mean, running_var = _empty(4, (channels,))
+    arrays = (*parts, state["running_mean"], state["running_var"], mean, variance, running_mean, running_var)
+    shares = _floats(1 - momentum, momentum, momentum * rows / (rows - 1))
+    _launch("batch_norm/moments", grid[:1], (LANES, STRANDS), *arrays, *shares, *sizes, *_integers(grid[1]))
+    y, saved = _normalize(x, mean, variance, params, eps, relu)
+    return y, saved, {"running_mean": running_mean, "running_var": running_var}
+
+
+def batch_norm_by_running_statistics(
+    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool
+) -> tuple[Array, Arrays]:
+    """Normalise x by the running mean and variance: the result, and what the gradients need."""
+    return _normalize(x, state["running_mean"], state["running_var"], params, eps, relu)
+
+
+def batch_norm_gradients(
+    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, relu: bool, need_dx: bool
+) -> tuple[Array | None, Arrays]:
+    """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    inputs = (cupy.ascontiguousarray(dy), saved["batch"], saved["mean"], saved["inverse_std"])
+    inputs += tuple(cupy.ascontiguousarray(params[name]) for name in ("weight", "bias"))
+    rows, channels = _rows_and_channels(dy)
+    grid, slab_rows = slabs(rows, channels)
+    parts, (dbias, dweight) = _empty(2, (grid[1], channels)), _empty(2, (channels,))
+    sizes = _integers(relu, rows, channels, slab_rows)
+    _launch("batch_norm/slab_gradients", grid, (LANES, STRANDS), *inputs, *parts, *sizes)
+    sizes = _integers(channels, grid[1])
+    _launch("batch_norm/parameter_gradients", grid[:1], (LANES, STRANDS), *parts, dbias, dweight, *sizes)
+    grads = {"weight": dweight, "bias": dbias}
+    if not need_dx:
+        return None, grads
+    (dx,) = _empty(1, dy.shape)
+    sizes = _integers(relu, constant, rows, channels)
+    _over_elements("batch_norm/input_gradient", dx.size, *inputs, dbias, dweight, dx, *sizes)
+    return dx, grads
+
+
+def optimizer_update(optimizer: Any) -> Callable[..., tuple[Array, Arrays]] | None:
+    """The kernel that has an optimizer's formula, if there is one."""
+    if type(optimizer) is Momentum:
+        return _momentum
+    if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
+        return _adam
+    return None
+
+
+def blocks(count: int, per_block: int) -> int:
+    """Blocks that it takes for so many elements."""
+    return -(-count // per_block)
+
+
+def slabs(rows: int, channels: int) -> tuple[Pair, int]:
+    """Blocks along channels and rows for sums over rows, and the rows of each slab.
+
+    About 1024 blocks fill a large GPU a few times over; a slab of fewer than 64 rows would not be worth its result.
+    """
+    across = blocks(channels, LANES)
+    slab_rows = blocks(rows, min(blocks(rows, 64), max(1, 1024 // across)))
+    return (across, blocks(rows, slab_rows)), slab_rows
+
+
+def _max_pool2d(x: Array, window: Window, winners: Array, relu: bool) -> Array:
+    y = cupy.empty(_pooled_shape(x, window), dtype=x.dtype)
+    sizes = (*x.shape[1:], *y.shape[1:3], *_taps(window))
+    _over_elements("max_pool/max_pool2d", y.size, x, y, winners, *_integers(*sizes, relu))
+    return y
+
+
+def _pooled_shape(x: Array, window: Window) -> tuple[int, ...]:
+    batch, height, width, channels = x.shape
+    return (batch, *window.output_size(height, width), channels)
+
+
+def _taps(window: Window) -> tuple[int, ...]:
+    return (*window.kernel, *window.stride, window.padding[0][0], window.padding[1][0])
+
+
+def _normalize(x: Array, mean: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
+    channels = x.shape[-1]
+    (y,), (inverse_std,) = _empty(1, x.shape), _empty(1, (channels,))
+    arrays = (x, mean, variance, params["weight"], params["bias"], y, inverse_std)
+    _over_elements("batch_norm/normalize", x.size, *arrays, *_floats(eps), *_integers(relu, channels))
+    return y, {"batch": x, "mean": mean, "inverse_std": inverse_std}
+
+
+def _rows_and_channels(x: Array) -> Pair:
+    return math.prod(x.shape[:-1]), x.shape[-1]
+
+
+def _momentum(
+    optimizer: Momentum, theta: Array, gradient: Array, state: Arrays, *, schedule: Factor, decays: Factor
+) -> tuple[Array, Arrays]:
+    new_theta, velocity = _empty(2, theta.shape)
+    arrays = (theta, gradient, state["velocity"], new_theta, velocity)
+    rates, mu = _rates(optimizer, schedule, decays), optimizer.momentum
+    if optimizer.form == "moving-average":
+        _over_elements("optimizers/moving_average", theta.size, *arrays, *rates, *_floats(mu, 1 - mu))
+    else:
+        numbers = (*_floats(mu), *_integers(optimizer.form == "nesterov"))
+        _over_elements("optimizers/heavy_ball", theta.size, *arrays, *rates, *numbers)
+    return new_theta, {"velocity": velocity}
+
+
+def _adam(
+    optimizer: Adam, theta: Array, gradient: Array, state: Arrays, *, schedule: Factor, decays: Factor
+) -> tuple[Array, Arrays]:
+    new_theta, gradients, squares = _empty(3, theta.shape)
+    new = {"steps": cupy.empty_like(state["steps"]), "gradients": gradients, "squares": squares}
+    old = (state["gradients"], state["squares"], state["steps"])
+    rates, decoupled = _rates(optimizer, schedule, decays), isinstance(optimizer, AdamW)
+    _over_elements(
+        "optimizers/adam",
+        theta.size,
+        *(theta, gradient, *old, new_theta, gradients, squares, new["steps"]),
+        *(*rates, *_average(optimizer.beta1), *_average(optimizer.beta2)),
+        *(*_floats(optimizer.epsilon), *_integers(decoupled)),
+    )
+    return new_theta, new
+
+
+def _rates(optimizer: Momentum | Adam, schedule: Factor, decays: Factor) -> tuple[Any, ...]:
+    """Learning rate and weight decay, each as a number and the address of its factor on the device."""
+    return *_times(optimizer.learning_rate, schedule), *_times(optimizer.weight_decay, decays)
+
+
+def _times(number: float, factor: Factor) -> tuple[Any, Any]:
+    if isinstance(factor, int | float):
+        return np.float32(number * factor), _NO_ADDRESS
+    return np.float32(number), factor
+
+
+def _average(beta: float) -> tuple[np.float32, ...]:
+    return _floats(beta, 1 - beta, math.log(beta) if beta else -math.inf)
+
+
+def _empty(number: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    return tuple(cupy.empty(shape, dtype=np.float32) for _ in range(number))
+
+
+def _floats(*numbers: float) -> tuple[np.float32, ...]:
+    return tuple(map(np.float32, numbers))
+
+
+def _integers(*numbers: int) -> tuple[np.int32, ...]:
+    return tuple(map(np.int32, numbers))
+
+
+def _over_elements(kernel: str, count: int, *arguments: Any) -> None:
+    """Launch a kernel with one thread for each of so many elements; their count is its last argument."""
+    _launch(kernel, (blocks(count, THREADS),), (THREADS,), *arguments, *_integers(count))
+
+
+def _launch(kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
+    _function(kernel)(grid, block, arguments)
+
+
+@cache
+def _function(kernel: str) -> Any:
+    """A function of a file: ``file/function``."""
+    file, name = kernel.split("/")
+    return _module(file).get_function(name)
+
+
+@cache
+def _module(file: str) -> Any:
+    source = Path(__file__).with_name("cuda") / f"{file}.cu"
+    return cupy.RawModule(code=source.read_text(encoding="utf-8"), options=_OPTIONS)

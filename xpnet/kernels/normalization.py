@@ -1,0 +1,64 @@
+"""Batch normalisation of channels, the last axis of x, with a ReLU after it if asked for.
+
+The formulas are those of ``xpnet.layers.BatchNorm``. What the gradients need is in ``saved``, whose "batch" has the
+shape of x: here it is x̂.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from array_api_compat import device
+
+from xpnet.backend import Array, array_namespace
+
+Arrays = Mapping[str, Array]
+ChannelSum = Callable[[Array], Array]
+
+
+def by_batch(
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, channel_sum: ChannelSum, *, relu: bool
+) -> tuple[Array, Arrays, Arrays]:
+    """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
+    count = math.prod(x.shape[:-1])
+    mean = channel_sum(x) / count
+    centred = x - mean
+    variance = channel_sum(centred * centred) / count
+    keep, take = 1 - momentum, momentum
+    running = {
+        "running_mean": keep * state["running_mean"] + take * mean,
+        "running_var": keep * state["running_var"] + take * count / (count - 1) * variance,
+    }
+    return *_scaled(centred, variance, params, eps, relu), running
+
+
+def by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool) -> tuple[Array, Arrays]:
+    """Normalise x by the running mean and variance: the result, and what the gradients need."""
+    return _scaled(x - state["running_mean"], state["running_var"], params, eps, relu)
+
+
+def gradients(
+    dy: Array, weight: Array, saved: Arrays, channel_sum: ChannelSum, *, constant: bool, need_dx: bool
+) -> tuple[Array | None, Arrays]:
+    """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    if "y" in saved:
+        dy = dy * array_namespace(dy).astype(saved["y"] > 0, dy.dtype)
+    x_hat, count = saved["batch"], math.prod(dy.shape[:-1])
+    grads = {"weight": channel_sum(dy * x_hat), "bias": channel_sum(dy)}
+    if not need_dx:
+        return None, grads
+    if not constant:
+        dy = dy - grads["bias"] / count - x_hat * (grads["weight"] / count)
+    return dy * (weight * saved["inverse_std"]), grads
+
+
+def _scaled(centred: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
+    xp = array_namespace(centred)
+    inverse_std = 1 / xp.sqrt(variance + eps)
+    x_hat = centred * inverse_std
+    y, saved = x_hat * params["weight"] + params["bias"], {"batch": x_hat, "inverse_std": inverse_std}
+    if not relu:
+        return y, saved
+    y = xp.maximum(y, xp.zeros(y.shape[-1:], dtype=y.dtype, device=device(y)))
+    return y, {**saved, "y": y}
