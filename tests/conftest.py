@@ -17,7 +17,9 @@ import pytest
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 
+from tests.fake_cupy import FakeCupy
 from xpnet import backend as backends
+from xpnet import kernels
 from xpnet.errors import InputError
 
 # The same examples in every run: a red test stays red until it is mended.
@@ -101,3 +103,12 @@ def _running(library: str) -> Iterator[backends.Backend]:
         yield backends.Backend("jax", backends.resolve("cpu", "jax").xp, jax.devices("cpu")[1])
     else:
         yield backends.resolve("cuda")
+
+
+@pytest.fixture
+def fake_cupy() -> Iterator[FakeCupy]:
+    """A stand-in for CuPy; it cannot see into kernels that are not made of NumPy's functions, so those are off."""
+    before = kernels.in_use()["kernels"]
+    kernels.use("pure")
+    yield FakeCupy()
+    kernels.use(before)

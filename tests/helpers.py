@@ -49,6 +49,13 @@ def host_copies(tree: Any) -> list[np.ndarray]:
     return [np.array(backends.to_numpy(array)) for array in leaves(tree)]
 
 
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """Check that two trees of arrays are the same in dtypes and in every bit of their values."""
+    for ours, theirs in zip(host_copies(actual), host_copies(expected), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def off_kinks(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Values from -2 to 2 in random order, evenly apart and none of them 0: far from where ReLU or a maximum bends."""
     size = int(np.prod(shape))

@@ -15,6 +15,8 @@ from xpnet.shapes import make_window
 def leave_the_process_alone(monkeypatch):
     """The tests share one process."""
     monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setenv("XLA_FLAGS", "")
     yield
     kernels.use("fastest")
     sharing.set_threads(1)
@@ -63,3 +65,53 @@ numpy_kernels.conv2d(x, numpy.ones((16, 5, 5, 16), "f"), None, window)
 assert before == small and set(blas_threads()) == {1}, (before, small, blas_threads())
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def run_alone(code):
+    """What a process of its own prints; what is set here stays in a process."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return result.stdout.split()
+
+
+def test_libraries_are_told_to_be_deterministic():
+    code = (
+        "import os; from xpnet import kernels, tuning; os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
+        "tuning.tune(1, deterministic=True); "
+        "print(kernels.is_deterministic(), os.environ['CUBLAS_WORKSPACE_CONFIG'], os.environ['XLA_FLAGS'])"
+    )
+    assert run_alone(code) == ["True", ":4096:8", "--xla_dump_to=x", "--xla_gpu_deterministic_ops=true"]
+
+
+def test_pytorch_is_told_by_a_call_and_loaded_for_it_only_if_it_computes():
+    pytest.importorskip("torch", exc_type=ImportError)
+    code = (
+        "import sys; from xpnet import tuning; tuning.tune(1, deterministic=True); print('torch' in sys.modules); "
+        "tuning.tune(1, deterministic=True, backend='torch'); import torch; "
+        "print(torch.are_deterministic_algorithms_enabled())"
+    )
+    assert run_alone(code) == ["False", "True"]
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_deterministic_run_on_the_cpu_is_the_run_it_always_was(library):
+    pytest.importorskip(library, exc_type=ImportError)
+    code = (
+        "import sys, hashlib; from xpnet import tuning, datasets; from xpnet.backend import to_numpy; "
+        "from xpnet.training import TrainConfig, Trainer; tuning.tune(1, deterministic={}, backend='{}'); "
+        "data = datasets.load('mnist'); "
+        "config = TrainConfig.for_model('mnist_starter', iterations=4, limit=64, validation_images=8, backend='{}'); "
+        "trainer = Trainer(config, data); list(trainer.run()); "
+        "print(hashlib.sha256(to_numpy(trainer.network.theta).tobytes()).hexdigest())"
+    )
+    assert run_alone(code.format(True, library, library)) == run_alone(code.format(False, library, library))
+
+
+def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
+    """The device meta stands for a GPU."""
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    window, x = make_window("Test", 2, 2, 0), torch.zeros((1, 4, 4, 1), device="meta")
+    tuning.tune(1)
+    assert kernels._pooling_delegate(x, window) is not None
+    tuning.tune(1, deterministic=True)
+    assert kernels._pooling_delegate(x, window) is None
+    assert kernels._pooling_delegate(torch.zeros((1, 4, 4, 1)), window) is not None

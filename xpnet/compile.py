@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xpnet.backend import Backend
+from xpnet.cuda_graph import GraphedStep
+from xpnet.errors import InputError
 
 T = TypeVar("T")
 
@@ -14,3 +16,15 @@ T = TypeVar("T")
 def compiled(function: Callable[..., T], backend: Backend) -> Callable[..., T]:
     """The function under jax.jit for JAX, whose eager calls cost more than small networks; itself elsewhere."""
     return importlib.import_module("jax").jit(function) if backend.name == "jax" else function
+
+
+def graphed(step: Callable[..., tuple[Any, Any]], backend: Backend) -> Callable[..., tuple[Any, Any]]:
+    """A training step as a CUDA graph; see ``GraphedStep``.
+
+    Raises InputError for another backend than CuPy.
+    """
+    if backend.name != "cupy":
+        raise InputError(
+            f"CUDA graph: expected CuPy arrays (--device cuda), got {backend.describe()}. Give --no-graph."
+        )
+    return GraphedStep(step, importlib.import_module("cupy"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.shapes import Shape
@@ -49,7 +50,7 @@ class Layout:
         """One vector of all tensors of the tree, in this layout's order."""
         tensors = list(_in_order(self.tree, params))
         xp = array_namespace(tensors[0])
-        return xp.concat([xp.reshape(tensor, (-1,)) for tensor in tensors])
+        return kernels.join_vectors([xp.reshape(tensor, (-1,)) for tensor in tensors])
 
     def unflatten(self, theta: Array) -> Tree:
         """The tree of tensors as views of θ (slices, where the library has no views).

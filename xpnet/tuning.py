@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import platform
 
@@ -16,8 +17,16 @@ def tune(
     choice: str = "fastest",
     no_malloc_tuning: bool = False,
     precision: str = "float32",
+    *,
+    graph: bool = False,
+    deterministic: bool = False,
+    backend: str | None = None,
 ) -> None:
     """Let so many threads (None: one for each core) share convolutions, choose kernels, and keep freed memory.
+
+    With ``graph`` the kernels are those that a CUDA graph can hold. With ``deterministic`` libraries are told to give
+    the same bits each time, on a GPU too (PyTorch only if it is the ``backend``). It may not hold for one that has
+    computed something already.
 
     It changes the process, so programs do it, never the library on import.
 
@@ -25,7 +34,9 @@ def tune(
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
     sharing.set_threads(count)
-    kernels.use(choice, precision)
+    kernels.use(choice, precision, recordable=graph, deterministic=deterministic)
+    if deterministic:
+        _be_deterministic(backend)
     if not no_malloc_tuning:
         _tune_malloc()
 
@@ -33,6 +44,20 @@ def tune(
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _be_deterministic(backend: str | None) -> None:
+    """Tell cuBLAS and XLA through what they read when they start, and PyTorch by a call.
+
+    Source: PyTorch, "Reproducibility"; XLA, "Determinism"; cuBLAS, section "Results reproducibility".
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if backend == "torch":
+        torch = importlib.import_module("torch")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # what is read is written first
 
 
 def _tune_malloc() -> None:

@@ -1,3 +1,4 @@
+import logging
 import sys
 import warnings
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ import pytest
 
 from xpnet import backend as backends
 from xpnet import kernels
-from xpnet.cli import benchmark, check_gpu
+from xpnet.cli import benchmark, check_gpu, common
 from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, main
+from xpnet.cuda_graph import GraphedStep
 from xpnet.layers import Conv2D
+from xpnet.training import TrainConfig, Trainer
 
 SMALL = (((2, 9, 9, 3), Conv2D(4, 5, padding=2)), ((2, 8, 8, 3), Conv2D(4, 3, stride=2, padding=1)))
 
@@ -118,7 +121,8 @@ def test_all_parts_count(monkeypatch, capsys, cudnn, difference, in_kernels, tes
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
     monkeypatch.setattr(check_gpu, "compare_cudnn", lambda backend: iter([]))
     monkeypatch.setattr(check_gpu.check_kernels, "compare", lambda backend: iter([("pool", in_kernels, 1e-5)]))
-    monkeypatch.setattr(check_gpu, "_print_launches", lambda console, backend: True)
+    for part in ("check_graph", "check_deterministic", "check_float16", "_print_launches"):
+        monkeypatch.setattr(check_gpu, part, lambda console, backend: True)
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)
     monkeypatch.setattr(benchmark, "main", lambda given: flags.extend(given) or 0)
     assert main(["--json", "rows.json"]) == (1 if failed else 0)
@@ -163,3 +167,87 @@ def test_what_is_launched_can_be_called(monkeypatch, cudnn):
     for call in check_gpu._launches(backends.resolve("cpu")).values():
         call()
     assert len(made) == 2
+
+
+@pytest.fixture
+def graph_case(monkeypatch, fake_cupy):
+    """A short run whose step is recorded by what stands for CuPy."""
+    case = check_gpu.GraphCase("short", "pure", {"model": "mlp", "model_options": {"hidden": (4,), "dropout": 0.5}})
+    monkeypatch.setattr(check_gpu, "GRAPH_CASES", (case, case))
+    monkeypatch.setattr(check_gpu, "ITERATIONS", 5)
+    monkeypatch.setattr("xpnet.training.trainer.graphed", lambda step, backend: GraphedStep(step, fake_cupy))
+    return fake_cupy
+
+
+def printed(check, capsys):
+    """Whether a check on the CPU passes, and what it prints."""
+    passes = check(common.make_console(), backends.resolve("cpu"))
+    return passes, capsys.readouterr().out.splitlines()
+
+
+def test_a_graph_is_compared_with_the_steps_it_replays(graph_case, capsys):
+    passes, lines = printed(check_gpu.check_graph, capsys)
+    assert passes
+    assert [line.split(": ")[-1] for line in lines] == ["OK", "OK"]
+    assert graph_case.calls.count("launch") == 8
+
+
+def test_a_graph_that_cannot_be_recorded_fails_the_check(graph_case, capsys):
+    def refuse(stream):
+        raise RuntimeError("no capture")
+
+    graph_case.cuda.Stream.begin_capture = refuse
+    passes, lines = printed(check_gpu.check_graph, capsys)
+    assert not passes
+    assert all("FAILED; CUDA graph: training goes on without one" in line for line in lines)
+    assert logging.getLogger("xpnet").handlers == []
+
+
+def test_a_graph_with_other_bits_and_an_error_fail_the_check(graph_case, monkeypatch, capsys):
+    right = check_gpu._trained
+
+    def trained(backend, **settings):
+        trainer = right(backend, **settings)
+        if settings.get("graph"):
+            values = trainer._values
+            trainer._values = values._replace(theta=np.nextafter(values.theta, np.float32(9)))
+        return trainer
+
+    monkeypatch.setattr(check_gpu, "_trained", trained)
+    passes, lines = printed(check_gpu.check_graph, capsys)
+    assert not passes
+    assert [line.split(": ")[-1] for line in lines] == ["FAILED; other bits"] * 2
+    broken = check_gpu.GraphCase("broken", "pure", {"model": "none"})
+    monkeypatch.setattr(check_gpu, "GRAPH_CASES", (broken, check_gpu.GRAPH_CASES[0]))
+    passes, lines = printed(check_gpu.check_graph, capsys)
+    assert not passes
+    assert lines[0].startswith("  broken: InputError: ")
+    assert len(lines) == 2
+
+
+def test_two_runs_are_compared(monkeypatch, capsys, cudnn):
+    monkeypatch.setattr(check_gpu, "ITERATIONS", 2)
+    passes, lines = printed(check_gpu.check_deterministic, capsys)
+    assert (passes, lines) == (True, ["  mnist_starter: OK"])
+    right, seeds = check_gpu._trained, iter([1, 2])
+    monkeypatch.setattr(check_gpu, "_trained", lambda *args, **settings: right(*args, **settings, seed=next(seeds)))
+    assert printed(check_gpu.check_deterministic, capsys) == (False, ["  mnist_starter: FAILED"])
+
+
+def test_float16_is_compared_with_float32(monkeypatch, capsys, cudnn):
+    monkeypatch.setattr(check_gpu, "ITERATIONS", 2)
+    right = check_gpu._trained
+    small = {"model": "mlp", "model_options": {"hidden": (4,)}, "batch_size": 16}
+    monkeypatch.setattr(check_gpu, "_trained", lambda backend, model, **settings: right(backend, **small, **settings))
+    assert printed(check_gpu.check_float16, capsys)[0]
+    monkeypatch.setattr(check_gpu, "_last_loss", lambda trainer: 1.0 + (trainer.config.precision == "float16"))
+    assert not printed(check_gpu.check_float16, capsys)[0]
+
+
+@pytest.mark.parametrize("case", check_gpu.GRAPH_CASES, ids=lambda case: case.name)
+def test_what_is_recorded_on_a_gpu_can_be_trained(case, monkeypatch):
+    monkeypatch.setattr(check_gpu, "ITERATIONS", 1)
+    config = TrainConfig.for_model(**{"iterations": 1, **case.settings})
+    assert config.model == case.settings["model"]
+    monkeypatch.setattr(Trainer, "run", lambda trainer: iter([trainer.step()]))
+    assert check_gpu._trained(backends.resolve("cpu"), **{**case.settings, "batch_size": 2}).iteration == 1

@@ -46,6 +46,22 @@ def test_a_level_leaves_out_what_is_below_it(flags, tmp_path, capsys):
     assert capsys.readouterr().err.removeprefix("error: ").strip() in line
 
 
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_a_warning_is_seen_whatever_is_logged(flags, tmp_path, capsys, monkeypatch, level):
+    step = Trainer.step
+
+    def warning_step(self, **settings):
+        if self.iteration == 20:
+            logging.getLogger("xpnet.cuda_graph").warning("training goes on without one")
+        return step(self, **settings)
+
+    monkeypatch.setattr(Trainer, "step", warning_step)
+    log = tmp_path / "log.txt"
+    assert main([*flags, "--log-file", str(log), "--log-level", level]) == 0
+    assert capsys.readouterr().err == "warning: training goes on without one\n"
+    assert ("training goes on" in log.read_text()) == (level == "debug")
+
+
 def test_nothing_is_lost_on_a_crash(flags, tmp_path, monkeypatch):
     """Of a bug, the log has the traceback, and all that went before."""
 

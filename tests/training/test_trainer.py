@@ -145,15 +145,15 @@ def test_the_rate_changes_without_a_new_compilation(config, digits):
 def test_a_plateau_lowers_the_rate_of_the_steps_after_it(scripted):
     settings = {"schedule": "plateau", "schedule_patience": 2, "schedule_gamma": 0.5, "warmup": 1}
     trainer = scripted([0.5, 0.6, 0.6, 0.1, 0.2, 0.7], **settings)
-    factors, step = [], trainer._step
+    rates, step = [], trainer._step
 
-    def spy(values, images, labels, key, schedule, decays):
-        factors.append(schedule)
-        return step(values, images, labels, key, schedule, decays)
+    def spy(values, images, labels, key, iteration, schedule, decays):
+        rates.append(schedule)
+        return step(values, images, labels, key, iteration, schedule, decays)
 
     trainer._step = spy
     records = list(trainer.run())
-    assert factors == [0.5] + 19 * [1.0] + 10 * [0.5]
+    assert rates == pytest.approx([0.05] + 19 * [0.1] + 10 * [0.05])
     assert [record.learning_rate for record in records] == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05]
 
 

@@ -13,7 +13,7 @@ from xpnet.benchmark.cases import SEED, Case
 from xpnet.compile import compiled
 from xpnet.layers.base import State
 from xpnet.layout import walk
-from xpnet.random import fold_in, make_key
+from xpnet.random import make_key
 from xpnet.training.trainer import Values, make_step
 
 
@@ -38,14 +38,12 @@ class Own:
 
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""
-        backend, is_random = self.network.backend, self.network.layer.is_random
-        step, next_key = make_step(self.network, self._optimizer), compiled(fold_in, backend)
-        iteration = 0
+        step, iteration = make_step(self.network, self._optimizer), 0
+        key = self._key if self.network.layer.is_random else None
 
         def train() -> None:
             nonlocal iteration
-            key = next_key(self._key, backend.asarray(np.asarray(iteration, np.int32))) if is_random else None
-            self._values, _ = step(self._values, self._images, self._labels, key)
+            self._values, _ = step(self._values, self._images, self._labels, key, iteration)
             iteration += 1
 
         return train

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import subprocess
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from xpnet import backend as backends
-from xpnet import kernels
+from xpnet import datasets, kernels
 from xpnet.backend import Backend, to_numpy
 from xpnet.checks import pick
 from xpnet.cli import benchmark, check_kernels, common
@@ -26,6 +28,7 @@ from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dropout
 from xpnet.random import fold_in, generator, make_key
 from xpnet.shapes import Shape
+from xpnet.training import TrainConfig, Trainer
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = (
@@ -44,6 +47,7 @@ CONVOLUTIONS: tuple[tuple[Shape, Conv2D], ...] = (
     ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
 )
 LAUNCHES = 1000
+ITERATIONS = 100
 
 
 class Check(NamedTuple):
@@ -52,6 +56,22 @@ class Check(NamedTuple):
     what: str
     difference: float
     allowed: float
+
+
+class GraphCase(NamedTuple):
+    """A training run, and the kernels it takes to record it."""
+
+    name: str
+    kernels: str
+    settings: Mapping[str, Any]
+
+
+GRAPH_CASES = (
+    GraphCase("mlp with dropout", "fastest", {"model": "mlp", "model_options": {"dropout": 0.5, "batch_norm": True}}),
+    GraphCase("mnist_starter, cosine", "cudnn", {"model": "mnist_starter", "schedule": "cosine"}),
+    GraphCase("mnist_starter, float16", "cudnn", {"model": "mnist_starter", "precision": "float16"}),
+    GraphCase("resnet18", "cudnn", {"model": "resnet18", "model_options": {"stem": "small"}, "batch_size": 32}),
+)
 
 
 class Part(NamedTuple):
@@ -70,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="check_gpu.py",
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
-        "kernels, the time of a launch, the benchmark of mnist_starter and ResNet-50, and the tests with CuPy. It "
-        "takes some minutes. A part that fails does not stop the others.",
+        "kernels, CUDA graphs, deterministic runs, float16, the time of a launch, the benchmark of mnist_starter and "
+        "ResNet-50, and the tests with CuPy. It takes some minutes. A part that fails does not stop the others.",
         epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
@@ -96,6 +116,9 @@ def _parts(json: str | None) -> dict[str, Part]:
             "Our CUDA kernels against NumPy",
             lambda console, gpu: _print(console, (Check(*row) for row in check_kernels.compare(gpu))),
         ),
+        "graph": Part("A CUDA graph against the steps it replays", check_graph),
+        "deterministic": Part("Two deterministic runs", check_deterministic),
+        "float16": Part("Training in float16", check_float16),
         "launches": Part("Microseconds of a call", _print_launches),
         "benchmark": Part("The benchmark", lambda console, gpu: _run_benchmark(gpu, json)),
         "tests": Part("The tests with CuPy", lambda console, gpu: _run_tests(console)),
@@ -147,6 +170,77 @@ def compare_cudnn(backend: Backend) -> Iterator[Check]:
         a, b = (generator(0).normal(size=(512, 512)) for _ in range(2))
         product = to_numpy(backend.asarray(a, "float32") @ backend.asarray(b, "float32"))
         yield Check(f"{precision}, matrix product", _difference(product, a @ b), allowed)
+
+
+def check_graph(console: Console, backend: Backend) -> bool:
+    """Train with and without a graph, each network with the kernels that it can be recorded with."""
+    results = [_check_graph(console, backend, case) for case in GRAPH_CASES]
+    return all(results)
+
+
+def _check_graph(console: Console, backend: Backend, case: GraphCase) -> bool:
+    """Whether every value is the same bit for bit after so many iterations, and there was a graph to replay."""
+    try:
+        kernels.use(case.kernels, recordable=True, deterministic=True)
+        plain = _trained(backend, **case.settings)
+        with _warnings() as messages:
+            graphed = _trained(backend, **case.settings, graph=True)
+    except Exception as error:  # of one case, which must not hide the next
+        console.print(f"  {case.name}: {type(error).__name__}: {error}", style="red")
+        return False
+    if not messages and not _same_bits(plain, graphed):
+        messages.append("other bits")
+    speeds = f"{plain.images_per_second:,.0f} images/s without, {graphed.images_per_second:,.0f} with"
+    verdict = Text("; ".join(["FAILED", *messages]), "bold red") if messages else Text("OK", "green")
+    console.print(f"  {case.name}: {speeds}:", verdict)
+    return not messages
+
+
+def check_deterministic(console: Console, backend: Backend) -> bool:
+    """Whether two runs with cuDNN's deterministic kernels are the same bit for bit."""
+    kernels.use("cudnn", deterministic=True)
+    right = _same_bits(*(_trained(backend, model="mnist_starter") for _ in range(2)))
+    console.print("  mnist_starter:", Text("OK", "green") if right else Text("FAILED", "bold red"))
+    return right
+
+
+def check_float16(console: Console, backend: Backend) -> bool:
+    """Whether training in float16 comes to the loss that float32 comes to."""
+    kernels.use("cudnn")
+    losses = [_last_loss(_trained(backend, model="mnist_starter", precision=name)) for name in ("float16", "float32")]
+    return _print_check(console, Check("loss in float16 and float32", abs(losses[0] / losses[1] - 1), 0.05))
+
+
+def _trained(backend: Backend, **settings: Any) -> Trainer:
+    """A trainer after its iterations on the bundled digits."""
+    place = {"device": backend.device_name(), "backend": backend.name}
+    config = TrainConfig.for_model(data="mnist", iterations=ITERATIONS, report_every=ITERATIONS, **place, **settings)
+    trainer = Trainer(config, datasets.load("mnist"))
+    list(trainer.run())
+    return trainer
+
+
+def _last_loss(trainer: Trainer) -> float:
+    return trainer.snapshot().progress.loss[0]
+
+
+def _same_bits(one: Trainer, other: Trainer) -> bool:
+    ours, theirs = one.snapshot().tensors, other.snapshot().tensors
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What is logged as a warning meanwhile, such as that there is no graph."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    package = logging.getLogger("xpnet")
+    package.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        package.removeHandler(handler)
 
 
 def _compare_convolutions(backend: Backend, allowed: float, prefix: str = "") -> Iterator[Check]:

@@ -110,16 +110,23 @@ def note(console: Console, text: str) -> None:
 def logging_to(path: str | None, level: str) -> Iterator[None]:
     """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
 
+    Warnings go to the terminal as well, with a file or without.
+
     Raises InputError if the file cannot be written.
     """
     try:
-        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
+        file = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
     except OSError as error:
         raise InputError(f"--log-file {path}: cannot be written ({error.strerror}). Choose another place.") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setLevel(level.upper())
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("warning: %(message)s"))
+    terminal.addFilter(lambda record: record.levelno == logging.WARNING)
     package = logging.getLogger("xpnet")
-    package.setLevel(level.upper())
-    package.addHandler(handler)
+    package.setLevel(logging.DEBUG)
+    for handler in (file, terminal):
+        package.addHandler(handler)
     try:
         yield
     except (InputError, TrainingDivergedError) as error:
@@ -129,9 +136,10 @@ def logging_to(path: str | None, level: str) -> Iterator[None]:
         _log.exception("ended by an error")
         raise
     finally:
-        package.removeHandler(handler)
+        for handler in (file, terminal):
+            package.removeHandler(handler)
         package.setLevel(logging.NOTSET)
-        handler.close()
+        file.close()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam, Momentum
 from xpnet.schedules import SCHEDULES
 from xpnet.training import Evaluation, Record, TrainConfig, Trainer
 from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
+from xpnet.training.config import PRECISIONS
 from xpnet.training.history import HistoryFile, MetricsFile, columns, cut_back
 from xpnet.training.run_folder import SUMMARY, TENSORBOARD, RunFolder, versions
 from xpnet.training.run_lock import only_user
@@ -90,9 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--dtype", choices=DTYPES, help="of weights and images; default: float32")
     where.add_argument(
         "--precision",
-        choices=kernels.PRECISIONS,
-        help="of products of float32 with CuPy. tf32: tensor cores may round factors to 10 bits of mantissa "
-        "(unverified: has not run on a GPU yet); other devices compute in float32 always; default: float32",
+        choices=PRECISIONS,
+        help="of products. tf32: with CuPy, tensor cores may round factors of float32 to 10 bits of mantissa "
+        "(unverified: has not run on a GPU yet); other devices compute in float32. float16, on every device: forward "
+        "and backward passes in float16 with a loss scale that adapts, weights in float32 (slow on a CPU; unverified "
+        "on a GPU); default: float32",
     )
     how = parser.add_argument_group("how long, and in what order")
     length = how.add_mutually_exclusive_group()
@@ -123,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         metavar="RUN",
         help="go on with the run of this folder from its newest checkpoint, with its own settings; only --device, "
-        "--backend, --threads, --kernels, --data-dir, --iterations and --epochs may be others. On the same CPU the "
-        "result is, bit for bit, that of a run that was never stopped; default: a new run",
+        "--backend, --threads, --kernels, --graph, --deterministic, --data-dir, --iterations and --epochs may be "
+        "others. On the same CPU the result is, bit for bit, that of a run that was never stopped; default: a new run",
     )
     output.add_argument("--report-every", type=int, metavar="N", help="iterations between two reports; default: 100")
     output.add_argument(
@@ -136,7 +139,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--no-plots", action="store_true", help="draw no plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
-    common.add_speed_arguments(parser.add_argument_group("speed"))
+    speed = parser.add_argument_group("speed")
+    common.add_speed_arguments(speed)
+    speed.add_argument(
+        "--graph",
+        action=argparse.BooleanOptionalAction,
+        help="with CuPy: replay the training step as one CUDA graph, with the same results (unverified: it has not run "
+        "on a GPU yet); networks with convolutions need --kernels cudnn for it; default: --no-graph",
+    )
+    speed.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        help="on a GPU: the same bits from every run, maybe slower (unverified: it has not run on a GPU yet). On the "
+        "CPU they are the same anyway, with the same --threads; default: --no-deterministic",
+    )
     _add_checkpoint_arguments(parser.add_argument_group("checkpoints and logs"))
     return parser
 
@@ -290,7 +306,15 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
-    tuning.tune(config.threads, config.kernels, flags.no_malloc_tuning, config.precision)
+    tuning.tune(
+        config.threads,
+        config.kernels,
+        flags.no_malloc_tuning,
+        config.precision if config.precision in kernels.PRECISIONS else "float32",
+        graph=config.graph,
+        deterministic=config.deterministic,
+        backend=config.backend,
+    )
     return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
 
 

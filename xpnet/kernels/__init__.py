@@ -34,6 +34,9 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "in_use",
+    "is_deterministic",
+    "join_vectors",
+    "matmul",
     "max_pool2d",
     "max_pool2d_input_gradient",
     "max_pool2d_with_winners",
@@ -44,27 +47,51 @@ __all__ = [
 
 CHOICES = ("fastest", "pure", "cudnn")
 _choice = "fastest"
+_recordable = _deterministic = False
 Arrays = Mapping[str, Array]
 
 
-def use(choice: str, precision: str = "float32") -> None:
+def use(choice: str, precision: str = "float32", *, recordable: bool = False, deterministic: bool = False) -> None:
     """Choose the kernels of this whole process, and how exactly they multiply float32 (``kernels/precision.py``).
 
     ``pure`` are none written for one library; ``cudnn`` are the fastest, with cuDNN's convolutions on CuPy arrays.
+    ``recordable`` are those that a CUDA graph can hold; ``deterministic`` those that give the same bits each time, on a
+    GPU too.
 
     Raises InputError for any other choice, and if cuDNN is not installed.
     """
-    global _choice
+    global _choice, _recordable, _deterministic
     choice = pick("Kernels", {name: name for name in CHOICES}, choice)
     if choice == "cudnn":
         _check_cudnn()
     use_precision(precision)
-    _choice = choice
+    _choice, _recordable, _deterministic = choice, recordable, deterministic
 
 
 def in_use() -> dict[str, str]:
     """What rounding depends on beside library and device: which kernels may serve, and NumPy's number of threads."""
     return {"kernels": _choice, "threads": str(sharing.threads())}
+
+
+def is_deterministic() -> bool:
+    """Whether the kernels must give the same bits each time."""
+    return _deterministic
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Product of two matrices, (m, k) and (k, n) -> (m, n)."""
+    if _recordable and is_cupy_array(a):
+        graph_kernels = import_module("xpnet.kernels.graph_kernels")
+        if graph_kernels.serves(a, b):
+            return graph_kernels.matmul(a, b)
+    return a @ b
+
+
+def join_vectors(vectors: list[Array]) -> Array:
+    """One vector of several."""
+    if _recordable and is_cupy_array(vectors[0]):
+        return import_module("xpnet.kernels.graph_kernels").join(vectors)
+    return array_namespace(vectors[0]).concat(vectors)
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
@@ -251,7 +278,12 @@ def _convolution(x: Array) -> ModuleType:
 
 
 def _pooling_delegate(x: Array, window: Window) -> ModuleType | None:
-    """The module whose pooling serves an array where it knows the window; PyTorch's pads both sides alike."""
+    """The module whose pooling serves an array where it knows the window; PyTorch's pads both sides alike.
+
+    On a GPU PyTorch's gradient adds in no fixed order.
+    """
+    if _deterministic and is_torch_array(x) and on_accelerator(x):
+        return None
     symmetric = all(before == after for before, after in window.padding)
     module = _delegate(x)
     if module is numpy_kernels:

@@ -11,6 +11,7 @@ from typing import Any
 import cudnn
 import cupy
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.kernels import im2col
 from xpnet.kernels.cudnn_plans import (
@@ -55,7 +56,14 @@ def conv2d_backward(
 
 def _describe(operation: str, x: Array, weight: Array, window: Window, bias: Array | None = None) -> Convolution:
     return Convolution(
-        operation, x.shape, weight.shape, window, x.dtype.name, precision_in_use(), biased=bias is not None
+        operation,
+        x.shape,
+        weight.shape,
+        window,
+        x.dtype.name,
+        precision_in_use(),
+        biased=bias is not None,
+        deterministic=kernels.is_deterministic(),
     )
 
 

@@ -39,6 +39,7 @@ class Convolution(NamedTuple):
     dtype: str
     precision: str = "float32"
     biased: bool = False
+    deterministic: bool = False
 
     def shapes(self) -> dict[int, Shape]:
         """The shape of each array by its number."""
@@ -68,6 +69,8 @@ def build(convolution: Convolution, sm_version: int, **target: Any) -> Any:
     graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
     if convolution.dtype == "float32" and convolution.precision == "float32":
         graph.deselect_numeric_notes(list(_INEXACT))
+    if convolution.deterministic:
+        graph.deselect_numeric_notes([cudnn.numerical_note.NONDETERMINISTIC])
     graph.check_support()
     graph.build_plans()
     return graph

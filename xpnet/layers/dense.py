@@ -52,12 +52,12 @@ class Dense(Layer):
         if features != expected:
             raise self.error(f"expected {expected} features, got {features}. Give it the input shape it was built for.")
         self.check_batch(x, params["weight"])
-        y = x @ params["weight"].T + params["bias"]
+        y = kernels.matmul(x, params["weight"].T) + params["bias"]
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         x = self.saved(cache)["x"]
         self.check_like(x, params["weight"])
         self.check_gradient(dy, (x.shape[0], self.units), like=x)
-        grads = {"weight": dy.T @ x, "bias": kernels.channel_sum(dy)}
-        return Backward(dy @ params["weight"] if need_dx else None, grads)
+        grads = {"weight": kernels.matmul(dy.T, x), "bias": kernels.channel_sum(dy)}
+        return Backward(kernels.matmul(dy, params["weight"]) if need_dx else None, grads)

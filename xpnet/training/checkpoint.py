@@ -31,7 +31,17 @@ FORMAT_VERSION = 1
 BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
-_SETTINGS_OF_PLACE_AND_LENGTH = ("device", "backend", "threads", "kernels", "data_dir", "iterations", "epochs")
+_SETTINGS_OF_PLACE_AND_LENGTH = (
+    "device",
+    "backend",
+    "threads",
+    "kernels",
+    "graph",
+    "deterministic",
+    "data_dir",
+    "iterations",
+    "epochs",
+)
 
 
 class Checkpoint(NamedTuple):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from xpnet import models
-from xpnet.checks import check_above_zero
+from xpnet import kernels, models
+from xpnet.checks import check_above_zero, pick
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
 from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
@@ -18,6 +18,7 @@ from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
 from xpnet.schedules import SCHEDULES, Constant, ReduceOnPlateau, Schedule, Warmup
 from xpnet.shapes import check_positive, is_whole
 
+PRECISIONS = (*kernels.PRECISIONS, "float16")
 _KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 # Settings of a run that an optimizer or schedule may have, and what it calls them.
 _SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -54,7 +55,9 @@ class TrainConfig:
 
     ``threads`` and ``kernels`` are what programs tell their process, since rounding depends on them: how many threads
     share NumPy's convolutions, and whether only the "pure" kernels may serve or cuDNN's as well.
-    ``precision`` "tf32" lets float32 be multiplied less exactly on CuPy arrays.
+    ``precision`` "tf32" lets float32 be multiplied less exactly on CuPy arrays; "float16" computes forward and backward
+    passes in that, as ``mixed_precision`` says.
+    With ``graph`` CuPy replays the step as one CUDA graph; with ``deterministic`` a GPU gives the same bits each time.
 
     Either ``iterations`` or ``epochs`` says how long. ``limit`` is the number of images to train on (None: all that are
     not for validation), ``report_every`` the iterations between two lines of the history, ``model_options`` what
@@ -90,6 +93,8 @@ class TrainConfig:
     threads: int | None = None
     kernels: str = "fastest"
     precision: str = "float32"
+    graph: bool = False
+    deterministic: bool = False
     seed: int = 0
     iterations: int | None = None
     epochs: int | None = None
@@ -135,6 +140,11 @@ class TrainConfig:
             raise InputError("Training: expected either iterations or epochs, got both or none. Give one of them.")
         if self.replace_head and self.weights is None:
             raise InputError("Training: expected weights with replace_head, got none. Give a file, or leave it out.")
+        pick("Training, precision", dict.fromkeys(PRECISIONS), self.precision)
+        if self.precision == "float16" and self.dtype != "float32":
+            raise InputError(
+                f"Training: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
+            )
         check_above_zero("Training", "pixel_scale", self.pixel_scale, "Try 1/255.")
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import time
@@ -12,12 +13,13 @@ import numpy as np
 
 from xpnet import kernels, models
 from xpnet.backend import Array, to_numpy
-from xpnet.compile import compiled
+from xpnet.compile import compiled, graphed
 from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.augment import Augmentation
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers.base import State
+from xpnet.layout import map_tree
 from xpnet.models.pretrained import load_weights
 from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
@@ -28,6 +30,7 @@ from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
 from xpnet.training.feed import channel_means, make_feed, subset
 from xpnet.training.history import MovingAverage, Record
+from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
 from xpnet.training.nonfinite import all_finite, first_nonfinite
 from xpnet.training.run_folder import RunFolder
 from xpnet.training.snapshot import Progress, Snapshot, check_alike, part, prefixed
@@ -51,13 +54,18 @@ class BatchFigures(NamedTuple):
 
 
 def make_step(
-    network: Network, optimizer: Optimizer, clip_norm: float | None = None, augmentation: Augmentation | None = None
+    network: Network,
+    optimizer: Optimizer,
+    clip_norm: float | None = None,
+    augmentation: Augmentation | None = None,
+    mixed: MixedPrecision | None = None,
 ) -> Callable[..., tuple[Values, BatchFigures]]:
-    """One training step as a pure function: (values, images, labels, key) -> (values, figures of the batch).
+    """One training step as a pure function: (values, images, labels, ...) -> (values, figures of the batch).
 
-    ``key`` is for augmentation and the layers that draw random numbers (None without any), another one for each step.
-    ``schedule`` and ``decays`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may
-    change from step to step without a new compilation; a Python number costs no transfer to the device.
+    ``key`` is the run's, for augmentation and the layers that draw random numbers (None without any); that of the step
+    is folded from it and ``iteration``. ``schedule`` and ``decays`` are those of ``optimizers``; what is frozen does
+    not decay either. As arguments they may change from step to step without a new compilation; a Python number costs
+    no transfer to the device. With ``mixed`` forward and backward passes are in float16.
     """
 
     def step(
@@ -65,12 +73,19 @@ def make_step(
         images: Array,
         labels: Array,
         key: Array | None = None,
+        iteration: int | Array = 0,
         schedule: Factor = 1.0,
         decays: Factor = 1.0,
     ) -> tuple[Values, BatchFigures]:
         xp = network.backend.xp
+        key = None if key is None else fold_in(key, iteration)
         x = _prepared(network, augmentation, images, key)
-        loss, gradient, logits, state = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
+        if mixed:
+            scale = values.optimizer[SCALE]
+            result = mixed.loss_and_gradient(values.theta, values.state, scale, x, labels, key)
+        else:
+            result = network.loss_and_gradient(values.theta, values.state, x, labels, key=key)
+        loss, gradient, logits, state = result
         if clip_norm is not None:
             gradient = clip_by_global_norm(gradient, clip_norm)
         theta, optimizer_state = kernels.optimizer_update(
@@ -78,8 +93,11 @@ def make_step(
             schedule=schedule,
             decays=decays * network.trainable,
         )
+        after = Values(theta, state, optimizer_state)
+        if mixed:
+            after = mixed.settle(values, after, result.gradient)
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
-        return Values(theta, state, optimizer_state), BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
+        return after, BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
 
     return compiled(step, network.backend)
 
@@ -117,16 +135,21 @@ class Trainer:
 
         if network is None and config.weights is None:
             self.network.set_normalization(channel_means(images), config.pixel_scale)
-        backend, optimizer = self.network.backend, config.make_optimizer()
+        backend = self.network.backend
+        # Each step is given the whole rate instead: its rounding to θ's dtype is then the same in an array.
+        optimizer = dataclasses.replace(config.make_optimizer(), learning_rate=1.0)
         self._feed = make_feed(backend, images, labels, self.sampler)
         in_memory = isinstance(validation_images, np.ndarray)
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._measured = (images, labels) if config.measure_training else None
-        self._values = Values(self.network.theta, self.network.state, optimizer.init(self.network.theta))
-        self._augmentation = config.make_augmentation()
-        self._step = make_step(self.network, optimizer, config.clip_norm, self._augmentation)
+        theta, self._augmentation = self.network.theta, config.make_augmentation()
+        self._mixed = MixedPrecision(self.network) if config.precision == "float16" else None
+        scaling = self._mixed.init(theta) if self._mixed else {}
+        self._values = Values(theta, self.network.state, {**optimizer.init(theta), **scaling})
+        self._plain_step = make_step(self.network, optimizer, config.clip_norm, self._augmentation, self._mixed)
+        self._step = graphed(self._plain_step, backend) if config.graph else self._plain_step
         self._key = backend.asarray(make_key(config.seed))
-        self._fold_in = compiled(fold_in, backend)
+        self._is_random = self.network.layer.is_random or bool(self._augmentation)
         self._decays = 1.0 if config.decay_biases else _spare_vectors(self.network)
         self._schedule = config.make_schedule(self.iterations)
         self._plateau, self._plateau_state = config.make_plateau(), PlateauState()
@@ -167,10 +190,11 @@ class Trainer:
         Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
         """
         images, labels = self._feed.batch(self.iteration)
-        before, key, factor = self._values, self._step_key(), self._factor(self.iteration)
-        self._values, figures = self._step(before, images, labels, key, factor, self._decays)
+        before, key, rate = self._values, self._key if self._is_random else None, self._rate(self.iteration)
+        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
+        self._values, figures = step(before, images, labels, key, self.iteration, rate, self._decays)
         if detect_nonfinite:
-            self._check_step(before, images, labels, key, figures.loss)
+            self._check_step(before, images, labels, figures.loss)
         self.iteration += 1
         self.images_seen += labels.shape[0]
         return figures
@@ -269,14 +293,9 @@ class Trainer:
             on_iteration(self.iteration)
         self._take_in()
 
-    def _factor(self, step: int) -> float:
-        return self._schedule.factor(step) * self._plateau_state.factor
-
-    def _step_key(self) -> Array | None:
-        """The key of this iteration, if there is anything to use it."""
-        if not (self.network.layer.is_random or self._augmentation):
-            return None
-        return self._fold_in(self._key, self.network.backend.asarray(np.asarray(self.iteration, np.int32)))
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.config.learning_rate * (self._schedule.factor(step) * self._plateau_state.factor)
 
     def _take_in(self) -> None:
         """Read the figures of all steps since the last report or snapshot: the only wait for the device."""
@@ -304,12 +323,25 @@ class Trainer:
                 f"Try --lr {self.config.learning_rate / 10:g}."
             )
 
-    def _check_step(self, before: Values, images: Array, labels: Array, key: Array | None, loss: Array) -> None:
+    def _check_scale(self) -> None:
+        """Raise TrainingDivergedError if gradients overflow whatever the scale, so that every step is left out."""
+        scale = float(to_numpy(self._values.optimizer[SCALE])[0])
+        if scale < LEAST_SCALE:
+            raise TrainingDivergedError(
+                f"Training: by iteration {self.iteration} the loss scale fell to {scale:.1g}, since gradients do not "
+                "fit into float16. Try --precision float32."
+            )
+
+    def _check_step(self, before: Values, images: Array, labels: Array, loss: Array) -> None:
         """Raise TrainingDivergedError with the first layer that went wrong if the step just done was not finite."""
         if all_finite(loss) and all_finite(self._values.theta):
             return
-        x = _prepared(self.network, self._augmentation, images, key)
-        found = first_nonfinite(self.network, before.theta, before.state, x, labels, key)
+        key = fold_in(self._key, self.iteration)
+        network, theta = self.network, before.theta
+        x = _prepared(network, self._augmentation, images, key)
+        if self._mixed:
+            network, theta, x = self._mixed.halved(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
+        found = first_nonfinite(network, theta, before.state, x, labels, key)
         raise TrainingDivergedError(
             f"Training: in iteration {self.iteration + 1}, "
             f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
@@ -318,9 +350,13 @@ class Trainer:
 
     def _record(self) -> Record:
         theta, state, _ = self._values
+        if self.config.graph:  # whose next replay overwrites them
+            theta, state = self._copy(theta), map_tree(self._copy, state)
         self.network.theta, self.network.state = theta, state
         decay = self.config.weight_decay / 2 * float(self.network.backend.xp.sum(self._decays * theta * theta))
         self._check_finite("sum of the squared weights", decay, self.iteration)
+        if self._mixed:
+            self._check_scale()
         training = self._evaluate(theta, state, *self._measured).accuracy if self._measured else self._accuracy.value
         validation = self._evaluate(theta, state, self._validation_images, self._validation_labels).accuracy
         self.seconds = time.perf_counter() - self._started
@@ -332,8 +368,11 @@ class Trainer:
             training,
             validation,
             self.seconds,
-            self.config.learning_rate * self._factor(self.iteration - 1),
+            self._rate(self.iteration - 1),
         )
+
+    def _copy(self, array: Array) -> Array:
+        return self.network.backend.xp.asarray(array, copy=True)
 
     def _react(self, record: Record) -> None:
         """Let the validation accuracy act on the learning rate and on whether to go on."""
@@ -341,8 +380,7 @@ class Trainer:
         if self._plateau:
             self._plateau_state = self._plateau.update(self._plateau_state, record.validation_accuracy)
         if self._early_stopping:
-            theta, state, _ = self._values
-            self.best = self._early_stopping.update(self.best, record, theta, state)
+            self.best = self._early_stopping.update(self.best, record, self.network.theta, self.network.state)
 
 
 def _prepared(network: Network, augmentation: Augmentation | None, images: Array, key: Array | None) -> Array:

@@ -1,0 +1,251 @@
+"""Forward and backward passes in float16, on every library that trains."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.helpers import assert_same_bits, refused
+from xpnet.backend import to_numpy
+from xpnet.compile import compiled
+from xpnet.cuda_graph import GraphedStep
+from xpnet.errors import TrainingDivergedError
+from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Normalize, ReLU, Sequential
+from xpnet.network import Network
+from xpnet.optimizers import Adam, GradientDescent, Momentum
+from xpnet.random import make_key
+from xpnet.training import TrainConfig, Trainer, mixed_precision
+from xpnet.training.mixed_precision import GOOD_STEPS, SCALE, MixedPrecision
+from xpnet.training.trainer import Values, make_step
+
+BACKENDS = ["numpy", "torch", "jax"]
+SMALL = {"model": "mlp", "model_options": {"hidden": (16,), "dropout": 0.2, "batch_norm": True}}
+
+
+@pytest.fixture(params=BACKENDS)
+def library(request):
+    if request.param != "numpy":
+        pytest.importorskip(request.param, exc_type=ImportError)
+    return request.param
+
+
+def make_network(library="numpy", loss=None):
+    layers = [Normalize(), Conv2D(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(5)]
+    return Network(Sequential(layers), (6, 6, 1), backend=library, loss=loss)
+
+
+def batch(network, count=8):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (count, *network.input_shape)), rng.integers(0, 5, count)
+    return network.backend.asarray(images.astype(np.float32)), network.backend.asarray(labels.astype(np.int32))
+
+
+def first_values(network, optimizer, scale=None):
+    scaling = dict(MixedPrecision.init(network.theta))
+    if scale is not None:
+        scaling[SCALE] = scaling[SCALE] * 0 + scale
+    return Values(network.theta, network.state, {**optimizer.init(network.theta), **scaling})
+
+
+def scale_and_count(values):
+    return float(to_numpy(values.optimizer[SCALE])[0]), int(to_numpy(values.optimizer[GOOD_STEPS])[0])
+
+
+def test_it_learns_what_float32_learns(library, config, digits):
+    """Random numbers too are the same, so that only rounding differs."""
+
+    def history(precision):
+        settings = {**SMALL, "backend": library, "precision": precision, "batch_size": 32, "learning_rate": 0.1}
+        return list(Trainer(dataclasses.replace(config, **settings, iterations=20), digits).run())
+
+    half, full = history("float16"), history("float32")
+    assert [record.classification_loss for record in half] != [record.classification_loss for record in full]
+    assert half[-1].classification_loss < 0.9 * half[0].classification_loss
+    for ours, theirs in zip(half, full, strict=True):
+        assert ours.classification_loss == pytest.approx(theirs.classification_loss, rel=0.01)
+        assert ours.validation_accuracy == pytest.approx(theirs.validation_accuracy, abs=0.07)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_the_mnist_starter_trains(config, digits, backend):
+    pytest.importorskip(backend, exc_type=ImportError)
+    settings = {"backend": backend, "batch_size": 16, "iterations": 4 if backend == "numpy" else 40}
+
+    def last(precision):
+        *_, record = Trainer(dataclasses.replace(config, **settings, precision=precision), digits).run()
+        return record
+
+    assert last("float16").classification_loss == pytest.approx(last("float32").classification_loss, rel=0.01)
+
+
+def test_the_gradient_is_float32_and_near_that_of_float32(library):
+    network = make_network(library)
+    x, labels = batch(network)
+    mixed, theta, state = MixedPrecision(network), network.theta, network.state
+    half = compiled(mixed.loss_and_gradient, network.backend)(theta, state, mixed.init(theta)[SCALE], x, labels, None)
+    full = compiled(network.loss_and_gradient, network.backend)(theta, state, x, labels)
+    assert half.gradient.dtype == half.loss.dtype == theta.dtype
+    assert "float16" in str(half.logits.dtype)
+    ours, theirs = to_numpy(half.gradient), to_numpy(full.gradient)
+    assert 0 < np.linalg.norm(ours - theirs) < 0.01 * np.linalg.norm(theirs)
+    for name, tensor in half.state["bn1"].items():
+        assert tensor.dtype == theta.dtype
+        np.testing.assert_allclose(to_numpy(tensor), to_numpy(full.state["bn1"][name]), rtol=5e-3, atol=1e-3)
+
+
+def test_statistics_are_sums_in_float32():
+    """Of 4 * 36 values near 1000: beyond what float16 can hold."""
+    network = Network(Sequential([BatchNorm(), Flatten(), Dense(5)]), (6, 6, 1))
+    x, labels = batch(network, 4)
+    mixed = MixedPrecision(network)
+    result = mixed.loss_and_gradient(
+        network.theta, network.state, mixed.init(network.theta)[SCALE], x + 1000, labels, None
+    )
+    np.testing.assert_allclose(result.state["bn1"]["running_mean"], 0.1 * np.mean(x + 1000), rtol=1e-3)
+    assert np.all(np.isfinite(result.gradient))
+
+
+class Faint:
+    """A loss whose gradient is below what float16 can hold."""
+
+    def forward(self, logits, labels):
+        return mixed_precision.LossForward(1e-9 * np.sum(logits), {"logits": logits})
+
+    def backward(self, cache):
+        return np.full_like(cache["logits"], 1e-9)
+
+
+def test_faint_gradients_are_saved_by_the_scale():
+    network = make_network(loss=Faint())
+    x, labels = batch(network)
+
+    def gradient(scale):
+        values = first_values(network, GradientDescent(0.1), scale)
+        mixed = MixedPrecision(network)
+        result = mixed.loss_and_gradient(values.theta, values.state, values.optimizer[SCALE], x, labels, None)
+        return network.layout.unflatten(result.gradient)["dense1"]["bias"]
+
+    assert not np.any(gradient(1.0))
+    np.testing.assert_allclose(gradient(65536.0), 8e-9, rtol=0.01)
+
+
+@pytest.mark.parametrize("optimizer", [GradientDescent(0.1, 0.1), Momentum(0.1), Adam(0.1)])
+def test_a_step_that_overflows_is_left_out(library, optimizer):
+    network = make_network(library)
+    step = make_step(network, optimizer, clip_norm=1.0, mixed=MixedPrecision(network))
+    before = first_values(network, optimizer, 2.0**40)
+    with np.errstate(over="ignore", invalid="ignore"):
+        after, figures = step(before, *batch(network))
+    assert np.isfinite(to_numpy(figures.loss))
+    assert scale_and_count(after) == (2.0**39, 0)
+    unscaled = {name: value for name, value in after.optimizer.items() if name not in (SCALE, GOOD_STEPS)}
+    assert_same_bits(
+        (after.theta, after.state, unscaled),
+        (before.theta, before.state, {name: before.optimizer[name] for name in unscaled}),
+    )
+
+
+def test_the_scale_grows_after_enough_good_steps_in_a_row(monkeypatch, library):
+    monkeypatch.setattr(mixed_precision, "INTERVAL", 3)
+    network = make_network(library)
+    step = make_step(network, GradientDescent(0.0), mixed=MixedPrecision(network))
+    values, seen = first_values(network, GradientDescent(0.0), 2.0**18), []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(8):
+            values, _ = step(values, *batch(network))
+            seen.append(scale_and_count(values))
+    assert (2.0**17, 0) in seen  # 2^18 was too much; where it begins again, three good steps later
+    start = next(place for place, (scale, count) in enumerate(seen) if count == 1)
+    scale = seen[start][0]
+    assert [(scale, 1), (scale, 2), (2 * scale, 0)] == seen[start : start + 3]
+
+
+def test_a_run_that_was_stopped_is_the_same_bit_for_bit(config, digits, monkeypatch):
+    monkeypatch.setattr(mixed_precision, "INTERVAL", 5)
+    settings = {**SMALL, "precision": "float16", "batch_size": 16, "optimizer": "adam", "momentum": None}
+    config = dataclasses.replace(config, **settings, momentum_form=None)
+    whole, begun, resumed = (Trainer(config, digits) for _ in range(3))
+    list(whole.run())
+    list(begun.run(lambda iteration: begun.stop() if iteration == 7 else None))
+    resumed.restore(begun.snapshot())
+    list(resumed.run())
+    expected = whole.snapshot().tensors
+    assert expected[f"optimizer/{SCALE}"] > mixed_precision.FIRST_SCALE
+    assert_same_bits(resumed.snapshot().tensors, expected)
+
+
+def trainer_with_scale(config, digits, scale, **settings):
+    trainer = Trainer(dataclasses.replace(config, **SMALL, precision="float16", batch_size=16, **settings), digits)
+    scaled = {**trainer._values.optimizer, SCALE: np.full(1, scale, np.float32)}
+    trainer._values = trainer._values._replace(optimizer=scaled)
+    return trainer
+
+
+def test_looking_for_what_is_not_finite_passes_over_a_step_that_was_left_out(config, digits):
+    trainer = trainer_with_scale(config, digits, 2.0**40)
+    theta = trainer.network.theta.copy()
+    list(trainer.run(detect_nonfinite=True))
+    assert scale_and_count(trainer._values)[0] < 2.0**40
+    assert trainer.iteration == 12
+    trainer = trainer_with_scale(config, digits, 2.0**40, iterations=1)
+    list(trainer.run(detect_nonfinite=True))
+    np.testing.assert_array_equal(trainer.network.theta, theta)
+
+
+def test_a_layer_that_overflows_in_float16_is_named(config, digits):
+    trainer = trainer_with_scale(config, digits, 1.0)
+    values = trainer._values
+    trainer._values = values._replace(theta=values.theta * 1e5)
+    with pytest.raises(TrainingDivergedError, match=r"'dense1': its output is the first that is not finite"):
+        list(trainer.run(detect_nonfinite=True))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_ever(config, digits):
+    trainer = trainer_with_scale(config, digits, 1.0)
+    values = trainer._values
+    trainer._values = values._replace(theta=values.theta * 1e5)
+    with pytest.raises(TrainingDivergedError, match="the loss became nan in iteration 1"):
+        list(trainer.run())
+
+
+def test_a_run_in_which_no_scale_helps_ends(config, digits):
+    trainer = trainer_with_scale(config, digits, 2.0**-14)
+    step = trainer._step
+
+    def overflowing(values, *arguments):
+        after, figures = step(values, *arguments)
+        return mixed_precision.MixedPrecision.settle(values, after, values.theta * np.inf), figures
+
+    trainer._step = overflowing
+    with pytest.raises(TrainingDivergedError, match=r"by iteration 5 the loss scale fell to .*--precision float32"):
+        list(trainer.run())
+
+
+def test_nothing_is_compiled_anew(config, digits):
+    pytest.importorskip("jax", exc_type=ImportError)
+    trainer = Trainer(dataclasses.replace(config, **SMALL, backend="jax", precision="float16", batch_size=16), digits)
+    list(trainer.run())
+    assert trainer._step._cache_size() == 1
+
+
+def test_a_recorded_step_is_the_same(fake_cupy):
+    network = Network(Sequential([Normalize(), Flatten(), Dense(6), BatchNorm(), Dropout(0.3), Dense(5)]), (4, 4, 1))
+    optimizer = Adam(0.01)
+    step = make_step(network, optimizer, mixed=MixedPrecision(network))
+    graphed = GraphedStep(step, fake_cupy)
+    ours = theirs = first_values(network, optimizer, 2.0**40)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for iteration in range(60):
+            arguments = (*batch(network), make_key(0), iteration)
+            (ours, figures), (theirs, expected) = graphed(ours, *arguments), step(theirs, *arguments)
+            assert_same_bits((ours, figures), (theirs, expected))
+    assert fake_cupy.calls.count("launch") == 59
+    assert scale_and_count(ours)[1] > 0
+
+
+def test_settings_that_do_not_fit_are_refused():
+    settings = {"iterations": 1, "precision": "float16"}
+    with refused("dtype float32", "float64"):
+        TrainConfig.for_model("mlp", **settings, dtype="float64")
+    with refused("precision", "float16", "float61"):
+        TrainConfig.for_model("mlp", iterations=1, precision="float61")
