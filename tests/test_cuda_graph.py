@@ -161,7 +161,7 @@ def test_what_cannot_be_recorded_is_computed_step_by_step_and_said_once(fake_cup
     (message,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert message == (
         "CUDA graph: training goes on without one, step by step as with --no-graph (calling cuBLAS API during stream "
-        "capture is currently unsupported)."
+        "capture is currently unsupported). Convolutions can be recorded with --kernels cudnn only."
     )
     assert fake_cupy.calls.count("end_capture") == 1
     assert "launch" not in fake_cupy.calls
@@ -191,8 +191,22 @@ def test_a_replay_that_differs_from_the_step_is_given_up(fake_cupy, caplog):
         return plain(values, images, labels, key, int(iteration), schedule, decays)
 
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 4)
-    assert "its first step differs by" in caplog.text
+    assert "its first step differs in theta by" in caplog.text
     assert fake_cupy.calls.count("launch") == 1
+
+
+def test_a_replay_that_differs_beside_theta_is_given_up(fake_cupy, caplog):
+    """Here the number of steps, which the optimizer keeps, is baked in."""
+    network, optimizer = make_network(), Adam(1.0)
+    plain = make_step(network, optimizer)
+
+    def step(values, images, labels, key, iteration, schedule, decays):
+        new, figures = plain(values, images, labels, key, iteration, schedule, decays)
+        steps = values.optimizer["steps"] * 0 + (int(iteration) + 1)
+        return new._replace(optimizer={**new.optimizer, "steps": steps}), figures
+
+    follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 4)
+    assert "its first step differs in optimizer.steps by" in caplog.text
 
 
 def test_only_cupy_has_graphs():

@@ -17,7 +17,8 @@ from xpnet.layout import map_tree, walk
 
 _log = logging.getLogger(__name__)
 _NUMBERS_THAT_CHANGE = ("iteration", "schedule")
-_TOLERANCE = 1e-3  # of the length of the step in θ: far above rounding, far below any wrong address
+_TOLERANCE = 1e-3  # of the length of the step: far above rounding, far below any wrong address
+_ROUNDING = 1e-6  # of the values, where a step hardly changes them
 
 
 class GraphedStep:
@@ -73,7 +74,7 @@ class GraphedStep:
         try:
             recording = _Recording(self._cupy, self._step, *last)
             result = recording.replay(values, inputs)
-            problem = _difference(values.theta, result[0].theta, expected[0].theta)
+            problem = _difference(values, result[0], expected[0])
         except Exception as error:  # the step itself has just worked: whatever it is, it comes from recording
             problem = " ".join(str(error).split()) or type(error).__name__
         else:
@@ -81,7 +82,12 @@ class GraphedStep:
                 self._recordings[shapes] = recording
                 return result
         self._failed = True
-        _log.warning("CUDA graph: training goes on without one, step by step as with --no-graph (%s).", problem)
+        self._recordings.clear()
+        _log.warning(
+            "CUDA graph: training goes on without one, step by step as with --no-graph (%s). Convolutions can be "
+            "recorded with --kernels cudnn only.",
+            problem,
+        )
         return expected
 
 
@@ -159,10 +165,12 @@ def _discard(stream: Any) -> None:
         _log.debug("after a failed recording: %s", error)
 
 
-def _difference(before: Array, replayed: Array, expected: Array) -> str | None:
-    """What is wrong with a replayed step in θ, if it is more than rounding."""
-    start, end, wanted = (to_numpy(theta).astype(np.float64) for theta in (before, replayed, expected))
-    length, error = np.linalg.norm(wanted - start), np.linalg.norm(end - wanted)
-    if error <= _TOLERANCE * length or not np.isfinite(length):
-        return None
-    return f"its first step differs by {error / length if length else np.inf:.1e} of its length"
+def _difference(before: Any, replayed: Any, expected: Any) -> str | None:
+    """What is wrong with a replayed step in any of its values, if it is more than rounding."""
+    trees = [dict(walk(values._asdict())) for values in (before, replayed, expected)]
+    for name in trees[0]:
+        start, end, wanted = (to_numpy(tree[name]).astype(np.float64) for tree in trees)
+        length, error = np.linalg.norm(wanted - start), np.linalg.norm(end - wanted)
+        if error > max(_TOLERANCE * length, _ROUNDING * np.linalg.norm(wanted)):
+            return f"its first step differs in {name} by {error / length if length else np.inf:.1e} of its length"
+    return None

@@ -172,6 +172,15 @@ def measure(
     }
 
 
+def comparison(experiment: Experiment, measured: Mapping[str, Any]) -> list[str]:
+    """What was published and what one run came to, a line for each figure."""
+    return [
+        f"{figure.name}: published {figure.published or 'nowhere'}, here "
+        f"{_with_unit(measured['figures'][figure.name], figure.is_share)}"
+        for figure in experiment.figures
+    ]
+
+
 def machine(folder: RunFolder) -> str:
     """What a run was made on, and what decides how fast NumPy is there."""
     summary = folder.read_summary()
@@ -260,11 +269,13 @@ def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any
 
 def _spread(values: list[float], is_share: bool) -> str:
     """The median, and the smallest and largest in brackets if there are several."""
-    lowest, middle, highest = (
-        _text(value, is_share) for value in (min(values), statistics.median(values), max(values))
-    )
-    unit = " %" if is_share else ""
-    return f"**{middle}{unit}** ({lowest} to {highest})" if len(values) > 1 else f"**{middle}{unit}**"
+    lowest, highest = _text(min(values), is_share), _text(max(values), is_share)
+    shown = f"**{_with_unit(statistics.median(values), is_share)}**"
+    return f"{shown} ({lowest} to {highest})" if len(values) > 1 else shown
+
+
+def _with_unit(value: float, is_share: bool) -> str:
+    return f"{_text(value, is_share)} %" if is_share and math.isfinite(value) else _text(value, is_share)
 
 
 def _text(value: float, is_share: bool) -> str:

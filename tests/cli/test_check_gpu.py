@@ -9,7 +9,7 @@ import pytest
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.cli import benchmark, check_gpu, common
-from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, main
+from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, compare_products, main
 from xpnet.cuda_graph import GraphedStep
 from xpnet.layers import Conv2D
 from xpnet.training import TrainConfig, Trainer
@@ -62,6 +62,14 @@ def test_cudnn_is_compared_in_each_precision(monkeypatch, cudnn):
     assert all(check.difference <= check.allowed for check in checks)
     assert checks[0].what == "float32, 5x5 convolution of 2x9x9x3: y"
     assert checks[-1].what == "tf32, matrix product"
+
+
+def test_products_for_graphs_are_compared_however_matrices_lie(monkeypatch, cudnn):
+    checks = list(compare_products(backends.resolve("cpu")))
+    assert len(checks) == 6
+    assert all(check.difference <= check.allowed for check in checks)
+    monkeypatch.setattr(kernels, "matmul", lambda a, b: b.T @ a.T if a.shape[0] == b.shape[1] else a @ b * 1.01)
+    assert all(check.difference > check.allowed for check in compare_products(backends.resolve("cpu")))
 
 
 def test_an_error_and_a_fallback_fail_without_hiding_the_rest(monkeypatch, cudnn):
@@ -121,6 +129,7 @@ def test_all_parts_count(monkeypatch, capsys, cudnn, difference, in_kernels, tes
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
     monkeypatch.setattr(check_gpu, "compare_cudnn", lambda backend: iter([]))
     monkeypatch.setattr(check_gpu.check_kernels, "compare", lambda backend: iter([("pool", in_kernels, 1e-5)]))
+    monkeypatch.setattr(check_gpu, "compare_products", lambda backend: iter([]))
     for part in ("check_graph", "check_deterministic", "check_float16", "_print_launches"):
         monkeypatch.setattr(check_gpu, part, lambda console, backend: True)
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)

@@ -123,9 +123,9 @@ def profile(case: Case, implementation: str, device: str, threads: int) -> list[
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The same number of threads for every library."""
+    """The same number of threads for every library, and a GPU's memory for all of them: JAX would take most of it."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
+    return {**os.environ, **dict.fromkeys(names, str(threads)), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def _same_work(workers: Sequence[Worker], case: Case, say: Say) -> list[Worker]:

@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure how long a training step and a prediction take, beside the same network, optimizer and "
         "data in other libraries. Each implementation has a process of its own; they compute in turns, and medians "
         "are compared. Before that their gradients are: one that computes something else is not timed.",
-        epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 a file cannot be written, 2 bad "
-        "input. benchmarks/README.md says how to read the figures.",
+        epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 an implementation failed "
+        "or was refused, or a file cannot be written, 2 bad input. benchmarks/README.md says how to read the figures.",
     )
     parser.add_argument("--device", default="cpu", help="cpu (NumPy), cuda or cuda:N (CuPy); default: cpu")
     parser.add_argument(
@@ -141,18 +141,20 @@ def _compare(
     plot: str | None,
 ) -> int:
     rows: list[Row] = []
+    all_measured = True
     for case in cases:
         names = [name for name in implementations if name != "sklearn" or case.model == "mlp"]
         measured = controller.measure(case, names, run.say, rounds=run.rounds, **run.where)
         if measured:
             report.print_rows(run.console, measured, peers)
         rows += measured
+        all_measured &= {row.implementation for row in measured} == set(names)
         run.write(path, [row._asdict() for row in rows])
     if plot and rows:
         from xpnet import plots  # here: matplotlib takes a second to import
 
         plots.save(plots.relative_times(*_bars(rows)), plot)
-    return common.EXIT_OK if rows else common.EXIT_FAILED
+    return common.EXIT_OK if all_measured else common.EXIT_FAILED
 
 
 def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:

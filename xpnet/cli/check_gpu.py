@@ -46,6 +46,7 @@ CONVOLUTIONS: tuple[tuple[Shape, Conv2D], ...] = (
     ((4, 28, 28, 8), Conv2D(12, 3, padding=2, dilation=2)),
     ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
 )
+PRODUCTS = {"float16": 5e-3, "float32": 1e-5, "float64": 1e-12}
 LAUNCHES = 1000
 ITERATIONS = 100
 
@@ -116,6 +117,9 @@ def _parts(json: str | None) -> dict[str, Part]:
             "Our CUDA kernels against NumPy",
             lambda console, gpu: _print(console, (Check(*row) for row in check_kernels.compare(gpu))),
         ),
+        "products": Part(
+            "Matrix products that a graph can hold", lambda console, gpu: _print(console, compare_products(gpu))
+        ),
         "graph": Part("A CUDA graph against the steps it replays", check_graph),
         "deterministic": Part("Two deterministic runs", check_deterministic),
         "float16": Part("Training in float16", check_float16),
@@ -167,9 +171,21 @@ def compare_cudnn(backend: Backend) -> Iterator[Check]:
     for precision, allowed in TOLERANCES.items():
         kernels.use("cudnn", precision)
         yield from _compare_convolutions(backend, allowed, f"{precision}, ")
-        a, b = (generator(0).normal(size=(512, 512)) for _ in range(2))
+        a, b = (generator(seed).normal(size=(512, 512)) for seed in range(2))
         product = to_numpy(backend.asarray(a, "float32") @ backend.asarray(b, "float32"))
         yield Check(f"{precision}, matrix product", _difference(product, a @ b), allowed)
+
+
+def compare_products(backend: Backend) -> Iterator[Check]:
+    """The matrix products that a graph can hold, of each dtype and however the matrices lie, against NumPy."""
+    kernels.use("cudnn", recordable=True)
+    a, b = generator(0).normal(size=(48, 80)), generator(1).normal(size=(80, 33))
+    for dtype, allowed in PRODUCTS.items():
+        left, right = backend.asarray(a, dtype), backend.asarray(b, dtype)
+        turned = backend.asarray(np.ascontiguousarray(b.T), dtype).T
+        for what, operand in (("rows", right), ("columns", turned)):
+            product = to_numpy(kernels.matmul(left, operand))
+            yield Check(f"{dtype}, product by a matrix in {what}", _difference(product, a @ b), allowed)
 
 
 def check_graph(console: Console, backend: Backend) -> bool:

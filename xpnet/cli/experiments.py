@@ -14,6 +14,7 @@ from xpnet.experiments import (
     IMAGES,
     PAGE,
     RESULTS,
+    comparison,
     keep_picture,
     measure,
     read_page,
@@ -101,6 +102,8 @@ def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[
     code = _PROGRAMS[program](flags)
     if code == common.EXIT_OK:
         figures = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start, version)
+        for line in comparison(experiment, figures):
+            print(line, flush=True)
         results = read_results(docs)
         results.setdefault(name, {})[str(seed)] = figures
         write_results(docs, results)

@@ -1,4 +1,4 @@
-"""Networks by name, each with the settings it was published with."""
+"""Networks by name, each with settings that work: the published ones where they are known."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def names() -> tuple[str, ...]:
 
 
 def recipe(name: str) -> Recipe:
-    """The settings that a model was published with. Raises InputError for an unknown name."""
+    """The settings of a model, the published ones where they are known. Raises InputError for an unknown name."""
     return pick("Model", _MODELS, name).recipe
 
 
