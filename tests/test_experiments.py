@@ -98,15 +98,32 @@ def test_several_figures_of_an_experiment_are_rows_of_which_the_first_has_the_co
     assert rows[0].endswith("| not recorded |")
 
 
-def test_a_page_without_the_marks_and_damaged_results_are_refused(tmp_path):
+def test_a_page_without_the_marks_is_refused(tmp_path):
     with refused(f"{tmp_path / 'results.md'}: expected a page with the lines"):
         read_page(tmp_path)
     (tmp_path / "results.md").write_text(f"{END}\n{BEGIN}\n")
     with refused(f"{tmp_path / 'results.md'}: expected a page with the lines"):
         read_page(tmp_path)
     assert read_results(tmp_path) == {}
-    (tmp_path / "results.json").write_text("{")
-    with refused(f"{tmp_path / 'results.json'}: expected the results of experiments"):
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"l2": []}',
+        '{"l2": {}}',
+        '{"l2": {"0": 7}}',
+        '{"l2": {"0": {"machine": ""}}}',
+        '{"none of these": []}',
+    ],
+)
+def test_damaged_results_are_refused(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with refused(f"{path}: expected the results of experiments, got something else (", "Delete it."):
         read_results(tmp_path)
 
 

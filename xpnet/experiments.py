@@ -18,7 +18,7 @@ from PIL import Image
 
 from xpnet.errors import InputError
 from xpnet.provenance import processor
-from xpnet.training.run_folder import RunFolder
+from xpnet.training.run_folder import RunFolder, reading
 
 RESULTS, PAGE, IMAGES = "results.json", "results.md", "images"
 BEGIN, END = "<!-- measured: begin (scripts/experiments.py writes what is between) -->", "<!-- measured: end -->"
@@ -200,14 +200,14 @@ def keep_picture(plot: Path, picture: Path) -> None:
 
 
 def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """The runs kept so far. Raises InputError if the file is damaged."""
+    """The runs kept so far. Raises InputError if the file is damaged or no page can be made of it."""
     path = docs / RESULTS
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: expected the results of experiments, got {error}. Delete it.") from error
+    with reading(path, "the results of experiments", "Delete it."):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        render(BEGIN + END, results)  # which needs all of it
+        return results
 
 
 def write_results(docs: Path, results: Results) -> None:

@@ -49,7 +49,7 @@ class Step:
 
     def factor(self, step: int) -> float:
         """The factor of a step."""
-        return self.gamma ** (step // self.every)
+        return _power(self.gamma, step // self.every)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Exponential:
 
     def factor(self, step: int) -> float:
         """The factor of a step."""
-        return self.gamma ** (step / self.every)
+        return _power(self.gamma, step / self.every)
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,14 @@ class ReduceOnPlateau:
         if state.reports + 1 < self.patience:
             return state._replace(reports=state.reports + 1)
         return state._replace(reports=0, factor=state.factor * self.gamma)
+
+
+def _power(gamma: float, exponent: float) -> float:
+    """γ^exponent; infinity where floats end, so that a γ above 1 ends as training that diverged."""
+    try:
+        return gamma**exponent
+    except OverflowError:
+        return math.inf
 
 
 SCHEDULES: Mapping[str, type] = {

@@ -107,9 +107,11 @@ def test_a_failed_experiment_ends_the_program_and_keeps_nothing(docs, monkeypatc
         (["cnn_32_46"], "Did you mean 'cnn_32_64'?"),
         (["--seeds", "0"], "expected seeds"),
         (["--docs", "nowhere"], "nowhere"),
+        (["--render"], "results.json: expected the results of experiments"),
     ],
 )
 def test_bad_input_gives_one_line_and_runs_nothing(docs, commands, capsys, flags, expected):
+    (docs / "results.json").write_text('{"l2": []}')
     assert main(["--docs", str(docs), *flags]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

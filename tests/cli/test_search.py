@@ -113,6 +113,7 @@ def test_an_optuna_that_is_there_but_fails_says_so(digits_folder, tmp_path, caps
         (["--dropout", "0", "1"], "Dropout: expected p"),
         (["--hidden", "100x100"], "Topology: expected units of each hidden layer such as 100,100, got '100x100'"),
         (["--hidden", "100,0"], "expected units"),
+        (["--hidden", "1000000000000000000000"], "expected units to be at most 1073741823"),
         (["--model", "lenet5", "--dropout", "0.1"], "Search: expected no dropout, which lenet5 does not have"),
         (["--limit", "0"], "expected limit to be a whole number of at least 1, got 0"),
         (["--lr-range-test", "--lr", "0.1"], "expected rates with 0 < low < high, got 0.1 and 0.1"),

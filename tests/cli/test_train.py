@@ -221,7 +221,9 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
         (["--batch-norm"], "got 'batch_norm'"),
         (["--model", "mlp", "--stem", "small"], "Model 'mlp': expected options of hidden, activation,"),
         (["--model", "mlp", "--hidden", "100", "0"], "expected units"),
+        (["--model", "mlp", "--hidden", "99999999999999999999"], "expected units to be at most 1073741823"),
         (["--model", "mlp", "--dropout", "1"], "Dropout: expected p"),
+        (["--crop-padding", "2000000000"], "expected crop_padding to be a whole number from 0 to 1048576"),
         (["--data", "imagenet"], "imagenet"),
         (["--data", "cifar10"], "--data-dir"),
         (["--data-dir", "no/such/folder"], "train-images-idx3-ubyte"),
@@ -306,6 +308,14 @@ def test_divergence_ends_with_exit_code_1_and_keeps_what_was_written(digits_fold
     assert json.loads((folder / "config.json").read_text())["learning_rate"] == 1e20
     assert read_history(folder) == []
     assert not (folder / "summary.json").exists()
+
+
+def test_a_schedule_that_grows_beyond_all_numbers_diverges(digits_folder, tmp_path, capsys):
+    flags = ["--schedule", "step", "--schedule-every", "1", "--schedule-gamma", "1e300"]
+    assert main(["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), *flags]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "in iteration 3" in error
 
 
 def test_detect_nonfinite_names_the_layer(digits_folder, tmp_path, capsys):

@@ -83,7 +83,15 @@ def test_nothing_asked_for_changes_nothing():
     np.testing.assert_array_equal(Augmentation()(make_key(0), IMAGES), IMAGES)
 
 
-@pytest.mark.parametrize("settings", [{"crop_padding": -1}, {"cutout": 1.5}, {"cutout": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"crop_padding": -1}, {"crop_padding": 2**20 + 1}, {"cutout": 1.5}, {"cutout": True}, {"cutout": 2**33}],
+)
 def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(InputError, match=f"expected {next(iter(settings))} to be a whole number of at least 0"):
+    with pytest.raises(InputError, match=f"expected {next(iter(settings))} to be a whole number from 0 to"):
         Augmentation(**settings)
+
+
+def test_the_largest_settings_blacken_everything():
+    for largest in (Augmentation(crop_padding=2**20), Augmentation(cutout=2**20)):
+        assert not np.any(largest(make_key(0), IMAGES))

@@ -11,6 +11,8 @@ from xpnet.errors import InputError
 from xpnet.random import fold_in, random_bits
 from xpnet.shapes import is_whole
 
+_MOST_PIXELS = 1 << 20  # no image has a longer side, and positions in int32 stay far from their end
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -21,8 +23,8 @@ class Augmentation:
     a random pixel (less of it at the border). All are functions of the key: the same key gives the same images on every
     backend.
 
-    Raises InputError if a number is not whole or below 0.  Source: Krizhevsky et al., NIPS 2012, section 4.1 (crops and
-    flips); DeVries and Taylor, arXiv:1708.04552 (cutout).
+    Raises InputError if a number is not whole, below 0 or above 2^20.  Source: Krizhevsky et al., NIPS 2012, section
+    4.1 (crops and flips); DeVries and Taylor, arXiv:1708.04552 (cutout).
     """
 
     crop_padding: int = 0
@@ -32,9 +34,10 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("crop_padding", "cutout"):
             value = getattr(self, name)
-            if not is_whole(value) or value < 0:
+            if not is_whole(value) or not 0 <= value <= _MOST_PIXELS:
                 raise InputError(
-                    f"Augmentation: expected {name} to be a whole number of at least 0, got {value!r}. Change {name}."
+                    f"Augmentation: expected {name} to be a whole number from 0 to {_MOST_PIXELS}, got {value!r}. "
+                    f"Change {name}."
                 )
 
     def __bool__(self) -> bool:

@@ -9,9 +9,12 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.errors import InputError
 from xpnet.initializers import Initializer, constant, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape, check_positive
+
+_MOST_UNITS = (1 << 30) - 1  # the bytes of the weights between two such layers are the most that NumPy can count
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Dense(Layer):
 
     Shapes: x (N, in) -> y (N, units).  Params: weight (units, in), bias (units,).
 
-    Raises InputError if the input is not a batch of vectors, or has another number of features than at init or another
-    library, dtype or device than the parameters.
+    Raises InputError if ``units`` is not a whole number from 1 to 2^30 - 1, or if the input is not a batch of vectors,
+    or has another number of features than at init or another library, dtype or device than the parameters.
     Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
@@ -34,7 +37,8 @@ class Dense(Layer):
     prefix: ClassVar[str] = "dense"
 
     def __post_init__(self) -> None:
-        check_positive("Dense", "units", self.units)
+        if check_positive("Dense", "units", self.units) > _MOST_UNITS:
+            raise InputError(f"Dense: expected units to be at most {_MOST_UNITS}, got {self.units}. Change units.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self.check_features(input_shape)

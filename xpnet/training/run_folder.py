@@ -102,7 +102,7 @@ class RunFolder:
 
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
-        with _reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
+        with reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
             return TrainConfig(**_read_json(self.config_path))
 
     def write_config(self, config: TrainConfig) -> None:
@@ -112,7 +112,7 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         """The figures at the end of the run. Raises InputError if the file is missing or not one of figures."""
         path = self.path / SUMMARY
-        with _reading(path, "the figures of a finished run", "Run it again."):
+        with reading(path, "the figures of a finished run", "Run it again."):
             summary = _read_json(path)
             missing = [name for name in _IN_EVERY_SUMMARY if name not in summary]
             if missing:
@@ -133,7 +133,7 @@ class RunFolder:
 
 
 @contextmanager
-def _reading(path: Path, what: str, advice: str) -> Iterator[None]:
+def reading(path: Path, what: str, advice: str) -> Iterator[None]:
     """Turn whatever the file leads to into one line; values of wrong types, together, can lead to any error."""
     try:
         yield
