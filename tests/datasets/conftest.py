@@ -1,6 +1,7 @@
 """Small datasets in the true file formats, and a server on this machine to download them from."""
 
 import hashlib
+import io
 import pickle
 import struct
 import threading
@@ -128,7 +129,23 @@ def image_folder(tmp_path):
 class Handler(SimpleHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)
-        super().do_GET()
+        self.server.ranges.append(self.headers["Range"])
+        if self.server.knows_ranges and self.headers["Range"]:
+            self.send_rest(int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")))
+        else:
+            super().do_GET()
+
+    def send_rest(self, start):
+        """A file from a byte on, which the standard library's server cannot do."""
+        content = Path(self.translate_path(self.path)).read_bytes()
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        self.copyfile(io.BytesIO(content[start:]), self.wfile)
 
     def log_message(self, *arguments):
         pass
@@ -143,12 +160,12 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path, cache, monkeypatch):
-    """Serves the folder server.folder and notes server.requests."""
+    """Serves the folder server.folder; notes server.requests and, for each, the bytes asked for in server.ranges."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder = tmp_path / "served"
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
-    server.folder, server.requests = folder, []
+    server.folder, server.requests, server.ranges, server.knows_ranges = folder, [], [], True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server

@@ -1,11 +1,11 @@
-import gc
+import contextlib
 import io
 import re
 import subprocess
 import sys
 import threading
+import time
 
-import pooch
 import pytest
 from rich.console import Console
 from rich.progress import Progress
@@ -15,6 +15,7 @@ from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
 
 CONTENT = bytes(range(256)) * 1000
+CHUNK = download._CHUNK_BYTES
 ADVICE = "Get it by hand."
 PROGRAM = """
 import pathlib, pooch
@@ -22,15 +23,6 @@ pooch.os_cache = lambda project: pathlib.Path({cache!r})
 from xpnet.datasets.download import RemoteFile, fetch
 print(len(fetch("toy", {file!r}, "").read_bytes()))
 """
-
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collect_garbage():
-    """Pooch leaves the connections of failed downloads open; without this, a later test would be warned of them."""
-    yield
-    gc.collect()
 
 
 @pytest.mark.parametrize("file", [*fashion_mnist._FILES, cifar10._ARCHIVE], ids=lambda file: file.name)
@@ -40,26 +32,33 @@ def test_only_https_and_whole_hashes_are_registered(file):
     assert re.fullmatch(r"[\w.-]+\.gz", file.name)
 
 
+def names(folder):
+    """The files of a folder but the empty ones by which processes wait for each other."""
+    return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
+
+
 @pytest.fixture
-def pooch_log(caplog):
-    """What pooch would print by itself."""
-    logger = pooch.get_logger()
-    logger.setLevel("INFO")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
+def break_off(server, monkeypatch):
+    """Let the server end each response after so many bytes; without a number, at its end again."""
+
+    def break_off(count=None):
+        def copy(self, source, output):
+            output.write(source.read() if count is None else source.read(count))
+
+        monkeypatch.setattr(server.RequestHandlerClass.func, "copyfile", copy, raising=False)
+
+    return break_off
 
 
-def test_a_file_is_downloaded_once(publish, server, cache, capfd, pooch_log):
+def test_a_file_is_downloaded_once(publish, server, cache, capfd):
     file = publish("data.bin", CONTENT)
     for _ in range(2):
         path = fetch("toy", file, ADVICE)
         assert path == cache / "toy" / "data.bin"
         assert path.read_bytes() == CONTENT
     assert server.requests == ["/data.bin"]
-    assert list(path.parent.iterdir()) == [path]
+    assert names(path.parent) == [path.name]
     assert capfd.readouterr() == ("", "")  # no terminal, so no bar
-    assert not pooch_log.messages
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(publish, server):
@@ -70,11 +69,11 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(publish, server):
     assert len(server.requests) == 2
 
 
-def refusal(file, cache):
-    """The one line that says why, after a check that nothing is left in the cache."""
+def refusal(file, cache, left=()):
+    """The one line that says why, after a check of what is left in the cache."""
     with pytest.raises(InputError) as error:
         fetch("toy", file, ADVICE)
-    assert not list((cache / "toy").iterdir())
+    assert names(cache / "toy") == list(left)
     message = str(error.value)
     assert message.startswith(f"toy: expected to download {file.name}, got: ")
     assert message.endswith(f". {ADVICE}")
@@ -88,26 +87,61 @@ def test_another_content_is_not_kept(publish, server, cache):
     assert f"a file without the SHA-256 {file.sha256}" in refusal(file, cache)
 
 
-def test_a_download_cut_short_is_not_kept(publish, server, cache, monkeypatch):
+def test_a_download_goes_on_where_it_was_broken_off(publish, server, cache, break_off):
     file = publish("data.bin", CONTENT)
-    handler = server.RequestHandlerClass.func
-    monkeypatch.setattr(handler, "copyfile", lambda self, source, output: output.write(source.read(1000)))
-    assert refusal(file, cache)
-    monkeypatch.undo()
+    part = cache / "toy" / "data.bin.part"
+    for count in (CHUNK, 2 * CHUNK):
+        break_off(CHUNK + 1000)  # less than a chunk is given up
+        assert refusal(file, cache, left=["data.bin.part"])
+        assert part.read_bytes() == CONTENT[:count]
+    break_off()
+    path = fetch("toy", file, ADVICE)
+    assert path.read_bytes() == CONTENT
+    assert names(path.parent) == ["data.bin"]
+    assert server.ranges == [None, f"bytes={CHUNK}-", f"bytes={2 * CHUNK}-"]
 
 
-def test_an_interrupted_download_leaves_nothing_and_starts_again(publish, cache, monkeypatch):
+def test_an_interrupted_download_goes_on(publish, server, cache, monkeypatch):
     file = publish("data.bin", CONTENT)
 
-    def interrupt(self, count):
+    def interrupt(self, task, count):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download._Bar, "update", interrupt)
+        patch.setattr(Progress, "advance", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fetch("toy", file, ADVICE)
-    assert not list((cache / "toy").iterdir())
+    assert names(cache / "toy") == ["data.bin.part"]
     assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={CHUNK}-"]
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(publish, server, cache, break_off, monkeypatch):
+    file = publish("data.bin", CONTENT)
+    break_off(CHUNK)
+    assert refusal(file, cache, left=["data.bin.part"])
+    break_off()
+    monkeypatch.setattr(server, "knows_ranges", False)
+    assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={CHUNK}-"]
+
+
+@pytest.mark.parametrize("more", [b"", b"?"])
+def test_a_part_that_nothing_is_missing_of_starts_anew(publish, server, cache, more):
+    file = publish("data.bin", CONTENT)
+    (cache / "toy").mkdir(parents=True)
+    (cache / "toy" / "data.bin.part").write_bytes(CONTENT + more)
+    assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT + more)}-", None]
+
+
+def test_a_part_of_another_file_is_found_out_at_the_end_and_removed(publish, server, cache):
+    file = publish("data.bin", CONTENT)
+    (cache / "toy").mkdir(parents=True)
+    (cache / "toy" / "data.bin.part").write_bytes(b"?" + CONTENT[1:1000])
+    assert f"a file without the SHA-256 {file.sha256}" in refusal(file, cache)
+    assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
 
 
 def test_a_missing_file_is_said(publish, server, cache):
@@ -130,44 +164,56 @@ def test_a_cache_that_cannot_be_written_is_said(publish, cache):
         fetch("toy", file, ADVICE)
 
 
-def test_processes_that_download_at_once_all_get_the_whole_file(publish, server, cache, monkeypatch):
-    file = publish("data.bin", CONTENT)
-    both_have_begun = threading.Barrier(2)
+@pytest.fixture
+def hold(server, monkeypatch):
+    """Let the server wait within a response: an event that says that it waits, and one that lets it go on."""
+    waits, may_go_on = threading.Event(), threading.Event()
 
     def copy(self, source, output):
         output.write(source.read(100_000))
-        both_have_begun.wait(timeout=60)
-        output.write(source.read())
+        waits.set()
+        may_go_on.wait(timeout=60)
+        with contextlib.suppress(OSError):  # nobody may be there any more
+            output.write(source.read())
 
     monkeypatch.setattr(server.RequestHandlerClass.func, "copyfile", copy, raising=False)
+    yield waits, may_go_on
+    may_go_on.set()
+
+
+def test_a_process_waits_for_the_one_that_downloads(publish, server, cache, hold):
+    file, (server_waits, may_go_on) = publish("data.bin", CONTENT), hold
     program = PROGRAM.format(cache=str(cache), file=file)
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    assert server_waits.wait(timeout=60)
+    time.sleep(1)  # for the other to come
+    may_go_on.set()
     assert [int(process.communicate(timeout=60)[0]) for process in processes] == [len(CONTENT)] * 2
-    assert [path.read_bytes() for path in (cache / "toy").iterdir()] == [CONTENT]
+    assert names(cache / "toy") == ["data.bin"]
+    assert server.ranges == [None]
 
 
-def test_a_download_killed_midway_starts_again(publish, server, cache, monkeypatch):
-    file = publish("data.bin", CONTENT)
-    has_begun, may_end = threading.Event(), threading.Event()
-
-    def copy(self, source, output):
-        output.write(source.read(100_000))
-        has_begun.set()
-        may_end.wait(timeout=60)
-
-    program = PROGRAM.format(cache=str(cache), file=file)
-    with monkeypatch.context() as patch:
-        patch.setattr(server.RequestHandlerClass.func, "copyfile", copy, raising=False)
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
-        assert has_begun.wait(timeout=60)
-        process.kill()
-        process.wait()
-        may_end.set()
+def test_a_download_killed_midway_goes_on(publish, server, cache, hold):
+    file, (server_waits, may_go_on) = publish("data.bin", CONTENT), hold
+    program, part = PROGRAM.format(cache=str(cache), file=file), cache / "toy" / "data.bin.part"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    assert server_waits.wait(timeout=60)
+    end = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    may_go_on.set()
+    count = part.stat().st_size
     assert not (cache / "toy" / "data.bin").exists()
     assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={count}-"]
 
 
-def test_the_bar_counts_bytes(publish, monkeypatch):
+@pytest.mark.parametrize("count_there", [0, 1000])
+def test_the_bar_counts_bytes(publish, cache, monkeypatch, count_there):
+    (cache / "toy").mkdir(parents=True)
+    (cache / "toy" / "data.bin.part").write_bytes(CONTENT[:count_there])
     console = Console(file=io.StringIO(), force_terminal=True)
     progress = Progress(console=console)
     monkeypatch.setattr(download, "_progress", lambda: progress)

@@ -1,14 +1,15 @@
 """Downloads into a cache folder, checked against published hashes.
 
-Pooch, requests and rich are imported where they are used: they take a while, and most runs download nothing.
+Pooch, requests, rich and filelock are imported where they are used: they take a while, and most runs download nothing.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from xpnet.errors import InputError
@@ -36,42 +37,81 @@ class RemoteFile:
 def fetch(dataset: str, file: RemoteFile, how_to_get_it: str) -> Path:
     """Path of the file in the user's cache; downloaded unless it is there with the right hash.
 
-    A file gets its name only when it is whole and its hash is right. So an interrupted download starts again, and
-    processes that download at once replace a good file by a good file.
+    A file gets its name only when it is whole and its hash is right. Until then it grows as NAME.part, with which the
+    next call goes on. A process that comes while another one downloads waits for it.
 
     Raises InputError, which ends with `how_to_get_it`, where the file cannot be had or is another one.
     """
     import pooch
+    from filelock import FileLock
 
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says what is downloaded
-    with _progress() as progress:
-        bar: Any = _Bar(progress, file.name)  # pooch's annotations know no bars but tqdm's
-        downloader: Any = pooch.HTTPDownloader(bar, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT)
-        try:
-            path = pooch.retrieve(
-                file.url,
-                known_hash=f"sha256:{file.sha256}",
-                fname=file.name,
-                path=pooch.os_cache("xpnet") / dataset,
-                downloader=downloader,
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{dataset}: expected to download {file.name}, got: {_reason(error, file)}. {how_to_get_it}"
-            ) from error
-    return Path(path)
+    path = Path(pooch.os_cache("xpnet")) / dataset / file.name
+    try:
+        if not _is_there(path, file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f".{file.name}.lock")):
+                if not _is_there(path, file):  # another process may have downloaded it in the meantime
+                    _download(path, file)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{dataset}: expected to download {file.name}, got: {_reason(error, file)}. {how_to_get_it}"
+        ) from error
+    return path
 
 
 def check_hash(path: Path, file: RemoteFile, how_to_get_it: str) -> None:
     """Raise InputError unless `path` holds the published file."""
-    import pooch
-
     try:
-        actual = pooch.file_hash(os.fspath(path), alg="sha256")
+        actual = _hash(path)
     except OSError as error:
         raise InputError(f"{path}: expected a readable file, got: {error.strerror}. {how_to_get_it}") from error
     if actual != file.sha256:
         raise InputError(f"{path}: expected the SHA-256 {file.sha256}, got {actual}. {how_to_get_it}")
+
+
+def _hash(path: Path) -> str:
+    import pooch
+
+    return pooch.file_hash(os.fspath(path), alg="sha256")
+
+
+def _is_there(path: Path, file: RemoteFile) -> bool:
+    return path.exists() and _hash(path) == file.sha256
+
+
+def _download(path: Path, file: RemoteFile) -> None:
+    """Download to NAME.part, or what is missing of it, and give it its name. Raises ValueError for another hash."""
+    part = path.with_name(f"{file.name}.part")
+    with _progress() as progress:
+        _continue(part, file, progress)
+    if _hash(part) != file.sha256:
+        part.unlink()  # nobody knows from which byte on it is wrong
+        raise ValueError
+    part.replace(path)
+
+
+def _continue(part: Path, file: RemoteFile, progress: Progress) -> None:
+    """Add what is missing to the part; write it anew where the server sends everything, or has nothing more."""
+    import requests
+
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}  # bytes are counted as the file has them
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink()
+            _continue(part, file, progress)
+            return
+        response.raise_for_status()
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            start = 0
+        rest = response.headers.get("Content-Length")
+        task = progress.add_task(file.name, total=start + int(rest) if rest else None, completed=start)
+        with part.open("ab" if start else "wb") as output:
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                output.write(chunk)
+                progress.advance(task, len(chunk))
 
 
 def _reason(error: OSError | ValueError, file: RemoteFile) -> str:
@@ -92,31 +132,3 @@ def _progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-class _Bar:
-    """A bar of rich behind the names of tqdm, by which pooch calls it."""
-
-    def __init__(self, progress: Progress, description: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(description, total=None)
-
-    @property
-    def total(self) -> float | None:
-        """Number of bytes to come."""
-        return self._progress.tasks[self._task].total
-
-    @total.setter
-    def total(self, total: int) -> None:
-        self._progress.update(self._task, total=total)
-
-    def update(self, count: int) -> None:
-        """Count more bytes."""
-        self._progress.advance(self._task, count)
-
-    def reset(self) -> None:
-        """Count from 0 again."""
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        """Do nothing: the bar ends with its context."""
