@@ -33,8 +33,8 @@ def test_only_https_and_whole_hashes_are_registered(file):
 
 
 def names(folder):
-    """The files of a folder but the empty ones by which processes wait for each other."""
-    return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
+    """The files of a folder but the hidden ones, by which processes wait for each other."""
+    return [path.name for path in folder.glob("[!.]*")]
 
 
 @pytest.fixture
