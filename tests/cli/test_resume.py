@@ -276,7 +276,8 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
         "    return rate(self, step)\n"
         "def slow(self):\n"
         "    if not self._stop: return real(self)\n"
-        "    print('testing', flush=True); time.sleep(600)\n"
+        "    print('testing', flush=True)\n"
+        "    for _ in range(6000): time.sleep(0.1)\n"  # a signal that comes as a sleep begins waits until it ends
         f"Trainer._rate, Trainer.{method} = interrupted, slow"
     )
     process = training(*flags, "--iterations", "1000000", "--no-plots", "--out", tmp_path / "run", prelude=prelude)
