@@ -165,6 +165,11 @@ def test_a_database_that_cannot_be_used(config, digits, storage):
         Search(config, digits, SPACE, sampler="tpe", storage=storage, name="a")
 
 
+def test_an_error_shows_no_password(config, digits):
+    with refused("Storage postgresql://me:***@localhost:1/x: cannot be used ("):
+        Search(config, digits, SPACE, sampler="tpe", storage="postgresql://me:secret@localhost:1/x", name="a")
+
+
 def test_best_is_the_first_of_the_completed_ones():
     trials = [
         Tried(0, {}, 0.7, "complete", 1.0),

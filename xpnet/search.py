@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the URL of a database, which errors repeat
 _NO_OPTUNA = (
     "Search: expected Optuna, found none installed. "
     'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
@@ -141,7 +143,8 @@ class Search:
             except Exception as error:  # of Optuna, SQLAlchemy or a database's driver, each with its own kinds
                 if attempt == _ATTEMPTS - 1:
                     reason = " ".join(str(error).split())[:200]
-                    raise InputError(f"Storage {storage}: cannot be used ({reason}). Choose another one.") from error
+                    message = f"Storage {storage}: cannot be used ({reason}). Choose another one."
+                    raise InputError(_PASSWORD.sub(r"\1***@", message)) from error
                 time.sleep(_PAUSE_SECONDS)
         return None
 
