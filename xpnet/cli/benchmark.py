@@ -115,6 +115,15 @@ def _benchmark(flags: argparse.Namespace) -> int:
         raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
     if flags.scaling and flags.precision != Case.precision:
         raise InputError(f"Benchmark: expected --scaling in float32, got {flags.precision}. Leave --precision out.")
+    if flags.scaling and (flags.models or flags.batch_sizes):
+        raise InputError(
+            "Benchmark: expected --scaling alone, which has a network of its own, got --models or --batch-sizes. "
+            "Leave them out."
+        )
+    if flags.profile and (flags.peers or flags.plot):
+        raise InputError(
+            "Benchmark: expected --profile of xpnet alone, got --peers or --plot. Leave them out, or --profile."
+        )
     for path in (flags.json, flags.plot):
         _check_place(path)
     device, console = home.device_name(), common.make_console()
