@@ -7,17 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from xpnet.backend import Array
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.own import Own
-from xpnet.layers import Backward, Forward, Layer, Variables
-from xpnet.layers.base import Cache, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
-from xpnet.shapes import Shape
 
 REST = "loss, θ, optimizer"
 
@@ -32,32 +28,20 @@ class Cost(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Timed(Layer):
+class _Timed(Wrapper):
     """A layer that notes how long each call takes."""
 
     name: str
-    layer: Layer
     wait: Callable[[], None]
     seconds: dict[tuple[str, str], list[float]] = field(repr=False)
-    prefix: ClassVar[str] = "timed"
-
-    @property
-    def is_random(self) -> bool:
-        return self.layer.is_random
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.layer.output_shape(input_shape)
-
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
-        return self.layer.init(rng, input_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return self._note("forward", lambda: self.layer.forward(params, state, x, train=train, key=key))
+        return self._note("forward", lambda: self.inner.forward(params, state, x, train=train, key=key))
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return self._note("backward", lambda: self.layer.backward(params, cache, dy, need_dx=need_dx))
+        return self._note("backward", lambda: self.inner.backward(params, cache, dy, need_dx=need_dx))
 
     def _note(self, direction: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -74,7 +58,7 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> list[Cost]
     """
     contender, noted = Own(case, device, backend), defaultdict(list)
     network = contender.network
-    network.layer = map_leaves(lambda name, leaf: _Timed(name, leaf, contender.wait, noted), network.layer)
+    network.layer = map_leaves(lambda name, leaf: _Timed(leaf, name, contender.wait, noted), network.layer)
     train, steps = contender.training(), []
     train()
     noted.clear()

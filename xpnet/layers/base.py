@@ -198,6 +198,24 @@ class Layer:
         return rows, columns
 
 
+@dataclass(frozen=True)
+class Wrapper(Layer):
+    """A layer in place of another one, with its parameters, state and shapes; a subclass says what it does instead."""
+
+    inner: Layer
+    prefix: ClassVar[str] = "wrapper"
+
+    @property
+    def is_random(self) -> bool:
+        return self.inner.is_random
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.inner.output_shape(input_shape)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        return self.inner.init(rng, input_shape)
+
+
 def _home(array: Array) -> str:
     """Library, dtype and device in words."""
     library, where = place(array)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
-from xpnet.shapes import Shape
 
 
 class Step(NamedTuple):
@@ -38,7 +37,7 @@ def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
 
 
 @dataclass(frozen=True)
-class _RectifiedMaxPool2D(Layer):
+class _RectifiedMaxPool2D(Wrapper):
     """ReLU and max-pool, in the order that leaves the ReLU fewer elements.
 
         y = pool(max(x, 0)) = max(pool(x), 0)
@@ -48,35 +47,27 @@ class _RectifiedMaxPool2D(Layer):
     it stops the gradient.
     """
 
-    pool: MaxPool2D
-    prefix: ClassVar[str] = "relu_pool"
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.pool.output_shape(input_shape)
+    inner: MaxPool2D
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(*self.pool.pooled(x, train=train, relu=True), state)
+        return Forward(*self.inner.pooled(x, train=train, relu=True), state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(self.pool.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
+        return Backward(self.inner.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
 
 
 @dataclass(frozen=True)
-class _RectifiedBatchNorm(Layer):
+class _RectifiedBatchNorm(Wrapper):
     """Batch normalisation and ReLU: max(norm(x), 0), which a kernel may compute in one go."""
 
-    norm: BatchNorm
-    prefix: ClassVar[str] = "bn_relu"
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.norm.output_shape(input_shape)
+    inner: BatchNorm
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return self.norm.normalized(params, state, x, train=train, relu=True)
+        return self.inner.normalized(params, state, x, train=train, relu=True)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return self.norm.pull_back(params, cache, dy, need_dx=need_dx, relu=True)
+        return self.inner.pull_back(params, cache, dy, need_dx=need_dx, relu=True)

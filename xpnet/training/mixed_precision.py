@@ -12,19 +12,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
 from xpnet.layers import BatchNorm, Normalize
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
 from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
 from xpnet.network import LossAndGradient, Network
 from xpnet.optimizers import OptimizerState
-from xpnet.shapes import Shape
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -92,18 +91,8 @@ def _safe(name: str, layer: Layer) -> Layer:
 
 
 @dataclass(frozen=True)
-class _InFloat32(Layer):
+class _InFloat32(Wrapper):
     """A layer that takes and gives float16 and computes in float32."""
-
-    inner: Layer
-    prefix: ClassVar[str] = "wide"
-
-    @property
-    def is_random(self) -> bool:
-        return self.inner.is_random
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.inner.output_shape(input_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from xpnet.backend import Array, array_namespace
-from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, LayerError, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
 from xpnet.layout import walk
 from xpnet.network import Network
-from xpnet.shapes import Shape
 
 
 def first_nonfinite(
@@ -45,18 +44,8 @@ class _NotFiniteError(LayerError):
 
 
 @dataclass(frozen=True)
-class _Watched(Layer):
+class _Watched(Wrapper):
     """A layer that looks at what it hands on."""
-
-    inner: Layer
-    prefix: ClassVar[str] = "watched"
-
-    @property
-    def is_random(self) -> bool:
-        return self.inner.is_random
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.inner.output_shape(input_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
