@@ -8,7 +8,9 @@ from importlib import import_module
 
 def run(program: str) -> None:
     """Run a program of ``xpnet.cli`` and end with its exit code; Ctrl-C during the import is one line and 130."""
-    in_program = signal.signal(signal.SIGINT, _end)
+    in_program = signal.getsignal(signal.SIGINT)
+    if in_program != signal.SIG_IGN:  # which a shell sets for what it starts in the background
+        signal.signal(signal.SIGINT, _end)
     main = import_module(f"xpnet.cli.{program}").main
     signal.signal(signal.SIGINT, in_program)
     sys.exit(main())

@@ -14,6 +14,11 @@ ROOT = Path(__file__).parents[1]
 ENTRY = ROOT / "scripts" / "entry.py"
 SCRIPTS = sorted(path for path in ENTRY.parent.glob("*.py") if path != ENTRY)
 
+WITH_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+os.execv(sys.executable, [sys.executable, sys.argv[2]])
+"""
 INTERRUPTED_NUMPY = """
 import os, signal, time
 try:
@@ -21,6 +26,11 @@ try:
     time.sleep(60)
 except KeyboardInterrupt as error:
     raise ImportError("as NumPy's C code says of it") from error
+"""
+NUMPY_THAT_GOES_ON = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+raise SystemExit(3)
 """
 
 
@@ -30,10 +40,14 @@ def test_there_are_scripts():
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_ctrl_c_during_the_import_is_one_line(script, tmp_path):
-    (tmp_path / "numpy.py").write_text(INTERRUPTED_NUMPY)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
-    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=50)
+    result = start(script, tmp_path, INTERRUPTED_NUMPY, "SIG_DFL")
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_script_that_was_started_to_ignore_ctrl_c_does_so_during_the_import_too(tmp_path):
+    """A shell starts what runs in its background like this."""
+    assert start(SCRIPTS[0], tmp_path, NUMPY_THAT_GOES_ON, "SIG_DFL").returncode == 130
+    assert start(SCRIPTS[0], tmp_path, NUMPY_THAT_GOES_ON, "SIG_IGN").returncode == 3
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -60,3 +74,11 @@ def test_a_program_gets_ctrl_c_as_ever_and_its_exit_code_is_the_scripts(monkeypa
         entry.run("pretended")
     assert ended.value.code == 3
     assert handlers == [before]
+
+
+def start(script, folder, numpy, disposition):
+    """Run a script with another NumPy, and with SIGINT as told, whatever the tests' own process does about it."""
+    (folder / "numpy.py").write_text(numpy)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT)))}
+    command = [sys.executable, "-S", "-c", WITH_SIGINT, disposition, script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
