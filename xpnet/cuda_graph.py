@@ -16,7 +16,7 @@ from xpnet.backend import Array, to_numpy
 from xpnet.layout import map_tree, walk
 
 _log = logging.getLogger(__name__)
-_NUMBERS_THAT_CHANGE = ("iteration", "schedule")
+_NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {"iteration": "int32", "schedule": None}  # None: θ's dtype
 _TOLERANCE = 1e-3  # of the length of the step: far above rounding, far below any wrong address
 _ROUNDING = 1e-6  # of the values, where a step hardly changes them
 
@@ -96,7 +96,7 @@ class _Recording:
 
     def __init__(self, cupy: Any, step: Callable[..., tuple[Any, Any]], values: Any, inputs: Mapping[str, Any]) -> None:
         self._cupy = cupy
-        dtypes: dict[str, Any] = {"iteration": "int32", "schedule": values.theta.dtype}
+        dtypes = {name: dtype or values.theta.dtype for name, dtype in _NUMBERS_THAT_CHANGE.items()}
         self._values = type(values)(**map_tree(self._copy, values._asdict()))
         self._inputs = {name: self._buffer(value, dtypes.get(name)) for name, value in inputs.items()}
         self._changing = [name for name, buffer in self._inputs.items() if hasattr(buffer, "shape")]
