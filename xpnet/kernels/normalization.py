@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from array_api_compat import device
-
 from xpnet.backend import Array, array_namespace
+from xpnet.kernels.rectifier import rectify, rectify_gradient
 
 Arrays = Mapping[str, Array]
 ChannelSum = Callable[[Array], Array]
@@ -43,7 +42,7 @@ def gradients(
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     if "y" in saved:
-        dy = dy * array_namespace(dy).astype(saved["y"] > 0, dy.dtype)
+        dy = rectify_gradient(dy, saved["y"] > 0)
     x_hat, count = saved["batch"], math.prod(dy.shape[:-1])
     grads = {"weight": channel_sum(dy * x_hat), "bias": channel_sum(dy)}
     if not need_dx:
@@ -60,5 +59,5 @@ def _scaled(centred: Array, variance: Array, params: Arrays, eps: float, relu: b
     y, saved = x_hat * params["weight"] + params["bias"], {"batch": x_hat, "inverse_std": inverse_std}
     if not relu:
         return y, saved
-    y = xp.maximum(y, xp.zeros(y.shape[-1:], dtype=y.dtype, device=device(y)))
+    y = rectify(y)
     return y, {**saved, "y": y}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import device
-
+from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
@@ -54,11 +53,10 @@ class ReLU(_Activation):
     prefix: ClassVar[str] = "relu"
 
     def apply(self, x: Array) -> Array:
-        # A vector of zeros, not a scalar: NumPy's maximum is 1.7 times slower with one.
-        return array_namespace(x).maximum(x, _zeros(x))
+        return kernels.rectify(x)
 
     def pull_back(self, y: Array, dy: Array) -> Array:
-        return dy * array_namespace(dy).astype(y > 0, dy.dtype)
+        return kernels.rectify_gradient(dy, y > 0)
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class Softplus(_Activation):
 
     def apply(self, x: Array) -> Array:
         xp = array_namespace(x)
-        return xp.maximum(x, _zeros(x)) + xp.log1p(xp.exp(-xp.abs(x)))
+        return kernels.rectify(x) + xp.log1p(xp.exp(-xp.abs(x)))
 
     def pull_back(self, y: Array, dy: Array) -> Array:
         return -dy * array_namespace(dy).expm1(-y)
@@ -174,8 +172,3 @@ class Softmax(_Activation):
 
     def pull_back(self, y: Array, dy: Array) -> Array:
         return y * (dy - array_namespace(dy).sum(dy * y, axis=-1, keepdims=True))
-
-
-def _zeros(x: Array) -> Array:
-    """One zero for each channel."""
-    return array_namespace(x).zeros(x.shape[-1:], dtype=x.dtype, device=device(x))

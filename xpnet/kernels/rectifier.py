@@ -1,0 +1,17 @@
+"""The rectifier max(x, 0), which other kernels take in."""
+
+from array_api_compat import device
+
+from xpnet.backend import Array, array_namespace
+
+
+def rectify(x: Array) -> Array:
+    """max(x, 0)."""
+    xp = array_namespace(x)
+    # Beside a number NumPy's maximum is 1.7 times slower; beside as many zeros as x has elements, PyTorch's.
+    return xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype, device=device(x)))
+
+
+def rectify_gradient(dy: Array, is_positive: Array) -> Array:
+    """Input gradient: dy where the output was above 0, else 0."""
+    return dy * array_namespace(dy).astype(is_positive, dy.dtype)
