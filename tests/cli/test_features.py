@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from safetensors.numpy import save_file
 from tests.helpers import torch_named
 from xpnet import Network, datasets, models
 from xpnet.cli.features import main
+from xpnet.cli.train import main as train
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
 
 
@@ -71,6 +73,63 @@ def test_torchvisions_weights_with_class_names(tmp_path, photo, capsys, model, c
     named = classes_printed(printed)
     assert len(named) == min(classes, 5)
     assert all(name.startswith("class ") for name, _ in named)
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    """The folder of a run on images of two classes, and one of these images."""
+    folder, rng = tmp_path_factory.mktemp("animals"), np.random.default_rng(0)
+    for name, low in (("cat [b]", 0), ("dog, wet", 128)):
+        (folder / "data" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(low, low + 128, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "data" / name / f"{number}.png")
+    flags = ["--data", "folder", "--data-dir", str(folder / "data"), "--model", "mlp", "--hidden", "8"]
+    how = ["--iterations", "60", "--batch-size", "8", "--lr", "0.1", "--no-plots", "--quiet", "--no-malloc-tuning"]
+    assert train([*flags, *how, "--out", str(folder / "run")]) == 0
+    return folder / "run", str(folder / "data" / "dog, wet" / "0.png")
+
+
+def test_classes_have_the_names_that_the_run_recorded(animals, capsys):
+    run, dog = animals
+    assert main([dog, "--weights", str(run)]) == 0
+    (first, _), (second, _) = classes_printed(capsys.readouterr().out)
+    assert (first, second) == ("dog, wet", "cat [b]")
+
+
+def test_given_names_win_over_recorded_ones(animals, tmp_path, capsys):
+    run, dog = animals
+    (tmp_path / "names.txt").write_text("Katze\nHund\n", encoding="utf-8")
+    assert main([dog, "--weights", str(run), "--class-names", str(tmp_path / "names.txt")]) == 0
+    assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["Hund", "Katze"]
+
+
+def test_a_file_of_weights_and_a_run_without_names_have_numbers(animals, tmp_path, capsys):
+    run, dog = animals
+    old = shutil.copytree(run, tmp_path / "old")
+    (old / "classes.txt").unlink()
+    for weights in (run / "weights.safetensors", old):
+        assert main([dog, "--weights", str(weights)]) == 0
+        assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\n", "expected 2 lines, one for each class of the network, got 1. "),
+        (b"cat\n\xff\n", "expected a readable text file, got: it is not UTF-8. "),
+        (b"cat\n\x1b[2Jdog\n", r"expected names that can be printed, got '\x1b[2Jdog'. "),
+    ],
+)
+def test_damaged_names_of_a_run_are_refused(animals, tmp_path, capsys, content, message):
+    run, dog = animals
+    damaged = shutil.copytree(run, tmp_path / "damaged")
+    (damaged / "classes.txt").write_bytes(content)
+    assert main([dog, "--weights", str(damaged)]) == 2
+    printed, error = capsys.readouterr()
+    assert printed == ""
+    assert error.startswith(f"error: Class names {damaged / 'classes.txt'}: {message}")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(("pad", "bright", "black"), [([], 75 / 250, 0), (["--pad"], 1 / 3, 1 / 6)])

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import models, tuning
+from xpnet.checks import is_file
 from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
@@ -46,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--layer", metavar="NAME", help="layer or block to draw, such as conv1 or layer1.0")
     parser.add_argument(
-        "--class-names", metavar="FILE", help="text file with the name of a class on each line; default: numbers"
+        "--class-names",
+        metavar="FILE",
+        help="text file with the name of a class on each line; default: what the folder of a run says, else numbers",
     )
     parser.add_argument("--pad", action="store_true", help="scale the whole image into the frame instead of cropping")
     parser.add_argument(
@@ -70,7 +73,7 @@ def _features(
     tuning.tune()
     console = common.make_console()
     network = _load(weights, model, device or "cpu", backend)
-    names = _class_names(class_names, network.output_shape[0])
+    names = _class_names(class_names, weights, network.output_shape[0])
     pixels = read_image(image, network.input_shape, pad=pad)
     output = network.features(pixels[None], layer)[0] if layer else None
     report.print_probabilities(console, np.exp(log_softmax(network.predict(pixels[None])))[0], names)
@@ -93,11 +96,12 @@ def _load(weights: str, model: str | None, device: str, backend: str | None) -> 
     return load_torchvision(model, path, device=device, backend=backend)
 
 
-def _class_names(path: str | None, classes: int) -> list[str]:
-    if path is None:
+def _class_names(given: str | None, weights: str, classes: int) -> list[str]:
+    path = RunFolder(weights).class_names_path if given is None else Path(given)
+    if given is None and not is_file(path):  # a file of weights, or a run from before names were kept
         return [str(number) for number in range(classes)]
     try:
-        names = Path(path).read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"Class names {path}: expected a readable text file, got: {reason}. Check it.") from error
@@ -106,6 +110,9 @@ def _class_names(path: str | None, classes: int) -> list[str]:
             f"Class names {path}: expected {classes} lines, one for each class of the network, got {len(names)}. "
             "Give a file with as many."
         )
+    for name in names:
+        if not name.isprintable():  # it could command the terminal
+            raise InputError(f"Class names {path}: expected names that can be printed, got {name!r}. Change it.")
     return names
 
 

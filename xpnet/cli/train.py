@@ -361,6 +361,7 @@ def _finish(
         kept = trainer.best.record
         console.print(f"Best validation accuracy: {kept.validation_accuracy:.2%} in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
+    folder.write_class_names(trainer.dataset.class_names)
     evaluation = trainer.test()
     folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted))
     if plots:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from xpnet.files import write_whole
 from xpnet.training.config import TrainConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
-EVALUATION, PLOTS, METRICS = "evaluation.json", "plots", "metrics.jsonl"
+EVALUATION, PLOTS, METRICS, CLASS_NAMES = "evaluation.json", "plots", "metrics.jsonl", "classes.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 _IN_EVERY_SUMMARY = ("device", "backend", "test_accuracy")
 _MAX_CHARACTERS = 1 << 20  # a real file has about a thousand
@@ -39,6 +39,7 @@ class RunFolder:
         self.plots_path = self.path / PLOTS
         self.checkpoints_path = self.path / CHECKPOINTS
         self.metrics_path = self.path / METRICS
+        self.class_names_path = self.path / CLASS_NAMES
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -118,6 +119,10 @@ class RunFolder:
             if missing:
                 raise ValueError(f"no {', '.join(missing)}")
             return summary
+
+    def write_class_names(self, names: Sequence[str]) -> None:
+        """Write what the classes of the data are called, a name on each line."""
+        write_whole(self.class_names_path, "".join(f"{name}\n" for name in names).encode())
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read, whole or not at all."""
