@@ -46,6 +46,49 @@ def test_a_search_prints_its_trials_and_the_command_of_the_best(digits_folder, t
     assert re.findall(r"^trial (\d+) ", capsys.readouterr().out, re.MULTILINE) == ["3"]
 
 
+@pytest.fixture(scope="module")
+def images_folder(tmp_path_factory):
+    """Thirty images of each of two classes, of different sizes."""
+    folder, rng = tmp_path_factory.mktemp("images with, a comma"), np.random.default_rng(0)
+    for name in ("stripes", "spots"):
+        (folder / name).mkdir()
+        for number in range(30):
+            pixels = rng.integers(0, 256, (20 + number % 5, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "resnet18", "--stem", "small"],
+        ["--model", "mlp", "--batch-norm", "--activation", "tanh", "--weight-init", "glorot"],
+    ],
+)
+def test_model_options_and_image_size_are_those_of_every_trial_and_of_the_command(
+    images_folder, tmp_path, capsys, monkeypatch, options
+):
+    pytest.importorskip("optuna")
+    begun, init = [], Trainer.__init__
+    monkeypatch.setattr(
+        Trainer, "__init__", lambda self, config, *rest: begun.append(config) or init(self, config, *rest)
+    )
+    where = ["--data", "folder", "--data-dir", str(images_folder), "--image-size", "8", "12"]
+    short = ["--limit", "40", "--epochs", "1", "--batch-size", "20", "--lr", "0.001", "0.01", "--trials", "1"]
+    assert main([*options, *where, *short, "--out", str(tmp_path)]) == 0
+    best, command = re.search(r"accuracy (\S+)%. Repeat it with\n(python .*)$", capsys.readouterr().out, re.M).groups()
+    assert (
+        train.main([*shlex.split(command)[2:], "--no-plots", "--no-malloc-tuning", "--out", str(tmp_path / "r")]) == 0
+    )
+    assert f"validation {best}%" in capsys.readouterr().out
+    *_, trial, repeated = begun
+    assert trial.image_size == repeated.image_size == [8, 12]
+    assert trial.model_options == repeated.model_options
+    names = [flag[2:].replace("-", "_") for flag in options[2:] if flag.startswith("--")]
+    assert trial.model_options.keys() >= set(names)
+    assert (trial.learning_rate, trial.weight_decay) == (repeated.learning_rate, repeated.weight_decay)
+
+
 def test_settings_that_do_not_fit_begin_no_study(digits_folder, tmp_path, capsys):
     pytest.importorskip("optuna")
     common = ["--data-dir", str(digits_folder), "--out", str(tmp_path), "--epochs", "1", "--trials", "1"]
@@ -120,6 +163,8 @@ def test_an_optuna_that_is_there_but_fails_says_so(digits_folder, tmp_path, caps
         (["--lr-range-test", "--dropout", "0.1", "0.2"], "Search: expected one value of --dropout here, got 2"),
         (["--dropout-vs-l2", "--lr", "0.1", "0.2"], "Search: expected one value of --lr here, got 2"),
         (["--dropout-vs-l2", "--model", "lenet5"], "expected no options, got 'dropout'"),
+        (["--stem", "small"], "Model 'mlp': expected options of hidden, "),
+        (["--image-size", "28", "28"], "expected no image size for mnist"),
     ],
 )
 def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsys, arguments, message):

@@ -14,9 +14,11 @@ from rich.console import Console
 from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.models import mlp, resnet
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
+MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,13 +65,33 @@ def _print_error(error: Exception | str) -> None:
 
 
 def add_data_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the flags --data and --data-dir."""
+    """Add the flags --data, --data-dir and --image-size."""
     parser.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
         help="folder with the data set's files; default: those that come with xpnet or are downloaded",
     )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="with --data folder: scale and crop images to this height and width; default: the size they all have",
+    )
+
+
+def add_model_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of MODEL_OPTIONS, but for --hidden and --dropout, of which a search takes several values."""
+    parser.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
+    parser.add_argument("--batch-norm", action="store_true", default=None, help="batch normalisation (mlp)")
+    parser.add_argument(
+        "--weight-init",
+        choices=mlp.WEIGHT_INITS,
+        help="standard deviation of initial weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
+        "normal 1 (mlp)",
+    )
+    parser.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:

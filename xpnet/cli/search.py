@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 import shlex
 from collections.abc import Sequence
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the model's own")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
     common.add_device_arguments(train)
+    options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
+    common.add_model_arguments(options)
     values = parser.add_argument_group(
         "values to try", "grid tries each; tpe and random anything between the smallest and the largest"
     )
@@ -171,7 +174,8 @@ def _search(
     values = {name: value for name, value in given.items() if value is not None}
     length = _REGULARIZATION_LENGTH if dropout_vs_l2 else _SEARCH_LENGTH
     chosen = {name: value for name, value in settings.items() if value is not None}
-    config = TrainConfig.for_model(**{**length, **chosen})
+    options = {name: chosen.pop(name) for name in common.MODEL_OPTIONS if name in chosen}
+    config = TrainConfig.for_model(**{**length, **chosen}, model_options=options)
     images = config.limit or length["limit"]
     config = dataclasses.replace(config, report_every=max(images // config.batch_size, 1))  # about one each epoch
     if lr_range_test:
@@ -187,7 +191,7 @@ def _search(
 
 
 def _load(config: TrainConfig) -> Dataset:
-    return datasets.load(config.data, config.data_dir)
+    return datasets.load(config.data, config.data_dir, config.image_size)
 
 
 def _make_folder(out: str) -> None:
@@ -241,7 +245,7 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
         console.print("No trial was completed.")
         return code
     console.print(f"Best: trial {winner.number}, validation accuracy {winner.accuracy:.2%}. Repeat it with")
-    console.print(_command(config, winner.parameters))
+    console.print(_command(configure(config, winner.parameters)))
     console.print(f"or leave out --limit {config.limit} to train on all images.")
     _draw_trials(console, tried, out)
     return code
@@ -253,26 +257,33 @@ def _line(tried: Tried) -> str:
     return f"trial {tried.number}  {parameters}  {accuracy} {tried.state}"
 
 
-def _command(config: TrainConfig, parameters: Parameters) -> str:
-    """The flags of train.py that repeat a trial."""
+def _command(config: TrainConfig) -> str:
+    """The flags of train.py that repeat a trial of these settings."""
     flags = {
         "--model": config.model,
         "--data": config.data,
         "--data-dir": config.data_dir,
+        "--image-size": config.image_size,
         "--limit": config.limit,
         "--epochs": config.epochs,
         "--batch-size": config.batch_size,
         "--optimizer": config.optimizer,
+        "--lr": config.learning_rate,
+        "--weight-decay": config.weight_decay,
         "--seed": config.seed,
         "--device": config.device if config.device != TrainConfig.device else None,
         "--backend": config.backend,
-        **{_FLAGS[name]: value for name, value in parameters.items()},
+        **{f"--{name.replace('_', '-')}": value for name, value in config.model_options.items()},
     }
-    words = ["python", "scripts/train.py"]
-    for flag, value in flags.items():
-        if value is not None:
-            words += [flag, *(value.split(",") if flag == "--hidden" else [str(value)])]
-    return shlex.join(words)
+    given = [[flag, *_words(value)] for flag, value in flags.items() if value is not None]
+    return shlex.join(["python", "scripts/train.py", *itertools.chain(*given)])
+
+
+def _words(value: Any) -> list[str]:
+    """What stands behind a flag: nothing behind one that says it all."""
+    if value is True:
+        return []
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
 def _draw_trials(console: Console, tried: Sequence[Tried], out: str) -> None:

@@ -15,7 +15,6 @@ from xpnet import datasets, kernels, models, tuning
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.losses import LOSSES
-from xpnet.models import mlp, resnet
 from xpnet.network import DTYPES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS, AdaGrad, Adam, Momentum
 from xpnet.schedules import SCHEDULES
@@ -28,7 +27,6 @@ from xpnet.training.run_lock import only_user
 from xpnet.training.tensorboard import TensorBoardFile, find_library
 
 _DEFAULT_MODEL = "mnist_starter"
-_MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,13 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
     common.add_data_arguments(what)
-    what.add_argument(
-        "--image-size",
-        type=int,
-        nargs=2,
-        metavar=("H", "W"),
-        help="with --data folder: scale and crop images to this height and width; default: the size they all have",
-    )
     what.add_argument("--limit", type=int, metavar="N", help="train on N images only; default: the model's own number")
     start = parser.add_argument_group("what to begin with")
     start.add_argument(
@@ -77,16 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
     options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")
-    options.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
     options.add_argument("--dropout", type=float, metavar="P", help="probability of dropping (mlp, fer_cnn, alexnet)")
-    options.add_argument("--batch-norm", action="store_true", default=None, help="batch normalisation (mlp)")
-    options.add_argument(
-        "--weight-init",
-        choices=mlp.WEIGHT_INITS,
-        help="standard deviation of initial weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
-        "normal 1 (mlp)",
-    )
-    options.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
+    common.add_model_arguments(options)
     where = parser.add_argument_group("where")
     common.add_device_arguments(where)
     where.add_argument("--dtype", choices=DTYPES, help="of weights and images; default: float32")
@@ -302,7 +285,7 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
     settings = _given(flags, {name: name for name in names})
     for name in {"data_dir", "weights"} & settings.keys():
         settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
-    options = _given(flags, {name: name for name in _MODEL_OPTIONS})
+    options = _given(flags, {name: name for name in common.MODEL_OPTIONS})
     return {**settings, **({"model_options": options} if options else {})}
 
 
