@@ -3,11 +3,20 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import assert_close, assert_is_gradient, assert_lives_on, host_copies, leaves, off_kinks, refused
+from tests.helpers import (
+    assert_close,
+    assert_is_gradient,
+    assert_lives_on,
+    assert_same_bits,
+    host_copies,
+    leaves,
+    off_kinks,
+    refused,
+)
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
 from xpnet.initializers import Normal
-from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.layout import map_tree, walk
 from xpnet.models.resnet import basic_block, bottleneck, bottleneck_v2, resnet
 from xpnet.network import Network
@@ -487,6 +496,48 @@ def test_a_jitted_step_knows_what_is_frozen():
     gradient = jax.jit(network.loss_and_gradient)(network.theta, network.state, x, labels).gradient
     assert not to_numpy(network.layout.unflatten(gradient)["out"]["weight"]).any()
     assert to_numpy(network.layout.unflatten(gradient)["conv1"]["weight"]).any()
+
+
+def normalised_layers(first, second):
+    stage = [Conv2D(3, 3), first, ReLU()]
+    return Sequential(
+        [Normalize(), *stage, ("block", Residual(Sequential([Conv2D(3, 1), second]))), Flatten(), Dense(4)]
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_batch_norm_that_is_frozen_whole_keeps_its_running_statistics(library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    network = Network(normalised_layers(BatchNorm(), BatchNorm()), IMAGE, backend=library)
+    built_so = Network(normalised_layers(BatchNorm(frozen=True), BatchNorm()), IMAGE, backend=library)
+    network.freeze("bn1.*", "block.branch.bn1.weight")
+    x, labels = network.backend.asarray(images(), "float32"), network.backend.asarray(LABELS)
+    ours, theirs = (n.loss_and_gradient(n.theta, n.state, x, labels) for n in (network, built_so))
+    assert_same_bits(ours.state["bn1"], network.state["bn1"])
+    for name in ("running_mean", "running_var"):
+        before, after = (state["block"]["branch"]["bn1"][name] for state in (network.state, ours.state))
+        assert (to_numpy(before) != to_numpy(after)).all()
+    assert_same_bits(ours, theirs._replace(gradient=theirs.gradient * network.trainable))
+
+
+def test_freezing_adds_up():
+    network = Network(normalised_layers(BatchNorm(), BatchNorm()), IMAGE)
+    frozen = {}
+    for pattern in ("*.weight", "bn1.bias"):
+        network.freeze(pattern)
+        leaves = network.layer.leaves(IMAGE)
+        frozen[pattern] = [leaf.name for leaf in leaves if isinstance(leaf.layer, BatchNorm) and leaf.layer.frozen]
+    assert frozen == {"*.weight": [], "bn1.bias": ["bn1"]}
+
+
+def test_a_file_does_not_say_what_was_frozen_but_how_layers_were_built(tmp_path):
+    network = Network(normalised_layers(BatchNorm(), BatchNorm(frozen=True)), IMAGE)
+    network.freeze("*")
+    network.save(tmp_path / "weights.safetensors")
+    loaded = Network.load(tmp_path / "weights.safetensors")
+    assert loaded.layer == normalised_layers(BatchNorm(), BatchNorm(frozen=True))
+    assert loaded.trainable == 1.0
 
 
 def test_a_pattern_that_matches_nothing_is_refused():

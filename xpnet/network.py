@@ -6,6 +6,7 @@ import fnmatch
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ from xpnet.backend import Array
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
-from xpnet.layers.normalization import Normalize
+from xpnet.layers.containers import map_leaves
+from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layout import Layout, map_tree, walk
 from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
@@ -67,7 +69,7 @@ class Network:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer = layer
+        self.layer = self._as_built = layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.dtype = _checked_dtype(dtype)
@@ -161,9 +163,10 @@ class Network:
     def freeze(self, *patterns: str) -> None:
         """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
 
-        Their gradient is 0 from now on; an optimizer must also spare them weight decay (``trainable`` says which).
-        State, such as the running statistics of a batch normalisation, still follows the batches. To be called before
-        training begins: a compiled step does not see later calls.
+        Their gradient is 0 from now on; an optimizer must also spare them weight decay (``trainable`` says which). A
+        BatchNorm of which all parameters are frozen becomes ``BatchNorm(frozen=True)``, whose running statistics stay
+        as they are too; with one of them still learning they follow the batches. ``save`` writes the layers as they
+        were built. To be called before training begins: a compiled step does not see later calls.
 
         Raises InputError for a pattern that matches no parameter.
         """
@@ -176,6 +179,7 @@ class Network:
                 )
         is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         self.trainable = is_free * self.trainable
+        self._freeze_statistics()
 
     def layer_shapes(self) -> dict[str, Shape]:
         """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
@@ -208,7 +212,7 @@ class Network:
         """
         named = self.tensors(*(values or (self.theta, self.state)))
         tensors = {name: backends.to_numpy(tensor) for name, tensor in named.items()}
-        header = {"layer": to_config(self.layer), "input_shape": list(self.input_shape), "dtype": self.dtype}
+        header = {"layer": to_config(self._as_built), "input_shape": list(self.input_shape), "dtype": self.dtype}
         write_tensors(path, tensors, header)
 
     @classmethod
@@ -306,6 +310,17 @@ class Network:
                 f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
                 "Give a batch of at least one image of this size."
             )
+
+    def _freeze_statistics(self) -> None:
+        """Freeze the BatchNorms of which no parameter learns."""
+        trainable = backends.to_numpy(self.trainable)
+        learning = {name.rpartition(".")[0] for name, slot in self.layout.slots().items() if trainable[slot.start]}
+
+        def settled(name: str, layer: Layer) -> Layer:
+            is_whole = isinstance(layer, BatchNorm) and name not in learning
+            return replace(layer, frozen=True) if is_whole else layer
+
+        self.layer = map_leaves(settled, self.layer)
 
     def _is_of_head(self, tensor: str) -> bool:
         return tensor.rpartition(".")[0] == self.head

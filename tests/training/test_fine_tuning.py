@@ -62,6 +62,31 @@ def test_a_new_head_learns_while_frozen_tensors_keep_every_bit(two_classes, trai
         assert np.array_equal(trainer.network.state["normalize1"][name], network.state["normalize1"][name])
 
 
+@pytest.mark.parametrize(
+    ("freeze", "stay"),
+    [
+        (["bn1.*", "bn2.weight"], {"bn1.running_mean", "bn1.running_var"}),
+        (["bn1.weight", "bn2.bias"], set()),
+        (["*.weight", "bn?.bias"], {f"bn{n}.running_{what}" for n in (1, 2) for what in ("mean", "var")}),
+    ],
+)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_batch_norm_that_is_frozen_whole_keeps_every_bit(config, digits, tmp_path, freeze, stay, precision):
+    config = dataclasses.replace(config, model="mlp", model_options={"hidden": (6, 5), "batch_norm": True})
+    first = Trainer(config, digits)
+    list(first.run())  # so that the statistics are not those of the beginning
+    first.network.save(tmp_path / "weights.safetensors")
+    weights = str(tmp_path / "weights.safetensors")
+    trainer = Trainer(dataclasses.replace(config, weights=weights, freeze=freeze, precision=precision), digits)
+    list(trainer.run())
+    before, after = (
+        {name: np.array(tensor) for name, tensor in network.tensors(network.theta, network.state).items()}
+        for network in (first.network, trainer.network)
+    )
+    kept = {name for name in after if "running" in name and before[name].tobytes() == after[name].tobytes()}
+    assert kept == stay
+
+
 def test_training_goes_on_from_the_weights_of_a_file_or_run(config, digits, trained, tmp_path):
     path, network = trained
     RunFolder(tmp_path).write_config(config)

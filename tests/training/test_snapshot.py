@@ -27,6 +27,7 @@ WAYS = {
     "early stopping that keeps the best": {**MLP, "early_stopping": 9, "learning_rate": 0.5},
     "dropout": {"model": "mlp", "model_options": {"hidden": (6,), "dropout": 0.4}},
     "batch norm": {"model": "mlp", "model_options": {"hidden": (6,), "batch_norm": True}},
+    "frozen batch norm": {"model": "mlp", "model_options": {"hidden": (6, 5), "batch_norm": True}, "freeze": ["bn1.*"]},
     "augmentation": {**MLP, "crop_padding": 2, "flip": True, "cutout": 5},
     "clipping": {**MLP, "clip_norm": 0.1},
     "float64": {**MLP, "dtype": "float64"},

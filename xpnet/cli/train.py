@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         "--freeze",
         nargs="+",
         metavar="PATTERN",
-        help="keep parameters as they are whose names match, such as conv1.weight or 'features.*'; default: none",
+        help="keep parameters as they are whose names match, such as conv1.weight or 'features.*'; a batch "
+        "normalisation whose weight and bias both match keeps its running statistics too; default: none",
     )
     options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
     options.add_argument("--hidden", type=int, nargs="+", metavar="N", help="units of each hidden layer (mlp)")

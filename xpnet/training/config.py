@@ -48,7 +48,8 @@ class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
     ``weights`` is a file or a run's folder to begin with, with ``replace_head`` but for the last layer;
-    ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does.
+    ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does,
+    with the running statistics of a batch normalisation that is frozen whole.
     ``decay_biases`` False spares biases and the scales of batch normalisation weight decay.
 
     ``image_size`` is the height and width that the images of a folder are brought to.
