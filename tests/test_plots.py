@@ -74,6 +74,15 @@ def test_accuracy_curves_are_in_percent():
 
 
 @pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
+def test_curves_are_against_epochs_where_these_are_counted(draw):
+    record = history(30)
+    (axes,) = draw(record, batches_per_epoch=150).axes
+    for line in axes.lines:
+        np.testing.assert_allclose(line.get_xdata(), [i / 150 for i in record["iteration"]])
+    assert axes.get_xlabel() == "Epoch"
+
+
+@pytest.mark.parametrize("draw", [plots.loss_curves, plots.accuracy_curves])
 def test_lines_differ_in_more_than_colour(draw):
     lines = draw(history(30)).axes[0].lines
     for look in ("get_color", "get_linestyle", "get_marker"):
@@ -89,6 +98,32 @@ def test_error_rates_are_in_percent_against_epochs():
     np.testing.assert_allclose(validation.get_ydata(), [3000 / i for i in record["iteration"]])
     assert (training.get_label(), validation.get_label()) == ("Training", "Validation")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Epoch", "Error rate (%)")
+
+
+@pytest.mark.parametrize(
+    ("rates", "labels"),
+    [
+        ([0.6, 0.5, 0.45], ["45", "50", "55", "60"]),
+        ([0.5, 0.05, 0.01], ["1", "2", "5", "10", "20", "50"]),
+        ([0.9999, 0.3, 0.001], ["0.1", "1", "10", "100"]),
+    ],
+)
+def test_error_rates_far_from_0_fill_the_axis(rates, labels):
+    accuracies = [1 - rate for rate in rates]
+    figure = plots.error_rate_curves(
+        {"iteration": [1, 2, 3], "train_accuracy": accuracies, "validation_accuracy": accuracies}, 100
+    )
+    (axes,) = figure.axes
+    assert y_labels(axes) == labels
+    assert axes.get_ylim()[1] <= 100
+    drawn = axes.transData.transform([(0, 100 * min(rates)), (0, 100 * max(rates))])[:, 1]
+    assert drawn[1] - drawn[0] > 0.85 * axes.bbox.height
+
+
+def y_labels(axes):
+    low, high = axes.get_ylim()
+    axes.figure.canvas.draw()
+    return [label.get_text() for label in axes.get_yticklabels() if low <= label.get_position()[1] <= high]
 
 
 def test_an_error_rate_of_0_is_on_the_axis():
@@ -522,6 +557,31 @@ def test_search_trials_show_every_trial_against_every_parameter():
     np.testing.assert_allclose(rate.lines[0].get_xdata(), [0.1, 1.0])
     assert [label.get_text() for label in hidden.get_xticklabels()] == ["8", "100", "9,9"]
     np.testing.assert_allclose(hidden.lines[1].get_xdata(), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("errors", "labels"),
+    [
+        ([0.0902, 0.0975], ["9", "9.2", "9.4", "9.6"]),
+        ([0.069, 0.4], ["7", "10", "15", "20", "30"]),
+        ([0.002, 0.9], ["0.3", "1", "3", "10", "30", "100"]),
+        ([0.0001, 1.0], ["0.01", "0.1", "1", "10", "100"]),
+    ],
+)
+def test_a_logarithmic_axis_has_labels_whatever_its_range(errors, labels):
+    figure = plots.search_trials(1 - np.array(errors), np.array([True, True]), {})
+    assert y_labels(figure.axes[0]) == labels
+
+
+def test_small_parameters_are_labelled_alike():
+    parameters = {"Decay": [1e-5, 1e-3], "Rate": [0.03, 0.9]}
+    figure = plots.search_trials(np.array([0.5, 0.6]), np.array([True, True]), parameters, ["Decay", "Rate"])
+    figure.canvas.draw()
+    shown = []
+    for axes in figure.axes[1:3]:
+        (low, high), labels = axes.get_xlim(), axes.get_xticklabels()
+        shown.append([label.get_text() for label in labels if low <= label.get_position()[0] <= high])
+    assert shown == [["1e-5", "1e-4", "1e-3"], ["0.03", "0.1", "0.3", "1"]]
 
 
 def test_range_test_shows_losses_and_the_suggestion():

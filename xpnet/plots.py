@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from xpnet.datasets.base import Images
@@ -56,6 +56,7 @@ PAGE_WIDTH = 6.5  # inches, of the text on a printed page
 TITLE_WIDTH = 4.2  # inches, that the longest title needs
 SMALLEST_TEXT = 5.0  # points, that can still be read in print
 _MOST_CHANNELS = 64
+_SMALLEST_RATE = 0.1  # percent; below it error rates are on a linear scale, which has a 0
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -104,9 +105,10 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 @rc_context(STYLE)
-def loss_curves(history: History) -> Figure:
+def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figure:
     """Draw the total loss, the classification loss and the weight-decay loss against the iteration.
 
+    With ``batches_per_epoch`` the axis counts epochs instead.
     Reads the columns iteration, total_loss, classification_loss and weight_decay_loss; values that are not
     finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
@@ -117,23 +119,24 @@ def loss_curves(history: History) -> Figure:
     }
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    _draw_curves(axes, "loss_curves", history, labels)
+    _draw_curves(axes, "loss_curves", history, labels, batches_per_epoch=batches_per_epoch)
     axes.set(title="Training loss", ylabel="Loss (nats)", ylim=(0, None))
     return figure
 
 
 @rc_context(STYLE)
-def accuracy_curves(history: History, averaged: bool = True) -> Figure:
+def accuracy_curves(history: History, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
     """Draw the training and validation accuracy, in percent, against the iteration.
 
     ``averaged`` says that the training accuracy is the moving average over batches, which lags behind.
+    With ``batches_per_epoch`` the axis counts epochs instead.
     Reads the columns iteration, train_accuracy and validation_accuracy, fractions in [0, 1]; values that are
     not finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
     labels = {**ACCURACIES, "train_accuracy": "Training (moving average)"} if averaged else ACCURACIES
-    _draw_curves(axes, "accuracy_curves", history, labels, scale=100)
+    _draw_curves(axes, "accuracy_curves", history, labels, scale=100, batches_per_epoch=batches_per_epoch)
     # The usual margin above a perfect score would show percentages that cannot be.
     axes.set(title="Accuracy", ylabel="Accuracy (%)", ylim=(None, min(axes.get_ylim()[1], 101)))
     return figure
@@ -143,17 +146,24 @@ def accuracy_curves(history: History, averaged: bool = True) -> Figure:
 def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
     """Draw the training and validation error rate, 100·(1 - accuracy) in percent, against epochs.
 
-    The scale is logarithmic down to 0.1 % and linear from there to 0, so that the first fall and the last mistakes both
-    show. Reads the columns iteration, train_accuracy and validation_accuracy; values that are not finite leave a gap.
-    Raises InputError for columns of unequal length, a missing one included.
+    The scale is logarithmic, so that the first fall and the last mistakes both show; where a rate falls below 0.1 % it
+    is linear from there to 0. Reads the columns iteration, train_accuracy and validation_accuracy; values that are not
+    finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
     rates = {name: 1 - np.asarray(history.get(name, ()), np.float64) for name in ACCURACIES}
+    rates["iteration"] = np.asarray(history.get("iteration", ()))
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    _draw_curves(axes, "error_rate_curves", rates | _epochs(history, batches_per_epoch), ACCURACIES, scale=100)
-    axes.set_yscale("symlog", linthresh=0.1)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set(title="Error rate", xlabel="Epoch", ylabel="Error rate (%)", ylim=(0, 100))
+    _draw_curves(axes, "error_rate_curves", rates, ACCURACIES, scale=100, batches_per_epoch=batches_per_epoch)
+    if any(np.nanmin(line.get_ydata()) < _SMALLEST_RATE for line in axes.lines):
+        axes.set_yscale("symlog", linthresh=_SMALLEST_RATE)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(0, 100)
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(None, min(axes.get_ylim()[1], 100))
+        _label_powers(axes.yaxis)
+    axes.set(title="Error rate", ylabel="Error rate (%)")
     return figure
 
 
@@ -165,8 +175,8 @@ def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) ->
     Raises InputError for columns of unequal length, a missing one included.
     """
     figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
-    axes.set(title="Training cost", xlabel="Epoch", ylabel="Total loss (nats)", yscale="log")
-    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    axes.set(title="Training cost", ylabel="Total loss (nats)", yscale="log")
+    _label_powers(axes.yaxis)
     return figure
 
 
@@ -178,7 +188,7 @@ def accuracy_comparison(histories: Mapping[str, History], batches_per_epoch: int
     Raises InputError for columns of unequal length, a missing one included.
     """
     figure, axes = _comparison("accuracy_comparison", histories, "validation_accuracy", batches_per_epoch, scale=100)
-    axes.set(title="Validation accuracy", xlabel="Epoch", ylabel="Accuracy (%)")
+    axes.set(title="Validation accuracy", ylabel="Accuracy (%)")
     return figure
 
 
@@ -370,18 +380,19 @@ def search_trials(
             places = np.asarray([kinds.index(text) for text in values])
         elif label in logarithmic and places.min() > 0:
             axes.set_xscale("log")
-            _label_powers(axes.xaxis, subs=(1, 3) if places.max() < 50 * places.min() else (1,))
         axes.plot(places[completed], errors[completed], "o", color=BLUE, label="Completed")
         axes.plot(places[~completed], errors[~completed], "x", color=VERMILLION, label="Given up")
         axes.set(xlabel=label, yscale="log")
         axes.grid(visible=True)
+        if axes.get_xscale() == "log":
+            _label_powers(axes.xaxis, most=4)
     first = grid.flat[0]
     best = np.fmin.accumulate(np.where(completed, errors, np.nan))
     first.plot(best, drawstyle="steps-post", linestyle="-", marker="", color=GREEN, label="Best so far")
     first.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     for axes in grid[:, 0]:
         axes.set_ylabel("Error (%)")
-        _label_powers(axes.yaxis, subs=(1, 2, 5))
+        _label_powers(axes.yaxis)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -401,7 +412,7 @@ def range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     axes.axvline(
         suggestion, color=VERMILLION, linestyle="--", label=f"A tenth of the rate of the lowest: {suggestion:.2g}"
     )
-    _label_powers(axes.xaxis, subs=(1,))
+    _label_powers(axes.xaxis)
     axes.set(title="Learning-rate range test", xlabel="Learning rate", ylabel="Loss (nats)", ylim=(0, 2 * smoothed[0]))
     axes.grid(visible=True)
     axes.legend()
@@ -409,12 +420,12 @@ def range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
 
 
 @rc_context(STYLE)
-def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[str, Floats]]) -> Figure:
+def regularization(epochs: Sequence[float], validation: Mapping[str, Mapping[str, Floats]]) -> Figure:
     """Draw validation accuracies, a panel for each kind of regularisation and a line for each strength.
 
     A line is the median of the seeds, the band around it goes from the lowest to the highest.
 
-    Shapes: validation by title and label, (seeds, reports), fractions in [0, 1]; iterations (reports,).
+    Shapes: validation by title and label, (seeds, reports), fractions in [0, 1]; epochs (reports,).
     """
     figure = _figure(PAGE_WIDTH, 3.4)
     grid = figure.subplots(1, len(validation), sharey=True, squeeze=False)
@@ -422,9 +433,9 @@ def regularization(iterations: Sequence[int], validation: Mapping[str, Mapping[s
         looks = zip(cycle(["0.3", BLUE, VERMILLION, GREEN]), cycle(["-", "--", ":"]), strict=False)  # 12 different ones
         for (label, accuracies), (colour, style) in zip(lines.items(), looks, strict=False):
             low, middle, high = 100 * np.quantile(accuracies, (0, 0.5, 1), axis=0)
-            axes.plot(iterations, middle, style, marker="", color=colour, label=label)
-            axes.fill_between(iterations, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(title=title, xlabel="Iteration")
+            axes.plot(epochs, middle, style, marker="", color=colour, label=label)
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=title, xlabel="Epoch")
         axes.grid(visible=True)
         axes.legend()
     grid[0, 0].set_ylabel("Validation accuracy (%)")
@@ -501,21 +512,26 @@ def _figure(width: float, height: float, layout: Literal["constrained", "compres
     return figure
 
 
-def _label_powers(axis: Axis, subs: Sequence[float]) -> None:
-    """Label a logarithmic axis in plain digits: the usual exponents would need mathematical text."""
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter("{x:g}")
+def _label_powers(axis: Axis, most: int = 6) -> None:
+    """Label a logarithmic axis in plain digits: the usual exponents would need mathematical text.
+
+    There are at most so many labels, at round numbers, unless the powers of ten alone are more.
+    """
+    low, high = axis.get_view_interval()
+    locators: list[Locator] = [LogLocator(subs=subs) for subs in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))]
+    if high < 3 * low:  # where powers of ten are too far apart
+        locators = [MaxNLocator(most, steps=[1, 2, 5, 10])]
+    places = [[tick for tick in locator.tick_values(low, high) if low <= tick <= high] for locator in locators]
+    chosen = next((index for index, ticks in enumerate(places) if len(ticks) <= most), -1)
+    axis.set_major_locator(locators[chosen])
+    is_small = min(places[chosen], default=1.0) < 9e-5
+    axis.set_major_formatter(lambda tick, place: f"{tick:.0e}".replace("e-0", "e-") if is_small else f"{tick:g}")
     axis.set_minor_locator(NullLocator())
 
 
 def _write_instead(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
     axes.set_axis_off()
-
-
-def _epochs(history: History, batches_per_epoch: int) -> dict[str, NDArray[np.float64]]:
-    """The horizontal axis of `_draw_curves`, counted in epochs."""
-    return {"iteration": np.asarray(history.get("iteration", ()), np.float64) / batches_per_epoch}
 
 
 def _comparison(
@@ -525,21 +541,28 @@ def _comparison(
     columns = {name: history.get(column, ()) for name, history in histories.items()}
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
-    epochs = _epochs(next(iter(histories.values()), {}), batches_per_epoch)
-    _draw_curves(axes, where, {**columns, **epochs}, {name: name for name in columns}, scale)
+    iterations = {"iteration": next(iter(histories.values()), {}).get("iteration", ())}
+    _draw_curves(axes, where, {**columns, **iterations}, {name: name for name in columns}, scale, batches_per_epoch)
     return figure, axes
 
 
-def _draw_curves(axes: Axes, where: str, history: History, labels: Mapping[str, str], scale: float = 1) -> None:
+def _draw_curves(
+    axes: Axes,
+    where: str,
+    history: History,
+    labels: Mapping[str, str],
+    scale: float = 1,
+    batches_per_epoch: int | None = None,
+) -> None:
     columns = {name: np.asarray(history.get(name, ()), np.float64) for name in ("iteration", *labels)}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"{where}: expected columns of one length, got {lengths}. Record all of them each time.")
-    iteration = columns.pop("iteration")
+    places = columns.pop("iteration") / (batches_per_epoch or 1)
     for name, values in columns.items():
         if np.isfinite(values).any():
-            axes.plot(iteration, scale * values, label=labels[name], markevery=math.ceil(len(iteration) / 15))
-    axes.set_xlabel("Iteration")
+            axes.plot(places, scale * values, label=labels[name], markevery=math.ceil(len(places) / 15))
+    axes.set_xlabel("Epoch" if batches_per_epoch else "Iteration")
     if axes.lines:
         axes.legend()
         axes.grid(visible=True)

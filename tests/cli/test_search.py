@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xpnet import plots
 from xpnet.cli import train
 from xpnet.cli.search import main
 from xpnet.training import TrainConfig, Trainer
@@ -206,7 +207,9 @@ def test_the_range_test_is_a_training_at_growing_rates(digits_folder):
     assert test.suggestion == test.rates[int(np.argmin(test.smoothed))] / 10
 
 
-def test_dropout_and_l2_side_by_side(digits_folder, tmp_path, capsys):
+def test_dropout_and_l2_side_by_side(digits_folder, tmp_path, capsys, monkeypatch):
+    epochs, draw = [], plots.regularization
+    monkeypatch.setattr(plots, "regularization", lambda *given: epochs.append(given[0]) or draw(*given))
     strengths = ["--weight-decay", "0.01", "10", "--dropout", "0.2", "0.9"]
     assert (
         main([*flags(digits_folder, tmp_path), "--dropout-vs-l2", "--hidden", "12", *strengths, "--epochs", "9"]) == 0
@@ -217,6 +220,7 @@ def test_dropout_and_l2_side_by_side(digits_folder, tmp_path, capsys):
     assert float(rows["none"]) > float(rows["L2, λ = 10"]) + 20
     assert float(rows["none"]) > float(rows["dropout, p = 0.9"]) + 20
     assert is_plot(tmp_path / "out" / "dropout_vs_l2.png")
+    assert epochs == [[1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 
 def test_help_is_for_newcomers(capsys):

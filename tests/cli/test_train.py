@@ -189,6 +189,21 @@ def test_error_rates_are_drawn_against_epochs(digits_folder, tmp_path, monkeypat
     assert batches_per_epoch == 9  # 360 images
 
 
+@pytest.mark.parametrize(
+    ("length", "unit"), [(["--iterations", "2"], None), (["--epochs", "1"], 9), (["--model", "mlp"], 9)]
+)
+def test_accuracy_and_loss_are_drawn_against_what_the_length_is_given_in(
+    digits_folder, tmp_path, monkeypatch, length, unit
+):
+    drawn = []
+    for name in ("accuracy_curves", "loss_curves"):
+        draw = getattr(plots, name)
+        monkeypatch.setattr(plots, name, lambda *given, draw=draw: drawn.append(given[-1]) or draw(*given))
+    flags = ["--data-dir", str(digits_folder), "--batch-size", "40", "--quiet", "--out", str(tmp_path / "run")]
+    assert main([*flags, *length]) == 0
+    assert drawn == [unit, unit]
+
+
 def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     flags = ["--iterations", "5000", "--batch-size", "2", "--early-stopping", "1", "--no-plots", "--seed", "1"]

@@ -339,7 +339,7 @@ def _regularization(console: Console, config: TrainConfig, values: Parameters, o
         kind: {_name(result): result.validation for result in (none, *others) if result.kind in ("none", kind)}
         for kind in ("L2", "dropout")
     }
-    _save(console, plots.regularization(none.iterations, panels), out, "dropout_vs_l2")
+    _save(console, plots.regularization(none.epochs, panels), out, "dropout_vs_l2")
     return common.EXIT_OK
 
 

@@ -393,11 +393,12 @@ def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, in
 def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation: Evaluation) -> None:
     from xpnet import plots  # here: matplotlib takes a second to import
 
-    data, history = trainer.dataset, columns(records)
+    data, history, batches_per_epoch = trainer.dataset, columns(records), trainer.sampler.batches_per_epoch
+    unit = batches_per_epoch if trainer.config.epochs else None  # the run's length is given in epochs or iterations
     figures = {
-        "loss": plots.loss_curves(history),
-        "accuracy": plots.accuracy_curves(history, averaged=not trainer.config.measure_training),
-        "error_rate": plots.error_rate_curves(history, trainer.sampler.batches_per_epoch),
+        "loss": plots.loss_curves(history, unit),
+        "accuracy": plots.accuracy_curves(history, not trainer.config.measure_training, unit),
+        "error_rate": plots.error_rate_curves(history, batches_per_epoch),
         "misclassified": plots.misclassified(
             data.test_images,
             data.test_labels,

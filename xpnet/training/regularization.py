@@ -17,12 +17,13 @@ from xpnet.training.trainer import Trainer, split_data
 class Regularized(NamedTuple):
     """Accuracies with one strength of regularisation, each an array with a row for each seed.
 
-    ``validation`` has a column for each report; ``train`` and ``test`` are of the final weights, without dropout.
+    ``validation`` has a column for each report, after so many ``epochs``; ``train`` and ``test`` are of the final
+    weights, without dropout.
     """
 
     kind: str  # "none", "L2" or "dropout"
     strength: float
-    iterations: Sequence[int]
+    epochs: Sequence[float]
     validation: np.ndarray
     train: np.ndarray
     test: np.ndarray
@@ -42,18 +43,18 @@ def dropout_against_l2(
         decay = strength if kind == "L2" else 0.0
         case = dataclasses.replace(config, weight_decay=decay, model_options=options)
         runs = [_run(dataclasses.replace(case, seed=seed), dataset) for seed in seeds]
-        iterations, validation, train, test = zip(*runs, strict=True)
-        yield Regularized(kind, strength, iterations[0], np.asarray(validation), np.asarray(train), np.asarray(test))
+        epochs, validation, train, test = zip(*runs, strict=True)
+        yield Regularized(kind, strength, epochs[0], np.asarray(validation), np.asarray(train), np.asarray(test))
 
 
-def _run(config: TrainConfig, dataset: Dataset) -> tuple[list[int], list[float], float, float]:
-    """Iterations and validation accuracies of the reports, and the final accuracy on training and test images."""
+def _run(config: TrainConfig, dataset: Dataset) -> tuple[list[float], list[float], float, float]:
+    """Epochs and validation accuracies of the reports, and the final accuracy on training and test images."""
     trainer = Trainer(config, dataset)
     records = list(trainer.run())
     network, (images, labels, *_) = trainer.network, split_data(config, dataset)
     train = Evaluator(network)(network.theta, network.state, images, labels).accuracy
     return (
-        [record.iteration for record in records],
+        [record.iteration / trainer.sampler.batches_per_epoch for record in records],
         [record.validation_accuracy for record in records],
         train,
         trainer.test().accuracy,
