@@ -117,6 +117,23 @@ def kinds(**options):
     return [row.kind for row in models.create("mlp", **options).rows()]
 
 
+def test_gradient_of_alexnet():
+    """Along random directions, since a difference for each entry of its dense layers would take too long."""
+    shape, rng, step = (63, 63, 3), np.random.default_rng(4), 1e-6
+    network = models.create("alexnet", input_shape=shape, classes=4, dropout=0.0, dtype="float64")
+    images, labels = rng.normal(size=(2, *shape)), np.array([3, 1])
+    gradient = network.loss_and_gradient(network.theta, network.state, images, labels).gradient
+
+    def loss(theta):
+        return float(network.loss.forward(network.forward(theta, network.state, images).y, labels).loss)
+
+    for part in ("features", "classifier"):
+        direction = 0.01 * rng.normal(size=gradient.size) * network.mask(lambda name, part=part: name.startswith(part))
+        slope = (loss(network.theta + step * direction) - loss(network.theta - step * direction)) / (2 * step)
+        assert abs(slope) > 1e-3
+        assert gradient @ direction == pytest.approx(slope, rel=1e-6)
+
+
 def test_mlp_is_made_of_what_is_asked_for():
     assert kinds() == ["Normalize", "Flatten", "Dense", "ReLU", "Dense", "ReLU", "Dense"]
     block = ["Dense", "BatchNorm", "Tanh", "Dropout"]

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 from tests.models.torch_models import AlexNet, BasicBlock, Bottleneck, BottleneckV2, ResNet, randomize  # noqa: E402
 
 
-def draw_images(batch, size, channels=3):
-    return np.random.default_rng(1).normal(size=(batch, size, size, channels)).astype(np.float32)
+def draw_images(batch, size, channels=3, width=None):
+    return np.random.default_rng(1).normal(size=(batch, size, width or size, channels)).astype(np.float32)
 
 
 def nchw(images):
@@ -24,6 +24,7 @@ def nchw(images):
 def load(network, state_dict, path):
     torch.save(state_dict, path)
     network.load_torch(path)
+    path.unlink()  # of hundreds of megabytes
     return network
 
 
@@ -43,6 +44,24 @@ def test_alexnet(tmp_path):
     save_file(twin.state_dict(), tmp_path / "alexnet.safetensors")
     network.load_torch(tmp_path / "alexnet.safetensors")
     assert_same_logits(network, twin, draw_images(1, 227))
+
+
+def test_training_step_of_alexnet(tmp_path):
+    """Loss and gradient in float64, without dropout. The gradient travels as a state_dict, as the weights do."""
+    twin, images, labels = randomize(AlexNet(5, left=(1, 2))).double(), draw_images(2, 63, width=95), np.array([0, 3])
+    network = models.create("alexnet", input_shape=(63, 95, 3), classes=5, dropout=0.0, dtype="float64")
+    load(network, twin.state_dict(), tmp_path / "weights.pth")
+    actual = network.loss_and_gradient(network.theta, network.state, images.astype(np.float64), labels)
+    loss = torch.nn.functional.cross_entropy(twin(nchw(images).double()), torch.tensor(labels))
+    loss.backward()
+    assert float(actual.loss) == pytest.approx(loss.item(), rel=1e-10)
+    load(network, {name: tensor.grad for name, tensor in twin.named_parameters()}, tmp_path / "weights.pth")
+    ours = dict(walk(network.layout.unflatten(actual.gradient)))
+    assert len(ours) == 16
+    for name, expected in network.parameters().items():
+        scale = np.abs(expected).max()
+        assert scale > 1e-3
+        np.testing.assert_allclose(ours[name] / scale, expected / scale, rtol=0, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize(

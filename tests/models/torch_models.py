@@ -5,9 +5,9 @@ from torch import nn
 
 
 class AlexNet(nn.Module):
-    """The single-tower form."""
+    """The single-tower form; images of 224x224 and of 227x227 leave 6x6 values of each channel."""
 
-    def __init__(self, classes):
+    def __init__(self, classes, left=(6, 6)):
         super().__init__()
         self.features = nn.Sequential(
             *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
@@ -16,9 +16,9 @@ class AlexNet(nn.Module):
             *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
         )
-        self.avgpool = nn.AdaptiveAvgPool2d(6)
+        self.avgpool = nn.AdaptiveAvgPool2d(left)
         self.classifier = nn.Sequential(
-            *(nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(256 * left[0] * left[1], 4096), nn.ReLU()),
             *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
             nn.Linear(4096, classes),
         )
