@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,31 @@ def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert names["logits"].shape[1] == 10
     assert names["edges"].shape == (1, 28, 28, 16)
     assert "14,682" in capsys.readouterr().out
+
+
+def documented_commands():
+    """Every ``python scripts/...`` in the README and the docs, as the words that a shell makes of it."""
+    for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
+        for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+            for line in block.replace("\\\n", "").splitlines():
+                if line.startswith("python scripts/"):
+                    yield pytest.param(shlex.split(line, comments=True)[1:], id=f"{page.name}: {line}")
+
+
+@pytest.mark.parametrize("words", list(documented_commands()))
+def test_documented_commands_have_flags_that_the_program_knows(words):
+    script, *flags = words
+    program = importlib.import_module(f"xpnet.cli.{Path(script).stem}")
+    program._parser().parse_args(flags)
+
+
+def test_fine_tuning_is_the_same_command_in_the_readme_and_in_the_docs():
+    pages = [README, README.parent / "docs" / "pretrained.md"]
+    commands = [
+        re.findall(r"^python .* --replace-head [^`]*", page.read_text(encoding="utf-8"), re.M) for page in pages
+    ]
+    assert len(commands[0]) == 1
+    assert commands[0] == commands[1]
 
 
 @pytest.mark.parametrize("module", ["xpnet", *MODULES])
