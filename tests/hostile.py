@@ -26,7 +26,7 @@ from xpnet.serialization import FORMAT_VERSION, to_config
 from xpnet.training import checkpoint
 from xpnet.training.config import TrainConfig
 from xpnet.training.history import Record
-from xpnet.training.run_folder import RunFolder
+from xpnet.training.run_folder import RunFolder, read_class_names
 from xpnet.training.snapshot import Progress
 
 RNG = np.random.default_rng(0)
@@ -235,6 +235,9 @@ READERS = {
         lambda folder: _small().load_torch(folder / "t.safetensors", torch_name=str),
     ),
     "summary": Reader("summary.json", lambda: [_SUMMARY], lambda folder: RunFolder(folder).read_summary()),
+    "class_names": Reader(
+        "classes.txt", lambda: [b"cat\ndog\n"], lambda folder: read_class_names(folder / "classes.txt", 2)
+    ),
     "config": Reader("config.json", _config, lambda folder: RunFolder(folder).read_config()),
 }
 if find_spec("torch"):

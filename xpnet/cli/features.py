@@ -17,7 +17,7 @@ from xpnet.metrics import log_softmax
 from xpnet.models.pretrained import load_torchvision
 from xpnet.network import Network, shape_text
 from xpnet.serialization import is_written_by_xpnet
-from xpnet.training.run_folder import RunFolder
+from xpnet.training.run_folder import RunFolder, read_class_names
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,20 +100,7 @@ def _class_names(given: str | None, weights: str, classes: int) -> list[str]:
     path = RunFolder(weights).class_names_path if given is None else Path(given)
     if given is None and not is_file(path):  # a file of weights, or a run from before names were kept
         return [str(number) for number in range(classes)]
-    try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(f"Class names {path}: expected a readable text file, got: {reason}. Check it.") from error
-    if len(names) != classes:
-        raise InputError(
-            f"Class names {path}: expected {classes} lines, one for each class of the network, got {len(names)}. "
-            "Give a file with as many."
-        )
-    for name in names:
-        if not name.isprintable():  # it could command the terminal
-            raise InputError(f"Class names {path}: expected names that can be printed, got {name!r}. Change it.")
-    return names
+    return read_class_names(path, classes)
 
 
 def _print_output(console: Console, layer: str, output: np.ndarray) -> None:

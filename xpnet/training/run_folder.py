@@ -147,12 +147,31 @@ def reading(path: Path, what: str, advice: str) -> Iterator[None]:
         raise InputError(f"{path}: expected {what}, got something else ({reason}). {advice}") from error
 
 
+def read_class_names(path: Path, classes: int) -> list[str]:
+    """What classes are called, a name on each line of a text file.
+
+    Raises InputError for another number of names and for one that cannot be printed, or if the file is no text.
+    """
+    with reading(path, f"the names of {classes} classes, one on each line", "Correct it."):
+        names = _read_text(path).splitlines()
+        if len(names) != classes:
+            raise ValueError(f"{len(names)} lines")
+        for name in names:
+            if not name.isprintable():  # it could command the terminal
+                raise ValueError(f"a name that cannot be printed, {name[:50]!r}")
+        return names
+
+
 def _read_json(path: Path) -> Any:
+    return json.loads(_read_text(path))
+
+
+def _read_text(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         text = file.read(_MAX_CHARACTERS + 1)
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"more than {_MAX_CHARACTERS:,} characters")
-    return json.loads(text)
+    return text
 
 
 def versions(backend: Backend) -> dict[str, str]:
