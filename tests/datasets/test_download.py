@@ -61,6 +61,15 @@ def test_a_file_is_downloaded_once(publish, server, cache, capfd):
     assert capfd.readouterr() == ("", "")  # no terminal, so no bar
 
 
+def test_a_file_that_is_there_is_taken_without_a_write(publish, server, cache):
+    file, path = publish("data.bin", CONTENT), cache / "toy" / "data.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert fetch("toy", file, ADVICE) == path
+    assert server.requests == []
+    assert list(path.parent.iterdir()) == [path]  # no lock either: the folder may be read-only
+
+
 def test_a_damaged_file_in_the_cache_is_downloaded_again(publish, server):
     file = publish("data.bin", CONTENT)
     path = fetch("toy", file, ADVICE)
@@ -184,7 +193,8 @@ def hold(server, monkeypatch):
 def test_a_process_waits_for_the_one_that_downloads(publish, server, cache, hold):
     file, (server_waits, may_go_on) = publish("data.bin", CONTENT), hold
     program = PROGRAM.format(cache=str(cache), file=file)
-    processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}  # pooch announces nothing there
+    processes = [subprocess.Popen([sys.executable, "-c", program], **options) for _ in range(2)]
     assert server_waits.wait(timeout=60)
     time.sleep(1)  # for the other to come
     may_go_on.set()
@@ -205,7 +215,7 @@ def test_a_download_killed_midway_goes_on(publish, server, cache, hold):
     process.wait()
     may_go_on.set()
     count = part.stat().st_size
-    assert not (cache / "toy" / "data.bin").exists()
+    assert names(cache / "toy") == ["data.bin.part"]
     assert fetch("toy", file, ADVICE).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={count}-"]
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from xpnet.errors import InputError
@@ -46,12 +47,14 @@ def fetch(dataset: str, file: RemoteFile, how_to_get_it: str) -> Path:
     from filelock import FileLock
 
     path = Path(pooch.os_cache("xpnet")) / dataset / file.name
+    pooch.get_logger().setLevel("WARNING")  # it announces every download
     try:
-        if not _is_there(path, file):
+        if not (path.exists() and _hash(path) == file.sha256):  # a cache that has the file need not be writable
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{file.name}.lock")):
-                if not _is_there(path, file):  # another process may have downloaded it in the meantime
-                    _download(path, file)
+                part = path.with_name(f"{file.name}.part")
+                downloader: Any = partial(_download, part)  # pooch calls it otherwise than it types it
+                pooch.retrieve(file.url, file.sha256, file.name, path.parent, downloader=downloader)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{dataset}: expected to download {file.name}, got: {_reason(error, file)}. {how_to_get_it}"
@@ -75,22 +78,15 @@ def _hash(path: Path) -> str:
     return pooch.file_hash(os.fspath(path), alg="sha256")
 
 
-def _is_there(path: Path, file: RemoteFile) -> bool:
-    return path.exists() and _hash(path) == file.sha256
-
-
-def _download(path: Path, file: RemoteFile) -> None:
-    """Download to NAME.part, or what is missing of it, and give it its name. Raises ValueError for another hash."""
-    part = path.with_name(f"{file.name}.part")
+def _download(part: Path, url: str, output: str, _: object) -> None:
+    """A downloader for pooch, whose own begin anew each time: make the part whole, and `output` of it."""
+    os.remove(output)  # an empty file, which a process that is killed would leave behind
     with _progress() as progress:
-        _continue(part, file, progress)
-    if _hash(part) != file.sha256:
-        part.unlink()  # nobody knows from which byte on it is wrong
-        raise ValueError
-    part.replace(path)
+        _continue(part, url, progress)
+    part.replace(output)
 
 
-def _continue(part: Path, file: RemoteFile, progress: Progress) -> None:
+def _continue(part: Path, url: str, progress: Progress) -> None:
     """Add what is missing to the part; write it anew where the server sends everything, or has nothing more."""
     import requests
 
@@ -98,16 +94,16 @@ def _continue(part: Path, file: RemoteFile, progress: Progress) -> None:
     headers = {"Accept-Encoding": "identity"}  # bytes are counted as the file has them
     if start:
         headers["Range"] = f"bytes={start}-"
-    with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink()
-            _continue(part, file, progress)
+            _continue(part, url, progress)
             return
         response.raise_for_status()
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             start = 0
         rest = response.headers.get("Content-Length")
-        task = progress.add_task(file.name, total=start + int(rest) if rest else None, completed=start)
+        task = progress.add_task(part.stem, total=start + int(rest) if rest else None, completed=start)
         with part.open("ab" if start else "wb") as output:
             for chunk in response.iter_content(_CHUNK_BYTES):
                 output.write(chunk)
