@@ -7,7 +7,9 @@ import itertools
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the URL of a database, which errors repeat
+_PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(?=@)|(password=)[^&]*")  # in the URL of a database
 _NO_OPTUNA = (
     "Search: expected Optuna, found none installed. "
     'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
@@ -66,25 +68,39 @@ class Search:
     ) -> None:
         self._optuna = import_library("optuna", _NO_OPTUNA)
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
+        self._storage = storage
         Trainer(config, dataset)  # refuses what does not fit before there is a study that was begun with it
-        self._study = self._open(storage, name)
+        self._study = self._open(name)
         self._check_settings(name)
 
     def run(self, trials: int, on_trial: Callable[[Tried], None] = lambda tried: None) -> None:
         """Try so many more parameters, or what is left of the grid; ``on_trial`` is called after each.
 
         Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is begun anew by whoever next runs this study.
+        Raises InputError if the database is lost.
         """
-        if self._sampler == "grid":
-            self._enqueue_grid()
-        for _ in range(trials):
-            if self._sampler == "grid" and not any(tried.state == WAITING for tried in self.trials()):
-                return
-            self._study.optimize(self._try, 1, callbacks=[lambda study, trial: on_trial(_tried(trial))])
+
+        def report(study: Any, trial: Any) -> None:
+            if trial.params:  # none: another process had begun the last combination of the grid
+                on_trial(_tried(trial))
+
+        try:
+            for _ in range(trials):
+                if self._sampler == "grid" and not self.waiting():
+                    return
+                self._study.optimize(self._try, 1, callbacks=[report])
+        except self._optuna.exceptions.StorageInternalError as error:
+            raise self._unusable(error.__cause__ or error) from error
 
     def trials(self) -> list[Tried]:
-        """All trials of the study so far, in order."""
-        return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
+        """All trials of the study so far that have parameters, in order."""
+        return [tried for tried in map(_tried, self._study.get_trials(deepcopy=False)) if tried.parameters]
+
+    def waiting(self) -> int:
+        """How many trials wait for a process: those that Ctrl-C stopped, and what is left of the grid."""
+        stopped = sum(tried.state == WAITING for tried in self.trials())
+        left = len(self._grid()) - len(self._begun()) if self._sampler == "grid" else 0
+        return stopped + max(left, 0)
 
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; what falls behind the others is given up."""
@@ -118,23 +134,32 @@ class Search:
     def _make_sampler(self, trial: int) -> Any:
         samplers = self._optuna.samplers
         seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
-        return samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
+        sampler = samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
+        begun = self._begun()
+        if self._sampler != "grid" or trial not in begun:
+            return sampler
+        if begun.index(trial) >= len(self._grid()):
+            raise self._optuna.TrialPruned
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)  # it is so since 2020
+            return samplers.PartialFixedSampler(self._grid()[begun.index(trial)], sampler)
 
-    def _enqueue_grid(self) -> None:
-        """Let every combination wait for a process, but those that are there; Optuna's own grid loses stopped ones."""
-        for values in itertools.product(*self._space.values()):
-            self._study.enqueue_trial(dict(zip(self._space, values, strict=True)), skip_if_exists=True)
+    def _grid(self) -> list[Parameters]:
+        """Every combination. A trial's number says which is its own, so that processes need not agree."""
+        return [dict(zip(self._space, values, strict=True)) for values in itertools.product(*self._space.values())]
 
-    def _open(self, storage: str, name: str) -> Any:
+    def _begun(self) -> list[int]:
+        """Numbers of the trials but those that were begun anew, which have their parameters from the beginning."""
+        return [trial.number for trial in self._study.get_trials(deepcopy=False) if not _given(trial)]
+
+    def _open(self, name: str) -> Any:
         optuna = self._optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        url = storage if "://" in storage else f"sqlite:///{storage}"
-        options = {"connect_args": {"timeout": _LOCKED_SECONDS}} if url.startswith("sqlite") else {}
         for attempt in range(_ATTEMPTS):
             try:
                 return optuna.create_study(
-                    storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
-                    sampler=self._make_sampler(0),
+                    storage=self._connect(),
+                    sampler=optuna.samplers.RandomSampler(),  # each trial gets its own
                     pruner=optuna.pruners.MedianPruner(),
                     study_name=name,
                     direction="maximize",
@@ -142,11 +167,35 @@ class Search:
                 )
             except Exception as error:  # of Optuna, SQLAlchemy or a database's driver, each with its own kinds
                 if attempt == _ATTEMPTS - 1:
-                    reason = " ".join(str(error).split())[:200]
-                    message = f"Storage {storage}: cannot be used ({reason}). Choose another one."
-                    raise InputError(_PASSWORD.sub(r"\1***@", message)) from error
+                    raise self._unusable(error) from error
                 time.sleep(_PAUSE_SECONDS)
         return None
+
+    def _connect(self) -> Any:
+        RDBStorage = self._optuna.storages.RDBStorage
+        url = self._storage if "://" in self._storage else f"sqlite:///{self._storage}"
+        if not url.startswith("sqlite"):
+            # Servers and what lies between close connections that are idle for as long as a training takes.
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        options = {"timeout": _LOCKED_SECONDS, "isolation_level": None}
+        storage = RDBStorage(url, engine_kwargs={"connect_args": options})
+        # SQLite locks no rows: two processes would take the same waiting trial between a look and a write.
+        import_module("sqlalchemy").event.listen(
+            storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
+        return storage
+
+    def _unusable(self, error: BaseException) -> InputError:
+        """What a database's error says, in one line and without the password."""
+        shown = _PASSWORD.sub(r"\1\2***", self._storage)
+        if isinstance(error, ImportError):
+            return InputError(
+                f"Storage {shown}: expected the database's driver, got: {error.__cause__ or error}. "
+                'Install it, for postgresql+psycopg:// with: pip install "psycopg[binary]".'
+            )
+        reason = " ".join(str(getattr(error, "orig", error)).split())  # orig: the driver's own, without SQLAlchemy's
+        reason = reason.replace(self._storage, shown)[:200].rstrip(".")
+        return InputError(f"Storage {shown}: cannot be used ({reason}). Choose another one.")
 
     def _check_settings(self, name: str) -> None:
         """What a trial's accuracy depends on must be the same for all of them."""
@@ -204,8 +253,13 @@ def _tried(trial: Any) -> Tried:
     last = max(trial.intermediate_values, default=None)
     return Tried(
         trial.number,
-        rounded(trial.params or trial.system_attrs.get("fixed_params", {})),
+        rounded(trial.params or _given(trial)),
         trial.value if trial.value is not None else trial.intermediate_values.get(last),
         state,
         trial.duration.total_seconds() if trial.duration else 0.0,
     )
+
+
+def _given(trial: Any) -> Parameters:
+    """The parameters that a trial had before it began: those of the trial that it repeats."""
+    return trial.system_attrs.get("fixed_params", {})

@@ -147,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--storage",
         metavar="FILE",
-        help="SQLite file, or the URL of a database that machines share, such as postgresql://user@host/db; default: "
-        "search.db in the output folder",
+        help="SQLite file, or the URL of a database that machines share, such as postgresql+psycopg://user@host/db; "
+        "default: search.db in the output folder",
     )
     parser.add_argument("--out", default="runs/search", metavar="DIR", help="folder for plots; default: %(default)s")
     return parser
@@ -235,7 +235,7 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
     except KeyboardInterrupt:
         console.print("Ctrl-C: the study keeps what was tried; run the same command again to go on.")
         code = common.EXIT_INTERRUPTED
-    waiting = sum(t.state == WAITING for t in searched.trials())
+    waiting = searched.waiting()
     tried = [t for t in searched.trials() if t.state != WAITING]
     report.print_trials(console, tried)
     if waiting:
