@@ -161,13 +161,20 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case):
     assert costs[REST].forward_ms > 0
 
 
-@pytest.mark.parametrize(("implementation", "choice"), [("xpnet-cupy", "fastest"), ("xpnet-cupy-cudnn", "cudnn")])
-def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implementation, choice):
+@pytest.mark.parametrize(
+    ("implementation", "choice", "graph"),
+    [
+        ("xpnet-cupy", "fastest", False),
+        ("xpnet-cupy-cudnn", "cudnn", False),
+        ("xpnet-cupy-cudnn-graph", "cudnn", True),
+    ],
+)
+def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implementation, choice, graph):
     tuned = []
     monkeypatch.setattr(worker.tuning, "tune", lambda *arguments, **settings: tuned.append((arguments, settings)))
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
-    assert tuned == [((1, choice), {"precision": "tf32"})]
+    assert tuned == [((1, choice), {"precision": "tf32", "graph": graph})]
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.helpers import refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS
@@ -93,10 +94,20 @@ def test_on_a_gpu_cudnns_convolutions_are_measured_beside_the_pure_ones(monkeypa
     monkeypatch.setattr(benchmark, "is_installed", lambda name: installed)
     run = benchmark._Run(common.make_console(), {}, "xpnet-cupy", "cuda:0", 1, 1)
     names = benchmark._implementations(run, ["torch"])
-    more = ["xpnet-cupy-cudnn", "xpnet-torch", "torch"]
+    more = ["xpnet-cupy-cudnn", "xpnet-cupy-cudnn-graph", "xpnet-torch", "torch"]
     assert names == ["xpnet-cupy", *(more if installed else [])]
     said = 'xpnet-cupy-cudnn is left out, cuDNN is not installed: pip install "xpnet[cudnn]"\n'
     assert (said in capsys.readouterr().out) is not installed
+
+
+def test_each_device_has_its_own_peers():
+    assert "torch-graphs" in benchmark._peers(None, "cuda:0")
+    assert "sklearn" not in benchmark._peers(None, "cuda:0")
+    assert "torch-graphs" not in benchmark._peers(None, "cpu")
+    assert benchmark._peers(["torch-graphs"], "cuda:0") == ["torch-graphs"]
+    assert benchmark._peers(["none"], "cuda:0") == []
+    with refused("Benchmark", "expected peers on cuda:0 of torch,", "got sklearn", "Leave it out."):
+        benchmark._peers(["torch", "sklearn"], "cuda:0")
 
 
 @pytest.mark.parametrize("flags", [(), ("--precision", "tf32")])
@@ -114,6 +125,7 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
         (["--device", "cuda"], "CuPy is not installed"),
         (["--models", "lenet"], "Did you mean 'lenet5'?"),
         (["--peers", "pytorch"], "expected one of torch,"),
+        (["--peers", "torch-graphs"], "expected peers on cpu of torch,"),
         (["--rounds", "0"], "expected --rounds to be a whole number of at least 1"),
         (["--threads", "0"], "expected --threads to be a whole number of at least 1"),
         (["--batch-sizes", "0"], "--batch-sizes"),

@@ -12,7 +12,9 @@ import numpy as np
 from xpnet.benchmark.cases import Case
 
 CUDNN = "xpnet-cupy-cudnn"
-PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
+GRAPH = f"{CUDNN}-graph"
+CPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
+GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
 
 
 class Contender(Protocol):
@@ -37,11 +39,22 @@ class Contender(Protocol):
 
 def make(implementation: str, case: Case, device: str) -> Contender:
     """An implementation by name, such as xpnet-numpy or torch-compile."""
-    library, _, variant = implementation.partition("-")
-    module = import_module("xpnet.benchmark.own" if library == "xpnet" else f"xpnet.benchmark.{library}_twin")
+    first, _, variant = implementation.partition("-")
+    module = import_module("xpnet.benchmark.own" if first == "xpnet" else f"xpnet.benchmark.{first}_twin")
     return module.make(case, device, variant)
 
 
+def library(implementation: str) -> str:
+    """The library whose arrays an implementation computes with."""
+    return implementation.removeprefix("xpnet-").partition("-")[0]
+
+
+def variants(implementation: str) -> list[str]:
+    """What is said of an implementation after its library, such as cudnn and graph."""
+    return implementation.removeprefix("xpnet-").split("-")[1:]
+
+
 def is_installed(implementation: str) -> bool:
-    """Whether the library of a peer, or what one of xpnet's kernels needs, can be imported."""
-    return find_spec("cudnn" if implementation == CUDNN else implementation.partition("-")[0]) is not None
+    """Whether the library of an implementation, and cuDNN if it takes it, can be imported."""
+    needed = [library(implementation), *(["cudnn"] if "cudnn" in variants(implementation) else [])]
+    return all(find_spec(name) for name in needed)

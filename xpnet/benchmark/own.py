@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from xpnet.backend import Array, to_numpy
 from xpnet.benchmark.cases import SEED, Case
-from xpnet.compile import compiled
+from xpnet.compile import compiled, graphed
 from xpnet.layers.base import State
 from xpnet.layout import walk
 from xpnet.random import make_key
@@ -18,9 +19,9 @@ from xpnet.training.trainer import Values, make_step
 
 
 class Own:
-    """A network and its training step on one array library."""
+    """A network and its training step on one array library, with ``graph`` as one CUDA graph."""
 
-    def __init__(self, case: Case, device: str, backend: str) -> None:
+    def __init__(self, case: Case, device: str, backend: str, *, graph: bool = False) -> None:
         self.network = case.network(device, backend)
         self._optimizer = case.make_optimizer()
         self._images, self._labels = map(self.network.backend.asarray, case.batch())
@@ -28,6 +29,7 @@ class Own:
         self._values = Values(theta, state, self._optimizer.init(theta))
         self._logits: Array | None = None
         self._key = self.network.backend.asarray(make_key(SEED))
+        self._graph = graph
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Contender``."""
@@ -39,6 +41,9 @@ class Own:
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""
         step, iteration = make_step(self.network, self._optimizer), 0
+        if self._graph:
+            step = graphed(step, self.network.backend)
+            logging.getLogger("xpnet.cuda_graph").addHandler(_NoGraph(logging.WARNING))
         key = self._key if self.network.layer.is_random else None
 
         def train() -> None:
@@ -73,6 +78,14 @@ class Own:
             import_module("torch").cuda.synchronize(backend.device)
 
 
+class _NoGraph(logging.Handler):
+    """Makes an error of the warning that steps go on without a graph: they must not be timed as if there were one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError(record.getMessage())
+
+
 def make(case: Case, device: str, variant: str) -> Own:
     """The network on an array library (numpy, cupy, torch, jax) and a device of it; kernels are their process's."""
-    return Own(case, device, variant.partition("-")[0])
+    backend, *words = variant.split("-")
+    return Own(case, device, backend, graph="graph" in words)

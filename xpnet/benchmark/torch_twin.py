@@ -22,6 +22,8 @@ from xpnet.optimizers import Adam, Momentum
 from xpnet.shapes import Shape
 from xpnet.torch_weights import Place, places
 
+_CALLS_BEFORE_RECORDING = 3
+
 
 class Normalize(nn.Module):
     """(x - mean) * scale for each channel."""
@@ -121,8 +123,8 @@ class TorchTwin:
             self._images = self._images.contiguous()
         self._module: nn.Module = module.to(device)
         self._call: Any = torch.compile(self._module) if variant == "compile" else self._module
-        self._optimizer = make_optimizer(case.make_optimizer(), self._module)
-        self._device = torch.device(device)
+        self._device, self._graphs = torch.device(device), variant == "graphs"
+        self._optimizer = make_optimizer(case.make_optimizer(), self._module, capturable=self._graphs)
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Contender``."""
@@ -141,7 +143,7 @@ class TorchTwin:
             self._backward()
             self._optimizer.step()
 
-        return train
+        return self._recorded(train)
 
     def inference(self) -> Callable[[], Any]:
         """See ``Contender``."""
@@ -151,24 +153,52 @@ class TorchTwin:
             with torch.inference_mode():
                 return self._call(self._images.to(self._dtype))
 
-        return predict
+        return self._recorded(predict)
 
     def wait(self) -> None:
         """See ``Contender``."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
+    def _recorded(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        return capture(call, self._device) if self._graphs else call
+
     def _backward(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         functional.cross_entropy(self._call(self._images.to(self._dtype)), self._labels).backward()
 
 
-def make_optimizer(optimizer: Momentum | Adam, module: nn.Module) -> torch.optim.Optimizer:
-    """PyTorch's optimizer that is the same formula."""
+def capture(call: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
+    """A function that repeats a call as one CUDA graph, in the same memory.
+
+    The calls before recording are on another stream than the default one, which cannot be recorded.
+
+    Source: PyTorch, "CUDA semantics", section "Whole-network capture".
+    """
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_CALLS_BEFORE_RECORDING):
+                call()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = call()
+
+    def replay() -> Any:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def make_optimizer(optimizer: Momentum | Adam, module: nn.Module, *, capturable: bool = False) -> torch.optim.Optimizer:
+    """PyTorch's optimizer that is the same formula; ``capturable``: whose steps a CUDA graph can hold."""
     alpha, decay = optimizer.learning_rate, optimizer.weight_decay
     if isinstance(optimizer, Adam):
         betas = (optimizer.beta1, optimizer.beta2)
-        return torch.optim.Adam(module.parameters(), alpha, betas, optimizer.epsilon, decay)
+        return torch.optim.Adam(module.parameters(), alpha, betas, optimizer.epsilon, decay, capturable=capturable)
     return torch.optim.SGD(module.parameters(), alpha, optimizer.momentum, weight_decay=decay)
 
 
@@ -192,5 +222,5 @@ def _tensors(network: Network) -> dict[str, np.ndarray]:
 
 
 def make(case: Case, device: str, variant: str) -> TorchTwin:
-    """PyTorch as it comes, or in the variants channels-last and compile."""
+    """PyTorch as it comes, or in the variants channels-last, compile and graphs (on a GPU)."""
     return TorchTwin(case, device, variant)

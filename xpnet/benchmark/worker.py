@@ -18,9 +18,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from xpnet import tuning
+from xpnet import kernels, tuning
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.contender import CUDNN, Contender, make
+from xpnet.benchmark.contender import Contender, make, variants
 from xpnet.benchmark.memory import PeakMemory
 from xpnet.benchmark.profile import profile
 
@@ -34,7 +34,9 @@ class Session:
     def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
         self._implementation, self._case, self._device = implementation, Case.from_json(case), device
         if implementation.startswith("xpnet"):  # as xpnet's programs do; the peers run as they come
-            tuning.tune(threads, "cudnn" if implementation == CUDNN else "fastest", precision=self._case.precision)
+            words = variants(implementation)
+            choice = next((word for word in words if word in kernels.CHOICES), "fastest")
+            tuning.tune(threads, choice, precision=self._case.precision, graph="graph" in words)
         if device != "cpu":
             _set_precision(implementation, self._case.precision)
         if implementation.startswith("torch"):

@@ -16,7 +16,7 @@ from xpnet import backend as backends
 from xpnet import kernels, tuning
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
-from xpnet.benchmark.contender import CUDNN, PEERS, is_installed
+from xpnet.benchmark.contender import CPU_PEERS, CUDNN, GPU_PEERS, GRAPH, is_installed, library
 from xpnet.benchmark.controller import Row
 from xpnet.checks import pick
 from xpnet.cli import common, report
@@ -24,7 +24,7 @@ from xpnet.errors import InputError
 from xpnet.shapes import check_positive
 
 _PACKAGES = {"torch": '"xpnet[torch]"', "jax": '"xpnet[jax]"', "sklearn": "scikit-learn"}
-_PEERS = {peer: peer for peer in PEERS}
+_PEERS = {peer: peer for peer in (*CPU_PEERS, *GPU_PEERS)}
 _TITLES = {"train": "Training step", "predict": "Inference"}
 
 
@@ -56,8 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         "--peers",
         type=_list,
         metavar="A,B",
-        help=f"what to compare with, of {', '.join(PEERS)} (for mlp alone), or none; beside PyTorch and JAX, "
-        "xpnet runs on their arrays too; default: all, with --scaling torch",
+        help=f"what to compare with: on the CPU {', '.join(CPU_PEERS)} (for mlp alone), on a GPU "
+        f"{', '.join(GPU_PEERS)}, or none; beside PyTorch and JAX, xpnet runs on their arrays too; default: all, with "
+        "--scaling torch",
     )
     parser.add_argument(
         "--precision",
@@ -131,7 +132,7 @@ def _benchmark(flags: argparse.Namespace) -> int:
     run = _Run(console, about, f"xpnet-{home.name}", device, threads, flags.rounds)
     models = flags.models or (CPU_MODELS if device == "cpu" else GPU_MODELS)
     cases = [case for model in models for case in find_cases(model, flags.batch_sizes, flags.precision)]
-    peers = _peers(flags.peers or (["torch"] if flags.scaling else list(PEERS)), device)
+    peers = _peers(flags.peers or (["torch"] if flags.scaling else None), device)
     report.print_environment(console, run.environment)
     if flags.profile:
         return _profile(run, cases, flags.json)
@@ -193,23 +194,29 @@ def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: 
     return common.EXIT_OK
 
 
-def _peers(names: Sequence[str], device: str) -> list[str]:
-    """The peers asked for that there are on a device."""
+def _peers(names: Sequence[str] | None, device: str) -> list[str]:
+    """The peers asked for, or all that there are on a device."""
+    there = CPU_PEERS if device == "cpu" else GPU_PEERS
+    if names is None:
+        return list(there)
     chosen = [] if list(names) == ["none"] else [pick("Benchmark, peer", _PEERS, name) for name in names]
-    return [name for name in chosen if name != "sklearn" or device == "cpu"]
+    for name in chosen:
+        if name not in there:
+            raise InputError(f"Benchmark: expected peers on {device} of {', '.join(there)}, got {name}. Leave it out.")
+    return chosen
 
 
 def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
     """What there is of the peers, a missing one announced, after xpnet on the libraries that take part."""
-    libraries = dict.fromkeys(peer.partition("-")[0] for peer in peers)
-    for library in libraries:
-        if not is_installed(library):
-            run.say(f"{library} is left out, it is not installed: pip install {_PACKAGES[library]}")
+    libraries = dict.fromkeys(map(library, peers))
+    for name in libraries:
+        if not is_installed(name):
+            run.say(f"{name} is left out, it is not installed: pip install {_PACKAGES[name]}")
     peers = [peer for peer in peers if is_installed(peer)]
-    own = [f"xpnet-{library}" for library in ("torch", "jax") if library in libraries and is_installed(library)]
+    own = [f"xpnet-{name}" for name in ("torch", "jax") if name in libraries and is_installed(name)]
     if run.own == "xpnet-cupy":
         if is_installed(CUDNN):
-            own.insert(0, CUDNN)
+            own = [CUDNN, GRAPH, *own]
         else:
             run.say(f'{CUDNN} is left out, cuDNN is not installed: pip install "xpnet[cudnn]"')
     return [run.own, *own, *peers]
