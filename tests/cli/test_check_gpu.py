@@ -1,6 +1,8 @@
+import json
 import logging
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from xpnet import backend as backends
 from xpnet import kernels
+from xpnet.benchmark.cases import find_cases
 from xpnet.cli import benchmark, check_gpu, common
 from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, compare_products, main
 from xpnet.cuda_graph import GraphedStep
@@ -104,7 +107,7 @@ def test_a_part_that_fails_is_shown_and_does_not_stop_the_next(monkeypatch, caps
         "c": Part("Third", lambda console, backend: False),
     }
     monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
-    monkeypatch.setattr(check_gpu, "_parts", lambda json: parts)
+    monkeypatch.setattr(check_gpu, "_parts", lambda path: parts)
     assert main([]) == 1
     printed = capsys.readouterr().out
     assert "ValueError: wrong" in printed
@@ -123,7 +126,7 @@ def test_a_part_that_fails_is_shown_and_does_not_stop_the_next(monkeypatch, caps
         (0.0, 0.0, False, "tests"),
     ],
 )
-def test_all_parts_count(monkeypatch, capsys, cudnn, difference, in_kernels, tests, failed):
+def test_all_parts_count(monkeypatch, tmp_path, capsys, cudnn, difference, in_kernels, tests, failed):
     flags = []
     monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
@@ -134,12 +137,69 @@ def test_all_parts_count(monkeypatch, capsys, cudnn, difference, in_kernels, tes
         monkeypatch.setattr(check_gpu, part, lambda console, backend: True)
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)
     monkeypatch.setattr(benchmark, "main", lambda given: flags.extend(given) or 0)
+    monkeypatch.chdir(tmp_path)
     assert main(["--json", "rows.json"]) == (1 if failed else 0)
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"Some checks FAILED: {failed}." if failed else "All checks passed."
     )
     assert flags[-2:] == ["--json", "rows.json"]
     benchmark._parser().parse_args(flags)
+
+
+def targets_printed(monkeypatch, capsys, times, code=0):
+    """What a benchmark that measured these training steps makes of the check, and the lines it prints."""
+
+    def main(flags):
+        rows = [
+            {"model": model, "batch_size": batch, "mode": mode, "implementation": name, "median_ms": median}
+            for (model, batch, name), median in times.items()
+            for mode, median in (("train", median), ("predict", 1.0))
+        ]
+        if code < 2:
+            Path(flags[-1]).write_text(json.dumps({"rows": rows}))
+        return code
+
+    monkeypatch.setattr(benchmark, "main", main)
+    passes = check_gpu._run_benchmark(common.make_console(), backends.resolve("cpu"), None)
+    return passes, capsys.readouterr().out.splitlines()
+
+
+MEASURED = {
+    ("mnist_starter", 16, "xpnet-cupy-cudnn"): 2.0,
+    ("mnist_starter", 16, "xpnet-cupy-cudnn-graph"): 0.6,
+    ("mnist_starter", 16, "torch"): 1.0,
+    ("mnist_starter", 16, "torch-graphs"): 0.75,
+    ("mnist_starter", 512, "xpnet-cupy-cudnn"): 0.7,
+    ("mnist_starter", 512, "xpnet-cupy-cudnn-graph"): 0.8,
+    ("mnist_starter", 512, "torch"): 1.0,
+}
+
+
+def test_targets_are_stated_beside_what_was_measured(monkeypatch, capsys):
+    assert targets_printed(monkeypatch, capsys, MEASURED) == (
+        True,
+        [
+            "  mnist_starter, batches of 16, by torch: at most 0.5, measured 0.60 (xpnet-cupy-cudnn-graph): not met",
+            "  mnist_starter, batches of 16, by torch-graphs: at most 1, measured 0.80 (xpnet-cupy-cudnn-graph): met",
+            "  mnist_starter, batches of 512, by torch: at most 0.7, measured 0.70 (xpnet-cupy-cudnn): met",
+            "  resnet50, batches of 64, by torch-channels-last: at most 1.15, not measured",
+        ],
+    )
+
+
+def test_what_could_not_be_measured_fails_the_benchmark(monkeypatch, capsys):
+    passes, lines = targets_printed(monkeypatch, capsys, {}, code=1)
+    assert not passes
+    assert [line.endswith("not measured") for line in lines] == [True] * 4
+    assert targets_printed(monkeypatch, capsys, {}, code=2) == (False, [])
+
+
+def test_every_target_is_measured():
+    flags = benchmark._parser().parse_args(check_gpu.BENCHMARK)
+    cases = {(case.model, case.batch_size) for model in flags.models for case in find_cases(model)}
+    for target in check_gpu.TARGETS:
+        assert (target.model, target.batch_size) in cases
+        assert target.peer in benchmark._peers(flags.peers, "cuda:0")
 
 
 def test_a_missing_cudnn_is_one_line(monkeypatch, capsys):
