@@ -19,9 +19,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from xpnet import kernels, tuning
+from xpnet.benchmark import memory
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.contender import Contender, make, variants
-from xpnet.benchmark.memory import PeakMemory
+from xpnet.benchmark.contender import Contender, library, make, variants
 from xpnet.benchmark.profile import profile
 
 WARM_UP_CALLS = 3
@@ -56,22 +56,22 @@ class Session:
         """Seconds of each call of a block, and the peak of memory; one mode (train, predict) follows the other."""
         if self._contender is None:
             self._contender = make(self._implementation, self._case, self._device)
-            self._memory = PeakMemory()
+            self._memory = memory.watch(library(self._implementation), self._device)
         if mode not in self._calls:
             self._begin(self._contender, mode)
         times = self._time(self._contender, self._calls[mode], seconds)
-        return {"seconds": times, "peak_memory_mb": self._memory.megabytes() if self._device == "cpu" else None}
+        return {"seconds": times, "peak_memory_mb": self._memory.megabytes()}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Cost of each layer, of xpnet's implementations alone."""
         return {"costs": profile(self._case, self._device, self._implementation.removeprefix("xpnet-"), seconds)}
 
     def _begin(self, contender: Contender, mode: str) -> None:
-        self._memory.restart()
-        call = self._calls[mode] = contender.training() if mode == "train" else contender.inference()
-        for _ in range(WARM_UP_CALLS):
-            call()
-        contender.wait()
+        with self._memory:
+            call = self._calls[mode] = contender.training() if mode == "train" else contender.inference()
+            for _ in range(WARM_UP_CALLS):
+                call()
+            contender.wait()
 
     def _time(self, contender: Contender, call: Callable[[], object], seconds: float) -> list[float]:
         calls, times = 1 if self._device == "cpu" else _CALLS_PER_WAIT, []
