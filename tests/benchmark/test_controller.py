@@ -87,8 +87,30 @@ def test_other_work_is_not_timed(monkeypatch, case, spoil, words):
     rows = measure(case, ("xpnet-numpy", "broken", "torch"), said.append, rounds=2, modes=("train",), **SETTINGS)
     assert [row.implementation for row in rows] == ["xpnet-numpy", "torch"]
     (line,) = said
-    assert line.startswith("broken refused for mnist_starter, other work: ")
+    assert line.startswith("broken refused for mnist_starter, other work in float64: ")
     assert words in line
+
+
+def test_on_a_gpu_the_kernels_of_float32_are_compared_too(monkeypatch, case):
+    class OnTheCpu(LocalWorker):
+        def __init__(self, implementation, case, device, threads):
+            super().__init__(implementation, case, "cpu", threads)
+
+    monkeypatch.setattr(controller, "Worker", OnTheCpu)
+    monkeypatch.setattr(
+        OnTheCpu,
+        "spoil",
+        staticmethod(
+            lambda name, gradient: {
+                tensor: array * (1.002 if (name, array.dtype) == ("broken", np.float32) else 1)
+                for tensor, array in gradient.items()
+            }
+        ),
+    )
+    said = []
+    rows = measure(case, ("xpnet-cupy", "broken"), said.append, device="cuda:0", threads=1, rounds=1, modes=("train",))
+    assert [row.implementation for row in rows] == ["xpnet-cupy"]
+    assert said[0].startswith("broken refused for mnist_starter, other work in float32: the gradient of ")
 
 
 def test_small_differences_are_rounding(monkeypatch, case):
@@ -175,6 +197,18 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
     assert tuned == [((1, choice), {"precision": "tf32", "graph": graph})]
+
+
+def test_gradients_are_compared_without_tf32(monkeypatch, tmp_path, case):
+    used = []
+    monkeypatch.setattr(worker.tuning, "tune", lambda *_, precision, graph: used.append(precision))
+    monkeypatch.setattr(worker, "_set_precision", lambda implementation, precision: used.append(precision))
+    monkeypatch.setattr(worker, "make", lambda implementation, case, device: make(implementation, case, "cpu"))
+    session = worker.Session("xpnet-numpy", dataclasses.replace(case, precision="tf32").to_json(), "cuda:0", 1)
+    assert session.gradient(str(tmp_path / "gradient.npz"), "float32") == {"known": True}
+    assert used == ["tf32"] * 2 + ["float32"] * 2 + ["tf32"] * 2
+    with np.load(tmp_path / "gradient.npz") as gradient:
+        assert {array.dtype for array in gradient.values()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])

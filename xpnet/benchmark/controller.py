@@ -20,7 +20,6 @@ from xpnet.benchmark.cases import Case
 from xpnet.benchmark.profile import Cost
 
 MODES = ("predict", "train")
-TOLERANCE = 1e-3
 BLOCK_SECONDS = 0.25
 PAUSE_SECONDS = 0.05  # in which the threads of the process before go to sleep
 PROFILE_SECONDS = 3.0
@@ -107,7 +106,8 @@ def measure(
     """Time a case. The first implementation is the reference: others whose gradient is not the same are not timed."""
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(name, case, device, threads)) for name in implementations]
-        workers = _same_work(workers, case, say)
+        for dtype, tolerance in case.tolerances(device).items():
+            workers = _same_work(workers, case, dtype, tolerance, say)
         rows = []
         for mode in modes:
             samples, peaks = _take_turns(workers, mode, rounds, say)
@@ -128,14 +128,14 @@ def _environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, str(threads)), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
-def _same_work(workers: Sequence[Worker], case: Case, say: Say) -> list[Worker]:
-    """The workers whose gradient is that of the first, and those that keep theirs to themselves."""
+def _same_work(workers: Sequence[Worker], case: Case, dtype: str, tolerance: float, say: Say) -> list[Worker]:
+    """The workers whose gradient in a dtype is that of the first, and those that keep theirs to themselves."""
     kept: list[Worker] = []
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{worker.implementation}.npz" for worker in workers]
         for worker, path in zip(workers, paths, strict=True):
             try:
-                known = worker.ask("gradient", path=str(path))["known"]
+                known = worker.ask("gradient", path=str(path), dtype=dtype)["known"]
             except WorkerError as error:
                 say(f"{worker.implementation} left out for {case.model}: {error}")
                 if worker is workers[0]:
@@ -143,23 +143,23 @@ def _same_work(workers: Sequence[Worker], case: Case, say: Say) -> list[Worker]:
                 continue
             if not known:
                 say(f"{worker.implementation}: its gradients cannot be checked; its work is comparable, not equal.")
-            elif kept and (difference := _largest_difference(path, paths[0])):
-                say(f"{worker.implementation} refused for {case.model}, other work: {difference}")
+            elif kept and (difference := _largest_difference(path, paths[0], tolerance)):
+                say(f"{worker.implementation} refused for {case.model}, other work in {dtype}: {difference}")
                 continue
             kept.append(worker)
     return kept
 
 
-def _largest_difference(path: Path, reference_path: Path) -> str:
+def _largest_difference(path: Path, reference_path: Path, tolerance: float) -> str:
     """Which tensor of a gradient differs most, if it does so by more than the tolerance."""
     with np.load(path) as gradient, np.load(reference_path) as reference:
         if set(gradient) != set(reference):
             return f"gradients of {', '.join(sorted(set(gradient) ^ set(reference)))} are there once"
         differences = {name: _relative(gradient[name], reference[name]) for name in reference}
     worst = max(differences, key=lambda name: differences[name])
-    if differences[worst] <= TOLERANCE:
+    if differences[worst] <= tolerance:
         return ""
-    return f"the gradient of {worst} differs by {differences[worst]:.1e}, more than {TOLERANCE:g}."
+    return f"the gradient of {worst} differs by {differences[worst]:.1e}, more than {tolerance:g}."
 
 
 def _relative(actual: np.ndarray, expected: np.ndarray) -> float:

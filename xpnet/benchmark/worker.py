@@ -33,21 +33,23 @@ class Session:
 
     def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
         self._implementation, self._case, self._device = implementation, Case.from_json(case), device
-        if implementation.startswith("xpnet"):  # as xpnet's programs do; the peers run as they come
-            words = variants(implementation)
-            choice = next((word for word in words if word in kernels.CHOICES), "fastest")
-            tuning.tune(threads, choice, precision=self._case.precision, graph="graph" in words)
-        if device != "cpu":
-            _set_precision(implementation, self._case.precision)
+        self._threads = threads
+        self._set_up(self._case.precision)
         if implementation.startswith("torch"):
             import_module("torch").set_num_threads(threads)
         self._contender: Contender | None = None
         self._calls: dict[str, Callable[[], object]] = {}
 
-    def gradient(self, path: str) -> dict[str, Any]:
-        """Write the gradient of the comparable case to an .npz file; whether there is one to write."""
-        with _float64_in_jax() if "jax" in self._implementation else nullcontext():
-            gradient = make(self._implementation, self._case.comparable(), self._device).gradient()
+    def gradient(self, path: str, dtype: str) -> dict[str, Any]:
+        """Write the gradient of the comparable case to an .npz file; whether there is one to write.
+
+        Products of float32 are exact meanwhile: TF32 would hide other work behind its rounding.
+        """
+        self._set_up("float32")
+        in_float64 = dtype == "float64" and library(self._implementation) == "jax"
+        with _float64_in_jax() if in_float64 else nullcontext():
+            gradient = make(self._implementation, self._case.comparable(dtype), self._device).gradient()
+        self._set_up(self._case.precision)
         if gradient is not None:
             np.savez(path, allow_pickle=False, **gradient)
         return {"known": gradient is not None}
@@ -65,6 +67,15 @@ class Session:
     def profile(self, seconds: float) -> dict[str, Any]:
         """Cost of each layer, of xpnet's implementations alone."""
         return {"costs": profile(self._case, self._device, self._implementation.removeprefix("xpnet-"), seconds)}
+
+    def _set_up(self, precision: str) -> None:
+        """Choose kernels and the precision of products, as xpnet's programs do; the peers run as they come."""
+        if self._implementation.startswith("xpnet"):
+            words = variants(self._implementation)
+            choice = next((word for word in words if word in kernels.CHOICES), "fastest")
+            tuning.tune(self._threads, choice, precision=precision, graph="graph" in words)
+        if self._device != "cpu":
+            _set_precision(self._implementation, precision)
 
     def _begin(self, contender: Contender, mode: str) -> None:
         with self._memory:
