@@ -189,6 +189,7 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case):
         ("xpnet-cupy", "fastest", False),
         ("xpnet-cupy-cudnn", "cudnn", False),
         ("xpnet-cupy-cudnn-graph", "cudnn", True),
+        ("xpnet-torch-pure", "pure", False),
     ],
 )
 def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implementation, choice, graph):
@@ -239,3 +240,12 @@ def test_other_libraries_multiply_as_xpnet_does_on_a_gpu(monkeypatch, case, libr
 
 def test_a_variant_of_a_library_runs_on_its_arrays(case):
     assert make("xpnet-numpy-cudnn", case, "cpu").network.backend.name == "numpy"
+
+
+def test_the_pure_kernels_serve_their_own_process(case):
+    """As here, where NumPy's own are broken and must not be called."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("conv2d", "conv2d_backward", "channel_sum"):
+            patch.setattr(f"xpnet.kernels.numpy_kernels.{name}", None)
+        session = worker.Session("xpnet-numpy-pure", case.to_json(), "cpu", 1)
+        assert session.block("train", 0.0)["seconds"]

@@ -81,6 +81,14 @@ def test_a_missing_peer_is_announced_in_one_line_and_left_out(monkeypatch, capsy
     assert capsys.readouterr().out.count('jax is left out, it is not installed: pip install "xpnet[jax]"\n') == 1
 
 
+def test_pure_kernels_are_compared_with_those_of_their_library(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: True)
+    monkeypatch.setattr(controller, "measure", lambda case, names, *rest, **settings: seen.append(names) or [])
+    main([*QUICK, "--peers", "xpnet-numpy-pure,xpnet-torch-pure"])
+    assert seen == [["xpnet-numpy", "xpnet-torch", "xpnet-numpy-pure", "xpnet-torch-pure"]]
+
+
 def test_scikit_learn_is_for_mlp_alone(monkeypatch):
     seen = []
     monkeypatch.setattr(benchmark, "is_installed", lambda name: True)
@@ -106,6 +114,10 @@ def test_each_device_has_its_own_peers():
     assert "torch-graphs" not in benchmark._peers(None, "cpu")
     assert benchmark._peers(["torch-graphs"], "cuda:0") == ["torch-graphs"]
     assert benchmark._peers(["none"], "cuda:0") == []
+    assert benchmark._peers(["xpnet-torch-pure"], "cuda:0") == ["xpnet-torch-pure"]
+    assert not any("pure" in name for device in ("cpu", "cuda:0") for name in benchmark._peers(None, device))
+    with refused("Benchmark", "got xpnet-numpy-pure", "Leave it out."):
+        benchmark._peers(["xpnet-numpy-pure"], "cuda:0")
     with refused("Benchmark", "expected peers on cuda:0 of torch,", "got sklearn", "Leave it out."):
         benchmark._peers(["torch", "sklearn"], "cuda:0")
 

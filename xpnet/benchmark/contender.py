@@ -15,6 +15,9 @@ CUDNN = "xpnet-cupy-cudnn"
 GRAPH = f"{CUDNN}-graph"
 CPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
 GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
+# xpnet itself by the kernels that are written for every array library; compared with only where asked for.
+CPU_PURE = ("xpnet-numpy-pure", "xpnet-torch-pure", "xpnet-jax-pure")
+GPU_PURE = CPU_PURE[1:]
 
 
 class Contender(Protocol):

@@ -16,7 +16,7 @@ from xpnet import backend as backends
 from xpnet import kernels, tuning
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
-from xpnet.benchmark.contender import CPU_PEERS, CUDNN, GPU_PEERS, GRAPH, is_installed, library
+from xpnet.benchmark.contender import CPU_PEERS, CPU_PURE, CUDNN, GPU_PEERS, GPU_PURE, GRAPH, is_installed, library
 from xpnet.benchmark.controller import Row
 from xpnet.checks import pick
 from xpnet.cli import common, report
@@ -24,7 +24,7 @@ from xpnet.errors import InputError
 from xpnet.shapes import check_positive
 
 _PACKAGES = {"torch": '"xpnet[torch]"', "jax": '"xpnet[jax]"', "sklearn": "scikit-learn"}
-_PEERS = {peer: peer for peer in (*CPU_PEERS, *GPU_PEERS)}
+_PEERS = {peer: peer for peer in (*CPU_PEERS, *GPU_PEERS, *CPU_PURE)}
 _TITLES = {"train": "Training step", "predict": "Inference"}
 
 
@@ -57,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_list,
         metavar="A,B",
         help=f"what to compare with: on the CPU {', '.join(CPU_PEERS)} (for mlp alone), on a GPU "
-        f"{', '.join(GPU_PEERS)}, or none; beside PyTorch and JAX, xpnet runs on their arrays too; default: all, with "
-        "--scaling torch",
+        f"{', '.join(GPU_PEERS)}, or none; beside PyTorch and JAX, xpnet runs on their arrays too; default: all of "
+        f"these, with --scaling torch. Also {', '.join(CPU_PURE)}: xpnet with the kernels that are written for every "
+        "library alike, as by train.py --kernels pure",
     )
     parser.add_argument(
         "--precision",
@@ -196,10 +197,11 @@ def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: 
 
 def _peers(names: Sequence[str] | None, device: str) -> list[str]:
     """The peers asked for, or all that there are on a device."""
-    there = CPU_PEERS if device == "cpu" else GPU_PEERS
+    peers, pure = (CPU_PEERS, CPU_PURE) if device == "cpu" else (GPU_PEERS, GPU_PURE)
     if names is None:
-        return list(there)
+        return list(peers)
     chosen = [] if list(names) == ["none"] else [pick("Benchmark, peer", _PEERS, name) for name in names]
+    there = (*peers, *pure)
     for name in chosen:
         if name not in there:
             raise InputError(f"Benchmark: expected peers on {device} of {', '.join(there)}, got {name}. Leave it out.")
