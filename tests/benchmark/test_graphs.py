@@ -5,6 +5,7 @@ Whether CUDA can record PyTorch's kernels is for a GPU to show.
 """
 
 import dataclasses
+import importlib
 import logging
 import sys
 from contextlib import contextmanager
@@ -17,42 +18,42 @@ from xpnet.benchmark import contender, own
 from xpnet.benchmark.cases import find_cases
 from xpnet.cuda_graph import GraphedStep
 
-torch = pytest.importorskip("torch")
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-
 STEPS = 4
 
 
-class Tape(TorchDispatchMode):
-    """Writes operations down as they are computed; ``replay`` computes them again in the same memory."""
+def make_tape(torch):
+    """The class of a tape, on which operations are written as they are computed; ``replay`` computes them again."""
+    dispatch = importlib.import_module("torch.utils._python_dispatch")
 
-    def __init__(self):
-        super().__init__()
-        self.operations = []
+    class Tape(dispatch.TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.operations = []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        self.operations.append((function, args, kwargs or {}, result))
-        return result
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            self.operations.append((function, args, kwargs or {}, result))
+            return result
 
-    def replay(self):
-        with torch.no_grad():
-            for function, args, kwargs, result in self.operations:
-                new = function(*args, **kwargs)
-                for old, value in zip(tensors(result), tensors(new), strict=True):
-                    if old.data_ptr() != value.data_ptr():
-                        old.data.copy_(value)
+        def replay(self):
+            with torch.no_grad():
+                for function, args, kwargs, result in self.operations:
+                    for old, new in zip(tensors(result), tensors(function(*args, **kwargs)), strict=True):
+                        if old.data_ptr() != new.data_ptr():
+                            old.data.copy_(new)
+
+    return Tape
 
 
 def tensors(result):
     results = result if isinstance(result, tuple | list) else [result]
-    return [tensor for tensor in results if isinstance(tensor, torch.Tensor)]
+    return [tensor for tensor in results if hasattr(tensor, "data_ptr")]
 
 
 @pytest.fixture
 def cuda(monkeypatch):
     """What recording takes of ``torch.cuda``; unlike on a GPU, what is recorded is computed as well."""
-    calls = []
+    torch, calls = pytest.importorskip("torch"), []
 
     class Stream:
         def wait_stream(self, other):
@@ -74,7 +75,7 @@ def cuda(monkeypatch):
         "Stream": Stream,
         "current_stream": Stream,
         "stream": lambda stream: using("stream"),
-        "CUDAGraph": Tape,
+        "CUDAGraph": make_tape(torch),
         "graph": graph,
     }
     for name, stand_in in stand_ins.items():
