@@ -185,6 +185,16 @@ def test_bars_are_relative_to_torch():
     assert benchmark._bars(rows[:1])[2] == "xpnet-numpy"
 
 
+@pytest.mark.parametrize(("own", "device"), [("xpnet-numpy", "cpu"), ("xpnet-cupy", "cuda:0")])
+def test_no_two_implementations_look_alike_in_the_chart(monkeypatch, own, device):
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: True)
+    run = benchmark._Run(common.make_console(), {}, own, device, 1, 1)
+    names = benchmark._implementations(run, benchmark._peers(None, device))
+    figure = plots.relative_times(["lenet5, 8"], {"Training step": dict.fromkeys(names, np.ones((1, 3)))}, "torch")
+    looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in figure.axes[0].patches}
+    assert len(looks) == len(names)
+
+
 def test_growth_is_drawn_against_the_multiplications():
     case = scaling.plain_network(side=8, channels=4, depth=2)
     assert scaling.multiplications(case) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
