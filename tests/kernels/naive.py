@@ -47,6 +47,16 @@ def max_pool2d(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.ndarra
     return y, _crop(dx_pad, window, x.shape[1:3])
 
 
+def average_pool2d(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Means, zeros of the padding included, and dx."""
+    x_pad = _pad(x, window)
+    y, dx_pad, count = np.zeros_like(dy), np.zeros_like(x_pad), np.prod(window.kernel)
+    for (i, j), _, (row, column) in _positions(window, x.shape[1:3]):
+        y[:, i, j, :] += x_pad[:, row, column, :] / count
+        dx_pad[:, row, column, :] += dy[:, i, j, :] / count
+    return y, _crop(dx_pad, window, x.shape[1:3])
+
+
 def _positions(window: Window, image_size: tuple[int, ...]) -> Iterator[tuple[Pair, Pair, Pair]]:
     """Every output pixel with every tap, and the padded pixel that lies under it."""
     (sh, sw), (dh, dw) = window.stride, window.dilation

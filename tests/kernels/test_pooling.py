@@ -1,4 +1,4 @@
-"""Max-pooling against the definition, in both memory orders, on values with many ties."""
+"""Pooling against the definition, in both memory orders, on values with many ties."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,12 @@ from xpnet.kernels.windows import to_logical, to_memory
 from xpnet.shapes import Window
 
 OVERLAPPING = Window((3, 2), (2, 1), ((1, 1), (1, 0)))
+WINDOWS = [
+    OVERLAPPING,
+    Window((3, 3), (2, 2), ((1, 1), (1, 1))),
+    Window((2, 3), (2, 3), ((1, 0), (0, 1))),
+    Window((2, 2), (2, 3)),
+]
 
 
 @st.composite
@@ -25,7 +31,7 @@ def windows(draw):
 
 def arrays(window, image_size, channels=2):
     rng = np.random.default_rng(4)
-    x = rng.integers(0, 3, (2, *image_size, channels)).astype(np.float64)
+    x = rng.integers(-3, 0, (2, *image_size, channels)).astype(np.float64)
     dy = rng.integers(1, 10, (2, *window.output_size(*image_size), channels)).astype(np.float64)
     return x, dy
 
@@ -43,11 +49,11 @@ def batch_innermost(x, dy, window):
     return to_logical(y), to_logical(dx)
 
 
-def check(pool, backend, window, image_size):
+def check(pool, backend, window, image_size, definition=naive.max_pool2d, atol=0.0):
     x, dy = arrays(window, image_size)
     actual = pool(backend.asarray(x), backend.asarray(dy), window)
-    for a, b in zip(actual, naive.max_pool2d(x, dy, window), strict=True):
-        assert_close(a, backend.asarray(b))
+    for a, b in zip(actual, definition(x, dy, window), strict=True):
+        assert_close(a, backend.asarray(b), atol=atol)
 
 
 @pytest.mark.parametrize("pool", [rows_first, batch_innermost])
@@ -64,7 +70,7 @@ def test_pooling_equals_the_definition(pool, backend, window, extra):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numpys_pooling_equals_the_definition_in_bands_of_any_size(backend, kernel, extra, monkeypatch):
     window = Window(kernel, kernel)
-    assert numpy_pooling.serves(window)
+    assert numpy_pooling.pools(window)
     with monkeypatch.context() as patch:
         patch.setattr(numpy_pooling, "_CACHED", 40)
         check(by_numpy, backend, window, (kernel[0] + extra[0], kernel[1] + extra[1]))
@@ -78,25 +84,45 @@ def by_numpy(x, dy, window):
 
 @pytest.mark.parametrize("window", [Window((2, 2), (1, 2)), Window((2, 2), (2, 2), ((1, 0), (0, 0)))])
 def test_numpys_pooling_serves_no_window_that_overlaps_or_is_padded(window):
-    assert not numpy_pooling.serves(window)
+    assert not numpy_pooling.pools(window)
 
 
-def chosen(x, dy, window):
+def trained(x, dy, window):
     y, winners = kernels.max_pool2d_with_winners(x, window)
-    assert_close(kernels.max_pool2d(x, window), y)
     return y, kernels.max_pool2d_input_gradient(dy, winners, window, x.shape[1:3])
 
 
-@pytest.mark.parametrize("window", [OVERLAPPING, Window((3, 3), (2, 2), ((1, 1), (1, 1)))])
+def chosen(x, dy, window):
+    y, dx = trained(x, dy, window)
+    assert_close(kernels.max_pool2d(x, window), y)
+    return y, dx
+
+
+def averaged(x, dy, window):
+    return kernels.average_pool2d(x, window), kernels.average_pool2d_input_gradient(dy, window, x.shape[1:3])
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("accelerator", [False, True])
-def test_the_chosen_pooling_equals_the_definition_wherever_it_runs(backend, accelerator, window, monkeypatch):
+@pytest.mark.parametrize("choice", ["fastest", "pure"])
+def test_the_chosen_pooling_equals_the_definition_wherever_it_runs(backend, accelerator, window, choice, monkeypatch):
     monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
-    check(chosen, backend, window, (5, 6))
-    kernels.use("pure")
+    kernels.use(choice)
     try:
         check(chosen, backend, window, (5, 6))
+        check(averaged, backend, window, (5, 6), naive.average_pool2d, atol=1e-14)
     finally:
         kernels.use("fastest")
+
+
+@pytest.mark.parametrize("backend", ["jax"], indirect=True)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_pooling_may_be_compiled(backend, window):
+    jax = pytest.importorskip("jax")
+    check(jax.jit(trained, static_argnums=2), backend, window, (5, 6))
+    check(jax.jit(averaged, static_argnums=2), backend, window, (5, 6), naive.average_pool2d, atol=1e-14)
+    x, dy = map(backend.asarray, arrays(window, (5, 6)))
+    assert_close(jax.jit(kernels.max_pool2d, static_argnums=1)(x, window), trained(x, dy, window)[0])
 
 
 def test_pytorchs_own_pooling_is_called_where_it_knows_the_window(monkeypatch):
@@ -106,6 +132,27 @@ def test_pytorchs_own_pooling_is_called_where_it_knows_the_window(monkeypatch):
     assert set(winners) == {"x", "winners"}
     _, winners = kernels.max_pool2d_with_winners(x, Window((2, 2), (2, 2), ((1, 0), (1, 0))))
     assert isinstance(winners, tuple)
+    monkeypatch.setattr(torch.nn.functional, "avg_pool2d", lambda x, *window: x + 7)
+    assert kernels.average_pool2d(x, Window((3, 3), (2, 2), ((1, 1), (1, 1)))).sum() == 7 * 16
+    assert kernels.average_pool2d(x, Window((2, 2), (2, 2), ((1, 0), (1, 0)))).sum() == 0
+
+
+def test_pytorchs_gradient_of_a_mean_keeps_the_order_of_images():
+    torch = pytest.importorskip("torch")
+    dy = torch.ones(2, 3, 3, 5)
+    assert kernels.average_pool2d_input_gradient(dy, Window((2, 2), (2, 2)), (6, 6)).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("window", "own"), [(Window((2, 2), (2, 3)), True), (Window((3, 3), (2, 2)), False), (OVERLAPPING, False)]
+)
+def test_xlas_own_kernels_are_called_where_windows_do_not_overlap(window, own):
+    jax = pytest.importorskip("jax")
+    x, dy = map(jax.numpy.asarray, arrays(window, (5, 6)))
+    traced = jax.make_jaxpr(lambda x: kernels.max_pool2d(x, window))(x)
+    assert ("reduce_window_max" in str(traced)) is own
+    traced = jax.make_jaxpr(lambda dy: kernels.average_pool2d_input_gradient(dy, window, (5, 6)))(dy)
+    assert ("reduce_window_sum" in str(traced)) is own
 
 
 @pytest.mark.parametrize("pool", [rows_first, batch_innermost])

@@ -130,7 +130,7 @@ def max_pool2d(x: Array, window: Window, *, relu: bool = False) -> Array:
     fused = _fused_pooling(x, window)
     if fused:
         return fused.max_pool2d(x, window, relu=relu)
-    delegate = _pooling_delegate(x, window)
+    delegate = _pooling_delegate("max_pool2d", x, window)
     if delegate:
         y = delegate.max_pool2d(x, window)
     else:
@@ -144,7 +144,7 @@ def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool = False) -> 
     fused = _fused_pooling(x, window)
     if fused:
         return fused.max_pool2d_with_winners(x, window, relu=relu)
-    delegate = _pooling_delegate(x, window)
+    delegate = _pooling_delegate("max_pool2d_with_winners", x, window)
     if delegate:
         y, winners = delegate.max_pool2d_with_winners(x, window)
     else:
@@ -163,7 +163,7 @@ def max_pool2d_input_gradient(
     if relu:
         winners, positive = winners
         dy = rectify_gradient(dy, positive)
-    delegate = _pooling_delegate(dy, window)
+    delegate = _pooling_delegate("max_pool2d_input_gradient", dy, window)
     if delegate:
         return delegate.max_pool2d_input_gradient(dy, winners, window, image_size)
     order = _order(dy)
@@ -223,12 +223,18 @@ def optimizer_update(
 
 def average_pool2d(x: Array, window: Window) -> Array:
     """Mean of each window of images (N, H, W, C), zeros of the padding included."""
+    delegate = _pooling_delegate("average_pool2d", x, window)
+    if delegate:
+        return delegate.average_pool2d(x, window)
     order = _order(x)
     return order.back(pooling.average_pool2d(order.to(x), window, order.axes))
 
 
 def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -> Array:
     """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
+    delegate = _pooling_delegate("average_pool2d_input_gradient", dy, window)
+    if delegate:
+        return delegate.average_pool2d_input_gradient(dy, window, image_size)
     order = _order(dy)
     return order.back(pooling.average_pool2d_input_gradient(order.to(dy), window, image_size, order.axes))
 
@@ -275,18 +281,17 @@ def _convolution(x: Array) -> ModuleType:
     return _delegate(x) or (im2col if on_accelerator(x) else unrolled)
 
 
-def _pooling_delegate(x: Array, window: Window) -> ModuleType | None:
-    """The module whose pooling serves an array where it knows the window; PyTorch's pads both sides alike.
+def _pooling_delegate(function: str, x: Array, window: Window) -> ModuleType | None:
+    """The module whose function serves an array, where it has one and knows the window.
 
-    On a GPU PyTorch's gradient adds in no fixed order.
+    On a GPU PyTorch's gradient of a maximum adds in no fixed order.
     """
     if _deterministic and is_torch_array(x) and on_accelerator(x):
         return None
-    symmetric = all(before == after for before, after in window.padding)
     module = _delegate(x)
     if module is numpy_kernels:
-        return numpy_pooling if numpy_pooling.serves(window) else None
-    return module if symmetric and is_torch_array(x) else None
+        module = numpy_pooling
+    return module if module and hasattr(module, function) and module.pools(window) else None
 
 
 def _fused_pooling(x: Array, window: Window) -> ModuleType | None:

@@ -21,7 +21,7 @@ from xpnet.shapes import Pair, Window
 _CACHED = 2**18  # values of a band that a core's own cache holds
 
 
-def serves(window: Window) -> bool:
+def pools(window: Window) -> bool:
     """Whether windows lie side by side, without padding."""
     return window.stride == window.kernel and window.padding == ((0, 0), (0, 0))
 

@@ -1,4 +1,4 @@
-"""Convolution and max-pooling by PyTorch's own kernels, for its arrays.
+"""Convolution and pooling by PyTorch's own kernels, for its arrays.
 
 Images (N, H, W, C) are what PyTorch calls channels_last, so the permuted views cost nothing.
 """
@@ -46,8 +46,13 @@ def conv2d_backward(
     return dx, _nhwc(dw)
 
 
+def pools(window: Window) -> bool:
+    """Whether there is as much padding at one side as at the other."""
+    return all(before == after for before, after in window.padding)
+
+
 def max_pool2d(x: Array, window: Window) -> Array:
-    """Maximum of each window, with as much padding at one side as at the other."""
+    """Maximum of each window of images (N, H, W, C)."""
     return _nhwc(functional.max_pool2d(_nchw(x), window.kernel, window.stride, _padding(window)))
 
 
@@ -61,6 +66,20 @@ def max_pool2d_input_gradient(dy: Array, saved: dict[str, Array], window: Window
     """Gradient of ``max_pool2d`` with respect to its images, whose size is that of ``saved``."""
     dx = torch.ops.aten.max_pool2d_with_indices_backward(
         _nchw(dy), _nchw(saved["x"]), window.kernel, window.stride, _padding(window), (1, 1), False, saved["winners"]
+    )
+    return _nhwc(dx)
+
+
+def average_pool2d(x: Array, window: Window) -> Array:
+    """Mean of each window of images (N, H, W, C), zeros of the padding included."""
+    return _nhwc(functional.avg_pool2d(_nchw(x), window.kernel, window.stride, _padding(window)))
+
+
+def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -> Array:
+    """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
+    images = dy.new_empty((dy.shape[0], *image_size, dy.shape[3]))  # of whose values nothing is read
+    dx = torch.ops.aten.avg_pool2d_backward(
+        _nchw(dy), _nchw(images), window.kernel, window.stride, _padding(window), False, True, None
     )
     return _nhwc(dx)
 

@@ -96,8 +96,8 @@ class AvgPool2D(_Pool2D):
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
-    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is no image batch
-    or smaller than the window.  Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
+    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is no image batch,
+    no floating point numbers, or smaller than the window.  Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
     prefix: ClassVar[str] = "avg_pool"
@@ -106,6 +106,7 @@ class AvgPool2D(_Pool2D):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.output_shape(x.shape[1:])
+        self.check_floating(x)
         return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
