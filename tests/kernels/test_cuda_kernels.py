@@ -197,17 +197,13 @@ def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched,
     how = {"constant": constant, "need_dx": True}
     expected = run(
         *(backends.resolve("cpu"), "float64"),
-        lambda *a: normalization.by_batch(*a, 0.3, 1e-5, sum_of_channels, relu=relu),
+        lambda *a: normalization.by_batch(*a, 0.3, 1e-5, relu=relu),
         lambda *a: normalization.by_running_statistics(*a, 1e-5, relu=relu),
-        lambda g, p, saved: normalization.gradients(g, p["weight"], saved, sum_of_channels, **how),
+        lambda g, p, saved: normalization.gradients(g, p["weight"], saved, **how),
     )
     for a, b in zip(actual, expected, strict=True):
         # Of two rows, dx is what is left of terms that cancel.
         np.testing.assert_allclose(to_numpy(a), b, rtol=2e-5, atol=2e-5 * max(1, np.max(np.abs(b))))
-
-
-def sum_of_channels(x):
-    return x.sum(axis=tuple(range(x.ndim - 1)))
 
 
 def test_the_variance_of_a_large_mean_keeps_its_digits(cuda):

@@ -20,7 +20,7 @@ from xpnet.errors import InputError
 from xpnet.kernels import cross_entropy, im2col, normalization, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
 from xpnet.kernels.precision import PRECISIONS, use_precision
 from xpnet.kernels.rectifier import rectify, rectify_gradient
-from xpnet.kernels.windows import join, split, to_logical, to_memory
+from xpnet.kernels.windows import channel_sum, join, split, to_logical, to_memory
 from xpnet.shapes import Pair, Window
 
 __all__ = [
@@ -118,13 +118,6 @@ def conv2d_backward(
     return join(list(dx), 3) if need_dx else None, join(list(weight_gradient), 0)
 
 
-def channel_sum(x: Array) -> Array:
-    """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
-    if _delegate(x) is numpy_kernels:
-        return numpy_kernels.channel_sum(x)
-    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
-
-
 def max_pool2d(x: Array, window: Window, *, relu: bool = False) -> Array:
     """Maximum of each window of images (N, H, W, C), with ``relu`` at least 0."""
     fused = _fused_pooling(x, window)
@@ -186,7 +179,7 @@ def batch_norm(
     fused = _fused(x, *params.values(), *state.values())
     if fused:
         return fused.batch_norm(x, params, state, momentum, eps, relu=relu)
-    return normalization.by_batch(x, params, state, momentum, eps, channel_sum, relu=relu)
+    return normalization.by_batch(x, params, state, momentum, eps, relu=relu)
 
 
 def batch_norm_by_running_statistics(
@@ -206,7 +199,7 @@ def batch_norm_gradients(
     how = {"constant": constant, "need_dx": need_dx}
     if "mean" in saved:  # by the CUDA kernels, which keep x and its mean, not x less its mean
         return _cuda_kernels().batch_norm_gradients(dy, params, saved, relu=relu, **how)
-    return normalization.gradients(dy, params["weight"], saved, channel_sum, **how)
+    return normalization.gradients(dy, params["weight"], saved, **how)
 
 
 def optimizer_update(

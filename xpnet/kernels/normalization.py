@@ -7,17 +7,17 @@ shape of x: here it is x̂.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from xpnet.backend import Array, array_namespace
 from xpnet.kernels.rectifier import rectify, rectify_gradient
+from xpnet.kernels.windows import channel_sum
 
 Arrays = Mapping[str, Array]
-ChannelSum = Callable[[Array], Array]
 
 
 def by_batch(
-    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, channel_sum: ChannelSum, *, relu: bool
+    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool
 ) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
     count = math.prod(x.shape[:-1])
@@ -37,9 +37,7 @@ def by_running_statistics(x: Array, params: Arrays, state: Arrays, eps: float, *
     return _scaled(x - state["running_mean"], state["running_var"], params, eps, relu)
 
 
-def gradients(
-    dy: Array, weight: Array, saved: Arrays, channel_sum: ChannelSum, *, constant: bool, need_dx: bool
-) -> tuple[Array | None, Arrays]:
+def gradients(dy: Array, weight: Array, saved: Arrays, *, constant: bool, need_dx: bool) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     if "y" in saved:
         dy = rectify_gradient(dy, saved["y"] > 0)

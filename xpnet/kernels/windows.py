@@ -1,4 +1,4 @@
-"""Array steps that the kernels share: padding, strided slices, and the adjoints of both."""
+"""Array steps that the kernels share: sums, padding, strided slices, and the adjoints of these two."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def to_memory(x: Array) -> Array:
 def to_logical(x: Array) -> Array:
     """Inverse of ``to_memory``."""
     return array_namespace(x).permute_dims(x, _TO_LOGICAL)
+
+
+def channel_sum(x: Array) -> Array:
+    """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
+    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
 
 
 def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
