@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.helpers import assert_close, refused
-from xpnet import models
+from xpnet import models, torch_weights
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.layout import walk
 from xpnet.network import Network
@@ -204,9 +204,19 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_no_code_of_a_file_is_run(tmp_path):
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_no_code_of_a_file_is_run(tmp_path, protocol):
+    torch = pytest.importorskip("torch")
+    torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth", pickle_protocol=protocol)
+    with refused("model.pth: expected a state_dict of tensors, got something else (it names "):
+        small_network().load_torch(tmp_path / "model.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_pytorch_is_told_to_run_no_code_too(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth")
+    monkeypatch.setattr(torch_weights, "_check_pickles", lambda path: None)
     with refused("model.pth: expected a state_dict of tensors"):
         small_network().load_torch(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()

@@ -24,6 +24,7 @@ Tensors = Mapping[str, np.ndarray]
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 4  # before the values, in files older than PyTorch 1.6: magic number, version, machine, state_dict
 _ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor(_v2)?|parameter)")
+_OTHER_NAMES = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")  # ways to name things that PyTorch's files do not use
 
 NEW_HEAD = "Give replace_head=True (train.py: --replace-head) to begin with a new one."
 # Parts of our names that torchvision's lack or call something else.
@@ -188,3 +189,5 @@ def _check_pickle(file: Any) -> None:
     for operation, argument, _ in pickletools.genops(file):
         if operation.name == "GLOBAL" and not _ADMITTED.fullmatch(str(argument)):
             raise ValueError(f"it names {argument!r}")
+        if operation.name in _OTHER_NAMES:
+            raise ValueError(f"it names something by {operation.name}")
