@@ -1,5 +1,7 @@
 import re
 import shutil
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +75,37 @@ def test_torchvisions_weights_with_class_names(tmp_path, photo, capsys, model, c
     named = classes_printed(printed)
     assert len(named) == min(classes, 5)
     assert all(name.startswith("class ") for name, _ in named)
+
+
+def test_torchvisions_classes_have_imagenets_names_where_torchvision_is_installed(
+    tmp_path, photo, capsys, monkeypatch, broken
+):
+    save_file(torch_named(models.create("alexnet", seed=2)), tmp_path / "weights.safetensors")
+    flags = ["--model", "alexnet", "--weights", str(tmp_path / "weights.safetensors")]
+    numbered = [str(number) for number in range(1000)]
+
+    def printed():
+        assert main([photo, *flags]) == 0
+        return [name for name, _ in classes_printed(capsys.readouterr().out)]
+
+    names = SimpleNamespace(DEFAULT=SimpleNamespace(meta={"categories": [f"animal {number}" for number in numbered]}))
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace(AlexNet_Weights=names))
+    named = printed()
+    for error in (ImportError("no torchvision"), RuntimeError("operator torchvision::nms does not exist")):
+        broken("torchvision.models", error)
+        assert set(printed()) <= set(numbered)
+        assert [f"animal {number}" for number in printed()] == named
+
+
+def test_torch_names_with_a_small_stem(tmp_path, photo, capsys):
+    source = models.create("resnet18", input_shape=(32, 32, 3), classes=4, stem="small", seed=2)
+    save_file(torch_named(source), tmp_path / "weights.safetensors")
+    flags = ["--model", "resnet18", "--weights", str(tmp_path / "weights.safetensors"), "--layer", "conv1"]
+    assert main([photo, *flags, "--stem", "small", "--out", str(tmp_path / "a.png")]) == 0
+    assert "conv1: 224 x 224 x 64" in capsys.readouterr().out
+    assert main([photo, *flags]) == 2
+    assert "'conv1.weight' is (64, 3, 3, 3) in the file and (64, 3, 7, 7) in the network" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

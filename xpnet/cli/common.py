@@ -91,6 +91,11 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
         help="standard deviation of initial weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
         "normal 1 (mlp)",
     )
+    add_stem_argument(parser)
+
+
+def add_stem_argument(parser: argparse._ActionsContainer) -> None:
+    """Add the flag --stem."""
     parser.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
 
 

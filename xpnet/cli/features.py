@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +16,7 @@ from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
 from xpnet.metrics import log_softmax
+from xpnet.models import imagenet
 from xpnet.models.pretrained import load_torchvision
 from xpnet.network import Network, shape_text
 from xpnet.serialization import is_written_by_xpnet
@@ -45,11 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", help=f"needed for torchvision's weights, others say it themselves: {', '.join(models.names())}"
     )
+    common.add_stem_argument(parser)
     parser.add_argument("--layer", metavar="NAME", help="layer or block to draw, such as conv1 or layer1.0")
     parser.add_argument(
         "--class-names",
         metavar="FILE",
-        help="text file with the name of a class on each line; default: what the folder of a run says, else numbers",
+        help="text file with the name of a class on each line; default: what the folder of a run says, ImageNet's for "
+        "torchvision's 1000 classes if torchvision is installed, else numbers",
     )
     parser.add_argument("--pad", action="store_true", help="scale the whole image into the frame instead of cropping")
     parser.add_argument(
@@ -63,6 +68,7 @@ def _features(
     image: str,
     weights: str,
     model: str | None,
+    stem: str | None,
     layer: str | None,
     class_names: str | None,
     pad: bool,
@@ -72,7 +78,8 @@ def _features(
 ) -> int:
     tuning.tune()
     console = common.make_console()
-    network = _load(weights, model, device or "cpu", backend)
+    options = {} if stem is None else {"stem": stem}
+    network = _load(weights, model, options, device or "cpu", backend)
     names = _class_names(class_names, weights, network.output_shape[0])
     pixels = read_image(image, network.input_shape, pad=pad)
     output = network.features(pixels[None], layer)[0] if layer else None
@@ -87,20 +94,21 @@ def _features(
     return common.EXIT_OK
 
 
-def _load(weights: str, model: str | None, device: str, backend: str | None) -> Network:
+def _load(weights: str, model: str | None, options: Mapping[str, Any], device: str, backend: str | None) -> Network:
     path = RunFolder.weights_in(weights)
     if is_written_by_xpnet(path) or not path.exists():
         return Network.load(path, device=device, backend=backend)
     if model is None:
         raise InputError(f"Weights file {path}: expected --model, since xpnet did not save it, got none. Give one.")
-    return load_torchvision(model, path, device=device, backend=backend)
+    return load_torchvision(model, path, device=device, backend=backend, **options)
 
 
 def _class_names(given: str | None, weights: str, classes: int) -> list[str]:
     path = RunFolder(weights).class_names_path if given is None else Path(given)
-    if given is None and not is_file(path):  # a file of weights, or a run from before names were kept
-        return [str(number) for number in range(classes)]
-    return read_class_names(path, classes)
+    if given is not None or is_file(path):
+        return read_class_names(path, classes)
+    names = None if is_written_by_xpnet(RunFolder.weights_in(weights)) else imagenet.class_names(classes)
+    return names or [str(number) for number in range(classes)]
 
 
 def _print_output(console: Console, layer: str, output: np.ndarray) -> None:

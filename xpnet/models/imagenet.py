@@ -1,5 +1,21 @@
-"""What torchvision's models, trained on ImageNet, expect of pixels."""
+"""What torchvision's models, trained on ImageNet, expect of pixels and call their classes."""
+
+import importlib
+from typing import Any
 
 PIXEL_MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)  # red, green, blue
 PIXEL_SCALE = (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))
 """With ``Network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)`` pixels of 0 to 255 come in as torchvision's own."""
+
+_CLASSES = 1000
+
+
+def class_names(classes: int) -> list[str] | None:
+    """What the classes of torchvision's models are called; None if they are not so many, or torchvision is missing."""
+    if classes != _CLASSES:
+        return None
+    try:
+        weights: Any = importlib.import_module("torchvision.models").AlexNet_Weights
+    except (ImportError, RuntimeError):  # the latter of one that was built for another PyTorch
+        return None
+    return list(weights.DEFAULT.meta["categories"])  # the same for every model; nothing is downloaded

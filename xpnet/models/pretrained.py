@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
 from xpnet.models.registry import create
@@ -26,16 +27,18 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, replace_head
         network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)
 
 
-def load_torchvision(model: str, path: str | os.PathLike[str], *, device: str, backend: str | None) -> Network:
-    """A model with the weights of torchvision's, and as many classes as these have.
+def load_torchvision(
+    model: str, path: str | os.PathLike[str], *, device: str, backend: str | None, **options: Any
+) -> Network:
+    """A model, with its own ``options``, with the weights of torchvision's, and as many classes as these have.
 
     Raises InputError for an unknown model, or weights that are not of this model.
     """
-    network = create(model, device=device, backend=backend)
+    network = create(model, device=device, backend=backend, **options)
     head = read_torch_tensors(path).get(torch_name(f"{network.head}.weight"))
     classes, *features = network.parameters()[f"{network.head}.weight"].shape
     # Of other features it is another model's; and if it were believed, a small file could ask for a large network.
     if head is not None and [*head.shape[1:]] == features and len(head) != classes:
-        network = create(model, classes=len(head), device=device, backend=backend)
+        network = create(model, classes=len(head), device=device, backend=backend, **options)
     load_weights(network, path)
     return network
