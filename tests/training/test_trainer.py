@@ -317,6 +317,19 @@ def test_settings_that_do_not_fit_are_refused(config, digits, settings, message)
         Trainer(dataclasses.replace(config, **settings), digits)
 
 
+def test_a_last_batch_that_batch_normalisation_cannot_take_is_refused_before_training(digits):
+    """33 images leave one for the ninth batch of four; a run that ends before that batch never sees it."""
+    options = {"hidden": (8,), "batch_norm": True}
+    config = TrainConfig.for_model("mlp", data="mnist", limit=33, batch_size=4, iterations=9, model_options=options)
+    message = r"\('bn1'\), got 1 in the last one of 33 images in batches of 4. Choose another batch size or limit"
+    with pytest.raises(InputError, match=message):
+        Trainer(config, digits)
+    with pytest.raises(InputError, match="33 images in batches of 1"):
+        Trainer(dataclasses.replace(config, batch_size=1, iterations=33), digits)
+    for settings in ({"iterations": 8}, {"limit": 34}, {"freeze": ("bn1.*",)}, {"model_options": {"hidden": (8,)}}):
+        assert list(Trainer(dataclasses.replace(config, **settings), digits).run())
+
+
 def test_images_too_small_for_the_network_name_the_layer(config):
     images, labels = np.zeros((20, 3, 3, 1), np.uint8), np.zeros(20, np.int32)
     tiny = Dataset("tiny", images, labels, images, labels, ("a", "b"))

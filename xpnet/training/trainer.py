@@ -18,6 +18,7 @@ from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.augment import Augmentation
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.layers import BatchNorm
 from xpnet.layers.base import State
 from xpnet.layout import map_tree
 from xpnet.models.pretrained import load_weights
@@ -127,6 +128,8 @@ class Trainer:
         images, labels, validation_images, self._validation_labels = split_data(config, dataset)
         self.sampler = BatchSampler(len(labels), config.batch_size, config.seed)
         self.iterations = config.iterations or (config.epochs or 0) * self.sampler.batches_per_epoch
+        if self.iterations >= self.sampler.batches_per_epoch:
+            _check_last_batch(self.network, len(labels), config.batch_size)
         self.iteration = 0
         self.reported = 0  # the iteration of the last record that counts
         self.seconds = 0.0
@@ -413,6 +416,17 @@ def _check_fits(network: Network, dataset: Dataset) -> None:
             f"{dataset.name}, got one for {network.input_shape} that gives {network.output_shape}. "
             "Choose other data or another network."
         )
+
+
+def _check_last_batch(network: Network, images: int, batch_size: int) -> None:
+    """Refuse an epoch that ends with a batch of one image where batch normalisation would have one value to go by."""
+    last = (images - 1) % batch_size + 1
+    for name, layer, shape in network.layer.leaves(network.input_shape):
+        if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
+            raise InputError(
+                f"Training: expected at least 2 images in every batch for batch normalisation ('{name}'), got 1 in the "
+                f"last one of {images:,} images in batches of {batch_size}. Choose another batch size or limit."
+            )
 
 
 def _spare_vectors(network: Network) -> Array:
