@@ -7,7 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import xpnet
 from xpnet.experiments import EXPERIMENTS
@@ -27,6 +29,17 @@ def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert names["logits"].shape[1] == 10
     assert names["edges"].shape == (1, 28, 28, 16)
     assert "14,682" in capsys.readouterr().out
+
+
+def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = README.parent / "docs" / "results.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    exec(compile(block, str(page), "exec"), {})
+    faces = xpnet.datasets.load("fer2013", tmp_path)
+    assert [len(part) for part in (faces.train_images, faces.validation_images, faces.test_images)] == [1120, 140, 140]
+    with Image.open("face.png") as face:
+        assert (np.asarray(face) == faces.test_images[-1, :, :, 0]).all()
 
 
 def documented_commands():
