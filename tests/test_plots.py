@@ -593,6 +593,12 @@ def test_range_test_shows_losses_and_the_suggestion():
     assert line.get_xdata() == [0.1, 0.1]
 
 
+def test_range_test_without_a_suggestion_has_no_line_for_it(tmp_path):
+    figure = plots.range_test([0.1, 1.0, 10.0], [2.0, 1.0, np.inf], [2.0, 1.5, np.inf], None)
+    assert len(figure.axes[0].lines) == 2
+    assert pixels(figure, tmp_path / "plot.png").size > 0
+
+
 def test_regularization_shows_the_median_and_range_of_the_seeds():
     runs = np.array([[0.5, 0.6], [0.7, 0.9], [0.6, 0.5]])
     figure = plots.regularization([10, 20], {"L2": {"none": runs}, "dropout": {"none": runs, "p = 0.5": runs - 0.1}})

@@ -400,8 +400,10 @@ def search_trials(
 
 
 @rc_context(STYLE)
-def range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float) -> Figure:
-    """Draw the loss of a learning-rate range test against the rate, on a logarithmic scale.
+def range_test(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
+) -> Figure:
+    """Draw the loss of a learning-rate range test against the rate, on a logarithmic scale, and the suggested rate.
 
     The axis ends at twice the first smoothed loss: what lies above is the divergence.
     """
@@ -409,9 +411,9 @@ def range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     axes = figure.subplots()
     axes.semilogx(rates, losses, "-", marker="", color="0.75", linewidth=0.8, label="One batch")
     axes.semilogx(rates, smoothed, "-", marker="", color=BLUE, label="Smoothed")
-    axes.axvline(
-        suggestion, color=VERMILLION, linestyle="--", label=f"A tenth of the rate of the lowest: {suggestion:.2g}"
-    )
+    if suggestion is not None:
+        label = f"A tenth of the rate of the lowest: {suggestion:.2g}"
+        axes.axvline(suggestion, color=VERMILLION, linestyle="--", label=label)
     _label_powers(axes.xaxis)
     axes.set(title="Learning-rate range test", xlabel="Learning rate", ylabel="Loss (nats)", ylim=(0, 2 * smoothed[0]))
     axes.grid(visible=True)

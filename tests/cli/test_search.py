@@ -177,11 +177,31 @@ def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsy
 
 
 def test_the_range_test_prints_and_draws_a_rate(digits_folder, tmp_path, capsys):
-    assert main([*flags(digits_folder, tmp_path), "--lr-range-test", "--hidden", "12"]) == 0
+    assert main([*flags(digits_folder, tmp_path), "--lr-range-test", "--lr", "1", "1e8", "--hidden", "12"]) == 0
     printed = capsys.readouterr().out
     lowest, suggestion = re.search(r"lowest, \S+, at (\S+)\.\n.*--lr (\S+)$", printed, re.MULTILINE).groups()
     assert float(suggestion) == pytest.approx(float(lowest) / 10, rel=0.06)
     assert is_plot(tmp_path / "out" / "lr_range_test.png")
+
+
+@pytest.mark.parametrize("rates", [["0.0001", "0.01"], ["0.0001", "100"]])  # still falling; 200 images by heart
+def test_a_range_test_whose_loss_never_explodes_suggests_nothing(digits_folder, tmp_path, capsys, rates):
+    assert main([*flags(digits_folder, tmp_path), "--lr-range-test", "--lr", *rates]) == 0
+    first, said, drawn = capsys.readouterr().out.splitlines()
+    assert first.startswith("300 of 300 iterations")
+    assert said.startswith("The loss had not exploded at the highest rate, so no rate is suggested. ")
+    assert drawn.startswith("The plot is in ")
+    assert is_plot(tmp_path / "out" / "lr_range_test.png")
+
+
+def test_a_loss_that_is_no_longer_finite_has_exploded(digits_folder):
+    from xpnet import datasets
+
+    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="gradient-descent")
+    test = range_test(config, datasets.load("mnist", digits_folder), 0.01, 1e38, 3)
+    assert test.losses[2] == test.smoothed[2] == np.inf
+    assert test.smoothed[1] < 4 * test.smoothed[0]
+    assert test.suggestion == test.rate_of_lowest_loss / 10
 
 
 def test_the_range_test_is_a_training_at_growing_rates(digits_folder):

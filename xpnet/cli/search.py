@@ -311,7 +311,13 @@ def _range_test(console: Console, config: TrainConfig, values: Parameters, out: 
         f"{len(test.rates)} of {_RANGE_STEPS} iterations, learning rate {test.rates[0]:.3g} to {test.rates[-1]:.3g}: "
         f"the smoothed loss is lowest, {min(test.smoothed):.4f}, at {test.rate_of_lowest_loss:.3g}."
     )
-    console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")
+    if test.suggestion is None:
+        console.print(
+            "The loss had not exploded at the highest rate, so no rate is suggested. Go on to a higher one with "
+            "--lr A B; if the loss is near 0, these images are learned by heart: take more with --limit N."
+        )
+    else:
+        console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")
     from xpnet import plots  # here: matplotlib takes a second to import
 
     _save(console, plots.range_test(test.rates, test.losses, test.smoothed, test.suggestion), out, "lr_range_test")

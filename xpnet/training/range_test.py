@@ -19,7 +19,7 @@ _HOPELESS = 4.0  # times the lowest smoothed loss, at which the test ends
 
 
 class RangeTest(NamedTuple):
-    """Learning rates, the loss of the batch that was trained on with each, and the smoothed loss."""
+    """Learning rates, the loss of the batch that was trained on with each (NaN is ∞ here), and the smoothed loss."""
 
     rates: list[float]
     losses: list[float]
@@ -31,9 +31,17 @@ class RangeTest(NamedTuple):
         return self.rates[int(np.argmin(self.smoothed))]
 
     @property
-    def suggestion(self) -> float:
-        """A tenth of the rate of the lowest loss, which leaves a margin for a whole run."""
-        return self.rate_of_lowest_loss / 10
+    def exploded(self) -> bool:
+        """Whether the smoothed loss has ended above 4 times its lowest, or infinite."""
+        return math.isinf(self.smoothed[-1]) or self.smoothed[-1] > _HOPELESS * min(self.smoothed)
+
+    @property
+    def suggestion(self) -> float | None:
+        """A tenth of the rate of the lowest loss, which leaves a margin for a whole run.
+
+        None unless the loss exploded: a loss that no rate has made grow says nothing about which is too high.
+        """
+        return self.rate_of_lowest_loss / 10 if self.exploded else None
 
 
 def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, steps: int) -> RangeTest:
@@ -41,7 +49,7 @@ def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, s
 
         α_t = low·(high/low)^(t/(steps - 1));  s_t = Σ_k 0.9^(t-k)·loss_k / Σ_k 0.9^(t-k)
 
-    It ends early where the smoothed loss s is 4 times its lowest, or the loss is no longer finite.
+    It ends early where the loss explodes: the smoothed loss s is above 4 times its lowest, or no longer finite.
 
     Raises InputError unless 0 < low < high and there are at least 2 steps, or if the first loss is not finite.
     Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3.
@@ -58,13 +66,13 @@ def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, s
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends the test
             loss = float(to_numpy(trainer.step().loss))
         if not math.isfinite(loss):
-            break
+            loss = math.inf
         total, weight = _MEMORY * total + loss, _MEMORY * weight + 1
         test.rates.append(low * (high / low) ** (step / (steps - 1)))
         test.losses.append(loss)
         test.smoothed.append(total / weight)
-        if test.smoothed[-1] > _HOPELESS * min(test.smoothed):
+        if test.exploded:
             break
-    if not test.losses:
+    if math.isinf(test.losses[0]):
         raise InputError("Range test: expected a finite loss at the start, got none. Check the initial weights.")
     return test
