@@ -47,6 +47,17 @@ def test_a_search_prints_its_trials_and_the_command_of_the_best(digits_folder, t
     assert re.findall(r"^trial (\d+) ", capsys.readouterr().out, re.MULTILINE) == ["3"]
 
 
+def test_a_search_of_which_every_trial_diverges_fails(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    common = [*flags(digits_folder, tmp_path), "--trials", "2", "--hidden", "8", "--sampler", "grid", "--dropout", "0"]
+    assert main([*common, "--weight-decay", "0", "--lr", "1e30", "1e38"]) == 1
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^trial \d .* diverged$", printed, re.MULTILINE)) == 2
+    assert "No trial was completed." in printed
+    assert main([*common, "--weight-decay", "0", "--lr", "0.1", "1e38", "--study", "one of two"]) == 0
+    assert "diverged" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def images_folder(tmp_path_factory):
     """Thirty images of each of two classes, of different sizes."""

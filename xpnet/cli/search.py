@@ -21,6 +21,7 @@ from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.search import (
     COMPLETE,
+    DIVERGED,
     LOGARITHMIC,
     SAMPLERS,
     WAITING,
@@ -62,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "accuracy. Without any flag: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
         "and the search goes on. Prints the trials and the command line for train.py that repeats the best one.",
         epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
-        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C (the "
-        "study stays usable).",
+        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN (in a search: and this process "
+        "completed no trial), 2 bad input, 130 stopped by Ctrl-C (the study stays usable).",
     )
     what = parser.add_argument_group("instead of a search")
     mode = what.add_mutually_exclusive_group()
@@ -229,9 +230,15 @@ def _space(config: TrainConfig, values: Parameters) -> Space:
 
 
 def _run_study(console: Console, searched: Search, config: TrainConfig, trials: int, out: str) -> int:
-    code = common.EXIT_OK
+    ended = set()
+
+    def report_trial(tried: Tried) -> None:
+        ended.add(tried.state)
+        console.print(_line(tried))
+
     try:
-        searched.run(trials, lambda tried: console.print(_line(tried)))
+        searched.run(trials, report_trial)
+        code = common.EXIT_FAILED if DIVERGED in ended and COMPLETE not in ended else common.EXIT_OK
     except KeyboardInterrupt:
         console.print("Ctrl-C: the study keeps what was tried; run the same command again to go on.")
         code = common.EXIT_INTERRUPTED
