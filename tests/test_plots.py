@@ -536,9 +536,23 @@ def test_feature_maps_of_a_batch_are_refused():
 def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
     figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
     (tmp_path / "file").touch()
-    for path in (tmp_path / "a.xyz", tmp_path / "file" / "a.png"):
-        with refused(f"Plot {path}: cannot be written ("):
-            plots.save(figure, path)
+    path = tmp_path / "file" / "a.png"
+    with refused(f"Plot {path}: cannot be written ("):
+        plots.save(figure, path)
+
+
+@pytest.mark.parametrize("name", ["f10", "f10.", "f10.xyz", ".png"])
+def test_a_plot_whose_name_gives_no_format_is_refused(tmp_path, name):
+    figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
+    with refused(f"Plot {tmp_path / name}: expected a name that ends in .png, .pdf or .svg, got "):
+        plots.save(figure, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "b.c.svg", "d.pdf"])
+def test_a_plot_is_written_under_the_name_given(tmp_path, name):
+    plots.save(plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1"), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 # Searches

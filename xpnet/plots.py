@@ -33,6 +33,7 @@ from xpnet.metrics import check_class_indices, check_confusion, check_same_lengt
 __all__ = [
     "accuracy_comparison",
     "accuracy_curves",
+    "check_suffix",
     "confusion_matrix",
     "cost_comparison",
     "error_rate_curves",
@@ -96,12 +97,23 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
     Raises InputError if it is not written: an unknown format, a folder that cannot be made.
     """
+    check_suffix(path)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"Plot {path}: cannot be written ({reason}). Choose another place, or .png.") from error
+
+
+def check_suffix(path: str | PathLike[str]) -> None:
+    """Raise InputError unless the suffix of a file says in which format a figure is to be written.
+
+    Without one matplotlib would write another file, with .png behind the name.
+    """
+    suffix = Path(path).suffix
+    if suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
+        raise InputError(f"Plot {path}: expected a name that ends in .png, .pdf or .svg, got {suffix!r}. Change it.")
 
 
 @rc_context(STYLE)

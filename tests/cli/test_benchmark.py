@@ -149,6 +149,7 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
         (["--profile", "--peers", "torch"], "--profile of xpnet alone"),
         (["--precision", "tf31"], "tf31"),
         (["--json", "nowhere/at/all.json"], "Make the folder first."),
+        (["--plot", "chart"], "Plot chart: expected a name that ends in .png, .pdf or .svg, got ''."),
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, capsys, flags, words):

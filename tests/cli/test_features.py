@@ -186,7 +186,8 @@ def test_images_of_another_shape_are_cropped_or_padded(photo, finished_run, tmp_
     ("flags", "message"),
     [
         (["--layer", "relu9"], "Did you mean 'relu2'?"),
-        (["--layer", "conv1", "--out", "a.xyz"], "Plot a.xyz: cannot be written (Format 'xyz' is not supported"),
+        (["--layer", "conv1", "--out", "a"], "Plot a: expected a name that ends in .png, .pdf or .svg, got ''."),
+        (["--layer", "conv1", "--out", "a.xyz"], "expected a name that ends in .png, .pdf or .svg, got '.xyz'."),
         (["--layer", "conv1", "--out", "/dev/null/a.png"], "Plot /dev/null/a.png: cannot be written"),
         (["--class-names", "nowhere.txt"], "nowhere.txt: expected the names of 10 classes, one on each line, got"),
         (["--class-names", __file__], "expected the names of 10 classes, one on each line, got"),

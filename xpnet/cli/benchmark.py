@@ -128,6 +128,10 @@ def _benchmark(flags: argparse.Namespace) -> int:
         )
     for path in (flags.json, flags.plot):
         _check_place(path)
+    if flags.plot:
+        from xpnet import plots  # here: matplotlib takes a second to import
+
+        plots.check_suffix(flags.plot)
     device, console = home.device_name(), common.make_console()
     about = {**environment.describe(device, threads), "precision": flags.precision}
     run = _Run(console, about, f"xpnet-{home.name}", device, threads, flags.rounds)
