@@ -239,6 +239,8 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
         (["--model", "mlp", "--hidden", "99999999999999999999"], "expected units to be at most 1073741823"),
         (["--model", "mlp", "--dropout", "1"], "Dropout: expected p"),
         (["--crop-padding", "2000000000"], "expected crop_padding to be a whole number from 0 to 1048576"),
+        (["--crop-padding", "28"], "expected crop_padding below 28, the smaller side of the images, got 28."),
+        (["--cutout", "100"], "expected cutout below 28, the smaller side of the images, got 100."),
         (["--data", "imagenet"], "imagenet"),
         (["--data", "cifar10"], "--data-dir"),
         (["--data-dir", "no/such/folder"], "train-images-idx3-ubyte"),

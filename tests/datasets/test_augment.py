@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import refused
 from xpnet.backend import resolve
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
@@ -90,6 +91,20 @@ def test_nothing_asked_for_changes_nothing():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(InputError, match=f"expected {next(iter(settings))} to be a whole number from 0 to"):
         Augmentation(**settings)
+
+
+@pytest.mark.parametrize("name", ["crop_padding", "cutout"])
+def test_settings_that_can_leave_nothing_of_an_image_do_not_fit(name):
+    for shape in ((6, 5, 3), (5, 6, 3)):
+        Augmentation(**{name: 4}).check_fits(shape)
+        with refused(f"Augmentation: expected {name} below 5, the smaller side of the images, got 5."):
+            Augmentation(**{name: 5}).check_fits(shape)
+
+
+@pytest.mark.parametrize("settings", [{"crop_padding": 4}, {"cutout": 4}])
+def test_settings_that_fit_leave_something_of_every_image(settings):
+    changed = Augmentation(**settings)(make_key(0), np.repeat(IMAGES, 50, axis=0))
+    assert changed.any(axis=(1, 2, 3)).all()
 
 
 def test_the_largest_settings_blacken_everything():

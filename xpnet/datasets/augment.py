@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from array_api_compat import device
@@ -42,6 +43,17 @@ class Augmentation:
 
     def __bool__(self) -> bool:
         return bool(self.crop_padding or self.flip or self.cutout)
+
+    def check_fits(self, image_shape: Sequence[int]) -> None:
+        """Raise InputError unless something is left of every image (H, W, C)."""
+        side = min(image_shape[:2])
+        for name in ("crop_padding", "cutout"):
+            value = getattr(self, name)
+            if value >= side:
+                raise InputError(
+                    f"Augmentation: expected {name} below {side}, the smaller side of the images, got {value}. "
+                    f"Change {name}."
+                )
 
     def __call__(self, key: Array, images: Array) -> Array:
         """The changed images, of the same dtype; one gather, whatever is asked for."""

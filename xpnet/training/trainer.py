@@ -146,6 +146,7 @@ class Trainer:
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._measured = (images, labels) if config.measure_training else None
         theta, self._augmentation = self.network.theta, config.make_augmentation()
+        self._augmentation.check_fits(dataset.image_shape)
         self._mixed = MixedPrecision(self.network) if config.precision == "float16" else None
         scaling = self._mixed.init(theta) if self._mixed else {}
         self._values = Values(theta, self.network.state, {**optimizer.init(theta), **scaling})
