@@ -80,8 +80,8 @@ def test_torchvisions_weights_with_class_names(tmp_path, photo, capsys, model, c
 def test_torchvisions_classes_have_imagenets_names_where_torchvision_is_installed(
     tmp_path, photo, capsys, monkeypatch, broken
 ):
-    save_file(torch_named(models.create("alexnet", seed=2)), tmp_path / "weights.safetensors")
-    flags = ["--model", "alexnet", "--weights", str(tmp_path / "weights.safetensors")]
+    save_file(torch_named(models.create("resnet18", seed=2)), tmp_path / "weights.safetensors")
+    flags = ["--model", "resnet18", "--weights", str(tmp_path / "weights.safetensors")]
     numbered = [str(number) for number in range(1000)]
 
     def printed():
@@ -94,7 +94,6 @@ def test_torchvisions_classes_have_imagenets_names_where_torchvision_is_installe
     named = printed()
     for error in (ImportError("no torchvision"), RuntimeError("operator torchvision::nms does not exist")):
         broken("torchvision.models", error)
-        assert set(printed()) <= set(numbered)
         assert [f"animal {number}" for number in printed()] == named
 
 

@@ -175,7 +175,7 @@ def test_an_optuna_that_is_there_but_fails_says_so(digits_folder, tmp_path, caps
         (["--lr-range-test", "--dropout", "0.1", "0.2"], "Search: expected one value of --dropout here, got 2"),
         (["--dropout-vs-l2", "--lr", "0.1", "0.2"], "Search: expected one value of --lr here, got 2"),
         (["--dropout-vs-l2", "--model", "lenet5"], "expected no options, got 'dropout'"),
-        (["--stem", "small"], "Model 'mlp': expected options of hidden, "),
+        (["--lr-range-test", "--stem", "small"], "Model 'mlp': expected options of hidden, "),
         (["--image-size", "28", "28"], "expected no image size for mnist"),
     ],
 )
