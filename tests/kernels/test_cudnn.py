@@ -138,7 +138,9 @@ def gpu(monkeypatch):
     arrays, log = Arrays(), []
     cudnn = SimpleNamespace(
         data_type=SimpleNamespace(HALF="half", FLOAT="float", DOUBLE="double"),
-        numerical_note=SimpleNamespace(TENSOR_CORE="tensor core", DOWN_CONVERT_INPUTS="down", WINOGRAD="winograd"),
+        numerical_note=SimpleNamespace(
+            TENSOR_CORE="tensor core", DOWN_CONVERT_INPUTS="down", WINOGRAD="winograd", NONDETERMINISTIC="other bits"
+        ),
         heur_mode=SimpleNamespace(A="a", FALLBACK="fallback"),
         cudnnGraphNotSupportedError=NotSupportedError,
         pygraph=Graph,
@@ -169,6 +171,7 @@ def gpu(monkeypatch):
 def leave_the_process_alone(monkeypatch):
     monkeypatch.setenv("CUPY_TF32", "0")
     monkeypatch.setattr(kernels, "_choice", "fastest")
+    monkeypatch.setattr(kernels, "_deterministic", False)
     monkeypatch.setattr(precision, "_precision", "float32")
 
 
@@ -287,12 +290,24 @@ def test_the_precision_is_part_of_what_is_asked_for(gpu):
     assert [asked.precision for asked, *_ in gpu.built] == ["tf32"] * 3 + ["float32"]
 
 
+def test_the_same_bits_each_time_are_part_of_what_is_asked_for(gpu):
+    x, weight, dy = on_device(PROBLEM)
+    for deterministic in (True, False):
+        kernels.use("cudnn", deterministic=deterministic)
+        gpu.kernels.conv2d(x, weight, None, PROBLEM.window)
+        gpu.kernels.conv2d_backward(x, dy, weight, PROBLEM.window)
+    assert [asked.deterministic for asked, *_ in gpu.built] == [True] * 3 + [False] * 3
+
+
 ASKED = {
     "operation": "forward",
     "images": (2, 9, 11, 3),
     "weight": (5, 3, 2, 3),
     "window": Window((3, 2), (2, 3), ((1, 0), (0, 2)), (2, 3)),
 }
+
+
+STEPS = ("create_execution_plans", "deselect_numeric_notes", "check_support", "build_plans")
 
 
 def described(gpu, **changes):
@@ -342,10 +357,22 @@ def test_only_strict_float32_forbids_tensor_cores(gpu, dtype, choice, kinds, str
     graph = described(gpu, dtype=dtype, precision=choice)
     settings = {"io_data_type": kinds[0], "intermediate_data_type": kinds[1], "compute_data_type": kinds[1]}
     assert graph.settings == {**settings, "sm_version": 90, "handle": 5}
-    forbidden = [call[1][0] for call in graph.calls if call[0] == "deselect_numeric_notes"]
-    assert forbidden == ([["tensor core", "down", "winograd"]] if strict else [])
-    steps = [call[0] for call in graph.calls if call[0] in ("create_execution_plans", "check_support", "build_plans")]
-    assert steps == ["create_execution_plans", "check_support", "build_plans"]
+    assert forbidden(graph) == (["tensor core", "down", "winograd"] if strict else [])
+
+
+@pytest.mark.parametrize("choice", ["float32", "tf32"])
+def test_only_deterministic_convolutions_forbid_engines_that_give_other_bits_each_time(gpu, choice):
+    free, bound = (forbidden(described(gpu, precision=choice, deterministic=one)) for one in (False, True))
+    assert "other bits" not in free
+    assert bound == [*free, "other bits"]
+
+
+def forbidden(graph):
+    """The notes of the engines that a plan may not have, all told between the choice of engines and their check."""
+    first, *notes, check, last = [call for call in graph.calls if call[0] in STEPS]
+    assert [step[0] for step in (first, check, last)] == ["create_execution_plans", "check_support", "build_plans"]
+    assert all(note[0] == "deselect_numeric_notes" for note in notes)
+    return [name for note in notes for name in note[1][0]]
 
 
 def test_cupys_arrays_get_cudnn_where_it_is_asked_for(gpu):
@@ -430,7 +457,19 @@ def test_cudnn_has_a_plan_for_every_convolution(rows):
 
 
 def test_strict_float32_and_tf32_are_computed_by_other_engines(rows):
-    engines = {tuple(row[:5]): row[5] for row in rows}
+    engines = by_what_is_asked(rows)
     for operation in {row[1] for row in rows}:
-        strict, tf32 = (engines["mnist_starter conv2", operation, "float32", one, 90] for one in ("float32", "tf32"))
-        assert strict != tf32
+        asked = [("mnist_starter conv2", operation, "float32", one, False, 90) for one in ("float32", "tf32")]
+        assert engines[asked[0]] != engines[asked[1]]
+
+
+@pytest.mark.parametrize("operation", ["input gradient", "weight gradient"])
+def test_engines_that_give_other_bits_each_time_are_left_out(rows, operation):
+    """Of some gradients cuDNN chooses one of those where it may."""
+    engines = by_what_is_asked(rows)
+    bound = [asked for asked in engines if asked[1] == operation and asked[4]]
+    assert any(engines[asked] != engines[*asked[:4], False, asked[5]] for asked in bound)
+
+
+def by_what_is_asked(rows):
+    return {tuple(row[:-1]): row[-1] for row in rows}
