@@ -14,6 +14,7 @@ from xpnet.benchmark.cases import find_cases
 from xpnet.cli import benchmark, check_gpu, common
 from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, compare_products, main
 from xpnet.cuda_graph import GraphedStep
+from xpnet.kernels.precision import precision_in_use
 from xpnet.layers import Conv2D
 from xpnet.training import TrainConfig, Trainer
 
@@ -67,12 +68,28 @@ def test_cudnn_is_compared_in_each_precision(monkeypatch, cudnn):
     assert checks[-1].what == "tf32, matrix product"
 
 
-def test_products_for_graphs_are_compared_however_matrices_lie(monkeypatch, cudnn):
+def test_products_for_graphs_are_compared_in_each_precision_however_matrices_lie(cudnn):
     checks = list(compare_products(backends.resolve("cpu")))
-    assert len(checks) == 6
+    names = [name for name in ("float16", "float32", "tf32", "float64") for _ in ("rows", "columns")]
+    assert [check.what.partition(",")[0] for check in checks] == names
+    assert [check.allowed for check in checks] == [5e-3] * 2 + [1e-5] * 2 + [1e-2] * 2 + [1e-12] * 2
     assert all(check.difference <= check.allowed for check in checks)
-    monkeypatch.setattr(kernels, "matmul", lambda a, b: b.T @ a.T if a.shape[0] == b.shape[1] else a @ b * 1.01)
+
+
+def test_wrong_products_for_graphs_are_found(monkeypatch, cudnn):
+    monkeypatch.setattr(kernels, "matmul", lambda a, b: a @ b * 1.02)
     assert all(check.difference > check.allowed for check in compare_products(backends.resolve("cpu")))
+
+
+def test_products_in_tf32_are_those_that_may_be_rounded_more(monkeypatch, cudnn):
+    def matmul(a, b):
+        assert kernels._recordable
+        return a @ b * (1.001 if precision_in_use() == "tf32" else 1)
+
+    monkeypatch.setattr(kernels, "matmul", matmul)
+    for check in compare_products(backends.resolve("cpu")):
+        assert check.difference <= check.allowed
+        assert (check.difference > 5e-4) == check.what.startswith("tf32")
 
 
 def test_an_error_and_a_fallback_fail_without_hiding_the_rest(monkeypatch, cudnn):

@@ -99,6 +99,21 @@ def test_products_are_right_however_matrices_lie_in_memory(cupy, dtype, first, s
     np.testing.assert_allclose(product, expected, rtol=10 * np.finfo(dtype).eps, atol=10 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "choice", "number"),
+    [
+        ("float32", "float32", 68),  # CUBLAS_COMPUTE_32F
+        ("float32", "tf32", 77),  # CUBLAS_COMPUTE_32F_FAST_TF32
+        ("float16", "tf32", 68),
+        ("float64", "tf32", 70),  # CUBLAS_COMPUTE_64F
+    ],
+)
+def test_only_products_of_float32_in_tf32_let_cublas_round_their_factors(cupy, library, dtype, choice, number):
+    kernels.use("fastest", choice, recordable=True)
+    kernels.matmul(*map(on_host, matrices(dtype)))
+    assert ctypes.c_int.in_dll(library, "last_sums").value == number
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 1), (4, 1, 3), (1, 3, 5), (5, 3, 1)])
 def test_vectors_as_matrices(cupy, shape):
     kernels.use("fastest", recordable=True)
@@ -165,12 +180,20 @@ int call(void) {
   cublasStatus_t (*workspace)(cublasHandle_t, void*, size_t) = cublasSetWorkspace_v2;
   _Static_assert(sizeof(cublasOperation_t) == sizeof(int) && sizeof(cudaDataType) == sizeof(int), "ints");
   _Static_assert(sizeof(cublasComputeType_t) == sizeof(int) && sizeof(cublasGemmAlgo_t) == sizeof(int), "ints");
-  _Static_assert(CUBLAS_OP_N == 0 && CUBLAS_OP_T == 1 && CUBLAS_GEMM_DEFAULT == -1, "numbers");
-  _Static_assert(CUDA_R_16F == 2 && CUDA_R_32F == 0 && CUDA_R_64F == 1, "numbers");
-  _Static_assert(CUBLAS_COMPUTE_32F == 68 && CUBLAS_COMPUTE_64F == 70 && CUBLAS_COMPUTE_32F_FAST_TF32 == 77, "numbers");
   return gemm && workspace;
 }
 """
+HEADER_NUMBERS = {
+    "CUBLAS_OP_N": graph_kernels._AS_IT_IS,
+    "CUBLAS_OP_T": graph_kernels._TRANSPOSED,
+    "CUBLAS_GEMM_DEFAULT": graph_kernels._DEFAULT_ALGORITHM,
+    "CUDA_R_16F": graph_kernels._KINDS["float16"].matrix,
+    "CUDA_R_32F": graph_kernels._KINDS["float32"].matrix,
+    "CUDA_R_64F": graph_kernels._KINDS["float64"].matrix,
+    "CUBLAS_COMPUTE_32F": graph_kernels._KINDS["float32"].sums,
+    "CUBLAS_COMPUTE_32F_FAST_TF32": graph_kernels._SUMS_OF_TF32,
+    "CUBLAS_COMPUTE_64F": graph_kernels._KINDS["float64"].sums,
+}
 
 
 def test_names_and_numbers_are_those_of_the_header(tmp_path):
@@ -183,7 +206,8 @@ def test_names_and_numbers_are_those_of_the_header(tmp_path):
         pytest.skip("cuBLAS's header is not installed, or what it includes: pip install nvidia-cuda-crt")
     others = Path(importlib.import_module("cupy").__path__[0]) / "_core/include/cupy/_cccl/libcudacxx"
     source = tmp_path / "header.c"
-    source.write_text(HEADER_TEST)
+    numbers = "".join(f'_Static_assert({name} == {number}, "{name}");\n' for name, number in HEADER_NUMBERS.items())
+    source.write_text(HEADER_TEST + numbers)
     subprocess.run(
         [COMPILER, "-std=gnu11", f"-I{folder}", f"-I{others}", "-c", source, "-o", tmp_path / "header.o"], check=True
     )

@@ -50,7 +50,7 @@ CONVOLUTIONS: tuple[tuple[Shape, Conv2D], ...] = (
     ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
 )
 OURS = ("xpnet-cupy", CUDNN, GRAPH)
-PRODUCTS = {"float16": 5e-3, "float32": 1e-5, "float64": 1e-12}
+PRODUCTS = {"float16": 5e-3, **TOLERANCES, "float64": 1e-12}
 LAUNCHES = 1000
 ITERATIONS = 100
 
@@ -200,15 +200,16 @@ def compare_cudnn(backend: Backend) -> Iterator[Check]:
 
 
 def compare_products(backend: Backend) -> Iterator[Check]:
-    """The matrix products that a graph can hold, of each dtype and however the matrices lie, against NumPy."""
-    kernels.use("cudnn", recordable=True)
+    """The matrix products that a graph can hold, in each precision and however the matrices lie, against NumPy."""
     a, b = generator(0).normal(size=(48, 80)), generator(1).normal(size=(80, 33))
-    for dtype, allowed in PRODUCTS.items():
+    for name, allowed in PRODUCTS.items():
+        dtype, precision = ("float32", "tf32") if name == "tf32" else (name, "float32")
+        kernels.use("cudnn", precision, recordable=True)
         left, right = backend.asarray(a, dtype), backend.asarray(b, dtype)
         turned = backend.asarray(np.ascontiguousarray(b.T), dtype).T
         for what, operand in (("rows", right), ("columns", turned)):
             product = to_numpy(kernels.matmul(left, operand))
-            yield Check(f"{dtype}, product by a matrix in {what}", _difference(product, a @ b), allowed)
+            yield Check(f"{name}, product by a matrix in {what}", _difference(product, a @ b), allowed)
 
 
 def check_graph(console: Console, backend: Backend) -> bool:
