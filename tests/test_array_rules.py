@@ -6,6 +6,7 @@ array_api_strict's second device, under jax.jit and on every library find those.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ ARRAY_CODE = sorted(  # kernels for a single library may use all of it
         PACKAGE / "optimizers.py",
     ]
 )
+WITHOUT_BRANCHES = [path for path in ARRAY_CODE if PACKAGE / "kernels" not in path.parents]  # which choose
+LIBRARIES = ("numpy", "cupy", "torch", "jax")
+LIBRARY_TEST = re.compile(r"is_\w+_(array|namespace)|namespace_name|on_accelerator")
 CREATION = {"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "asarray"}
 HOST_METHODS = {"__init__", "__post_init__", "init", "output_shape"}  # they see settings and shapes, never arrays
 
@@ -94,14 +98,44 @@ def violations(source: str) -> list[str]:
     return found
 
 
+def branches(source: str) -> list[str]:
+    """What in a file can tell one array library from another, as ``line: rule``; error messages say more."""
+    found = []
+    for node in ast.walk(parse(source)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if LIBRARY_TEST.fullmatch(name):
+                rule = f"{name}, a test of the library"
+            case ast.Attribute(value=ast.Name(id="backend") | ast.Attribute(attr="backend"), attr="name"):
+                rule = "the name of a backend"
+            case ast.Constant(value=str(text)) if text in LIBRARIES:
+                rule = f"the name of {text}"
+            case ast.Import(names=[ast.alias(name=name)]) | ast.ImportFrom(module=str(name)) if of_one_library(name):
+                rule = f"an import of {name}"
+            case _:
+                continue
+        found.append(f"{node.lineno}: {rule}")
+    return found
+
+
+def of_one_library(module: str) -> bool:
+    """Whether a module is one of the libraries or a part of it, other than NumPy, which makes initial values."""
+    return module.removeprefix("array_api_compat.").split(".")[0] in LIBRARIES[1:]
+
+
 def test_the_files_are_found():
     names = {relative(path) for path in ARRAY_CODE}
     assert {"layers/conv.py", "kernels/unrolled.py", "losses.py", "optimizers.py"} <= names
+    assert {"layers/conv.py", "losses.py", "optimizers.py"} <= {relative(path) for path in WITHOUT_BRANCHES}
 
 
 @pytest.mark.parametrize("path", ARRAY_CODE, ids=relative)
 def test_array_code_keeps_the_rules(path):
     assert violations(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", WITHOUT_BRANCHES, ids=relative)
+def test_layers_losses_and_optimizers_are_the_same_for_every_library(path):
+    assert branches(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", [path for path in ARRAY_CODE if "layers" not in path.parts], ids=relative)
@@ -152,3 +186,28 @@ def test_a_broken_rule_is_found(source):
 )
 def test_what_the_rules_allow(source):
     assert violations(source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def forward(x): return x if is_numpy_array(x) else x.copy()",
+        "def forward(x): return array_api_compat.is_torch_namespace(xp)",
+        "from array_api_compat import is_jax_array as traced",
+        "from xpnet.backend import namespace_name",
+        "def forward(x): return place(x)[0] == 'torch'",
+        "def forward(backend): return backend.name in fast",
+        "def forward(self): return self.backend.name",
+        "import torch.nn.functional as F",
+        "def forward(x):\n    import cupy",
+        "from jax import lax",
+        "import array_api_compat.torch as xp",
+        "import_module('jax')",
+    ],
+)
+def test_a_branch_by_library_is_found(source):
+    assert branches(source)
+
+
+def test_what_is_no_branch_by_library():
+    assert branches("import numpy as np\nfrom array_api_compat import device\nname = layer.name\nx = 'torch.'") == []
