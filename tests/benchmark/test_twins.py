@@ -108,6 +108,19 @@ def test_training_draws_a_dropout_mask(peer):
     assert np.count_nonzero(twin.gradient()["dense1.weight"]) < 80
 
 
+def test_jaxs_compiled_step_takes_its_batch_as_an_argument():
+    """One that it closed over would be converted and normalised while compiling."""
+    twin = make("jax", cases()["mnist_starter"])
+    train, losses = twin.training(), []
+    images, labels = twin._batch
+    for batch in ((images, labels), (images, labels), (255 - images, labels)):
+        twin._batch = batch
+        train()
+        losses.append(float(twin._last))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[2] != pytest.approx(losses[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_a_layer_without_twin_is_refused(peer):
     case = Case("tanh", Sequential([Normalize(), Flatten(), Dense(4), Tanh(), Dense(2)]), (2, 2, 1), 3)

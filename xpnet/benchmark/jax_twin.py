@@ -20,6 +20,7 @@ from xpnet.layout import map_tree, walk
 from xpnet.optimizers import Adam, Momentum
 
 Tree = Mapping[str, Any]
+Batch = tuple[Array, ...]  # images and labels
 _IMAGES = ("NHWC", "OHWI", "NHWC")
 
 
@@ -142,7 +143,7 @@ class JaxTwin:
         self._layer, self._dtype = case.layer, home.dtype(case.dtype)
         self._params = map_tree(home.asarray, network.layout.unflatten(network.theta))
         self._state = map_tree(home.asarray, network.state)
-        self._images, self._labels = map(home.asarray, case.batch())
+        self._batch = tuple(map(home.asarray, case.batch()))  # an argument: what a step closes over is compiled into it
         optimizer = case.make_optimizer()
         init, self._update = make_adam(optimizer) if isinstance(optimizer, Adam) else make_momentum(optimizer)
         self._memory = init(self._params)
@@ -151,16 +152,16 @@ class JaxTwin:
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Contender``."""
-        gradient, _ = jax.jit(jax.grad(self._loss, has_aux=True))(self._params, self._state, self._key)
+        gradient, _ = jax.jit(jax.grad(self._loss, has_aux=True))(self._params, self._state, self._batch, self._key)
         return {name: np.asarray(array) for name, array in walk(gradient)}
 
     def training(self) -> Callable[[], object]:
         """See ``Contender``."""
 
         @jax.jit
-        def step(params: Tree, state: Tree, memory: Any, key: Array, number: Array) -> tuple[Any, ...]:
+        def step(params: Tree, state: Tree, memory: Any, batch: Batch, key: Array, number: Array) -> tuple[Any, ...]:
             key = jax.random.fold_in(key, number)
-            (loss, state), gradient = jax.value_and_grad(self._loss, has_aux=True)(params, state, key)
+            (loss, state), gradient = jax.value_and_grad(self._loss, has_aux=True)(params, state, batch, key)
             return (*self._update(params, gradient, memory), state, loss)
 
         number = 0
@@ -168,7 +169,7 @@ class JaxTwin:
         def train() -> None:
             nonlocal number
             self._params, self._memory, self._state, self._last = step(
-                self._params, self._state, self._memory, self._key, number
+                self._params, self._state, self._memory, self._batch, self._key, number
             )
             number += 1
 
@@ -182,7 +183,7 @@ class JaxTwin:
             return apply(self._layer, params, state, images.astype(self._dtype), None)[0]
 
         def predict() -> Array:
-            self._last = logits(self._params, self._state, self._images)
+            self._last = logits(self._params, self._state, self._batch[0])
             return self._last
 
         return predict
@@ -191,10 +192,11 @@ class JaxTwin:
         """See ``Contender``."""
         jax.block_until_ready((self._params, self._last))
 
-    def _loss(self, params: Tree, state: Tree, key: Array) -> tuple[Array, Tree]:
-        logits, state = apply(self._layer, params, state, self._images.astype(self._dtype), key)
+    def _loss(self, params: Tree, state: Tree, batch: Batch, key: Array) -> tuple[Array, Tree]:
+        images, labels = batch
+        logits, state = apply(self._layer, params, state, images.astype(self._dtype), key)
         log_probabilities = jax.nn.log_softmax(logits)
-        return -jnp.take_along_axis(log_probabilities, self._labels[:, None], axis=1).mean(), state
+        return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1).mean(), state
 
 
 def make(case: Case, device: str, _: str) -> JaxTwin:
