@@ -111,7 +111,7 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
     torch = pytest.importorskip("torch", exc_type=ImportError)
     window, x = make_window("Test", 2, 2, 0), torch.zeros((1, 4, 4, 1), device="meta")
     tuning.tune(1)
-    assert kernels._pooling_delegate(x, window) is not None
+    assert kernels._pooling_delegate("max_pool2d", x, window) is not None
     tuning.tune(1, deterministic=True)
-    assert kernels._pooling_delegate(x, window) is None
-    assert kernels._pooling_delegate(torch.zeros((1, 4, 4, 1)), window) is not None
+    assert kernels._pooling_delegate("max_pool2d", x, window) is None
+    assert kernels._pooling_delegate("max_pool2d", torch.zeros((1, 4, 4, 1)), window) is not None
