@@ -149,6 +149,8 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
         (["--profile", "--peers", "torch"], "--profile of xpnet alone"),
         (["--precision", "tf31"], "tf31"),
         (["--json", "nowhere/at/all.json"], "Make the folder first."),
+        (["--json", "."], "--json .: expected a file, got a folder."),
+        (["--plot", "chart.foo"], "Plot chart.foo: expected a name that ends in .png, .pdf or .svg, got '.foo'."),
         (["--plot", "chart"], "Plot chart: expected a name that ends in .png, .pdf or .svg, got ''."),
     ],
 )

@@ -36,6 +36,27 @@ def test_without_a_gpu_one_line_says_so(monkeypatch, capsys):
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_a_cpu_is_refused_before_anything_runs(monkeypatch, capsys, device):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main(["--device", device]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
+        f"error: --device {device}: expected an NVIDIA GPU to check, got the CPU. Use --device cuda or cuda:N.\n"
+    )
+
+
+@pytest.mark.parametrize(("path", "words"), [(".", "got a folder"), ("nowhere/rows.json", "Make the folder first.")])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, capsys, path, words):
+    monkeypatch.setattr(check_gpu, "_find_gpu", lambda device: backends.resolve("cpu"))
+    assert main(["--parts", "benchmark", "--json", path]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"error: --json {path}: expected a file")
+    assert words in output.err
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_libraries_agree_with_numpy(monkeypatch, library):
     if library != "numpy":
@@ -123,7 +144,7 @@ def test_a_part_that_fails_is_shown_and_does_not_stop_the_next(monkeypatch, caps
         "b": Part("Second", lambda console, backend: kernels.in_use()["kernels"] == "fastest"),
         "c": Part("Third", lambda console, backend: False),
     }
-    monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
+    monkeypatch.setattr(check_gpu, "_find_gpu", lambda device: backends.resolve("cpu"))
     monkeypatch.setattr(check_gpu, "_parts", lambda path: parts)
     assert main([]) == 1
     printed = capsys.readouterr().out
@@ -145,7 +166,7 @@ def test_a_part_that_fails_is_shown_and_does_not_stop_the_next(monkeypatch, caps
 )
 def test_all_parts_count(monkeypatch, tmp_path, capsys, cudnn, difference, in_kernels, tests, failed):
     flags = []
-    monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
+    monkeypatch.setattr(check_gpu, "_find_gpu", lambda device: backends.resolve("cpu"))
     monkeypatch.setattr(check_gpu, "compare", lambda backend: iter([Check("y", difference, 1e-5)]))
     monkeypatch.setattr(check_gpu, "compare_cudnn", lambda backend: iter([]))
     monkeypatch.setattr(check_gpu.check_kernels, "compare", lambda backend: iter([("pool", in_kernels, 1e-5)]))
@@ -153,7 +174,14 @@ def test_all_parts_count(monkeypatch, tmp_path, capsys, cudnn, difference, in_ke
     for part in ("check_graph", "check_deterministic", "check_float16", "_print_launches"):
         monkeypatch.setattr(check_gpu, part, lambda console, backend: True)
     monkeypatch.setattr(check_gpu, "_run_tests", lambda console: tests)
-    monkeypatch.setattr(benchmark, "main", lambda given: flags.extend(given) or 0)
+
+    def measure(given):
+        flags.extend(given)
+        Path(given[-1]).write_text('{"environment": {"gpu": null}, "rows": []}')
+        return 0
+
+    monkeypatch.setattr(benchmark, "main", measure)
+    monkeypatch.setattr(check_gpu, "TARGETS", ())
     monkeypatch.chdir(tmp_path)
     assert main(["--json", "rows.json"]) == (1 if failed else 0)
     assert capsys.readouterr().out.splitlines()[-1] == (
@@ -194,7 +222,7 @@ MEASURED = {
 
 def test_targets_are_stated_beside_what_was_measured(monkeypatch, capsys):
     assert targets_printed(monkeypatch, capsys, MEASURED) == (
-        True,
+        False,
         [
             "  mnist_starter, batches of 16, by torch: at most 0.5, measured 0.60 (xpnet-cupy-cudnn-graph): not met",
             "  mnist_starter, batches of 16, by torch-graphs: at most 1, measured 0.80 (xpnet-cupy-cudnn-graph): met",
@@ -204,7 +232,16 @@ def test_targets_are_stated_beside_what_was_measured(monkeypatch, capsys):
     )
 
 
+def test_a_target_that_is_missed_fails_nothing(monkeypatch, capsys):
+    resnet = {("resnet50", 64, "xpnet-cupy-cudnn"): 40.0, ("resnet50", 64, "torch-channels-last"): 20.0}
+    passes, lines = targets_printed(monkeypatch, capsys, MEASURED | resnet)
+    assert passes
+    assert lines[-1].endswith("not met")
+
+
 def test_what_could_not_be_measured_fails_the_benchmark(monkeypatch, capsys):
+    without_torch = {key: time for key, time in MEASURED.items() if "torch" not in key[2]}
+    assert not targets_printed(monkeypatch, capsys, without_torch)[0]
     passes, lines = targets_printed(monkeypatch, capsys, {}, code=1)
     assert not passes
     assert [line.endswith("not measured") for line in lines] == [True] * 4
@@ -221,7 +258,7 @@ def test_every_target_is_measured():
 
 def test_a_missing_cudnn_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cudnn", None)
-    monkeypatch.setattr(backends, "resolve", lambda device: backends._numpy("cpu", "cpu", ""))
+    monkeypatch.setattr(check_gpu, "_find_gpu", lambda device: backends.resolve("cpu"))
     assert main(["--parts", "cudnn"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.strip().partition(":")[0] for line in lines[2:]] == ["Kernels cudnn", "Some checks FAILED"]

@@ -126,8 +126,8 @@ def _benchmark(flags: argparse.Namespace) -> int:
         raise InputError(
             "Benchmark: expected --profile of xpnet alone, got --peers or --plot. Leave them out, or --profile."
         )
-    for path in (flags.json, flags.plot):
-        _check_place(path)
+    common.check_file("--json", flags.json)
+    common.check_file("--plot", flags.plot)
     if flags.plot:
         from xpnet import plots  # here: matplotlib takes a second to import
 
@@ -243,12 +243,6 @@ def _bars(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, np.ndarra
 
 def _group(row: Row) -> str:
     return f"{row.model}, {row.batch_size}"
-
-
-def _check_place(path: str | None) -> None:
-    """Refuse a file in a folder that does not exist before anything is measured."""
-    if path and not Path(path).absolute().parent.is_dir():
-        raise InputError(f"Benchmark: expected a file in an existing folder, got {path}. Make the folder first.")
 
 
 def _list(text: str) -> list[str]:

@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
         "kernels, CUDA graphs, deterministic runs, float16, the time of a launch, the benchmark of mnist_starter and "
         "ResNet-50, and the tests with CuPy. It takes some minutes. A part that fails does not stop the others.",
-        epilog="Exit codes: 0 all is well, 1 a check failed, 2 there is no GPU to check.",
+        epilog="Exit codes: 0 all is well, 1 a check failed, 2 bad input or no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")
     parser.add_argument(
@@ -154,7 +154,8 @@ def _parts(path: str | None) -> dict[str, Part]:
 
 def _check_gpu(device: str, parts: list[str], path: str | None) -> int:
     chosen = {name: pick("Parts", _parts(path), name) for name in parts}
-    backend = backends.resolve(device)
+    common.check_file("--json", path)
+    backend = _find_gpu(device)
     console = common.make_console()
     console.print(f"Checking {backend.describe()}")
     failed = [name for name, part in chosen.items() if not _passes(console, part, backend)]
@@ -163,6 +164,16 @@ def _check_gpu(device: str, parts: list[str], path: str | None) -> int:
         return common.EXIT_FAILED
     console.print("All checks passed.", style="green")
     return common.EXIT_OK
+
+
+def _find_gpu(device: str) -> Backend:
+    """The GPU to check, or an InputError: what passes on a CPU says nothing of one."""
+    backend = backends.resolve(device)
+    if backend.name != "cupy":
+        raise InputError(
+            f"--device {device}: expected an NVIDIA GPU to check, got the CPU. Use --device cuda or cuda:N."
+        )
+    return backend
 
 
 def _passes(console: Console, part: Part, backend: Backend) -> bool:
@@ -372,17 +383,19 @@ def microseconds(call: Callable[[], object], wait: Callable[[], object]) -> tupl
 
 
 def _run_benchmark(console: Console, backend: Backend, path: str | None) -> bool:
-    """Whether all could be measured; a target that is missed is said to be, and no fault."""
+    """Whether all could be measured, each target too; a target that is missed is said to be, and no fault."""
+    measured = False
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(path or Path(folder) / "rows.json")
         code = benchmark.main(["--device", backend.device_name(), *BENCHMARK, "--json", str(rows)])
         if code in (common.EXIT_OK, common.EXIT_FAILED) and rows.is_file():
-            _print_targets(console, json.loads(rows.read_text(encoding="utf-8"))["rows"])
-    return code == common.EXIT_OK
+            measured = _print_targets(console, json.loads(rows.read_text(encoding="utf-8"))["rows"])
+    return measured and code == common.EXIT_OK
 
 
-def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
-    """What the fastest of xpnet's training steps takes by each peer's."""
+def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """What the fastest of xpnet's training steps takes by each peer's; whether it could be said of every target."""
+    all_measured = True
     times = {
         (row["model"], row["batch_size"], row["implementation"]): row["median_ms"]
         for row in rows
@@ -393,11 +406,13 @@ def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
         what = f"  {model}, batches of {batch_size}, by {peer}: at most {at_most:g},"
         if not ours or (model, batch_size, peer) not in times:
             console.print(what, Text("not measured", "bold red"))
+            all_measured = False
             continue
         fastest = min(ours, key=lambda name: times[model, batch_size, name])
         ratio = times[model, batch_size, fastest] / times[model, batch_size, peer]
         verdict = Text("met", "green") if ratio <= at_most else Text("not met", "bold yellow")
         console.print(f"{what} measured {ratio:.2f} ({fastest}):", verdict)
+    return all_measured
 
 
 def _run_tests(console: Console) -> bool:

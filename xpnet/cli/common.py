@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -62,6 +63,16 @@ def _print_error(error: Exception | str) -> None:
     """One line, in which a name from a file can neither begin another nor command the terminal."""
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
     print(f"error: {text}", file=sys.stderr)
+
+
+def check_file(flag: str, path: str | None) -> None:
+    """Raise InputError for a file that cannot be written where it is, before hours of work end in that."""
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise InputError(f"{flag} {path}: expected a file, got a folder. Add a file's name.")
+    if not Path(path).absolute().parent.is_dir():
+        raise InputError(f"{flag} {path}: expected a file in an existing folder, got none. Make the folder first.")
 
 
 def add_data_arguments(parser: argparse._ActionsContainer) -> None:
