@@ -191,7 +191,7 @@ def test_all_parts_count(monkeypatch, tmp_path, capsys, cudnn, difference, in_ke
     benchmark._parser().parse_args(flags)
 
 
-def targets_printed(monkeypatch, capsys, times, code=0):
+def targets_printed(monkeypatch, capsys, times, code=0, gpu="NVIDIA H200, 580.65"):
     """What a benchmark that measured these training steps makes of the check, and the lines it prints."""
 
     def main(flags):
@@ -201,7 +201,7 @@ def targets_printed(monkeypatch, capsys, times, code=0):
             for mode, median in (("train", median), ("predict", 1.0))
         ]
         if code < 2:
-            Path(flags[-1]).write_text(json.dumps({"rows": rows}))
+            Path(flags[-1]).write_text(json.dumps({"environment": {"gpu": gpu}, "rows": rows}))
         return code
 
     monkeypatch.setattr(benchmark, "main", main)
@@ -224,12 +224,29 @@ def test_targets_are_stated_beside_what_was_measured(monkeypatch, capsys):
     assert targets_printed(monkeypatch, capsys, MEASURED) == (
         False,
         [
-            "  mnist_starter, batches of 16, by torch: at most 0.5, measured 0.60 (xpnet-cupy-cudnn-graph): not met",
-            "  mnist_starter, batches of 16, by torch-graphs: at most 1, measured 0.80 (xpnet-cupy-cudnn-graph): met",
-            "  mnist_starter, batches of 512, by torch: at most 0.7, measured 0.70 (xpnet-cupy-cudnn): met",
+            "  mnist_starter, batches of 16, by torch: at most 0.5, measured 0.60 (xpnet-cupy-cudnn-graph 0.600 ms, "
+            "of which the floor of an H200 is 8 %): not met",
+            "  mnist_starter, batches of 16, by torch-graphs: at most 1, measured 0.80 (xpnet-cupy-cudnn-graph "
+            "0.600 ms, of which the floor of an H200 is 8 %): met",
+            "  mnist_starter, batches of 512, by torch: at most 0.7, measured 0.70 (xpnet-cupy-cudnn 0.700 ms, "
+            "of which the floor of an H200 is 7 %): met",
             "  resnet50, batches of 64, by torch-channels-last: at most 1.15, not measured",
         ],
     )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"), [("NVIDIA GH200 480GB, 580.65", "NVIDIA GH200 480GB, 580.65"), (None, "not known")]
+)
+def test_beside_a_floor_of_another_gpu_stands_which_one_was_measured(monkeypatch, capsys, gpu, said):
+    lines = targets_printed(monkeypatch, capsys, MEASURED, gpu=gpu)[1]
+    assert f"0.700 ms, of which the floor of an H200 is 7 %; this GPU: {said}): met" in lines[2]
+
+
+def test_floors_are_what_binds_a_step():
+    floors = [check_gpu.floor_ms(check_gpu.WORK[target.model, target.batch_size]) for target in check_gpu.TARGETS]
+    np.testing.assert_allclose(floors, [0.05, 0.05, 0.05, 8.23], rtol=1e-3)
+    assert check_gpu.floor_ms(check_gpu.Work(flop=495e12, bytes=0)) == 1000.0
 
 
 def test_a_target_that_is_missed_fails_nothing(monkeypatch, capsys):

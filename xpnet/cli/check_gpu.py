@@ -80,6 +80,26 @@ TARGETS = (
 )
 
 
+class Work(NamedTuple):
+    """What a training step, forward and backward, cannot do without where everything is fused that can be."""
+
+    flop: float
+    bytes: float
+
+
+# A step's floor is max(FLOP / (FLOP/s), bytes / (bytes/s), a graph's launch): in TF32, as the benchmark runs, with
+# the rates of the GPU's data sheet; the launch and its kernels' starts, one after the other, are an estimate.
+FLOOR_GPU = "H200"
+FLOP_PER_SECOND = 495e12
+BYTES_PER_SECOND = 4.8e12
+GRAPH_SECONDS = 50e-6
+WORK = {
+    ("mnist_starter", 16): Work(141e6, 7.1e6),
+    ("mnist_starter", 512): Work(4.5e9, 215e6),
+    ("resnet50", 64): Work(1.56e12, 39.5e9),
+}
+
+
 class GraphCase(NamedTuple):
     """A training run, and the kernels it takes to record it."""
 
@@ -389,11 +409,12 @@ def _run_benchmark(console: Console, backend: Backend, path: str | None) -> bool
         rows = Path(path or Path(folder) / "rows.json")
         code = benchmark.main(["--device", backend.device_name(), *BENCHMARK, "--json", str(rows)])
         if code in (common.EXIT_OK, common.EXIT_FAILED) and rows.is_file():
-            measured = _print_targets(console, json.loads(rows.read_text(encoding="utf-8"))["rows"])
+            content = json.loads(rows.read_text(encoding="utf-8"))
+            measured = _print_targets(console, content["rows"], content["environment"]["gpu"])
     return measured and code == common.EXIT_OK
 
 
-def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]]) -> bool:
+def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]], gpu: str | None) -> bool:
     """What the fastest of xpnet's training steps takes by each peer's; whether it could be said of every target."""
     all_measured = True
     times = {
@@ -409,10 +430,24 @@ def _print_targets(console: Console, rows: Iterable[Mapping[str, Any]]) -> bool:
             all_measured = False
             continue
         fastest = min(ours, key=lambda name: times[model, batch_size, name])
-        ratio = times[model, batch_size, fastest] / times[model, batch_size, peer]
+        median = times[model, batch_size, fastest]
+        ratio = median / times[model, batch_size, peer]
         verdict = Text("met", "green") if ratio <= at_most else Text("not met", "bold yellow")
-        console.print(f"{what} measured {ratio:.2f} ({fastest}):", verdict)
+        share = 100 * floor_ms(WORK[model, batch_size]) / median
+        beside = f"{fastest} {median:.3f} ms, of which the floor of an {FLOOR_GPU} is {share:.0f} %{_other_gpu(gpu)}"
+        console.print(f"{what} measured {ratio:.2f} ({beside}):", verdict)
     return all_measured
+
+
+def floor_ms(work: Work) -> float:
+    """Milliseconds that a training step of this work takes at least, on the GPU that the rates are of."""
+    return 1e3 * max(work.flop / FLOP_PER_SECOND, work.bytes / BYTES_PER_SECOND, GRAPH_SECONDS)
+
+
+def _other_gpu(gpu: str | None) -> str:
+    """What is to be said where the GPU measured is not that of the floors; a GH200 has another memory."""
+    words = (gpu or "").replace(",", " ").split()
+    return "" if FLOOR_GPU in words else f"; this GPU: {gpu or 'not known'}"
 
 
 def _run_tests(console: Console) -> bool:
