@@ -172,10 +172,11 @@ def test_worker_answers_until_an_error(case):
     assert error["error"].startswith("TypeError")
 
 
-def test_profile_names_every_layer_and_adds_up(monkeypatch, case):
+@pytest.mark.parametrize("name", ["xpnet-numpy", "xpnet-numpy-pure"])
+def test_profile_names_every_layer_and_adds_up(monkeypatch, case, name):
     monkeypatch.setattr(controller, "PROFILE_SECONDS", 0.1)
     monkeypatch.setattr(controller, "Worker", LocalWorker)
-    costs = {cost.name: cost for cost in profile(case, "xpnet-numpy", **SETTINGS)}
+    costs = {cost.name: cost for cost in profile(case, name, **SETTINGS)}
     assert list(costs) == [leaf.name for leaf in case.layer.leaves(case.input_shape)] + [REST]
     assert costs["conv2"].kind == "Conv2D"
     assert min(costs["conv2"][2:]) > 0

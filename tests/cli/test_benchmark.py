@@ -7,7 +7,8 @@ import pytest
 from tests.helpers import refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
-from xpnet.benchmark.cases import PLANS
+from xpnet.benchmark.cases import PLANS, find_cases
+from xpnet.benchmark.profile import Cost
 from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
 
@@ -49,7 +50,32 @@ def test_profile(tmp_path, capsys):
     assert main([*QUICK, "--profile", "--json", str(path)]) == 0
     rows = json.loads(path.read_text())["rows"]
     assert [row["name"] for row in rows][1:3] == ["conv1", "relu1"]
-    assert "a training step by layer" in capsys.readouterr().out
+    assert {row["implementation"] for row in rows} == {"xpnet-numpy"}
+    assert "a training step of xpnet-numpy by layer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_on_a_gpu_cudnn_is_profiled_beside_the_pure_kernels(monkeypatch, tmp_path, capsys, installed):
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: installed)
+    monkeypatch.setattr(controller, "profile", lambda case, name, **where: [Cost("conv1", "Conv2D", 2.0, 1.0)])
+    path = tmp_path / "costs.json"
+    run = benchmark._Run(common.make_console(), {}, "xpnet-cupy", "cuda:0", 1, 1)
+    assert benchmark._profile(run, find_cases("lenet5"), str(path)) == 0
+    names = ["xpnet-cupy", *(["xpnet-cupy-cudnn"] if installed else [])]
+    assert [row["implementation"] for row in json.loads(path.read_text())["rows"]] == names
+    output = capsys.readouterr().out
+    assert [f"a training step of {name} by layer" in output for name in names] == [True] * len(names)
+    assert ("xpnet-cupy-cudnn is left out" in output) is not installed
+
+
+def test_what_is_named_twice_is_measured_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, "is_installed", lambda name: True)
+    monkeypatch.setattr(
+        controller, "measure", lambda case, names, *rest, **settings: seen.append((case.batch_size, names)) or []
+    )
+    main(["--models", "lenet5, lenet5", "--batch-sizes", "4,2,4", "--peers", "torch,torch"])
+    assert seen == [(size, ["xpnet-numpy", "xpnet-torch", "torch"]) for size in (4, 2)]
 
 
 def test_scaling(monkeypatch, tmp_path, capsys):
@@ -140,8 +166,10 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
         (["--peers", "torch-graphs"], "expected peers on cpu of torch,"),
         (["--rounds", "0"], "expected --rounds to be a whole number of at least 1"),
         (["--threads", "0"], "expected --threads to be a whole number of at least 1"),
-        (["--batch-sizes", "0"], "--batch-sizes"),
-        (["--batch-sizes", "many"], "--batch-sizes"),
+        (["--threads", "100000"], "expected --threads of at most "),
+        (["--batch-sizes", "0"], "expected --batch-sizes to be a whole number of at least 1, got 0."),
+        (["--batch-sizes", "2,x"], "expected --batch-sizes to be a whole number of at least 1, got 'x'."),
+        (["--batch-sizes", "1.5"], "expected --batch-sizes to be a whole number of at least 1, got '1.5'."),
         (["--profile", "--scaling"], "got both"),
         (["--precision", "tf32", "--scaling"], "Leave --precision out."),
         (["--scaling", "--models", "lenet5"], "a network of its own"),

@@ -66,7 +66,7 @@ class Session:
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Cost of each layer, of xpnet's implementations alone."""
-        return {"costs": profile(self._case, self._device, self._implementation.removeprefix("xpnet-"), seconds)}
+        return {"costs": profile(self._case, self._device, library(self._implementation), seconds)}
 
     def _set_up(self, precision: str) -> None:
         """Choose kernels and the precision of products, as xpnet's programs do; the peers run as they come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"networks, of {', '.join(PLANS)}; default: {', '.join(CPU_MODELS)}, on a GPU resnet50 too",
     )
     parser.add_argument(
-        "--batch-sizes", type=_numbers, metavar="N,N", help="images in a batch; default: each network's own"
+        "--batch-sizes", type=_list, metavar="N,N", help="images in a batch; default: each network's own"
     )
     parser.add_argument(
         "--peers",
@@ -112,7 +113,8 @@ class _Run:
 def _benchmark(flags: argparse.Namespace) -> int:
     home = backends.resolve(flags.device)
     check_positive("Benchmark", "--rounds", flags.rounds)
-    threads = tuning.cores() if flags.threads is None else check_positive("Benchmark", "--threads", flags.threads)
+    threads = tuning.cores() if flags.threads is None else _threads(flags.threads)
+    batch_sizes = flags.batch_sizes and _numbers(flags.batch_sizes)
     if flags.profile and flags.scaling:
         raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
     if flags.scaling and flags.precision != Case.precision:
@@ -136,7 +138,7 @@ def _benchmark(flags: argparse.Namespace) -> int:
     about = {**environment.describe(device, threads), "precision": flags.precision}
     run = _Run(console, about, f"xpnet-{home.name}", device, threads, flags.rounds)
     models = flags.models or (CPU_MODELS if device == "cpu" else GPU_MODELS)
-    cases = [case for model in models for case in find_cases(model, flags.batch_sizes, flags.precision)]
+    cases = [case for model in models for case in find_cases(model, batch_sizes, flags.precision)]
     peers = _peers(flags.peers or (["torch"] if flags.scaling else None), device)
     report.print_environment(console, run.environment)
     if flags.profile:
@@ -174,10 +176,12 @@ def _compare(
 
 def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
     rows: list[dict[str, Any]] = []
-    for case in cases:
-        costs = controller.profile(case, run.own, **run.where)
-        report.print_costs(run.console, case, costs)
-        rows += [{"model": case.model, "batch_size": case.batch_size, **cost._asdict()} for cost in costs]
+    implementations = [run.own, *_by_cudnn(run)]
+    for case, name in itertools.product(cases, implementations):
+        costs = controller.profile(case, name, **run.where)
+        report.print_costs(run.console, case, name, costs)
+        what = {"model": case.model, "batch_size": case.batch_size, "implementation": name}
+        rows += [{**what, **cost._asdict()} for cost in costs]
         run.write(path, rows)
     return common.EXIT_OK
 
@@ -220,12 +224,18 @@ def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
             run.say(f"{name} is left out, it is not installed: pip install {_PACKAGES[name]}")
     peers = [peer for peer in peers if is_installed(peer)]
     own = [f"xpnet-{name}" for name in ("torch", "jax") if name in libraries and is_installed(name)]
-    if run.own == "xpnet-cupy":
-        if is_installed(CUDNN):
-            own = [CUDNN, GRAPH, *own]
-        else:
-            run.say(f'{CUDNN} is left out, cuDNN is not installed: pip install "xpnet[cudnn]"')
-    return [run.own, *own, *peers]
+    by_cudnn = [CUDNN, GRAPH] if _by_cudnn(run) else []
+    return [run.own, *by_cudnn, *own, *peers]
+
+
+def _by_cudnn(run: _Run) -> list[str]:
+    """What of xpnet runs by cuDNN on a GPU; where that is not installed, a line says so."""
+    if run.own != "xpnet-cupy":
+        return []
+    if not is_installed(CUDNN):
+        run.say(f'{CUDNN} is left out, cuDNN is not installed: pip install "xpnet[cudnn]"')
+        return []
+    return [CUDNN]
 
 
 def _bars(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, np.ndarray]], str]:
@@ -246,8 +256,21 @@ def _group(row: Row) -> str:
 
 
 def _list(text: str) -> list[str]:
-    return text.split(",")
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(check_positive("Benchmark", "--batch-sizes", int(part)) for part in text.split(","))
+def _numbers(parts: Sequence[str]) -> tuple[int, ...]:
+    return tuple(
+        check_positive("Benchmark", "--batch-sizes", int(part) if part.isdecimal() else part) for part in parts
+    )
+
+
+def _threads(number: int) -> int:
+    """Refuse more threads than there are cores: they would wait for each other, and be written down as if they ran."""
+    check_positive("Benchmark", "--threads", number)
+    if number > tuning.cores():
+        raise InputError(
+            f"Benchmark: expected --threads of at most {tuning.cores()}, the cores that this program may use, "
+            f"got {number}. Give fewer."
+        )
+    return number

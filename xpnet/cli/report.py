@@ -156,10 +156,10 @@ def print_rows(console: Console, rows: Sequence[Row], peers: Sequence[str]) -> N
     _print(console, table)
 
 
-def print_costs(console: Console, case: Case, costs: Sequence[Cost]) -> None:
+def print_costs(console: Console, case: Case, implementation: str, costs: Sequence[Cost]) -> None:
     """Print what each layer costs in a training step, forward and backward."""
     step = sum(cost.forward_ms + cost.backward_ms for cost in costs)
-    title = f"{case.model}, batches of {case.batch_size}: a training step by layer"
+    title = f"{case.model}, batches of {case.batch_size}: a training step of {implementation} by layer"
     table = _table(title, "layer", "kind", "forward ms", "backward ms", "share", left=2)
     for cost in costs:
         share = (cost.forward_ms + cost.backward_ms) / step
