@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +19,7 @@ _LIBRARIES = (
     "cupy-cuda13x",
     "cupy-cuda12x",
     "nvidia-cudnn-cu13",
+    "nvidia-cudnn-cu12",
     "nvidia-cudnn-frontend",
     "torch",
     "jax",
@@ -32,7 +34,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "load_average": _load_average(),
-        "gpu": _gpu() if device != "cpu" else None,
+        "gpu": _gpu(device) if device != "cpu" else None,
         "system": platform.platform(),
         "blas": _blas(),
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
@@ -48,8 +50,10 @@ def _load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def _gpu() -> str | None:
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+def _gpu(device: str) -> str | None:
+    """Name and driver of a GPU, by its address: nvidia-smi numbers them in another order than CUDA, and all of them."""
+    address = import_module("cupy").cuda.runtime.deviceGetPCIBusId(int(device.removeprefix("cuda:")))
+    query = ["nvidia-smi", f"--id={address}", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
