@@ -215,8 +215,8 @@ def compare(backend: Backend) -> Iterator[Check]:
     """Convolutions, their gradients, and dropout on a backend against NumPy."""
     yield from _compare_convolutions(backend, TOLERANCES["float32"])
     ours, theirs = _dropout(backends.resolve("cpu")), _dropout(backend)
-    yield Check("dropout, step 0", _difference(theirs[0], ours[0]), 0.0)
-    yield Check("dropout, step 1", _difference(theirs[1], ours[1]), 0.0)
+    yield Check("dropout, step 0", check_kernels.difference(theirs[0], ours[0]), 0.0)
+    yield Check("dropout, step 1", check_kernels.difference(theirs[1], ours[1]), 0.0)
     yield Check("dropout, same mask in both steps", float(np.array_equal(theirs[0], theirs[1])), 0.0)
 
 
@@ -227,7 +227,7 @@ def compare_cudnn(backend: Backend) -> Iterator[Check]:
         yield from _compare_convolutions(backend, allowed, f"{precision}, ")
         a, b = (generator(seed).normal(size=(512, 512)) for seed in range(2))
         product = to_numpy(backend.asarray(a, "float32") @ backend.asarray(b, "float32"))
-        yield Check(f"{precision}, matrix product", _difference(product, a @ b), allowed)
+        yield Check(f"{precision}, matrix product", check_kernels.difference(product, a @ b), allowed)
 
 
 def compare_products(backend: Backend) -> Iterator[Check]:
@@ -240,7 +240,7 @@ def compare_products(backend: Backend) -> Iterator[Check]:
         turned = backend.asarray(np.ascontiguousarray(b.T), dtype).T
         for what, operand in (("rows", right), ("columns", turned)):
             product = to_numpy(kernels.matmul(left, operand))
-            yield Check(f"{name}, product by a matrix in {what}", _difference(product, a @ b), allowed)
+            yield Check(f"{name}, product by a matrix in {what}", check_kernels.difference(product, a @ b), allowed)
 
 
 def check_graph(console: Console, backend: Backend) -> bool:
@@ -340,7 +340,7 @@ def _compare_convolution(title: str, backend: Backend, images: Shape, layer: Con
 
     pairs = zip(results(backend, "float32"), results(backends.resolve("cpu"), "float64"), strict=True)
     for part, (actual, expected) in zip(("y", "dx", "dw"), pairs, strict=True):
-        yield Check(f"{title}: {part}", _difference(actual, expected), allowed)
+        yield Check(f"{title}: {part}", check_kernels.difference(actual, expected), allowed)
 
 
 def _dropout(backend: Backend) -> list[np.ndarray]:
@@ -348,10 +348,6 @@ def _dropout(backend: Backend) -> list[np.ndarray]:
     key, ones = backend.asarray(make_key(0)), backend.asarray(np.ones((8, 1000), np.float32))
     keys = [fold_in(key, backend.asarray(np.asarray(step, np.int32))) for step in range(2)]
     return [to_numpy(Dropout(0.5).forward({}, {}, ones, train=True, key=key).y) for key in keys]
-
-
-def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.max(np.abs(actual - expected)) / np.max(np.abs(expected)))
 
 
 def _print(console: Console, checks: Iterable[Check]) -> bool:
