@@ -135,14 +135,19 @@ class Search:
         samplers = self._optuna.samplers
         seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
         sampler = samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
-        begun = self._begun()
-        if self._sampler != "grid" or trial not in begun:
-            return sampler
-        if begun.index(trial) >= len(self._grid()):
+        return self._make_grid_sampler(trial, sampler) if self._sampler == "grid" else sampler
+
+    def _make_grid_sampler(self, trial: int, otherwise: Any) -> Any:
+        """What gives a trial its combination of the grid; one that was begun anew has its parameters already."""
+        grid, begun = self._grid(), self._begun()
+        if trial not in begun:
+            return otherwise
+        place = begun.index(trial)
+        if place >= len(grid):
             raise self._optuna.TrialPruned
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)  # it is so since 2020
-            return samplers.PartialFixedSampler(self._grid()[begun.index(trial)], sampler)
+            return self._optuna.samplers.PartialFixedSampler(grid[place], otherwise)
 
     def _grid(self) -> list[Parameters]:
         """Every combination. A trial's number says which is its own, so that processes need not agree."""
