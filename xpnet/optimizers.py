@@ -52,8 +52,8 @@ class GradientDescent:
         self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
-        return theta - alpha * (gradient + decay * theta), state
+        alpha = self.learning_rate * schedule
+        return theta - alpha * _with_decay(self, gradient, theta, decays), state
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class Momentum:
         self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        mu, alpha, decay = self.momentum, self.learning_rate * schedule, self.weight_decay * decays
+        mu, alpha = self.momentum, self.learning_rate * schedule
         if self.form == "moving-average":
             velocity = mu * state["velocity"] + (1 - mu) * gradient
-            return theta - alpha * (velocity + decay * theta), {"velocity": velocity}
-        push = alpha * (gradient + decay * theta)
+            return theta - alpha * _with_decay(self, velocity, theta, decays), {"velocity": velocity}
+        push = alpha * _with_decay(self, gradient, theta, decays)
         velocity = mu * state["velocity"] - push
         step = mu * velocity - push if self.form == "nesterov" else velocity
         return theta + step, {"velocity": velocity}
@@ -141,7 +141,7 @@ class AdaGrad:
     ) -> tuple[Array, OptimizerState]:
         """One step."""
         alpha = self.learning_rate * schedule / (1 + state["steps"] * self.lr_decay)
-        gradient = gradient + self.weight_decay * decays * theta
+        gradient = _with_decay(self, gradient, theta, decays)
         squares = state["squares"] + gradient * gradient
         theta = theta - alpha * gradient / (_root(squares) + self.epsilon)
         return theta, {"steps": state["steps"] + 1, "squares": squares}
@@ -176,7 +176,7 @@ class RMSProp:
     ) -> tuple[Array, OptimizerState]:
         """One step."""
         alpha, rho = self.learning_rate * schedule, self.rho
-        gradient = gradient + self.weight_decay * decays * theta
+        gradient = _with_decay(self, gradient, theta, decays)
         squares = rho * state["squares"] + (1 - rho) * gradient * gradient
         return theta - alpha * gradient / (_root(squares) + self.epsilon), {"squares": squares}
 
@@ -220,12 +220,16 @@ class Adam:
         self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
-        direction, state = self._direction(gradient + decay * theta, state)
-        return theta - alpha * direction, state
+        alpha = self.learning_rate * schedule
+        push, state = self._push(alpha, _with_decay(self, gradient, theta, decays), state)
+        return theta - push, state
 
-    def _direction(self, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
-        """m̂/(√ŝ + ε) and the next state."""
+    def _push(self, alpha: Factor, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
+        """α·m̂/(√ŝ + ε) and the next state.
+
+        Written as α·√c2/c1·m/(√s + ε·√c2) with c = 1 - β^t, which divides no whole vector by c (the paper, end of
+        section 2).
+        """
         steps = state["steps"] + 1
         gradients = self.beta1 * state["gradients"] + (1 - self.beta1) * gradient
         squares = largest = self.beta2 * state["squares"] + (1 - self.beta2) * gradient * gradient
@@ -233,8 +237,9 @@ class Adam:
         if self.amsgrad:
             largest = array_namespace(gradient).maximum(state["largest_squares"], squares)
             averages["largest_squares"] = largest
-        size = _root(largest / _bias_correction(self.beta2, steps)) + self.epsilon
-        return gradients / _bias_correction(self.beta1, steps) / size, {"steps": steps, **averages}
+        root = _root(_bias_correction(self.beta2, steps))
+        rate = alpha * root / _bias_correction(self.beta1, steps)
+        return rate * gradients / (_root(largest) + self.epsilon * root), {"steps": steps, **averages}
 
 
 @dataclass(frozen=True)
@@ -255,9 +260,9 @@ class AdamW(Adam):
         self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha, decay = self.learning_rate * schedule, self.weight_decay * decays
-        direction, state = self._direction(gradient, state)
-        return theta - alpha * (direction + decay * theta), state
+        alpha = self.learning_rate * schedule
+        push, state = self._push(alpha, gradient, state)
+        return theta - _with_decay(self, push, theta, alpha * decays), state
 
 
 Optimizer = GradientDescent | Momentum | AdaGrad | RMSProp | Adam | AdamW
@@ -298,6 +303,11 @@ def _zeros(theta: Array) -> Array:
 
 def _no_steps(theta: Array) -> Array:
     return array_namespace(theta).zeros((1,), dtype=theta.dtype, device=device(theta))
+
+
+def _with_decay(optimizer: Optimizer, x: Array, theta: Array, factor: Factor) -> Array:
+    """Add λ·θ, where λ is the weight decay times a factor; without weight decay nothing, which saves two passes."""
+    return x + optimizer.weight_decay * factor * theta if optimizer.weight_decay else x
 
 
 def _root(x: Array) -> Array:

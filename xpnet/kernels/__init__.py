@@ -17,7 +17,17 @@ from array_api_compat import is_cupy_array, is_jax_array, is_numpy_array, is_tor
 from xpnet.backend import Array, array_namespace, on_accelerator
 from xpnet.checks import pick
 from xpnet.errors import InputError
-from xpnet.kernels import cross_entropy, im2col, normalization, numpy_kernels, numpy_pooling, pooling, sharing, unrolled
+from xpnet.kernels import (
+    blockwise,
+    cross_entropy,
+    im2col,
+    normalization,
+    numpy_kernels,
+    numpy_pooling,
+    pooling,
+    sharing,
+    unrolled,
+)
 from xpnet.kernels.precision import PRECISIONS, use_precision
 from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.kernels.windows import channel_sum, join, split, to_logical, to_memory
@@ -205,12 +215,17 @@ def batch_norm_gradients(
 def optimizer_update(
     optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
 ) -> tuple[Array, Arrays]:
-    """One step of an optimizer of ``xpnet.optimizers``: its own ``update``, or one kernel with the same formula."""
+    """One step of an optimizer of ``xpnet.optimizers``: its own ``update``, or one kernel with the same formula.
+
+    The ``update`` runs on parts of long vectors one after the other where that is faster.
+    """
     factors = [factor for factor in (schedule, decays) if not isinstance(factor, int | float)]
     fused = _fused(theta, gradient, *state.values(), *factors)
     update = fused and fused.optimizer_update(optimizer)
     if update:
         return update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
+    if _choice != "pure" and blockwise.serves(theta):
+        return blockwise.optimizer_update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
     return optimizer.update(theta, gradient, state, schedule=schedule, decays=decays)
 
 

@@ -36,10 +36,10 @@ extern "C" __global__ void heavy_ball(
     new_theta[i] = theta[i] + (nesterov ? mu * v - push : v);
 }
 
-// t = t + 1;  m = beta1 m + (1 - beta1) g;  s = beta2 s + (1 - beta2) g^2
-// d = m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + epsilon)
-// Adam:  g = g + lambda theta first;  theta = theta - alpha d
-// AdamW (decoupled):                  theta = theta - alpha (d + lambda theta)
+// t = t + 1;  m = beta1 m + (1 - beta1) g;  s = beta2 s + (1 - beta2) g^2;  c = 1 - beta^t
+// push = alpha sqrt(c2) / c1 m / (sqrt(s) + epsilon sqrt(c2))
+// Adam:  g = g + lambda theta first;  theta = theta - push
+// AdamW (decoupled):                  theta = theta - (push + lambda alpha theta)
 extern "C" __global__ void adam(
     const float* theta, const float* gradient, const float* gradients, const float* squares, const float* steps,
     float* new_theta, float* new_gradients, float* new_squares, float* new_steps,
@@ -54,10 +54,10 @@ extern "C" __global__ void adam(
     float g = decoupled ? gradient[i] : gradient[i] + lambda * theta[i];
     float m = beta1 * gradients[i] + one_minus_beta1 * g;
     float s = beta2 * squares[i] + one_minus_beta2 * g * g;
-    float m_hat = m / -expm1f(t * log_beta1), s_hat = s / -expm1f(t * log_beta2);
-    float direction = m_hat / (sqrtf(s_hat) + epsilon);
+    float root = sqrtf(-expm1f(t * log_beta2)), rate = alpha * root / -expm1f(t * log_beta1);
+    float push = rate * m / (sqrtf(s) + epsilon * root);
     new_gradients[i] = m;
     new_squares[i] = s;
-    new_theta[i] = theta[i] - alpha * (decoupled ? direction + lambda * theta[i] : direction);
+    new_theta[i] = theta[i] - (decoupled ? push + lambda * alpha * theta[i] : push);
     if (i == 0) new_steps[0] = t;
 }

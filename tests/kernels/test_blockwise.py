@@ -1,0 +1,90 @@
+"""Optimizers on one part of the vectors after the other."""
+
+import numpy as np
+import pytest
+
+from tests.helpers import assert_same_bits, host_copies
+from tests.test_optimizers import ALL
+from xpnet import kernels
+from xpnet.kernels import blockwise, sharing
+
+SIZE = 11
+SERVED = ["numpy", "torch"]
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+    """Parts of two or three elements."""
+    monkeypatch.setattr(blockwise, "_BLOCK", 3)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request, monkeypatch):
+    """So many threads for NumPy, however short the vectors are."""
+    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
+    sharing.set_threads(request.param)
+    yield request.param
+    sharing.set_threads(1)
+
+
+@pytest.mark.parametrize("backend", SERVED, indirect=True)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("as_arrays", [False, True])
+@pytest.mark.parametrize("optimizer", ALL, ids=str)
+def test_parts_give_the_bits_of_the_whole(monkeypatch, threads, backend, dtype, as_arrays, optimizer):
+    rng = np.random.default_rng(0)
+    theta = expected = backend.asarray(rng.normal(size=SIZE), dtype)
+    state = expected_state = optimizer.init(theta)
+    factors = {"schedule": 0.5, "decays": 1.0}
+    if as_arrays:
+        free = rng.integers(0, 2, SIZE)
+        factors = {"schedule": backend.asarray(np.array(0.5), dtype), "decays": backend.asarray(free, dtype)}
+    lengths = []
+    monkeypatch.setattr(type(optimizer), "update", _recorded(type(optimizer).update, lengths))
+    for _ in range(3):
+        gradient = backend.asarray(rng.normal(size=SIZE), dtype)
+        before = host_copies((theta, gradient, state))
+        after, after_state = kernels.optimizer_update(optimizer, theta, gradient, state, **factors)
+        assert sorted(lengths) == [2, 3, 3, 3]
+        assert_same_bits((theta, gradient, state), before)
+        expected, expected_state = optimizer.update(expected, gradient, expected_state, **factors)
+        theta, state = after, after_state
+        lengths.clear()
+        assert_same_bits((theta, state), (expected, expected_state))
+
+
+def test_what_others_keep_in_the_state_is_left_out_as_by_the_optimizer():
+    theta, optimizer = np.ones(SIZE), ALL[-1]
+    state = {**optimizer.init(theta), "loss_scale": np.ones(1)}
+    _, after = kernels.optimizer_update(optimizer, theta, theta, state, schedule=1.0, decays=1.0)
+    assert after.keys() == optimizer.init(theta).keys()
+
+
+def test_only_long_vectors_of_numpy_and_pytorch_are_cut(backend):
+    assert blockwise.serves(backend.asarray(np.ones(4))) is (backend.name in SERVED and not _on_gpu(backend))
+    assert not blockwise.serves(backend.asarray(np.ones(3)))
+
+
+@pytest.mark.parametrize("backend", SERVED, indirect=True)
+def test_pure_kernels_cut_nothing(monkeypatch, backend):
+    lengths = []
+    monkeypatch.setattr(type(ALL[0]), "update", _recorded(type(ALL[0]).update, lengths))
+    theta = backend.asarray(np.ones(SIZE))
+    kernels.use("pure")
+    try:
+        kernels.optimizer_update(ALL[0], theta, theta, {}, schedule=1.0, decays=1.0)
+    finally:
+        kernels.use("fastest")
+    assert lengths == [SIZE]
+
+
+def _recorded(update, lengths):
+    def recorded(self, theta, *arguments, **factors):
+        lengths.append(theta.shape[0])
+        return update(self, theta, *arguments, **factors)
+
+    return recorded
+
+
+def _on_gpu(backend):
+    return backend.name == "torch" and "cuda" in str(backend.device)

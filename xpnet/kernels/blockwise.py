@@ -1,0 +1,47 @@
+"""An optimizer's step on one part of the vectors after the other, so that what it computes between stays in the cache.
+
+Optimizers work element by element, so the parts give what the whole would, to the last bit. For libraries that compute
+each operation at once and can write into a part of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from array_api_compat import is_numpy_array, is_torch_array
+
+from xpnet.backend import Array, array_namespace, on_accelerator
+from xpnet.kernels.sharing import share, slices
+
+Arrays = Mapping[str, Array]
+
+_BLOCK = 3 * 2**17  # elements: 1.5 MB in float32; parts of half or a quarter of it took longer
+_WORK = 2**6  # the multiplications of a GEMM in the time that a step takes for one element
+
+
+def serves(theta: Array) -> bool:
+    """Whether θ is of such a library, in the computer's own memory, and longer than one part."""
+    return theta.shape[0] > _BLOCK and (is_numpy_array(theta) or is_torch_array(theta)) and not on_accelerator(theta)
+
+
+def optimizer_update(
+    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
+) -> tuple[Array, Arrays]:
+    """One step of an optimizer of ``xpnet.optimizers`` by its own ``update``; NumPy's threads share the parts."""
+    xp, shape = array_namespace(theta), theta.shape
+    state = {name: state[name] for name in optimizer.init(theta[:1])}  # without what others keep there
+    new_theta, new_state = xp.empty_like(theta), {name: xp.empty_like(array) for name, array in state.items()}
+
+    def part(array: Any, block: slice) -> Any:
+        return array[block] if getattr(array, "shape", None) == shape else array
+
+    def update(block: slice) -> None:
+        parts = {name: part(array, block) for name, array in state.items()}
+        factors = {"schedule": schedule, "decays": part(decays, block)}
+        new_theta[block], after = optimizer.update(theta[block], gradient[block], parts, **factors)
+        for name, array in after.items():
+            part(new_state[name], block)[...] = array
+
+    share(update, slices(shape[0], _BLOCK), _WORK * shape[0] if is_numpy_array(theta) else 0)
+    return new_theta, new_state
