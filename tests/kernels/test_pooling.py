@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.helpers import assert_close
 from tests.kernels import naive
 from xpnet import kernels
+from xpnet.backend import to_numpy
 from xpnet.kernels import numpy_pooling, pooling
 from xpnet.kernels.windows import to_logical, to_memory
 from xpnet.shapes import Window
@@ -153,6 +154,29 @@ def test_xlas_own_kernels_are_called_where_windows_do_not_overlap(window, own):
     assert ("reduce_window_max" in str(traced)) is own
     traced = jax.make_jaxpr(lambda dy: kernels.average_pool2d_input_gradient(dy, window, (5, 6)))(dy)
     assert ("reduce_window_sum" in str(traced)) is own
+
+
+@pytest.mark.parametrize("window", [Window((2, 2), (2, 2)), Window((3, 2), (1, 2))])
+@pytest.mark.parametrize("values", [[np.inf, 0.0, np.inf], [-np.inf], [-np.inf, -np.inf, -1.0, -np.inf, np.inf]])
+def test_infinities_win_and_lose_by_the_same_rule_everywhere(backend, window, values):
+    x, dy = arrays(window, (4, 6))
+    x = np.resize(values, x.shape)
+    for ours, expected in zip(
+        chosen(backend.asarray(x), backend.asarray(dy), window), rows_first(x, dy, window), strict=True
+    ):
+        assert_close(ours, backend.asarray(expected))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_window_with_nan_gives_nan_everywhere(backend, window):
+    x, dy = arrays(window, (5, 6))
+    x[0, 2, 3, :] = np.nan
+    expected, _ = rows_first(x, dy, window)
+    assert 0 < np.isnan(expected).sum() < expected.size / 2
+    for pool in (trained, chosen):
+        y, dx = pool(backend.asarray(x), backend.asarray(dy), window)
+        assert_close(y, backend.asarray(expected))
+        assert_close(np.sum(to_numpy(dx)), np.sum(dy))  # each dy went somewhere, once
 
 
 @pytest.mark.parametrize("pool", [rows_first, batch_innermost])

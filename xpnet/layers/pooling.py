@@ -47,7 +47,8 @@ class MaxPool2D(_Pool2D):
         y[n,i,j,c] = max_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with -inf
 
     Backward: each dL/dy goes to the winner of its window (the first in row-major order among equals, as in PyTorch) and
-    adds up where windows overlap.
+    adds up where windows overlap. The maximum of a window with NaN is NaN, and which of its values then takes dL/dy
+    depends on the array library, as it does where a window holds nothing but -inf and padding.
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
