@@ -110,11 +110,21 @@ def array_namespace(array: Array) -> Any:
     return _namespaces[kind]
 
 
+_names: dict[type, str] = {}
+
+
 def namespace_name(array: Array) -> str:
     """The library of an array: numpy, cupy, torch, jax, or the module name of another Array API library.
 
     Raises InputError for something that is not an array of such a library.
     """
+    kind = type(array)
+    if kind not in _names:
+        _names[kind] = _find_name(array)
+    return _names[kind]
+
+
+def _find_name(array: Array) -> str:
     if array_api_compat.is_numpy_array(array):
         return "numpy"
     if array_api_compat.is_torch_array(array):
@@ -139,7 +149,7 @@ def place(array: Array) -> tuple[str, Any]:
     name = namespace_name(array)
     if name == "jax" and (_is_traced(array) or not array.committed):
         return name, None
-    return name, array_api_compat.device(array)
+    return name, array.device
 
 
 def together(one: Array, other: Array) -> bool:
