@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from xpnet.benchmark import controller, worker
+from xpnet.benchmark import ablation, controller, worker
 from xpnet.benchmark.cases import find_cases
 from xpnet.benchmark.contender import make
-from xpnet.benchmark.controller import Row, WorkerError, measure, profile
+from xpnet.benchmark.controller import Row, WorkerError, _Taken, measure, profile
 from xpnet.benchmark.profile import REST
 
 SETTINGS = {"device": "cpu", "threads": 1}
@@ -58,12 +58,44 @@ def test_processes_are_measured_in_turn(case):
 
 
 def test_figures_of_a_row(case):
-    samples = {"xpnet-numpy": [0.001 * n for n in range(1, 12)], "torch": [0.012]}
-    ours, theirs = controller._rows(case, "train", samples, {"xpnet-numpy": 3.0, "torch": None})
+    taken = {"xpnet-numpy": _Taken(), "torch": _Taken()}
+    for part, peak in ((range(1, 4), 2.0), (range(4, 12), 3.0), ((), None)):
+        taken["xpnet-numpy"].add([0.001 * n for n in part], peak)
+    taken["torch"].add([0.012], None)
+    ours, theirs = controller._rows(case, "train", taken)
     assert ours == Row("mnist_starter", 2, "train", "xpnet-numpy", *map(pytest.approx, (6, 2, 10, 1000 / 3, 3.0, 0.5)))
     assert (theirs.peak_memory_mb, theirs.ratio_to_torch) == (None, 1.0)
-    (alone,) = controller._rows(case, "train", {"jax": [1.0]}, {"jax": None})
+    (alone,) = controller._rows(case, "train", {"jax": _Taken([1.0])})
     assert alone.ratio_to_torch is None
+
+
+@pytest.mark.parametrize(("rounds", "expected"), [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (12, [4, 4, 4])])
+def test_rounds_are_spread_over_processes(monkeypatch, case, rounds, expected):
+    """All of them after the reference's gradient was compared with the others', once."""
+    seen = []
+
+    class Counting:
+        def __init__(self, implementation, *_):
+            self.implementation = implementation
+            seen.append([])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def ask(self, do, **request):
+            seen[-1].append(do)
+            return {"known": False} if do == "gradient" else {"seconds": [float(len(seen))], "peak_memory_mb": None}
+
+    monkeypatch.setattr(controller, "Worker", Counting)
+    monkeypatch.setattr(controller, "PAUSE_SECONDS", 0.0)
+    (row,) = measure(case, ("sklearn",), lambda said: None, rounds=rounds, modes=("train",), **SETTINGS)
+    assert [asked.count("block") for asked in seen] == expected
+    assert [asked.count("gradient") for asked in seen] == [1, 0, 0][: len(seen)]
+    middle = np.repeat(np.arange(len(seen)) + 1.0, expected)  # a call takes as many seconds as its process is young
+    assert row.median_ms == 1e3 * np.median(middle)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +175,27 @@ def test_who_fails_while_being_timed_is_left_out(monkeypatch, case):
     assert said == ["torch left out: no compiler"]
 
 
+def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case):
+    started = []
+
+    class Failing(LocalWorker):
+        def __init__(self, implementation, *rest):
+            super().__init__(implementation, *rest)
+            started.append(implementation)
+
+        def ask(self, do, **request):
+            if do == "block" and self.implementation == "torch" and started.count("torch") == 2:
+                raise WorkerError("no memory")
+            return super().ask(do, **request)
+
+    monkeypatch.setattr(controller, "Worker", Failing)
+    said = []
+    rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=3, modes=("train",), **SETTINGS)
+    assert [row.implementation for row in rows] == ["xpnet-numpy"]
+    assert said == ["torch left out: no memory"]
+    assert started.count("torch") == 2
+
+
 def test_a_dead_process_is_an_error(case):
     with controller.Worker("xpnet-numpy", case, **SETTINGS) as process:
         process._process.kill()
@@ -176,12 +229,14 @@ def test_worker_answers_until_an_error(case):
 def test_profile_names_every_layer_and_adds_up(monkeypatch, case, name):
     monkeypatch.setattr(controller, "PROFILE_SECONDS", 0.1)
     monkeypatch.setattr(controller, "Worker", LocalWorker)
-    costs = {cost.name: cost for cost in profile(case, name, **SETTINGS)}
+    measured = profile(case, name, **SETTINGS)
+    costs = {cost.name: cost for cost in measured.costs}
     assert list(costs) == [leaf.name for leaf in case.layer.leaves(case.input_shape)] + [REST]
     assert costs["conv2"].kind == "Conv2D"
     assert min(costs["conv2"][2:]) > 0
     assert costs["normalize1"].backward_ms == 0  # nobody asks for the gradient of the images
     assert costs[REST].forward_ms > 0
+    assert 0 < measured.floor_ms == pytest.approx(1e3 * measured.total.gflop / measured.product_rate)
 
 
 @pytest.mark.parametrize(
@@ -252,3 +307,33 @@ def test_the_pure_kernels_serve_their_own_process(case):
             patch.setattr(f"xpnet.kernels.numpy_kernels.{name}", None)
         session = worker.Session("xpnet-numpy-pure", case.to_json(), "cpu", 1)
         assert session.block("train", 0.0)["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "own"),
+    [
+        ("conv2d", "numpy_kernels.conv2d"),
+        ("conv2d_backward", "numpy_kernels.conv2d_backward"),
+        ("max_pool2d", "numpy_pooling.max_pool2d_with_winners"),
+        ("optimizer_update", "blockwise.optimizer_update"),
+    ],
+)
+def test_a_process_does_without_one_kernel(case, kernel, own):
+    """As here, where that kernel is broken: without it the process trains, and fails if another one is left out."""
+
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    def trains(left_out):
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name, _ in ablation.INSTEAD.values():
+                patch.setattr(module, name, getattr(module, name))  # to be set back at the end
+            patch.setattr("xpnet.kernels.blockwise._BLOCK", 1)
+            patch.setattr(f"xpnet.kernels.{own}", broken)
+            session = worker.Session(f"xpnet-numpy-without-{left_out}", case.to_json(), "cpu", 1)
+            return bool(session.block("train", 0.0)["seconds"])
+
+    assert trains(kernel)
+    for other in ablation.INSTEAD.keys() - {kernel}:
+        with pytest.raises(ZeroDivisionError):
+            trains(other)

@@ -8,11 +8,15 @@ from tests.helpers import refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS, find_cases
-from xpnet.benchmark.profile import Cost
+from xpnet.benchmark.profile import Cost, Profile
+from xpnet.benchmark.work import multiplications
 from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
+PROFILE = Profile(
+    [Cost("conv1", "Conv2D", 2.0, 1.0, 0.4, 0.8), Cost("loss", "", 1.0, 0.0, 0.0, 0.0)], product_rate=600.0
+)
 KEYS = {
     *("model", "batch_size", "mode", "implementation", "median_ms", "p10_ms", "p90_ms", "images_per_second"),
     *("peak_memory_mb", "ratio_to_torch"),
@@ -51,20 +55,31 @@ def test_profile(tmp_path, capsys):
     rows = json.loads(path.read_text())["rows"]
     assert [row["name"] for row in rows][1:3] == ["conv1", "relu1"]
     assert {row["implementation"] for row in rows} == {"xpnet-numpy"}
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["conv2"]["forward_gflop"] == pytest.approx(2 * 2 * 14 * 14 * 16 * 16 * 25 * 1e-9)
+    assert by_name["conv1"]["backward_gflop"] == by_name["conv1"]["forward_gflop"]  # images need no gradient
+    assert by_name["conv2"]["backward_gflop"] == 2 * by_name["conv2"]["forward_gflop"]
     assert "a training step of xpnet-numpy by layer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_on_a_gpu_cudnn_is_profiled_beside_the_pure_kernels(monkeypatch, tmp_path, capsys, installed):
     monkeypatch.setattr(benchmark, "is_installed", lambda name: installed)
-    monkeypatch.setattr(controller, "profile", lambda case, name, **where: [Cost("conv1", "Conv2D", 2.0, 1.0)])
+    monkeypatch.setattr(controller, "profile", lambda case, name, **where: PROFILE)
     path = tmp_path / "costs.json"
     run = benchmark._Run(common.make_console(), {}, "xpnet-cupy", "cuda:0", 1, 1)
     assert benchmark._profile(run, find_cases("lenet5"), str(path)) == 0
     names = ["xpnet-cupy", *(["xpnet-cupy-cudnn"] if installed else [])]
-    assert [row["implementation"] for row in json.loads(path.read_text())["rows"]] == names
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["implementation"] for row in rows if row["name"] == "conv1"] == names
+    assert [row["floor_ms"] for row in rows] == [pytest.approx(2.0)] * len(rows)
     output = capsys.readouterr().out
     assert [f"a training step of {name} by layer" in output for name in names] == [True] * len(names)
+    assert [line.split() for line in output.splitlines() if line.split()[:1] == ["conv1"]] == [
+        ["conv1", "Conv2D", "2.000", "1.000", "75.00%", "400"]
+    ] * len(names)
+    floor = "reaches 600 GFLOP/s here; at that rate the products of a step would take 2.000 ms."
+    assert output.count(floor) == len(names)
     assert ("xpnet-cupy-cudnn is left out" in output) is not installed
 
 
@@ -228,7 +243,7 @@ def test_no_two_implementations_look_alike_in_the_chart(monkeypatch, own, device
 
 def test_growth_is_drawn_against_the_multiplications():
     case = scaling.plain_network(side=8, channels=4, depth=2)
-    assert scaling.multiplications(case) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
+    assert multiplications(case.layer, case.input_shape) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
 
     def point(value, multiplications, speed):
         row = controller.Row("plain", 32, "train", "xpnet-numpy", 1.0, 1.0, 1.0, speed, None, None)

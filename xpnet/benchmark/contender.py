@@ -9,15 +9,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xpnet.benchmark.ablation import INSTEAD
 from xpnet.benchmark.cases import Case
 
 CUDNN = "xpnet-cupy-cudnn"
 GRAPH = f"{CUDNN}-graph"
 CPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
 GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
-# xpnet itself by the kernels that are written for every array library; compared with only where asked for.
-CPU_PURE = ("xpnet-numpy-pure", "xpnet-torch-pure", "xpnet-jax-pure")
-GPU_PURE = CPU_PURE[1:]
+# xpnet itself by the kernels that are written for every array library, all or one; compared with only where asked for.
+CPU_PURE = (
+    *("xpnet-numpy-pure", "xpnet-torch-pure", "xpnet-jax-pure"),
+    *(f"xpnet-numpy-without-{kernel}" for kernel in INSTEAD),
+)
+GPU_PURE = CPU_PURE[1:3]
 
 
 class Contender(Protocol):

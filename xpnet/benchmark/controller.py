@@ -1,4 +1,4 @@
-"""Measures implementations side by side: one process each, small blocks in turn, medians over all rounds."""
+"""Measures implementations side by side: processes of their own, small blocks in turn, medians over all rounds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,12 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.profile import Cost
+from xpnet.benchmark.profile import Cost, Profile
+from xpnet.kernels.sharing import slices
 
 MODES = ("predict", "train")
 BLOCK_SECONDS = 0.25
 PAUSE_SECONDS = 0.05  # in which the threads of the process before go to sleep
 PROFILE_SECONDS = 3.0
+_PROCESSES = 3  # of each implementation, one after the other
 Say = Callable[[str], Any]
 
 
@@ -43,6 +46,20 @@ class Row(NamedTuple):
     images_per_second: float
     peak_memory_mb: float | None
     ratio_to_torch: float | None
+
+
+@dataclass
+class _Taken:
+    """Seconds of all calls of an implementation in one mode, and the peak of its memory."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak_memory_mb: float | None = None
+
+    def add(self, seconds: Sequence[float], peak_memory_mb: float | None) -> None:
+        """Count in a block's."""
+        self.seconds += seconds
+        known = [peak for peak in (self.peak_memory_mb, peak_memory_mb) if peak is not None]
+        self.peak_memory_mb = max(known, default=None)
 
 
 class WorkerError(Exception):
@@ -103,23 +120,29 @@ def measure(
     rounds: int,
     modes: Sequence[str] = MODES,
 ) -> list[Row]:
-    """Time a case. The first implementation is the reference: others whose gradient is not the same are not timed."""
-    with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(name, case, device, threads)) for name in implementations]
-        for dtype, tolerance in case.tolerances(device).items():
-            workers = _same_work(workers, case, dtype, tolerance, say)
-        rows = []
-        for mode in modes:
-            samples, peaks = _take_turns(workers, mode, rounds, say)
-            workers = [worker for worker in workers if worker.implementation in samples]
-            rows += _rows(case, mode, samples, peaks)
-    return rows
+    """Time a case. The first implementation is the reference: others whose gradient is not the same are not timed.
+
+    The rounds are spread over a few processes of each: one whose memory or threads came to lie badly may take a third
+    longer than the next for as long as it lives.
+    """
+    taken: dict[str, dict[str, _Taken]] = {mode: {} for mode in modes}
+    names = list(implementations)
+    for part in slices(rounds, -(-rounds // _PROCESSES)):
+        with ExitStack() as stack:
+            workers = [stack.enter_context(Worker(name, case, device, threads)) for name in names]
+            for dtype, tolerance in case.tolerances(device).items() if part.start == 0 else ():
+                workers = _same_work(workers, case, dtype, tolerance, say)
+            for mode in modes:
+                workers = _take_turns(workers, mode, part.stop - part.start, taken[mode], say)
+            names = [worker.implementation for worker in workers]
+    return [row for mode in modes for row in _rows(case, mode, taken[mode])]
 
 
-def profile(case: Case, implementation: str, device: str, threads: int) -> list[Cost]:
+def profile(case: Case, implementation: str, device: str, threads: int) -> Profile:
     """Cost of each layer of one of xpnet's implementations. Raises WorkerError if it cannot run."""
     with Worker(implementation, case, device, threads) as worker:
-        return [Cost(*cost) for cost in worker.ask("profile", seconds=PROFILE_SECONDS)["costs"]]
+        reply = worker.ask("profile", seconds=PROFILE_SECONDS)
+        return Profile([Cost(*cost) for cost in reply["costs"]], reply["product_rate"])
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -170,34 +193,29 @@ def _relative(actual: np.ndarray, expected: np.ndarray) -> float:
     return difference if np.isfinite(difference) else np.inf
 
 
-def _take_turns(
-    workers: Sequence[Worker], mode: str, rounds: int, say: Say
-) -> tuple[dict[str, list[float]], dict[str, float | None]]:
-    """Seconds of all calls by implementation, and the peaks of memory."""
-    samples: dict[str, list[float]] = {worker.implementation: [] for worker in workers}
-    peaks: dict[str, float | None] = {}
+def _take_turns(workers: Sequence[Worker], mode: str, rounds: int, taken: dict[str, _Taken], say: Say) -> list[Worker]:
+    """Add what each implementation took to what it has taken; the workers that could do it."""
+    kept = list(workers)
     for worker in [*workers] * rounds:
-        if worker.implementation not in samples:
+        if worker not in kept:
             continue
         time.sleep(PAUSE_SECONDS)
         try:
             reply = worker.ask("block", mode=mode, seconds=BLOCK_SECONDS)
         except WorkerError as error:
             say(f"{worker.implementation} left out: {error}")
-            del samples[worker.implementation]
+            taken.pop(worker.implementation, None)
+            kept.remove(worker)
             continue
-        samples[worker.implementation] += reply["seconds"]
-        peaks[worker.implementation] = reply["peak_memory_mb"]
-    return samples, peaks
+        taken.setdefault(worker.implementation, _Taken()).add(**reply)
+    return kept
 
 
-def _rows(
-    case: Case, mode: str, samples: Mapping[str, list[float]], peaks: Mapping[str, float | None]
-) -> Iterator[Row]:
-    medians = {name: 1e3 * float(np.median(seconds)) for name, seconds in samples.items()}
+def _rows(case: Case, mode: str, taken: Mapping[str, _Taken]) -> Iterator[Row]:
+    medians = {name: 1e3 * float(np.median(of.seconds)) for name, of in taken.items()}
     torch = medians.get("torch")
-    for name, seconds in samples.items():
-        p10, p90 = (1e3 * np.percentile(seconds, (10, 90))).tolist()
+    for name, of in taken.items():
+        p10, p90 = (1e3 * np.percentile(of.seconds, (10, 90))).tolist()
         ratio = medians[name] / torch if torch else None
         speed = 1e3 * case.batch_size / medians[name]
-        yield Row(case.model, case.batch_size, mode, name, medians[name], p10, p90, speed, peaks[name], ratio)
+        yield Row(case.model, case.batch_size, mode, name, medians[name], p10, p90, speed, of.peak_memory_mb, ratio)

@@ -9,22 +9,59 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
-from xpnet.backend import Array
+import numpy as np
+
+from xpnet import kernels
+from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.own import Own
+from xpnet.benchmark.work import multiplications
 from xpnet.layers.base import Backward, Cache, Forward, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
 
 REST = "loss, θ, optimizer"
+_SIDE = 2048
 
 
 class Cost(NamedTuple):
-    """A layer's milliseconds in a step; those of the row REST are all under ``forward_ms``."""
+    """A layer's milliseconds in a step, and the billions of operations in its products, additions among them.
+
+    Those of the row REST are all under ``forward_ms``.
+    """
 
     name: str
     kind: str
     forward_ms: float
     backward_ms: float
+    forward_gflop: float
+    backward_gflop: float
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds in both directions."""
+        return self.forward_ms + self.backward_ms
+
+    @property
+    def gflop(self) -> float:
+        """Billions of operations in both directions."""
+        return self.forward_gflop + self.backward_gflop
+
+
+class Profile(NamedTuple):
+    """Costs in order, and billions of operations a second in a product of large matrices, which bounds them all."""
+
+    costs: list[Cost]
+    product_rate: float
+
+    @property
+    def total(self) -> Cost:
+        """The sum of all costs."""
+        return Cost("total", "", *(sum(column) for column in zip(*(cost[2:] for cost in self.costs), strict=True)))
+
+    @property
+    def floor_ms(self) -> float:
+        """Milliseconds that the products of a step would take at that rate."""
+        return 1e3 * self.total.gflop / self.product_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +71,7 @@ class _Timed(Wrapper):
     name: str
     wait: Callable[[], None]
     seconds: dict[tuple[str, str], list[float]] = field(repr=False)
+    gradients: dict[str, int] = field(repr=False)  # 2 where a layer is asked for its input's beside its weight's
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -41,6 +79,7 @@ class _Timed(Wrapper):
         return self._note("forward", lambda: self.inner.forward(params, state, x, train=train, key=key))
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+        self.gradients[self.name] = 1 + need_dx
         return self._note("backward", lambda: self.inner.backward(params, cache, dy, need_dx=need_dx))
 
     def _note(self, direction: str, call: Callable[[], Any]) -> Any:
@@ -51,14 +90,15 @@ class _Timed(Wrapper):
         return result
 
 
-def profile(case: Case, device: str, backend: str, seconds: float) -> list[Cost]:
+def profile(case: Case, device: str, backend: str, seconds: float) -> Profile:
     """Median cost of every layer over the steps that fit into some seconds, and of the rest of the step.
 
     On a GPU each layer is waited for, so that the sum is more than a step takes.
     """
-    contender, noted = Own(case, device, backend), defaultdict(list)
+    contender, noted, gradients = Own(case, device, backend), defaultdict(list), dict[str, int]()
     network = contender.network
-    network.layer = map_leaves(lambda name, leaf: _Timed(leaf, name, contender.wait, noted), network.layer)
+    rate = _product_rate(network.backend, contender.wait)
+    network.layer = map_leaves(lambda name, leaf: _Timed(leaf, name, contender.wait, noted, gradients), network.layer)
     train, steps = contender.training(), []
     train()
     noted.clear()
@@ -68,13 +108,22 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> list[Cost]
         train()
         contender.wait()
         steps.append(time.perf_counter() - start)
-    costs = [
-        Cost(
-            leaf.name,
-            type(leaf.layer).__name__,
-            *(1e3 * median(noted.get((leaf.name, direction), [0.0])) for direction in ("forward", "backward")),
-        )
-        for leaf in case.layer.leaves(case.input_shape)
-    ]
-    layers = sum(cost.forward_ms + cost.backward_ms for cost in costs)
-    return [*costs, Cost(REST, "", max(0.0, 1e3 * median(steps) - layers), 0.0)]
+    costs = []
+    for name, layer, shape in case.layer.leaves(case.input_shape):
+        forward, backward = (1e3 * median(noted.get((name, way), [0.0])) for way in ("forward", "backward"))
+        gflop = 2e-9 * multiplications(layer, shape) * case.batch_size
+        costs.append(Cost(name, type(layer).__name__, forward, backward, gflop, gflop * gradients.get(name, 0)))
+    rest = max(0.0, 1e3 * median(steps) - sum(cost.ms for cost in costs))
+    return Profile([*costs, Cost(REST, "", rest, 0.0, 0.0, 0.0)], rate)
+
+
+def _product_rate(backend: Backend, wait: Callable[[], None]) -> float:
+    """The best of a few products in float32."""
+    matrix = backend.asarray(np.ones((_SIDE, _SIDE), dtype=np.float32))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        kernels.matmul(matrix, matrix)
+        wait()
+        times.append(time.perf_counter() - start)
+    return 2e-9 * _SIDE**3 / min(times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.controller import Row, Say, measure
+from xpnet.benchmark.work import multiplications
 from xpnet.layers import Conv2D, Dense, GlobalAvgPool2D, Normalize, ReLU, Sequential
 
 BATCH_SIZE, SIDE, CHANNELS, DEPTH = 32, 32, 16, 4
@@ -40,18 +40,6 @@ SWEEPS = {
 }
 
 
-def multiplications(case: Case) -> int:
-    """Those of one image in a forward pass."""
-    total = 0
-    for _, layer, shape in case.layer.leaves(case.input_shape):
-        if isinstance(layer, Conv2D):
-            taps = math.prod(layer.window.kernel) * shape[2] // layer.groups
-            total += math.prod(layer.output_shape(shape)) * taps
-        elif isinstance(layer, Dense):
-            total += layer.units * shape[0]
-    return total
-
-
 def measure_scaling(
     implementations: Sequence[str], say: Say, *, device: str, threads: int, rounds: int
 ) -> Iterator[Point]:
@@ -60,7 +48,7 @@ def measure_scaling(
         for value, case in cases:
             settings = {"device": device, "threads": threads, "rounds": rounds, "modes": ("train",)}
             for row in measure(case, implementations, say, **settings):
-                yield Point(varied, value, multiplications(case), row)
+                yield Point(varied, value, multiplications(case.layer, case.input_shape), row)
 
 
 def curves(points: Sequence[Point]) -> dict[str, dict[str, np.ndarray]]:

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from xpnet import kernels, tuning
-from xpnet.benchmark import memory
+from xpnet.benchmark import ablation, memory
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.contender import Contender, library, make, variants
 from xpnet.benchmark.profile import profile
@@ -66,7 +66,7 @@ class Session:
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Cost of each layer, of xpnet's implementations alone."""
-        return {"costs": profile(self._case, self._device, library(self._implementation), seconds)}
+        return profile(self._case, self._device, library(self._implementation), seconds)._asdict()
 
     def _set_up(self, precision: str) -> None:
         """Choose kernels and the precision of products, as xpnet's programs do; the peers run as they come."""
@@ -74,6 +74,8 @@ class Session:
             words = variants(self._implementation)
             choice = next((word for word in words if word in kernels.CHOICES), "fastest")
             tuning.tune(self._threads, choice, precision=precision, graph="graph" in words)
+            if "without" in words:
+                ablation.leave_out(words[-1])
         if self._device != "cpu":
             _set_precision(self._implementation, precision)
 
@@ -86,6 +88,8 @@ class Session:
 
     def _time(self, contender: Contender, call: Callable[[], object], seconds: float) -> list[float]:
         calls, times = 1 if self._device == "cpu" else _CALLS_PER_WAIT, []
+        call()  # brings back to the caches, and to memory, what the other processes have driven out
+        contender.wait()
         end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             start = time.perf_counter()

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what to compare with: on the CPU {', '.join(CPU_PEERS)} (for mlp alone), on a GPU "
         f"{', '.join(GPU_PEERS)}, or none; beside PyTorch and JAX, xpnet runs on their arrays too; default: all of "
         f"these, with --scaling torch. Also {', '.join(CPU_PURE)}: xpnet with the kernels that are written for every "
-        "library alike, as by train.py --kernels pure",
+        "library alike, all of them as by train.py --kernels pure or one in place of NumPy's own",
     )
     parser.add_argument(
         "--precision",
@@ -178,10 +178,10 @@ def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
     rows: list[dict[str, Any]] = []
     implementations = [run.own, *_by_cudnn(run)]
     for case, name in itertools.product(cases, implementations):
-        costs = controller.profile(case, name, **run.where)
-        report.print_costs(run.console, case, name, costs)
+        profile = controller.profile(case, name, **run.where)
+        report.print_profile(run.console, case, name, profile)
         what = {"model": case.model, "batch_size": case.batch_size, "implementation": name}
-        rows += [{**what, **cost._asdict()} for cost in costs]
+        rows += [{**what, **cost._asdict(), "floor_ms": profile.floor_ms} for cost in profile.costs]
         run.write(path, rows)
     return common.EXIT_OK
 

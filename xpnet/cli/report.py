@@ -21,7 +21,7 @@ from xpnet.training import Evaluation, Record
 if TYPE_CHECKING:  # what only some programs print, and all would wait for
     from xpnet.benchmark.cases import Case
     from xpnet.benchmark.controller import Row
-    from xpnet.benchmark.profile import Cost
+    from xpnet.benchmark.profile import Cost, Profile
     from xpnet.search import Tried
     from xpnet.training.regularization import Regularized
 
@@ -156,18 +156,25 @@ def print_rows(console: Console, rows: Sequence[Row], peers: Sequence[str]) -> N
     _print(console, table)
 
 
-def print_costs(console: Console, case: Case, implementation: str, costs: Sequence[Cost]) -> None:
-    """Print what each layer costs in a training step, forward and backward."""
-    step = sum(cost.forward_ms + cost.backward_ms for cost in costs)
+def print_profile(console: Console, case: Case, implementation: str, profile: Profile) -> None:
+    """Print what each layer costs in a training step, forward and backward, and how fast its products are."""
     title = f"{case.model}, batches of {case.batch_size}: a training step of {implementation} by layer"
-    table = _table(title, "layer", "kind", "forward ms", "backward ms", "share", left=2)
-    for cost in costs:
-        share = (cost.forward_ms + cost.backward_ms) / step
-        table.add_row(cost.name, cost.kind, f"{cost.forward_ms:.3f}", f"{cost.backward_ms:.3f}", _percent(share))
+    table = _table(title, "layer", "kind", "forward ms", "backward ms", "share", "GFLOP/s", left=2)
+
+    def add(cost: Cost) -> None:
+        times = (f"{cost.forward_ms:.3f}", f"{cost.backward_ms:.3f}", _percent(cost.ms / profile.total.ms))
+        table.add_row(cost.name, cost.kind, *times, f"{1e3 * cost.gflop / cost.ms:.0f}" if cost.gflop else "")
+
+    for cost in profile.costs:
+        add(cost)
     table.add_section()
-    totals = [sum(column) for column in zip(*(cost[2:] for cost in costs), strict=True)]
-    table.add_row("total", "", *(f"{total:.3f}" for total in totals), _percent(1.0))
+    add(profile.total)
     _print(console, table)
+    console.print(
+        f"A product of large matrices reaches {profile.product_rate:,.0f} GFLOP/s here; at that rate the products of a "
+        f"step would take {profile.floor_ms:.3f} ms.",
+        soft_wrap=True,
+    )
 
 
 def _print_confusion(console: Console, confusion: np.ndarray, class_names: Sequence[str]) -> None:
