@@ -7,6 +7,7 @@ from tests.helpers import assert_same_bits, host_copies
 from tests.test_optimizers import ALL
 from xpnet import kernels
 from xpnet.kernels import blockwise, sharing
+from xpnet.optimizers import GradientDescent
 
 SIZE = 11
 SERVED = ["numpy", "torch"]
@@ -61,8 +62,20 @@ def test_what_others_keep_in_the_state_is_left_out_as_by_the_optimizer():
 
 
 def test_only_long_vectors_of_numpy_and_pytorch_are_cut(backend):
-    assert blockwise.serves(backend.asarray(np.ones(4))) is (backend.name in SERVED and not _on_gpu(backend))
-    assert not blockwise.serves(backend.asarray(np.ones(3)))
+    assert blockwise.serves(ALL[0], backend.asarray(np.ones(4))) is (backend.name in SERVED and not _on_gpu(backend))
+    assert not blockwise.serves(ALL[0], backend.asarray(np.ones(3)))
+
+
+def test_an_optimizer_of_the_users_sees_whole_vectors():
+    """Its step may depend on all of the gradient, as this one's does on its length."""
+
+    class Normalized(GradientDescent):
+        def update(self, theta, gradient, state, **factors):
+            return super().update(theta, gradient / np.linalg.norm(gradient), state, **factors)
+
+    theta, gradient = np.zeros(SIZE), np.ones(SIZE)
+    after, _ = kernels.optimizer_update(Normalized(1.0), theta, gradient, {}, schedule=1.0, decays=1.0)
+    np.testing.assert_allclose(np.linalg.norm(after), 1.0)
 
 
 @pytest.mark.parametrize("backend", SERVED, indirect=True)

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = common.Parser(
         prog="benchmark.py",
         description="Measure how long a training step and a prediction take, beside the same network, optimizer and "
-        "data in other libraries. Each implementation has a process of its own; they compute in turns, and medians "
+        "data in other libraries. Each implementation has processes of its own; they compute in turns, and medians "
         "are compared. Before that their gradients are: one that computes something else is not timed.",
         epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 an implementation failed "
         "or was refused, or a file cannot be written, 2 bad input. benchmarks/README.md says how to read the figures.",

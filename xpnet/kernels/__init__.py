@@ -215,16 +215,16 @@ def batch_norm_gradients(
 def optimizer_update(
     optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
 ) -> tuple[Array, Arrays]:
-    """One step of an optimizer of ``xpnet.optimizers``: its own ``update``, or one kernel with the same formula.
+    """One step of an optimizer: its own ``update``, or one kernel with the same formula.
 
-    The ``update`` runs on parts of long vectors one after the other where that is faster.
+    The ``update`` of ``xpnet.optimizers`` runs on parts of long vectors one after the other where that is faster.
     """
     factors = [factor for factor in (schedule, decays) if not isinstance(factor, int | float)]
     fused = _fused(theta, gradient, *state.values(), *factors)
     update = fused and fused.optimizer_update(optimizer)
     if update:
         return update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
-    if _choice != "pure" and blockwise.serves(theta):
+    if _choice != "pure" and blockwise.serves(optimizer, theta):
         return blockwise.optimizer_update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
     return optimizer.update(theta, gradient, state, schedule=schedule, decays=decays)
 

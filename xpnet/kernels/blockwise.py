@@ -1,7 +1,7 @@
 """An optimizer's step on one part of the vectors after the other, so that what it computes between stays in the cache.
 
-Optimizers work element by element, so the parts give what the whole would, to the last bit. For libraries that compute
-each operation at once and can write into a part of an array.
+The optimizers of ``xpnet.optimizers`` work element by element, so the parts give what the whole would, to the last bit.
+For libraries that compute each operation at once and can write into a part of an array.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from array_api_compat import is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
 from xpnet.kernels.sharing import share, slices
+from xpnet.optimizers import OPTIMIZERS
 
 Arrays = Mapping[str, Array]
 
@@ -20,15 +21,17 @@ _BLOCK = 3 * 2**17  # elements: 1.5 MB in float32; parts of half or a quarter of
 _WORK = 2**6  # the multiplications of a GEMM in the time that a step takes for one element
 
 
-def serves(theta: Array) -> bool:
-    """Whether θ is of such a library, in the computer's own memory, and longer than one part."""
-    return theta.shape[0] > _BLOCK and (is_numpy_array(theta) or is_torch_array(theta)) and not on_accelerator(theta)
+def serves(optimizer: Any, theta: Array) -> bool:
+    """Whether the optimizer is one of ours, and θ of such a library, in the computer's own memory and long enough."""
+    if type(optimizer) not in OPTIMIZERS.values() or theta.shape[0] <= _BLOCK:
+        return False
+    return (is_numpy_array(theta) or is_torch_array(theta)) and not on_accelerator(theta)
 
 
 def optimizer_update(
     optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
 ) -> tuple[Array, Arrays]:
-    """One step of an optimizer of ``xpnet.optimizers`` by its own ``update``; NumPy's threads share the parts."""
+    """One step by the optimizer's own ``update``; NumPy's threads share the parts."""
     xp, shape = array_namespace(theta), theta.shape
     state = {name: state[name] for name in optimizer.init(theta[:1])}  # without what others keep there
     new_theta, new_state = xp.empty_like(theta), {name: xp.empty_like(array) for name, array in state.items()}
