@@ -207,6 +207,7 @@ def test_plans_that_make_no_sense(plan, message):
         ("plateau", {}),
         ("best", 5),
         ("extra", 1),
+        ("a line\nbreak", 1),
     ],
 )
 def test_a_header_that_makes_no_sense(trainer, tmp_path, name, value):

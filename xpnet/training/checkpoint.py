@@ -88,8 +88,8 @@ def load(path: Path) -> Checkpoint:
         snapshot = Snapshot(tensors, Progress.from_json(header["progress"]))
         return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], dict(header["made_on"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"Checkpoint {path}: its header is not one of this version ({error}). Use the xpnet version that wrote it."
+        raise InputError(  # whose names may have line breaks
+            f"Checkpoint {path}: its header is not one of this version ({error!r}). Use the version that wrote it."
         ) from error
 
 
