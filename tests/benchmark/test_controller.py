@@ -59,7 +59,7 @@ def test_processes_are_measured_in_turn(case):
 
 def test_figures_of_a_row(case):
     taken = {"xpnet-numpy": _Taken(), "torch": _Taken()}
-    for part, peak in ((range(1, 4), 2.0), (range(4, 12), 3.0), ((), None)):
+    for part, peak in ((range(1, 4), 2.0), (range(4, 12), 3.0), ((), 1.0), ((), None)):
         taken["xpnet-numpy"].add([0.001 * n for n in part], peak)
     taken["torch"].add([0.012], None)
     ours, theirs = controller._rows(case, "train", taken)
@@ -69,7 +69,7 @@ def test_figures_of_a_row(case):
     assert alone.ratio_to_torch is None
 
 
-@pytest.mark.parametrize(("rounds", "expected"), [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (12, [4, 4, 4])])
+@pytest.mark.parametrize(("rounds", "expected"), [(1, [1]), (4, [4]), (7, [3, 4]), (10, [3, 3, 4]), (12, [4, 4, 4])])
 def test_rounds_are_spread_over_processes(monkeypatch, case, rounds, expected):
     """All of them after the reference's gradient was compared with the others', once."""
     seen = []
@@ -175,23 +175,25 @@ def test_who_fails_while_being_timed_is_left_out(monkeypatch, case):
     assert said == ["torch left out: no compiler"]
 
 
-def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case):
+@pytest.mark.parametrize("failing", ["predict", "train"])
+def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case, failing):
     started = []
 
     class Failing(LocalWorker):
         def __init__(self, implementation, *rest):
             super().__init__(implementation, *rest)
             started.append(implementation)
+            self.number = started.count(implementation)
 
         def ask(self, do, **request):
-            if do == "block" and self.implementation == "torch" and started.count("torch") == 2:
+            if do == "block" and request["mode"] == failing and (self.implementation, self.number) == ("torch", 2):
                 raise WorkerError("no memory")
             return super().ask(do, **request)
 
     monkeypatch.setattr(controller, "Worker", Failing)
     said = []
-    rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=3, modes=("train",), **SETTINGS)
-    assert [row.implementation for row in rows] == ["xpnet-numpy"]
+    rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=9, **SETTINGS)
+    assert [(row.mode, row.implementation) for row in rows] == [("predict", "xpnet-numpy"), ("train", "xpnet-numpy")]
     assert said == ["torch left out: no memory"]
     assert started.count("torch") == 2
 

@@ -8,14 +8,16 @@ from tests.helpers import refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS, find_cases
+from xpnet.benchmark.contender import GPU_PURE
 from xpnet.benchmark.profile import Cost, Profile
 from xpnet.benchmark.work import multiplications
 from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
+from xpnet.layers import Conv2D
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
 PROFILE = Profile(
-    [Cost("conv1", "Conv2D", 2.0, 1.0, 0.4, 0.8), Cost("loss", "", 1.0, 0.0, 0.0, 0.0)], product_rate=600.0
+    [Cost("conv1", "Conv2D", 2.0, 1.0, 0.3, 0.9), Cost("loss", "", 1.0, 0.0, 0.0, 0.0)], product_rate=600.0
 )
 KEYS = {
     *("model", "batch_size", "mode", "implementation", "median_ms", "p10_ms", "p90_ms", "images_per_second"),
@@ -81,6 +83,19 @@ def test_on_a_gpu_cudnn_is_profiled_beside_the_pure_kernels(monkeypatch, tmp_pat
     floor = "reaches 600 GFLOP/s here; at that rate the products of a step would take 2.000 ms."
     assert output.count(floor) == len(names)
     assert ("xpnet-cupy-cudnn is left out" in output) is not installed
+
+
+def test_a_profile_that_cannot_be_made_is_one_line_and_exit_code_1(monkeypatch, capsys):
+    def profile(case, name, **where):
+        if case.batch_size == 16:
+            raise controller.WorkerError("MemoryError: no room")
+        return PROFILE
+
+    monkeypatch.setattr(controller, "profile", profile)
+    assert main(["--models", "mnist_starter", "--batch-sizes", "16,128", "--profile"]) == 1
+    output = capsys.readouterr().out
+    assert output.count("xpnet-numpy left out for mnist_starter: MemoryError: no room\n") == 1
+    assert "mnist_starter, batches of 128: a training step" in output
 
 
 def test_what_is_named_twice_is_measured_once(monkeypatch):
@@ -156,6 +171,7 @@ def test_each_device_has_its_own_peers():
     assert benchmark._peers(["torch-graphs"], "cuda:0") == ["torch-graphs"]
     assert benchmark._peers(["none"], "cuda:0") == []
     assert benchmark._peers(["xpnet-torch-pure"], "cuda:0") == ["xpnet-torch-pure"]
+    assert GPU_PURE == ("xpnet-torch-pure", "xpnet-jax-pure")
     assert not any("pure" in name for device in ("cpu", "cuda:0") for name in benchmark._peers(None, device))
     with refused("Benchmark", "got xpnet-numpy-pure", "Leave it out."):
         benchmark._peers(["xpnet-numpy-pure"], "cuda:0")
@@ -243,6 +259,7 @@ def test_no_two_implementations_look_alike_in_the_chart(monkeypatch, own, device
 
 def test_growth_is_drawn_against_the_multiplications():
     case = scaling.plain_network(side=8, channels=4, depth=2)
+    assert multiplications(Conv2D(6, 3, groups=3, padding=1), (4, 5, 9)) == 4 * 5 * 6 * 9 * 3
     assert multiplications(case.layer, case.input_shape) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
 
     def point(value, multiplications, speed):

@@ -21,8 +21,8 @@ def short_blocks(monkeypatch):
 
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
-    """So many threads for NumPy, however short the vectors are."""
-    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
+    """So many threads for NumPy, which share already."""
+    monkeypatch.setattr(blockwise, "has_begun", lambda: True)
     sharing.set_threads(request.param)
     yield request.param
     sharing.set_threads(1)
@@ -76,6 +76,27 @@ def test_an_optimizer_of_the_users_sees_whole_vectors():
     theta, gradient = np.zeros(SIZE), np.ones(SIZE)
     after, _ = kernels.optimizer_update(Normalized(1.0), theta, gradient, {}, schedule=1.0, decays=1.0)
     np.testing.assert_allclose(np.linalg.norm(after), 1.0)
+
+
+@pytest.mark.parametrize("backend", SERVED, indirect=True)
+def test_an_accelerator_takes_vectors_whole(monkeypatch, backend):
+    monkeypatch.setattr(blockwise, "on_accelerator", lambda array: True)
+    assert not blockwise.serves(ALL[0], backend.asarray(np.ones(4)))
+
+
+@pytest.mark.parametrize(
+    ("backend", "begun", "shares"),
+    [("numpy", True, True), ("numpy", False, False), ("torch", True, False)],
+    indirect=["backend"],
+)
+def test_threads_that_share_already_share_the_parts_of_numpys_vectors(monkeypatch, backend, begun, shares):
+    """None are begun for this: BLAS would have one thread from then on."""
+    seen = []
+    monkeypatch.setattr(blockwise, "has_begun", lambda: begun)
+    monkeypatch.setattr(blockwise, "share", lambda function, items, work: seen.append(work > 2**23))
+    theta = backend.asarray(np.ones(SIZE))
+    kernels.optimizer_update(ALL[0], theta, theta, {}, schedule=1.0, decays=1.0)
+    assert seen == [shares]
 
 
 @pytest.mark.parametrize("backend", SERVED, indirect=True)

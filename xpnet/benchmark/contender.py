@@ -17,11 +17,8 @@ GRAPH = f"{CUDNN}-graph"
 CPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
 GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
 # xpnet itself by the kernels that are written for every array library, all or one; compared with only where asked for.
-CPU_PURE = (
-    *("xpnet-numpy-pure", "xpnet-torch-pure", "xpnet-jax-pure"),
-    *(f"xpnet-numpy-without-{kernel}" for kernel in INSTEAD),
-)
-GPU_PURE = CPU_PURE[1:3]
+GPU_PURE = ("xpnet-torch-pure", "xpnet-jax-pure")
+CPU_PURE = ("xpnet-numpy-pure", *GPU_PURE, *(f"xpnet-numpy-without-{kernel}" for kernel in INSTEAD))
 
 
 class Contender(Protocol):

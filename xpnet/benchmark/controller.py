@@ -25,7 +25,7 @@ MODES = ("predict", "train")
 BLOCK_SECONDS = 0.25
 PAUSE_SECONDS = 0.05  # in which the threads of the process before go to sleep
 PROFILE_SECONDS = 3.0
-_PROCESSES = 3  # of each implementation, one after the other
+_PROCESSES, _FEWEST_ROUNDS = 3, 3  # of each implementation, one after the other, at most; of each of them, at least
 Say = Callable[[str], Any]
 
 
@@ -122,12 +122,13 @@ def measure(
 ) -> list[Row]:
     """Time a case. The first implementation is the reference: others whose gradient is not the same are not timed.
 
-    The rounds are spread over a few processes of each: one whose memory or threads came to lie badly may take a third
-    longer than the next for as long as it lives.
+    The rounds are spread over up to three processes of each, where each has three: one whose memory or threads came to
+    lie badly may take a quarter longer than the next for as long as it lives.
     """
+    processes = max(1, min(_PROCESSES, rounds // _FEWEST_ROUNDS))
     taken: dict[str, dict[str, _Taken]] = {mode: {} for mode in modes}
     names = list(implementations)
-    for part in slices(rounds, -(-rounds // _PROCESSES)):
+    for part in slices(rounds, -(-rounds // processes)):
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(name, case, device, threads)) for name in names]
             for dtype, tolerance in case.tolerances(device).items() if part.start == 0 else ():
@@ -135,7 +136,8 @@ def measure(
             for mode in modes:
                 workers = _take_turns(workers, mode, part.stop - part.start, taken[mode], say)
             names = [worker.implementation for worker in workers]
-    return [row for mode in modes for row in _rows(case, mode, taken[mode])]
+    # What an implementation took in some of its processes, before it failed, is no figure.
+    return [row for mode in modes for row in _rows(case, mode, {name: taken[mode][name] for name in names})]
 
 
 def profile(case: Case, implementation: str, device: str, threads: int) -> Profile:
@@ -204,7 +206,6 @@ def _take_turns(workers: Sequence[Worker], mode: str, rounds: int, taken: dict[s
             reply = worker.ask("block", mode=mode, seconds=BLOCK_SECONDS)
         except WorkerError as error:
             say(f"{worker.implementation} left out: {error}")
-            taken.pop(worker.implementation, None)
             kept.remove(worker)
             continue
         taken.setdefault(worker.implementation, _Taken()).add(**reply)

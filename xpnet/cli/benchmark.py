@@ -69,7 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         help="of products and convolutions of float32 on a GPU, in every library alike; default: %(default)s",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
-    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="turns of each process; default: 12")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=12,
+        metavar="N",
+        help="turns of each implementation, over up to three processes; default: 12",
+    )
     parser.add_argument("--json", metavar="FILE", help="write environment and rows to this file; default: none")
     parser.add_argument("--plot", metavar="FILE", help="draw a chart (.png, .pdf, .svg); default: none")
     parser.add_argument(
@@ -176,14 +182,19 @@ def _compare(
 
 def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
     rows: list[dict[str, Any]] = []
-    implementations = [run.own, *_by_cudnn(run)]
+    complete, implementations = True, [run.own, *_by_cudnn(run)]
     for case, name in itertools.product(cases, implementations):
-        profile = controller.profile(case, name, **run.where)
+        try:
+            profile = controller.profile(case, name, **run.where)
+        except controller.WorkerError as error:
+            run.say(f"{name} left out for {case.model}: {error}")
+            complete = False
+            continue
         report.print_profile(run.console, case, name, profile)
         what = {"model": case.model, "batch_size": case.batch_size, "implementation": name}
         rows += [{**what, **cost._asdict(), "floor_ms": profile.floor_ms} for cost in profile.costs]
         run.write(path, rows)
-    return common.EXIT_OK
+    return common.EXIT_OK if complete else common.EXIT_FAILED
 
 
 def _scaling(run: _Run, implementations: Sequence[str], path: str | None, plot: str | None) -> int:

@@ -6,19 +6,19 @@ For libraries that compute each operation at once and can write into a part of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from array_api_compat import is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
-from xpnet.kernels.sharing import share, slices
+from xpnet.kernels.sharing import has_begun, share, slices
 from xpnet.optimizers import OPTIMIZERS
 
 Arrays = Mapping[str, Array]
 
 _BLOCK = 3 * 2**17  # elements: 1.5 MB in float32; parts of half or a quarter of it took longer
-_WORK = 2**6  # the multiplications of a GEMM in the time that a step takes for one element
 
 
 def serves(optimizer: Any, theta: Array) -> bool:
@@ -31,7 +31,7 @@ def serves(optimizer: Any, theta: Array) -> bool:
 def optimizer_update(
     optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
 ) -> tuple[Array, Arrays]:
-    """One step by the optimizer's own ``update``; NumPy's threads share the parts."""
+    """One step by the optimizer's own ``update``; threads that share NumPy's convolutions share the parts too."""
     xp, shape = array_namespace(theta), theta.shape
     state = {name: state[name] for name in optimizer.init(theta[:1])}  # without what others keep there
     new_theta, new_state = xp.empty_like(theta), {name: xp.empty_like(array) for name, array in state.items()}
@@ -46,5 +46,6 @@ def optimizer_update(
         for name, array in after.items():
             part(new_state[name], block)[...] = array
 
-    share(update, slices(shape[0], _BLOCK), _WORK * shape[0] if is_numpy_array(theta) else 0)
+    # Threads are not begun for this: a network without convolutions would lose more with BLAS's than it gains.
+    share(update, slices(shape[0], _BLOCK), math.inf if is_numpy_array(theta) and has_begun() else 0)
     return new_theta, new_state

@@ -29,7 +29,12 @@ def threads() -> int:
     return _count
 
 
-def share(function: Callable[[T], U], items: Sequence[T], multiplications: int) -> list[U]:
+def has_begun() -> bool:
+    """Whether threads share work already, and BLAS has one thread."""
+    return _helpers.cache_info().currsize > 0
+
+
+def share(function: Callable[[T], U], items: Sequence[T], multiplications: float) -> list[U]:
     """Results of a function for all items, among threads where all of them together take long enough.
 
     ``multiplications`` are as many as a GEMM does in the time that all items take.
