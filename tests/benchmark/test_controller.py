@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from xpnet.backend import resolve
 from xpnet.benchmark import ablation, controller, worker
+from xpnet.benchmark import profile as profiling
 from xpnet.benchmark.cases import find_cases
 from xpnet.benchmark.contender import make
 from xpnet.benchmark.controller import Row, WorkerError, _Taken, measure, profile
@@ -239,6 +241,23 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case, name):
     assert costs["normalize1"].backward_ms == 0  # nobody asks for the gradient of the images
     assert costs[REST].forward_ms > 0
     assert 0 < measured.floor_ms == pytest.approx(1e3 * measured.total.gflop / measured.product_rate)
+
+
+def test_the_rate_of_products_is_that_of_the_fastest(monkeypatch):
+    ticks = iter([0.0, 3.0, 10.0, 12.0, 20.0, 20.5, 30.0, 31.0, 40.0, 44.0])
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(profiling.kernels, "matmul", lambda a, b: None)
+    rate = profiling._product_rate(resolve("cpu"), lambda: None)
+    assert rate == pytest.approx(2 * 2048**3 / 0.5 / 1e9)
+
+
+def test_the_first_call_of_a_turn_is_not_counted(case):
+    session = worker.Session("xpnet-numpy", case.to_json(), "cpu", 1)
+    session.block("train", 0.0)
+    called = []
+    session._calls["train"] = lambda: called.append("train")
+    assert len(session.block("train", 0.0)["seconds"]) == 1
+    assert len(called) == 2
 
 
 @pytest.mark.parametrize(
