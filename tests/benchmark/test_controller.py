@@ -163,22 +163,9 @@ def test_without_a_reference_nothing_is_timed(case):
     assert "xpnet-nonsense left out for mnist_starter: InputError: --backend nonsense" in said[0]
 
 
-def test_who_fails_while_being_timed_is_left_out(monkeypatch, case):
-    class Failing(LocalWorker):
-        def ask(self, do, **request):
-            if do == "block" and self.implementation == "torch":
-                raise WorkerError("no compiler")
-            return super().ask(do, **request)
-
-    monkeypatch.setattr(controller, "Worker", Failing)
-    said = []
-    rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=2, **SETTINGS)
-    assert [(row.mode, row.implementation) for row in rows] == [("predict", "xpnet-numpy"), ("train", "xpnet-numpy")]
-    assert said == ["torch left out: no compiler"]
-
-
 @pytest.mark.parametrize("failing", ["predict", "train"])
-def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case, failing):
+@pytest.mark.parametrize("process", [1, 2])
+def test_who_fails_while_being_timed_is_left_out_whole(monkeypatch, case, failing, process):
     started = []
 
     class Failing(LocalWorker):
@@ -188,7 +175,7 @@ def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case, faili
             self.number = started.count(implementation)
 
         def ask(self, do, **request):
-            if do == "block" and request["mode"] == failing and (self.implementation, self.number) == ("torch", 2):
+            if (self.implementation, self.number, request.get("mode")) == ("torch", process, failing):
                 raise WorkerError("no memory")
             return super().ask(do, **request)
 
@@ -197,7 +184,7 @@ def test_who_fails_in_a_later_process_is_left_out_whole(monkeypatch, case, faili
     rows = measure(case, ("xpnet-numpy", "torch"), said.append, rounds=9, **SETTINGS)
     assert [(row.mode, row.implementation) for row in rows] == [("predict", "xpnet-numpy"), ("train", "xpnet-numpy")]
     assert said == ["torch left out: no memory"]
-    assert started.count("torch") == 2
+    assert started.count("torch") == process
 
 
 def test_a_dead_process_is_an_error(case):

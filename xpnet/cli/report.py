@@ -158,17 +158,18 @@ def print_rows(console: Console, rows: Sequence[Row], peers: Sequence[str]) -> N
 
 def print_profile(console: Console, case: Case, implementation: str, profile: Profile) -> None:
     """Print what each layer costs in a training step, forward and backward, and how fast its products are."""
+    total = profile.total
     title = f"{case.model}, batches of {case.batch_size}: a training step of {implementation} by layer"
     table = _table(title, "layer", "kind", "forward ms", "backward ms", "share", "GFLOP/s", left=2)
 
     def add(cost: Cost) -> None:
-        times = (f"{cost.forward_ms:.3f}", f"{cost.backward_ms:.3f}", _percent(cost.ms / profile.total.ms))
+        times = (f"{cost.forward_ms:.3f}", f"{cost.backward_ms:.3f}", _percent(cost.ms / total.ms))
         table.add_row(cost.name, cost.kind, *times, f"{1e3 * cost.gflop / cost.ms:.0f}" if cost.gflop else "")
 
     for cost in profile.costs:
         add(cost)
     table.add_section()
-    add(profile.total)
+    add(total)
     _print(console, table)
     console.print(
         f"A product of large matrices reaches {profile.product_rate:,.0f} GFLOP/s here; at that rate the products of a "
