@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -287,6 +288,16 @@ def test_of_finds_the_backend_an_array_lives_on(backend):
 def test_torch_arrays_that_record_gradients_come_to_the_host():
     torch = pytest.importorskip("torch")
     assert to_numpy(torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]
+
+
+def test_numpy_keeps_its_name_when_a_gradient_of_integers_by_jax_is_the_first_array():
+    jax = pytest.importorskip("jax")
+    spec = importlib.util.find_spec("xpnet.backend")
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    gradient = np.zeros(2, dtype=jax.dtypes.float0)
+    assert fresh.array_namespace(gradient) is fresh.array_namespace(np.ones(2)) is backends.array_namespace(np.ones(2))
+    assert fresh.namespace_name(gradient) == fresh.namespace_name(np.ones(2)) == "numpy"
 
 
 @pytest.mark.parametrize("value", [[1, 2], 3.0, "image.png", None])
