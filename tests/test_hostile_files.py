@@ -152,12 +152,20 @@ def test_headers_that_describe_no_network_are_refused_with_the_files_name(tmp_pa
         Network.load(path)
 
 
-@pytest.mark.parametrize("depth", [300, 100_000])
-def test_a_header_nested_without_end_is_refused(tmp_path, depth):
+@pytest.mark.parametrize(
+    ("depth", "digest", "reason"),
+    [
+        (300, {}, "recursion depth"),
+        (100_000, {}, "recursion depth"),
+        (300, {"sha256": "0" * 64}, "SHA-256"),
+        (100_000, {"sha256": "0" * 64}, "recursion depth"),
+    ],
+)
+def test_a_header_nested_without_end_is_refused(tmp_path, depth, digest, reason):
     layer = '{"type": "Sequential", "layers": [["a", ' * depth + "{}" + "]]}" * depth
-    header = json.dumps({**_header(), "layer": "LAYER"}).replace('"LAYER"', layer)
+    header = json.dumps({**_header(), "layer": "LAYER", **digest}).replace('"LAYER"', layer)
     (tmp_path / "w.safetensors").write_bytes(_weights(header.encode()))
-    with refused(f"Weights file {tmp_path / 'w.safetensors'}: ", "recursion depth"):
+    with refused(f"Weights file {tmp_path / 'w.safetensors'}: ", reason):
         Network.load(tmp_path / "w.safetensors")
 
 

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.helpers import refused
+from xpnet.errors import InputError
 from xpnet.initializers import Normal, glorot_uniform
 from xpnet.layers import Conv2D, Dense, Layer, ReLU, Sequential
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
@@ -97,6 +98,43 @@ def test_no_such_file(tmp_path):
     for path in (tmp_path / "weights.safetensors", tmp_path):
         with refused(f"Weights file {path}: expected a .safetensors file, found none. Check the path."):
             read_tensors(path)
+
+
+def test_whichever_bit_flips_the_file_is_refused_or_says_the_same(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weight, header = np.arange(6.0).reshape(2, 3), {"units": 3}
+    write_tensors(path, {"weight": weight}, header)
+    content, refusals = path.read_bytes(), []
+    bits = range(0, 8 * len(content), 5)
+    for bit in bits:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            tensors, found = read_tensors(path)
+        except InputError as error:
+            refusals.append(error)
+        else:  # the bit was in the name under which the SHA-256 is found
+            assert found.items() >= {"format": 1, **header}.items()
+            np.testing.assert_array_equal(tensors["weight"], weight, strict=True)
+    assert len(refusals) > 0.9 * len(bits)
+
+
+def test_a_changed_number_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, TENSORS, {})
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with refused(
+        f"Weights file {path}: damaged or changed since it was written (its SHA-256 is another). Get a new copy."
+    ):
+        read_tensors(path)
+
+
+def test_a_file_from_before_there_was_a_sha256_is_read(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": np.ones(1)}, path, {"xpnet": '{"format": 1}'})
+    assert read_tensors(path)[0]["a"].tolist() == [1.0]
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b'\x08\x00\x00\x00\x00\x00\x00\x00{"a": 1}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from xpnet.layers.base import Layer
 from xpnet.shapes import is_whole
 
 FORMAT_VERSION = 1
-_METADATA_KEY = "xpnet"
+_METADATA_KEY, _DIGEST_KEY = "xpnet", "sha256"
 
 
 def to_config(value: Any) -> Any:
@@ -63,7 +64,7 @@ def write_tensors(
     *,
     what: str = "Weights file",
 ) -> None:
-    """Write named arrays and a JSON header to a safetensors file, whole or not at all.
+    """Write named arrays and a JSON header to a safetensors file, whole or not at all, with the SHA-256 of both.
 
     Raises InputError, with ``what`` the file is, if it cannot be written.
     """
@@ -71,7 +72,9 @@ def write_tensors(
 
     path = Path(path)
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    content = save(contiguous, {_METADATA_KEY: json.dumps({"format": FORMAT_VERSION, **header})})
+    header = {"format": FORMAT_VERSION, **header}
+    header[_DIGEST_KEY] = _digest(header, contiguous)
+    content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
     try:
         write_whole(path, content)
     except OSError as error:
@@ -94,9 +97,9 @@ def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:
 def read_tensors(
     path: str | os.PathLike[str], *, what: str = "Weights file"
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what ``write_tensors`` wrote.
+    """Read what ``write_tensors`` wrote; a file without a SHA-256, from before there was one, is taken as it is.
 
-    Raises InputError if there is no such file or it is not one of xpnet's.
+    Raises InputError if there is no such file, it is not one of xpnet's, or it is no longer what was written.
     """
     from safetensors import safe_open
 
@@ -106,6 +109,8 @@ def read_tensors(
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
+        written = header.pop(_DIGEST_KEY, None) if isinstance(header, dict) else None
+        is_intact = written is None or written == _digest(header, tensors)
     except Exception as error:  # damaged bytes lead to many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what} {path}: not a readable safetensors file ({reason}). Get a new copy.") from error
@@ -116,4 +121,17 @@ def read_tensors(
             f"{what} {path}: expected format {FORMAT_VERSION}, got {header.get('format')!r}. "
             "Use the xpnet version that wrote it."
         )
+    if not is_intact:
+        raise InputError(
+            f"{what} {path}: damaged or changed since it was written (its SHA-256 is another). Get a new copy."
+        )
     return tensors, header
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of a header and of every tensor with its name, dtype and shape."""
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype.name, tensor.shape)).encode())
+        digest.update(tensor.reshape(-1).view(np.uint8))
+    return digest.hexdigest()

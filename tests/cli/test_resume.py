@@ -113,12 +113,24 @@ def test_without_a_checkpoint_it_begins_again(whole, part, capsys):
     assert not any((part / "checkpoints").glob(".*"))
 
 
-def test_a_damaged_checkpoint_is_passed_over(whole, part, capsys):
+def cut_off(content):
+    return content[:-100]
+
+
+def with_one_bit_flipped(content):
+    return content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [(cut_off, "not a readable safetensors file"), (with_one_bit_flipped, "damaged or changed since it was written")],
+)
+def test_a_damaged_checkpoint_is_passed_over(whole, part, capsys, damaged, reason):
     newest = checkpoints(part)[-1]
-    newest.write_bytes(newest.read_bytes()[:-100])
+    newest.write_bytes(damaged(newest.read_bytes()))
     assert main(["--resume", str(part), "--iterations", "250", "--no-plots", "--checkpoint-every", "6"]) == 0
     printed = capsys.readouterr().out
-    assert f"{newest}: not a readable safetensors file" in printed
+    assert f"{newest}: {reason}" in printed
     assert "Resumed after iteration 126" in printed
     assert differences(part, whole) == []
 
