@@ -269,6 +269,11 @@ def test_a_short_gradient_stays_as_it_is(backend):
     assert_close(clip_by_global_norm(0 * gradient, 1.0), 0 * gradient)
 
 
+def test_a_gradient_whose_squares_overflow_keeps_its_direction(backend):
+    gradient = backend.asarray(np.array([3e19, 0.0, -4e19]), "float32")
+    assert_close(clip_by_global_norm(gradient, 1.0), backend.asarray(np.array([0.6, 0.0, -0.8]), "float32"), rtol=1e-6)
+
+
 def test_clipping_hides_no_gradient_that_is_not_finite():
     assert np.isnan(clip_by_global_norm(np.array([1.0, math.nan]), 1.0)).all()
     with np.errstate(invalid="ignore"):

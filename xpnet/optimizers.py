@@ -66,9 +66,9 @@ class Momentum:
 
     The moving average keeps the step's size at that of one gradient; a heavy ball's grows to 1/(1 - μ) times that, so
     for equal pace its learning rate is (1 - μ) times the other's. Weight decay acts beside the average in the first
-    form and through the velocity in the others, as an L2 term in the loss would. Nesterov's form takes the velocity's
-    next step in advance. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out of the
-    velocity, so that a change of α acts on past gradients as well.
+    form and through the velocity in the others, as an L2 term in the loss would. Nesterov's form adds μ·v as well, the
+    way that the ball will roll next. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out
+    of the velocity, so that a change of α acts on past gradients as well.
 
     Raises InputError if a setting is out of range.  Source: Polyak, "Some methods of speeding up the convergence of
     iteration methods", 1964 (heavy ball); Sutskever et al., ICML 2013 (Nesterov's form).
@@ -248,10 +248,11 @@ class AdamW(Adam):
 
         θ = θ - α·(m̂/(√ŝ + ε) + λ·θ),  m̂ and ŝ as in Adam, from g alone
 
-    The default weight decay is PyTorch's.
+    The learning rate multiplies λ too, as in PyTorch, and the default weight decay is PyTorch's; in the paper only the
+    schedule does.
 
     Raises InputError if a setting is out of range.  Source: Loshchilov and Hutter, "Decoupled weight decay
-    regularization", ICLR 2019.
+    regularization", ICLR 2019, algorithm 2.
     """
 
     weight_decay: float = 0.01
@@ -262,7 +263,9 @@ class AdamW(Adam):
         """One step."""
         alpha = self.learning_rate * schedule
         push, state = self._push(alpha, gradient, state)
-        return theta - _with_decay(self, push, theta, alpha * decays), state
+        if self.weight_decay:  # times α at last, which is then rounded to θ's dtype first, be it a number or an array
+            push = push + alpha * (self.weight_decay * decays * theta)
+        return theta - push, state
 
 
 Optimizer = GradientDescent | Momentum | AdaGrad | RMSProp | Adam | AdamW
@@ -279,17 +282,22 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
 def clip_by_global_norm(gradient: Array, limit: float) -> Array:
     """The gradient, shortened to a length of ``limit`` where it is longer; the direction stays.
 
-        g = g·min(1, limit/(‖g‖ + 10⁻⁶))
+        g = g·min(1, limit/(‖g‖ + 10⁻⁶)),  ‖g‖ = c·‖g/c‖ with c = max(1, max |g|)
 
-    Nothing is read back to the host. A gradient that is not finite stays so, and shows in the next loss.
+    With c no square overflows. Nothing is read back to the host. A gradient that is not finite stays so, and shows in
+    the next loss.
 
     Raises InputError if the limit is not above 0.  Source: Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from
     PyTorch.
     """
     check_clip_norm(limit)
     xp = array_namespace(gradient)
-    norm = xp.sqrt(xp.sum(gradient * gradient))
-    return gradient * xp.minimum(xp.ones_like(norm), limit / (norm + 1e-6))
+    largest = xp.max(xp.abs(gradient))
+    one = xp.ones_like(largest)
+    scale = xp.maximum(largest, one)
+    scaled = gradient / scale
+    norm = scale * xp.sqrt(xp.sum(scaled * scaled))
+    return gradient * xp.minimum(one, limit / (norm + 1e-6))
 
 
 def check_clip_norm(limit: float) -> None:

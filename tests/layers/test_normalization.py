@@ -66,8 +66,9 @@ def test_a_batch_of_one_cannot_be_trained_on_unless_frozen():
 def test_batch_norm_settings_and_channels():
     with refused("BatchNorm: expected a momentum in [0, 1], got 1.5."):
         BatchNorm(momentum=1.5)
-    with refused("BatchNorm: expected eps above 0, got 0."):
-        BatchNorm(eps=0)
+    for eps in (0, float("inf")):
+        with refused(f"BatchNorm: expected a finite eps above 0, got {eps}. Try 1e-5."):
+            BatchNorm(eps=eps)
     params, state, _ = BatchNorm().init(np.random.default_rng(0), (3,))
     with refused("BatchNorm: expected 3 channels, got 2."):
         BatchNorm().forward(params, state, np.zeros((4, 2)))

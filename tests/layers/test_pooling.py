@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet.layers import AvgPool2D, MaxPool2D
+from xpnet.layers import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from xpnet.shapes import Window
 
 
@@ -44,7 +44,14 @@ def test_images_it_does_not_take():
         MaxPool2D(3).forward({}, {}, np.zeros((1, 2, 2, 1)))
 
 
-@pytest.mark.parametrize("kind", [MaxPool2D, AvgPool2D])
-def test_whole_numbers_are_refused(kind):
-    with refused(f"{kind.__name__}: expected floating point numbers, got uint8"):
-        kind(2, padding=1).forward({}, {}, np.zeros((1, 4, 4, 1), np.uint8))
+@pytest.mark.parametrize("layer", [MaxPool2D(2, padding=1), AvgPool2D(2), GlobalAvgPool2D()])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((0, 4, 4, 1)), "expected a batch of at least one example, got an empty one."),
+        (np.zeros((1, 4, 4, 1), np.uint8), "expected floating point numbers, got uint8."),
+    ],
+)
+def test_batches_that_cannot_be_pooled(layer, x, message):
+    with refused(f"{type(layer).__name__}: {message}"):
+        layer.forward({}, {}, x)

@@ -89,9 +89,9 @@ class LeakyReLU(_Activation):
 class Sigmoid(_Activation):
     """Logistic function.
 
-        y = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2
+        y = 1 / (1 + exp(-x)) = exp(min(x, 0)) / (1 + exp(-|x|))
 
-    The second form is the one computed: it overflows for no x.
+    The second form is the one computed: it overflows for no x, and keeps its digits where y comes close to 0.
 
     Backward, with g = dL/dy:  dx = g * y * (1 - y).
 
@@ -101,7 +101,8 @@ class Sigmoid(_Activation):
     prefix: ClassVar[str] = "sigmoid"
 
     def apply(self, x: Array) -> Array:
-        return 0.5 * (1 + array_namespace(x).tanh(0.5 * x))
+        xp = array_namespace(x)
+        return xp.exp(-kernels.rectify(-x)) / (1 + xp.exp(-xp.abs(x)))
 
     def pull_back(self, y: Array, dy: Array) -> Array:
         return dy * y * (1 - y)

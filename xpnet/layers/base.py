@@ -77,6 +77,12 @@ class Layer:
     _kinds: ClassVar[dict[str, type[Layer]]] = {}
 
     def __init_subclass__(cls) -> None:
+        known = Layer._kinds.get(cls.__name__)
+        if known and known.__module__.startswith("xpnet.") and cls.__module__ != known.__module__:
+            raise InputError(
+                f"Layer: expected a name that xpnet does not use, got {cls.__name__}. Choose another: files of weights "
+                "name layers by their class."
+            )
         Layer._kinds[cls.__name__] = cls
 
     @staticmethod
@@ -148,11 +154,15 @@ class Layer:
 
     def check_batch(self, x: Array, tensor: Array) -> None:
         """Refuse an empty batch, and one of another library, dtype or device than the layer's own values."""
-        if x.shape[0] == 0:
-            raise self.error("expected a batch of at least one example, got an empty one. Leave it out.")
+        self.check_not_empty(x)
         self.check_like(x, tensor)
 
-    def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its values") -> None:
+    def check_not_empty(self, x: Array) -> None:
+        """Refuse an empty batch."""
+        if x.shape[0] == 0:
+            raise self.error("expected a batch of at least one example, got an empty one. Leave it out.")
+
+    def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its parameters") -> None:
         """Refuse an array of another library, dtype or device than one that belongs to the layer."""
         if not together(x, tensor) or x.dtype != tensor.dtype:
             raise self.error(f"expected {what} to be {_home(tensor)} as {of}, got {_home(x)}. Convert or move {what}.")

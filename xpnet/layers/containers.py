@@ -48,9 +48,9 @@ class Sequential(Layer):
         return any(layer.is_random for _, layer in self.layers)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        for name, layer, shape in self.sublayers(input_shape):
+        for name, layer in self.layers:
             with inside(name):
-                input_shape = layer.output_shape(shape)
+                input_shape = layer.output_shape(input_shape)
         return input_shape
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:

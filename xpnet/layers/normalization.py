@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -87,8 +88,7 @@ class BatchNorm(Layer):
     def __post_init__(self) -> None:
         if not 0 <= self.momentum <= 1:
             raise InputError(f"BatchNorm: expected a momentum in [0, 1], got {self.momentum}. Try 0.1.")
-        if not self.eps > 0:
-            raise InputError(f"BatchNorm: expected eps above 0, got {self.eps}. Try 1e-5.")
+        check_above_zero("BatchNorm", "eps", self.eps, "Try 1e-5.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -39,6 +39,12 @@ class _Pool2D(Layer):
         height, width, channels = self.check_images(input_shape)
         return (*self.check_fits(self.window, height, width), channels)
 
+    def check(self, x: Array) -> None:
+        """Refuse a batch that cannot be pooled."""
+        self.output_shape(x.shape[1:])
+        self.check_not_empty(x)
+        self.check_floating(x)
+
 
 @dataclass(frozen=True)
 class MaxPool2D(_Pool2D):
@@ -53,7 +59,7 @@ class MaxPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is no image batch, no floating point numbers, or smaller than the window.
+    in the padding), or the input is no image batch, empty, no floating point numbers, or smaller than the window.
     Source: Scherer, Müller and Behnke, ICANN 2010.
     """
 
@@ -69,8 +75,7 @@ class MaxPool2D(_Pool2D):
 
     def pooled(self, x: Array, *, train: bool, relu: bool = False) -> tuple[Array, Cache | None]:
         """The output, with ``relu`` that of a ReLU before the layer, and the cache."""
-        self.output_shape(x.shape[1:])
-        self.check_floating(x)
+        self.check(x)
         if not train:
             return kernels.max_pool2d(x, self.window, relu=relu), None
         y, winners = kernels.max_pool2d_with_winners(x, self.window, relu=relu)
@@ -98,7 +103,8 @@ class AvgPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is no image batch,
-    no floating point numbers, or smaller than the window.  Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
+    empty, no floating point numbers, or smaller than the window.
+    Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
     prefix: ClassVar[str] = "avg_pool"
@@ -106,8 +112,7 @@ class AvgPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        self.output_shape(x.shape[1:])
-        self.check_floating(x)
+        self.check(x)
         return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
@@ -127,7 +132,8 @@ class GlobalAvgPool2D(Layer):
 
     Shapes: x (N, H, W, C) -> y (N, C).
 
-    Raises InputError if the input is no image batch.  Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
+    Raises InputError if the input is no image batch, empty, or no floating point numbers.
+    Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 
     prefix: ClassVar[str] = "global_pool"
@@ -139,6 +145,8 @@ class GlobalAvgPool2D(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.check_images(x.shape[1:])
+        self.check_not_empty(x)
+        self.check_floating(x)
         y = array_namespace(x).mean(x, axis=(1, 2))
         return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
 

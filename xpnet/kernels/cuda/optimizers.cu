@@ -39,7 +39,7 @@ extern "C" __global__ void heavy_ball(
 // t = t + 1;  m = beta1 m + (1 - beta1) g;  s = beta2 s + (1 - beta2) g^2;  c = 1 - beta^t
 // push = alpha sqrt(c2) / c1 m / (sqrt(s) + epsilon sqrt(c2))
 // Adam:  g = g + lambda theta first;  theta = theta - push
-// AdamW (decoupled):                  theta = theta - (push + lambda alpha theta)
+// AdamW (decoupled):                  theta = theta - (push + alpha (lambda theta))
 extern "C" __global__ void adam(
     const float* theta, const float* gradient, const float* gradients, const float* squares, const float* steps,
     float* new_theta, float* new_gradients, float* new_squares, float* new_steps,
@@ -58,6 +58,6 @@ extern "C" __global__ void adam(
     float push = rate * m / (sqrtf(s) + epsilon * root);
     new_gradients[i] = m;
     new_squares[i] = s;
-    new_theta[i] = theta[i] - (decoupled ? push + lambda * alpha * theta[i] : push);
+    new_theta[i] = theta[i] - (decoupled ? push + alpha * (lambda * theta[i]) : push);
     if (i == 0) new_steps[0] = t;
 }
