@@ -233,6 +233,10 @@ def test_where_and_how_long_may_change_and_nothing_else():
         assert resumed_config(on, {"iterations": 9}).backend == backend
     with refused("Resuming: expected the run's own seed (0), got 1. Leave it out."):
         resumed_config(config, {"seed": 1})
+    cosine = TrainConfig.for_model("mlp", epochs=3, schedule="cosine")
+    assert resumed_config(cosine, {"epochs": 3}) == cosine
+    with refused("Resuming: expected the run's own 3 epochs, on which its cosine schedule depends"):
+        resumed_config(cosine, {"epochs": 4})
 
 
 def test_other_data_are_told_by_their_labels(trainer, digits, tmp_path, make_writer):

@@ -31,7 +31,7 @@ NOT_ITS_OWN = [
 
 def make_config(**settings):
     needed = {"model": "mnist_starter", "data": "mnist", "batch_size": 16, "optimizer": "momentum"}
-    needed |= {"learning_rate": 0.1, "pixel_scale": 1 / 255, "validation_images": 2000, "iterations": 100}
+    needed |= {"learning_rate": 0.1, "pixel_scale": 1 / 255, "iterations": 100}
     return TrainConfig(**{**needed, **settings})
 
 
@@ -50,7 +50,7 @@ def test_mnist_starter_is_trained_as_published():
     assert (config.data, config.iterations, config.epochs, config.batch_size) == ("mnist", 3000, None, 16)
     assert (config.learning_rate, config.momentum, config.weight_decay) == (0.1, 0.9, 0.005)
     assert (config.momentum_form, config.pixel_scale) == ("moving-average", 1 / 255)
-    assert (config.validation_images, config.limit, config.report_every) == (2000, None, 100)
+    assert (config.validation_images, config.limit, config.report_every) == (None, None, 100)
 
 
 def test_cifar10_starter_is_trained_as_published():
@@ -58,7 +58,7 @@ def test_cifar10_starter_is_trained_as_published():
     assert (config.data, config.iterations, config.batch_size) == ("cifar10", 5000, 16)
     assert (config.learning_rate, config.momentum, config.weight_decay) == (1e-3, 0.95, 0.001)
     assert config.pixel_scale == 1
-    assert config.limit + config.validation_images == 20_000
+    assert config.limit == 20_000 - 2000  # those for validation
 
 
 def test_what_is_given_replaces_what_was_published():
@@ -123,10 +123,18 @@ def test_a_refused_setting_says_where_it_belongs():
     ("optimizer", "learning_rate"),
     [("gradient-descent", 0.1), ("adagrad", 0.01), ("rmsprop", 0.01), ("adam", 0.001), ("adamw", 0.001)],
 )
-def test_another_optimizer_has_its_own_learning_rate_if_any_and_keeps_the_weight_decay(optimizer, learning_rate):
+def test_another_optimizer_has_its_own_learning_rate_if_any(optimizer, learning_rate):
     config = TrainConfig.for_model("mnist_starter", optimizer=optimizer)
-    assert (config.learning_rate, config.weight_decay, config.momentum) == (learning_rate, 0.005, None)
+    assert (config.learning_rate, config.momentum) == (learning_rate, None)
     assert TrainConfig.for_model("mnist_starter", optimizer=optimizer, learning_rate=0.7).learning_rate == 0.7
+
+
+@pytest.mark.parametrize("model", ["mnist_starter", "mlp"])
+def test_another_optimizer_keeps_the_weight_decay_unless_its_own_is_no_term_of_the_loss(model):
+    for optimizer in OPTIMIZERS:
+        expected = 0.01 if optimizer == "adamw" else models.recipe(model).weight_decay
+        assert TrainConfig.for_model(model, optimizer=optimizer).make_optimizer().weight_decay == expected
+    assert TrainConfig.for_model(model, optimizer="adamw", weight_decay=0.0).weight_decay == 0
 
 
 def test_settings_of_a_model_hold_the_defaults_they_depend_on():

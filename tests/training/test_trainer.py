@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import refused
 from xpnet.backend import to_numpy
 from xpnet.datasets import BatchSampler, Dataset, image_folder, split_indices
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import TrainConfig, Trainer
+from xpnet.training.trainer import split_data
 
 BACKENDS = ["numpy", "torch", "jax"]
 
@@ -349,12 +351,25 @@ def test_augmentation_changes_what_is_trained_on_and_nothing_else(config, digits
     np.testing.assert_array_equal(again.network.theta, changed.network.theta)
 
 
-def test_loss_is_the_one_asked_for(config, digits):
-    smoothed = Trainer(dataclasses.replace(config, label_smoothing=0.1), digits)
-    squared = Trainer(dataclasses.replace(config, loss="mean-squared-error"), digits)
-    assert smoothed.network.loss == SoftmaxCrossEntropy(0.1)
-    assert squared.network.loss == MeanSquaredError()
-    assert list(squared.run())[-1].classification_loss != list(smoothed.run())[-1].classification_loss
+@pytest.mark.parametrize(
+    ("settings", "loss"),
+    [({"label_smoothing": 0.1}, SoftmaxCrossEntropy(0.1)), ({"loss": "mean-squared-error"}, MeanSquaredError())],
+)
+def test_loss_is_the_one_asked_for_in_training_and_in_the_test(config, digits, settings, loss):
+    trainer = Trainer(dataclasses.replace(config, iterations=1, **settings), digits)
+    images, labels = trainer._feed.batch(0)
+    network = trainer.network
+    logits = network.forward(network.theta, network.state, images.astype(np.float32)).y
+    assert trainer.step().loss == pytest.approx(loss.forward(logits, labels).loss, rel=1e-5)
+    expected = loss.forward(network.predict(digits.test_images).astype(np.float64), digits.test_labels).loss
+    assert trainer.test().loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_as_many_images_are_for_validation_as_asked_for(config, digits):
+    assert len(split_data(config, digits)[2]) == 30
+    assert len(split_data(dataclasses.replace(config, validation_images=120), digits)[2]) == 120
+    with refused("validation images: expected 0 to 299 of the 300 training images, got 300."):
+        split_data(dataclasses.replace(config, validation_images=300), digits)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])

@@ -35,7 +35,6 @@ class Recipe:
     schedule: str | None = None
     crop_padding: int | None = None
     flip: bool | None = None
-    validation_images: int = 2000
     train_images: int | None = None
 
 

@@ -122,12 +122,12 @@ def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
 
     Raises InputError for any other change, and for another length of a cosine, whose past steps it would have changed.
     """
+    changes = {name: value for name, value in changes.items() if value != getattr(config, name)}
     for name, value in changes.items():
-        if name not in _SETTINGS_OF_PLACE_AND_LENGTH and value != getattr(config, name):
+        if name not in _SETTINGS_OF_PLACE_AND_LENGTH:
             raise InputError(
                 f"Resuming: expected the run's own {name} ({getattr(config, name)}), got {value}. Leave it out."
             )
-    changes = dict(changes)
     if "iterations" in changes or "epochs" in changes:
         if config.schedule == "cosine":
             raise InputError(

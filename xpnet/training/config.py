@@ -47,7 +47,12 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
 class TrainConfig:
     """Settings of one run; with the seed, all that is needed to repeat it.
 
-    ``weights`` is a file or a run's folder to begin with, with ``replace_head`` but for the last layer;
+    ``pixel_scale`` is what pixels are multiplied by once each channel's mean is subtracted, ``validation_images`` how
+    many training images are split off where the data set has no validation part (None: 2,000, or a tenth if that is
+    less). ``crop_padding``, ``flip`` and ``cutout`` are those of ``datasets.augment.Augmentation``, ``loss`` a name in
+    ``losses.LOSSES``.
+
+    ``weights`` is a file or a run's folder to start from; with ``replace_head``, all but the last layer of it;
     ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does,
     with the running statistics of a batch normalisation that is frozen whole.
     ``decay_biases`` False spares biases and the scales of batch normalisation weight decay.
@@ -81,7 +86,7 @@ class TrainConfig:
     optimizer: str
     learning_rate: float
     pixel_scale: float
-    validation_images: int
+    validation_images: int | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: list[int] | None = None
@@ -132,9 +137,9 @@ class TrainConfig:
                 raise InputError(
                     f"Training: expected {name} to be {_kind_text(kind)}, got {getattr(self, name)!r}. Change {name}."
                 )
-        for name in ("batch_size", "validation_images", "report_every"):
+        for name in ("batch_size", "report_every"):
             check_positive("Training", name, getattr(self, name))
-        for name in ("threads", "iterations", "epochs", "limit", "warmup", "early_stopping"):
+        for name in ("threads", "iterations", "epochs", "limit", "validation_images", "warmup", "early_stopping"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
         if (self.iterations is None) == (self.epochs is None):
@@ -158,10 +163,11 @@ class TrainConfig:
 
     @classmethod
     def for_model(cls, model: str, **overrides: Any) -> TrainConfig:
-        """The model's published settings, but for those given as other than None.
+        """The model's published settings, with those given (not None) in their place.
 
         With another optimizer than the published one, the published momentum goes, and so does the published learning
-        rate if the optimizer has a default of its own: the steps of those that have do not grow with the gradient.
+        rate if the optimizer has a default of its own: the steps of those that have do not grow with the gradient. The
+        weight decay goes if the optimizer's own default is not 0, as is AdamW's, whose decay is no term of the loss.
 
         Raises InputError for an unknown model.
         """
@@ -179,8 +185,9 @@ class TrainConfig:
         if optimizer != settings["optimizer"]:
             settings.pop("momentum", None)
             settings.pop("momentum_form", None)
-            if "learning_rate" in defaults:
-                del settings["learning_rate"]
+            for name in ("learning_rate", "weight_decay"):
+                if defaults.get(name):
+                    del settings[name]
         defaults |= _defaults("schedule", overrides.get("schedule", settings.get("schedule", cls.schedule)))
         return cls(model=model, **{**defaults, **settings, **overrides})
 

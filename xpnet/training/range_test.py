@@ -49,7 +49,8 @@ def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, s
 
         α_t = low·(high/low)^(t/(steps - 1));  s_t = Σ_k 0.9^(t-k)·loss_k / Σ_k 0.9^(t-k)
 
-    It ends early where the loss explodes: the smoothed loss s is above 4 times its lowest, or no longer finite.
+    The configuration's own schedule and warm-up are left out. The test ends early where the loss explodes: the smoothed
+    loss s is above 4 times its lowest, or no longer finite.
 
     Raises InputError unless 0 < low < high and there are at least 2 steps, or if the first loss is not finite.
     Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3.
@@ -59,7 +60,8 @@ def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, s
     if steps < 2:
         raise InputError(f"Range test: expected at least 2 steps, got {steps}. Use more.")
     growth = {"schedule": "exponential", "schedule_every": steps - 1, "schedule_gamma": high / low}
-    trainer = Trainer(dataclasses.replace(config, learning_rate=low, **growth), dataset)
+    without = dict.fromkeys(("schedule_minimum", "schedule_patience", "warmup"))
+    trainer = Trainer(dataclasses.replace(config, learning_rate=low, **growth, **without), dataset)
     test = RangeTest([], [], [])
     total = weight = 0.0
     for step in range(steps):

@@ -36,6 +36,7 @@ from xpnet.training.nonfinite import all_finite, first_nonfinite
 from xpnet.training.run_folder import RunFolder
 from xpnet.training.snapshot import Progress, Snapshot, check_alike, part, prefixed
 
+_VALIDATION_IMAGES = 2000
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
 
@@ -107,9 +108,9 @@ class Trainer:
     """Trains a model on a data set as a configuration says.
 
     ``run`` yields a ``Record`` every ``report_every`` iterations and at the end. ``stop`` ends it after the iteration
-    in progress, with a record of its own; another ``run`` goes on from there as if nothing had been, and so does one of
-    another trainer with the same settings that was given a ``snapshot`` to ``restore``. The network holds the current
-    values after every record; after the last one, with early stopping, those of the ``best``.
+    in progress, with a record of its own; another ``run`` goes on from there as if nothing had happened, and so does
+    one of another trainer with the same settings that was given a ``snapshot`` to ``restore``. The network holds the
+    current values after every record; after the last one, with early stopping, those of the ``best``.
 
     A ``network`` that is given is trained further as it is, where it is: the configuration's model, weights, device,
     backend and dtype then count for nothing, and its pixel normalisation stays, as does that of ``weights``.
@@ -251,9 +252,11 @@ class Trainer:
             source,
         )
         optimizer = {name: backend.asarray(tensor) for name, tensor in part("optimizer", tensors).items()}
+        best = None
         if progress.best:
-            best = self.network.from_tensors(part("best", tensors), source=source)
-            self.best = Best(progress.best, *best, progress.reports_since_best)
+            values = self.network.from_tensors(part("best", tensors), source=source)
+            best = Best(progress.best, *values, progress.reports_since_best)
+        self.best = best
         self._values = Values(theta, state, optimizer)
         self.network.theta, self.network.state = theta, state
         self._key = backend.asarray(tensors["key"])
@@ -439,10 +442,12 @@ def _spare_vectors(network: Network) -> Array:
 def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
     """Images and labels to train on and to validate on.
 
-    Where the data set has no validation part, training images are split off, of a small data set no more than a tenth.
+    Where the data set has no validation part, training images are split off: as many as the configuration says, or
+    2,000, but then no more than a tenth.
     """
     images, labels = dataset.train_images, dataset.train_labels
-    split_off = min(config.validation_images, max(len(labels) // 10, 1)) if dataset.validation_images is None else 0
+    usual = min(_VALIDATION_IMAGES, max(len(labels) // 10, 1))
+    split_off = (config.validation_images or usual) if dataset.validation_images is None else 0
     train, validation = split_indices(len(labels), split_off, config.seed)
     if config.limit is not None and config.limit > len(train):
         raise InputError(
