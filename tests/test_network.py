@@ -18,6 +18,7 @@ from xpnet.backend import to_numpy
 from xpnet.initializers import Normal
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.layout import map_tree, walk
+from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.models.resnet import basic_block, bottleneck, bottleneck_v2, resnet
 from xpnet.network import Network
 from xpnet.optimizers import Momentum
@@ -337,6 +338,26 @@ def test_a_loaded_network_is_the_saved_one(tmp_path, dtype):
     assert_close(loaded.predict(images()), network.predict(images()))
 
 
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(0.1), MeanSquaredError()])
+def test_a_loaded_network_has_the_saved_ones_loss(tmp_path, loss):
+    network = small_network()
+    network.loss = loss
+    network.save(tmp_path / "weights.safetensors")
+    assert Network.load(tmp_path / "weights.safetensors").loss == loss
+    other = SoftmaxCrossEntropy(0.2)
+    assert Network.load(tmp_path / "weights.safetensors", loss=other).loss is other
+
+
+def test_a_loss_of_ones_own_is_left_out(tmp_path):
+    class Own(MeanSquaredError):
+        pass
+
+    network = small_network()
+    network.loss = Own()
+    network.save(tmp_path / "weights.safetensors")
+    assert Network.load(tmp_path / "weights.safetensors").loss == SoftmaxCrossEntropy()
+
+
 @pytest.mark.parametrize(
     ("saved_on", "loaded_on"), [("numpy", "torch"), ("torch", "numpy"), ("torch", "jax"), ("jax", "numpy")]
 )
@@ -403,7 +424,9 @@ def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
         ({"dtype": None}, "its header lacks 'dtype'."),
         ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no network ("),
         ({"layer": [1, 2]}, "its header describes no network ("),
-        ({"layer": {"type": "Perceptron"}}, "expected a known layer or initializer, got 'Perceptron'."),
+        ({"layer": {"type": "Perceptron"}}, "expected a known layer, initializer or loss, got 'Perceptron'."),
+        ({"loss": {"type": "Dense", "units": 3}}, "expected a loss, got Dense."),
+        ({"loss": 3}, "expected a loss, got int."),
         ({"input_shape": 6}, "expected input_shape to be a tuple, got 6."),
     ],
 )

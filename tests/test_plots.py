@@ -54,7 +54,7 @@ def test_loss_curves_draw_the_three_losses_against_the_iteration():
         np.testing.assert_array_equal(drawn[label].get_xdata(), record["iteration"])
         np.testing.assert_array_equal(drawn[label].get_ydata(), record[column])
     assert axes.get_title() == "Training loss"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Loss (nats)")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Loss")
     assert axes.get_ylim()[0] == 0
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(drawn)
 

@@ -39,14 +39,22 @@ def test_layers_defined_elsewhere_are_found_by_name():
     assert from_config(to_config(LayerOfThisTest(2.0))) == LayerOfThisTest(2.0)
 
 
+def test_a_layer_of_ones_own_may_not_take_the_name_of_xpnets():
+    with refused("Layer: expected a name that xpnet does not use, got Dense. Choose another"):
+        type("Dense", (Layer,), {"__module__": "notebook"})
+    assert Layer.kinds()["Dense"] is Dense
+    for _ in range(2):  # a cell that is run again
+        type("MyDense", (Layer,), {"__module__": "notebook"})
+
+
 @pytest.mark.parametrize("kind", ["Perceptron", "os.system", None, 3, ["Dense"]])
 def test_unknown_kind(kind):
-    with refused(f"Configuration: expected a known layer or initializer, got {kind!r}.", "Import the module"):
+    with refused(f"Configuration: expected a known layer, initializer or loss, got {kind!r}.", "Import the module"):
         from_config({"type": kind, "units": 3})
 
 
 def test_no_kind():
-    with refused("Configuration: expected a known layer or initializer, got None."):
+    with refused("Configuration: expected a known layer, initializer or loss, got None."):
         from_config({"units": 3})
 
 

@@ -19,7 +19,7 @@ from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layout import Layout, map_tree, walk
-from xpnet.losses import Loss, SoftmaxCrossEntropy
+from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape, check_positive
@@ -86,7 +86,7 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable values: the length of θ."""
+        """Number of values that training may change, frozen ones included: the length of θ."""
         return self.layout.size
 
     @property
@@ -206,20 +206,31 @@ class Network:
         )
 
     def save(self, path: str | os.PathLike[str], *, values: tuple[Array, State] | None = None) -> None:
-        """Write layers, parameters and state to a safetensors file that ``Network.load`` reads.
+        """Write layers, parameters, state and loss to a safetensors file that ``Network.load`` reads.
 
-        ``values`` are θ and the state to write instead of the network's own.
+        ``values`` are θ and the state to write instead of the network's own. A loss that is not one of xpnet's is left
+        out.
         """
         named = self.tensors(*(values or (self.theta, self.state)))
         tensors = {name: backends.to_numpy(tensor) for name, tensor in named.items()}
         header = {"layer": to_config(self._as_built), "input_shape": list(self.input_shape), "dtype": self.dtype}
+        if type(self.loss) in LOSSES.values():
+            header["loss"] = to_config(self.loss)
         write_tensors(path, tensors, header)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        backend: str | None = None,
+        loss: Loss | None = None,
+    ) -> Network:
         """Read a network that ``save`` wrote, on any device.
 
-        No memory is taken for layers whose tensors the file does not hold.
+        No memory is taken for layers whose tensors the file does not hold. A ``loss`` that is given takes the place of
+        the file's; a file without one has the default.
 
         Raises InputError if the file is not one, or a tensor is missing, has another shape than the layers say, or
         holds NaN or infinity. (``serialization.read_tensors`` reads such a file, to look into it.)
@@ -229,13 +240,14 @@ class Network:
         try:
             layer, input_shape = from_config(header["layer"]), header["input_shape"]
             dtype, shapes = _checked_dtype(header["dtype"]), _tensor_shapes(layer, input_shape)
+            loss = loss or (_checked_loss(header["loss"]) if "loss" in header else None)
         except KeyError as error:
             raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
         except Exception as error:  # settings of another type or size lead to many kinds
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise InputError(f"{source}: its header describes no network ({reason}). Get a new copy.") from error
         _check_tensors(shapes, tensors, dtype, source)
-        network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend)
+        network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend, loss=loss)
         network.set_tensors(tensors, source=source)
         return network
 
@@ -362,6 +374,13 @@ def _checked_dtype(dtype: Any) -> str:
     if dtype not in DTYPES:
         raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
     return dtype
+
+
+def _checked_loss(config: Any) -> Loss:
+    loss = from_config(config)
+    if type(loss) not in LOSSES.values():
+        raise InputError(f"Network: expected a loss, got {type(loss).__name__}. Give one of xpnet's.")
+    return loss
 
 
 def _checked_layout(params: Mapping[str, Any]) -> Layout:

@@ -132,7 +132,7 @@ def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figur
     figure = _figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
     _draw_curves(axes, "loss_curves", history, labels, batches_per_epoch=batches_per_epoch)
-    axes.set(title="Training loss", ylabel="Loss (nats)", ylim=(0, None))
+    axes.set(title="Training loss", ylabel="Loss", ylim=(0, None))
     return figure
 
 
@@ -187,7 +187,7 @@ def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) ->
     Raises InputError for columns of unequal length, a missing one included.
     """
     figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
-    axes.set(title="Training cost", ylabel="Total loss (nats)", yscale="log")
+    axes.set(title="Training cost", ylabel="Total loss", yscale="log")
     _label_powers(axes.yaxis)
     return figure
 
@@ -427,7 +427,7 @@ def range_test(
         label = f"A tenth of the rate of the lowest: {suggestion:.2g}"
         axes.axvline(suggestion, color=VERMILLION, linestyle="--", label=label)
     _label_powers(axes.xaxis)
-    axes.set(title="Learning-rate range test", xlabel="Learning rate", ylabel="Loss (nats)", ylim=(0, 2 * smoothed[0]))
+    axes.set(title="Learning-rate range test", xlabel="Learning rate", ylabel="Loss", ylim=(0, 2 * smoothed[0]))
     axes.grid(visible=True)
     axes.legend()
     return figure

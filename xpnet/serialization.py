@@ -16,6 +16,7 @@ from xpnet.errors import InputError
 from xpnet.files import write_whole
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers.base import Layer
+from xpnet.losses import LOSSES
 from xpnet.shapes import is_whole
 
 FORMAT_VERSION = 1
@@ -23,7 +24,7 @@ _METADATA_KEY, _DIGEST_KEY = "xpnet", "sha256"
 
 
 def to_config(value: Any) -> Any:
-    """Settings (a layer, an initializer, or what their fields hold) as values that JSON can write."""
+    """Settings (a layer, an initializer, a loss, or what their fields hold) as values that JSON can write."""
     if is_whole(value):
         return int(value)  # NumPy's too
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -44,11 +45,12 @@ def from_config(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     settings = {name: from_config(value) for name, value in config.items() if name != "type"}
-    kinds: dict[str, Any] = {"Normal": Normal, "VarianceScaling": VarianceScaling, **Layer.kinds()}
+    others = (Normal, VarianceScaling, *LOSSES.values())
+    kinds: dict[str, Any] = {**{other.__name__: other for other in others}, **Layer.kinds()}
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(
-            f"Configuration: expected a known layer or initializer, got {kind!r}. "
+            f"Configuration: expected a known layer, initializer or loss, got {kind!r}. "
             "Import the module that defines it before you load the network."
         )
     try:

@@ -21,7 +21,10 @@ LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Mean loss, confusion matrix (rows true, columns predicted), and the probabilities (N, classes) behind them."""
+    """The network's own loss over all images, the confusion matrix (rows true, columns predicted), and probabilities.
+
+    These are the softmax of the network's outputs (N, classes), whatever its loss.
+    """
 
     loss: float
     confusion: np.ndarray
@@ -63,11 +66,10 @@ class Evaluator:
                 for start in range(0, len(labels), self.batch_size)
             ]
         )
-        log_probabilities = metrics.log_softmax(logits)
         return Evaluation(
-            loss=-float(log_probabilities[np.arange(len(labels)), labels].mean()),
+            loss=float(self._network.loss.forward(logits.astype(np.float64), labels).loss),
             confusion=metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1]),
-            probabilities=np.exp(log_probabilities),
+            probabilities=np.exp(metrics.log_softmax(logits)),
         )
 
     def _forward(self, theta: Array, state: State, images: Array) -> Array:
