@@ -20,6 +20,12 @@ def labelled_predictions(draw):
     return classes, labels, predictions
 
 
+def test_log_softmax_is_exact_for_rows_far_apart():
+    logits = np.array([[1000.1, 999.0], [0.3, 1.7], [-1000.1, -999.0]], np.float32)
+    z = logits.astype(np.float64)
+    np.testing.assert_allclose(metrics.log_softmax(logits), -np.log1p(np.exp(z[:, ::-1] - z)), rtol=1e-13)
+
+
 def test_confusion_matrix_has_true_rows_and_predicted_columns():
     confusion = metrics.confusion_matrix(LABELS, PREDICTIONS, 3)
     assert confusion.dtype == np.int64

@@ -230,6 +230,13 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case, name):
     assert 0 < measured.floor_ms == pytest.approx(1e3 * measured.total.gflop / measured.product_rate)
 
 
+def test_the_first_step_of_a_profile_is_not_counted(monkeypatch, case):
+    monkeypatch.setattr(profiling, "_product_rate", lambda backend, wait: 1.0)
+    monkeypatch.setattr(profiling, "median", len)
+    costs = profiling.profile(case, "cpu", "numpy", seconds=0.0).costs
+    assert {cost.forward_ms for cost in costs if cost.name != REST} == {1e3}
+
+
 def test_the_rate_of_products_is_that_of_the_fastest(monkeypatch):
     ticks = iter([0.0, 3.0, 10.0, 12.0, 20.0, 20.5, 30.0, 31.0, 40.0, 44.0])
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: next(ticks))

@@ -7,7 +7,7 @@ from tests.helpers import refused
 from xpnet.backend import resolve
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
-from xpnet.random import make_key
+from xpnet.random import fold_in, make_key, random_bits
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (40, 6, 5, 3), dtype=np.uint8)  # no black pixels
 
@@ -57,6 +57,22 @@ def test_cutout_blackens_a_square_and_nothing_else(size, seed):
         assert len(columns) == size or 0 in columns or 4 in columns
 
 
+def test_every_pixel_is_a_centre():
+    changed = Augmentation(cutout=1)(make_key(0), np.ones((400, 5, 5, 1), np.uint8))
+    assert not changed.all(axis=0).any()
+
+
+def test_crop_mirroring_and_an_even_square_by_hand():
+    key, choices = make_key(4), (6, 5, 2, 3, 3)
+    draws = [random_bits(fold_in(key, number), (len(IMAGES),)) % count for number, count in enumerate(choices)]
+    changed = Augmentation(crop_padding=1, flip=True, cutout=2)(key, IMAGES)
+    for image, after, row, column, mirrored, down, right in zip(IMAGES, changed, *draws, strict=True):
+        expected = crops(image, 1)[3 * down + right]
+        expected = expected[:, ::-1] if mirrored else expected
+        expected[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 1] = 0
+        np.testing.assert_array_equal(after, expected)
+
+
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_every_backend_makes_the_same_images(library):
     pytest.importorskip(library, exc_type=ImportError)
@@ -82,6 +98,7 @@ def test_the_array_api_standard_is_enough():
 def test_nothing_asked_for_changes_nothing():
     assert not Augmentation()
     np.testing.assert_array_equal(Augmentation()(make_key(0), IMAGES), IMAGES)
+    assert all(Augmentation(**{name: 1}) for name in ("crop_padding", "flip", "cutout"))
 
 
 @pytest.mark.parametrize(

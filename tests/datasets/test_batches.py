@@ -56,8 +56,9 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", lambda s, rng=np.random.default_rng: drawn.append(s) or rng(s))
     sampler = BatchSampler(1001, 10, seed=123456)
     for step in range(2 * sampler.batches_per_epoch):
+        sampler.batch(step + 4)  # batches are decoded ahead, over the edge of an epoch too
         sampler.batch(step)
-    assert [(stream.entropy, stream.spawn_key) for stream in drawn] == [(123456, (2, 0)), (123456, (2, 1))]
+    assert [(stream.entropy, stream.spawn_key) for stream in drawn] == [(123456, (2, epoch)) for epoch in range(3)]
 
 
 def test_sampler_is_a_value():
@@ -87,6 +88,11 @@ def test_split_sets_validation_indices_apart(sizes, seed):
 def test_split_repeats_with_the_seed_and_differs_between_seeds():
     first, again, other = (split_indices(100, 20, seed)[1].tolist() for seed in (3, 3, 4))
     assert first == again != other
+
+
+def test_a_seed_keeps_its_split():
+    order = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(1,))).permutation(100)
+    assert [part.tolist() for part in split_indices(100, 20, seed=3)] == [order[:80].tolist(), order[80:].tolist()]
 
 
 def test_split_is_not_the_order_of_the_first_epoch():

@@ -66,6 +66,14 @@ def test_another_size_is_scaled_to_cover_and_cropped_at_the_centre(tmp_path, suf
     assert decode(tmp_path / f"image.{suffix}", (400, 400, 3)).shape == (400, 400, 3)
 
 
+def test_jpeg_files_keep_what_is_fine_when_scaled(tmp_path):
+    stripes = np.tile(np.repeat(np.uint8([0, 255]), 4), (64, 8))
+    for suffix in ("png", "jpg"):
+        Image.fromarray(stripes).save(tmp_path / f"image.{suffix}", quality=95)
+    expected, actual = (decode(tmp_path / f"image.{suffix}", (32, 32, 1)).astype(int) for suffix in ("png", "jpg"))
+    assert abs(actual - expected).max() < 40
+
+
 def test_sixteen_bits_keep_their_upper_eight(tmp_path):
     values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     Image.fromarray(values).save(tmp_path / "image.png")
@@ -85,6 +93,9 @@ def test_palettes_and_transparency(tmp_path):
     for name in ("palette", "transparent"):
         np.testing.assert_array_equal(decode(tmp_path / f"{name}.png", (3, 3, 3)), palette.convert("RGB"))
     np.testing.assert_array_equal(decode(tmp_path / "bits.png", (3, 3, 1)), 255 * (colours[..., :1] > 127))
+    Image.fromarray(transparent[..., 2:]).save(tmp_path / "la.png")
+    headers = read_headers([str(tmp_path / f"{name}.png") for name in ("rgba", "palette", "bits", "la")])
+    assert [header.grey for header in headers] == [False, False, True, True]
 
 
 @pytest.fixture

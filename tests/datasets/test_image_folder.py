@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from xpnet.datasets import image_folder as module
+from xpnet.datasets import split_indices
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.image_folder import load
 from xpnet.errors import InputError
@@ -39,8 +40,8 @@ def test_reads_validation_images(image_folder, to_png, name):
 
 @pytest.fixture
 def single_level(tmp_path, to_png):
-    """Folders of two classes of 24 and 6 images; the first pixel of an image is its number."""
-    images = np.repeat(np.arange(30, dtype=np.uint8), 12).reshape(30, 2, 2, 3)
+    """Folders of two classes of 24 and 5 images; the first pixel of an image is its number."""
+    images = np.repeat(np.arange(29, dtype=np.uint8), 12).reshape(29, 2, 2, 3)
     to_png(tmp_path / "flat" / "plane", images[:24])
     to_png(tmp_path / "flat" / "train", images[24:])
     return tmp_path / "flat"
@@ -50,17 +51,13 @@ def first_pixels(images):
     return images[:, 0, 0, 0].tolist()
 
 
-def test_without_a_test_folder_a_tenth_is_for_testing(single_level):
+def test_without_a_test_folder_a_tenth_is_for_testing_and_always_the_same(single_level):
     dataset = load(single_level)
     assert dataset.class_names == ("plane", "train")
-    assert len(dataset.test_labels) == 3
-    numbers = first_pixels(dataset.train_images) + first_pixels(dataset.test_images)
-    assert sorted(numbers) == list(range(30))
+    numbers = [first_pixels(dataset.train_images), first_pixels(dataset.test_images)]
+    assert numbers == [sorted(part.tolist()) for part in split_indices(29, 2, seed=0)]
     labels = [*dataset.train_labels, *dataset.test_labels]
-    assert labels == [int(number >= 24) for number in numbers]
-    again = load(single_level)
-    assert first_pixels(again.test_images) == first_pixels(dataset.test_images)
-    assert first_pixels(dataset.test_images) not in ([0, 1, 2], [27, 28, 29])
+    assert labels == [int(number >= 24) for part in numbers for number in part]
 
 
 def test_training_images_are_split_where_only_tests_are_missing(image_folder):
@@ -93,10 +90,12 @@ def test_names_in_capitals_and_jpeg_files_count(image_folder):
     assert load(image_folder).train_labels.tolist() == [0] * 8 + [1] * 6
 
 
-def test_images_of_one_size_keep_it_and_others_need_a_flag(image_folder, to_png):
-    to_png(image_folder / "val" / "dog", [np.zeros((8, 6, 3), np.uint8)])
+@pytest.mark.parametrize(("height", "width"), [(8, 5), (4, 6)])
+def test_images_of_one_size_keep_it_and_others_need_a_flag(image_folder, to_png, height, width):
+    to_png(image_folder / "val" / "dog", [np.zeros((height, width, 3), np.uint8)])
     odd, first = image_folder / "val" / "dog" / "000.png", image_folder / "train" / "cat" / "000.png"
-    message = f"expected images of one size, got 4x5 (height x width) in {str(first)!r} and 8x6 in {str(odd)!r}. "
+    sizes = f"4x5 (height x width) in {str(first)!r} and {height}x{width} in {str(odd)!r}"
+    message = f"expected images of one size, got {sizes}. "
     with pytest.raises(InputError, match=re.escape(message) + ".* --image-size 4 5"):
         load(image_folder)
     dataset = load(image_folder, [2, 3])
@@ -229,6 +228,10 @@ def test_no_folder_or_a_file(image_folder):
 def test_a_wrong_image_size_is_refused(image_folder, size, message):
     with pytest.raises(InputError, match=re.escape(f"folder: expected {message}")):
         load(image_folder, size)
+
+
+def test_the_largest_image_size_is_admitted(image_folder):
+    assert load(image_folder, (8192, 8192)).image_shape == (8192, 8192, 3)  # left in files
 
 
 def test_one_image_of_60000_by_60000_is_left_out(image_folder, caplog):

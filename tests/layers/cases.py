@@ -54,6 +54,7 @@ CASES = [
     Case("tanh", Tanh(), (3, 4, 2)),
     Case("softplus", Softplus(), (3, 4, 2)),
     Case("softmax", Softmax(), (5,)),
+    Case("softmax_images", Softmax(), (3, 4, 2)),
     Case("dropout", Dropout(0.4), (3, 4, 2)),
     Case("batch_norm_vectors", BatchNorm(), (5,)),
     Case("batch_norm_images", BatchNorm(momentum=0.3), (3, 4, 2)),

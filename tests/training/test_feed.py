@@ -8,7 +8,7 @@ from xpnet.datasets import BatchSampler
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.training.feed import DeviceFeed, FileFeed, channel_means, make_feed, subset
 
-COUNT = 40
+COUNT = 47
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def backend(request):
 
 
 LABELS = np.arange(COUNT, dtype=np.int32) % 5
-SAMPLER = BatchSampler(COUNT, 16, seed=1)  # 16, 16 and 8 images in an epoch
+SAMPLER = BatchSampler(COUNT, 16, seed=1)  # 16, 16 and 15 images in an epoch
 
 
 def assert_batch(backend, feed, step, images):

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from tests.helpers import refused
 from xpnet.training.history import HistoryFile, MetricsFile, MovingAverage, Record, columns, cut_back
 
-RECORDS = [Record(100, 1.5, 0.2, 1.7, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
+RECORDS = [Record(100, 4 / 3, 0.2, 4 / 3 + 0.2, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
 
 
 def test_moving_average_is_the_plain_mean_of_the_first_twenty():
@@ -39,6 +40,15 @@ def test_history_file_holds_each_record_at_once(tmp_path):
         assert rows[0] == list(Record._fields)
         assert [tuple(map(float, row)) for row in rows[1:]] == RECORDS[:count]
     history.close()
+
+
+def test_sync_waits_for_the_disk(tmp_path, monkeypatch):
+    path, synced = tmp_path / "history.csv", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
+    history = HistoryFile(path)
+    history.sync()
+    history.close()
+    assert synced == [path.stat().st_size]
 
 
 @pytest.fixture
