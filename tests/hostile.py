@@ -1,5 +1,6 @@
 """Every reader of files with valid files for it, which the property tests and the fuzzer damage."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -8,26 +9,25 @@ import pickle
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
-from xpnet.datasets import cifar10, fer2013, image_files, image_folder
+from xpnet.datasets import Dataset, cifar10, fer2013, image_files, image_folder
 from xpnet.datasets.idx import read_idx
-from xpnet.errors import InputError
+from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.network import Network
-from xpnet.schedules import PlateauState
-from xpnet.serialization import FORMAT_VERSION, to_config
-from xpnet.training import checkpoint
-from xpnet.training.config import TrainConfig
-from xpnet.training.history import Record
+from xpnet.serialization import FORMAT_VERSION, read_tensors, to_config
+from xpnet.training import TrainConfig, Trainer, checkpoint
 from xpnet.training.run_folder import RunFolder, read_class_names
-from xpnet.training.snapshot import Progress
+from xpnet.training.snapshot import Snapshot
 
 RNG = np.random.default_rng(0)
 
@@ -160,12 +160,53 @@ def _weights(header: bytes | None = None) -> bytes:
     return save(_tensors(), {"xpnet": text})
 
 
+_RUN = TrainConfig.for_model(
+    "mlp",
+    model_options={"hidden": [2]},
+    batch_size=4,
+    iterations=6,
+    report_every=2,
+    schedule="plateau",
+    early_stopping=9,
+)
+
+
+@cache
+def _trainer() -> Trainer:
+    """One for all files, since each of them says all that it shall be, or is refused."""
+    images, labels = RNG.integers(0, 256, (12, 2, 2, 1), dtype=np.uint8), np.arange(12, dtype=np.int32) % 2
+    return Trainer(_RUN, Dataset("dots", images, labels, images, labels, ("even", "odd")))
+
+
+@cache
+def _begun() -> Snapshot:
+    """Three iterations of a run, one of them after its first report."""
+    trainer = _trainer()
+    list(trainer.run(lambda iteration: trainer.stop() if iteration == 3 else None))
+    return trainer.snapshot()
+
+
+@cache
 def _checkpoint_header() -> bytes:
-    record = Record(2, 0.5, 0.5, 0.25, 0.75, 0.1, 3.0, 0.01)
-    progress = Progress(3, 2, 30, 1.5, 1.25, (0.5, 3), (0.25, 3), PlateauState(0.5, 1, 1.0), record, 0)
-    config = TrainConfig.for_model("mlp", early_stopping=3)
-    header = {"format": FORMAT_VERSION, "checkpoint": checkpoint.FORMAT_VERSION, "data": "0", "made_on": {"numpy": "2"}}
-    return json.dumps({**header, "config": vars(config), "progress": progress._asdict()}).encode()
+    _begun()
+    with TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder, "c.safetensors"), _trainer())
+        return json.dumps(read_tensors(Path(folder, "c.safetensors"))[1]).encode()
+
+
+def _checkpoint(header: bytes) -> bytes:
+    return save(dict(_begun().tensors), {"xpnet": header.decode("utf-8", "replace")})
+
+
+def _resume(folder: Path) -> None:
+    """Go on to the end. A loss of 10^308 in the header is a number, and may end as training that diverged."""
+    path = folder / "c.safetensors"
+    loaded = checkpoint.load(path)
+    changed = checkpoint.resume(_trainer(), path, loaded)
+    assert all(isinstance(text, str) for text in changed)
+    with contextlib.suppress(TrainingDivergedError):
+        assert len(list(_trainer().run())) <= 3
+    json.dumps([_trainer().images_per_second, _trainer().seconds], allow_nan=False)
 
 
 def _small() -> Network:
@@ -226,8 +267,8 @@ READERS = {
     "checkpoint_header": Reader(
         "c.safetensors",
         lambda: [_checkpoint_header()],
-        lambda folder: checkpoint.load(folder / "c.safetensors"),
-        _weights,
+        _resume,
+        _checkpoint,
     ),
     "torch_safetensors": Reader(
         "t.safetensors",

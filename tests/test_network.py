@@ -349,11 +349,11 @@ def test_a_loaded_network_has_the_saved_ones_loss(tmp_path, loss):
 
 
 def test_a_loss_of_ones_own_is_left_out(tmp_path):
-    class Own(MeanSquaredError):
+    class OwnSquaredError(MeanSquaredError):
         pass
 
     network = small_network()
-    network.loss = Own()
+    network.loss = OwnSquaredError()
     network.save(tmp_path / "weights.safetensors")
     assert Network.load(tmp_path / "weights.safetensors").loss == SoftmaxCrossEntropy()
 

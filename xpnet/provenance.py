@@ -5,6 +5,9 @@ from __future__ import annotations
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import threadpoolctl
 
 import xpnet
 
@@ -20,6 +23,15 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def blas() -> list[dict[str, Any]]:
+    """NumPy's BLAS, and others that are loaded; ``kernel`` is the processor that its products are written for."""
+    return [
+        {"library": pool["internal_api"], "version": pool["version"], "kernel": pool.get("architecture")}
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
 
 
 def code_version() -> str:

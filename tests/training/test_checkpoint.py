@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import math
 import os
 from contextlib import contextmanager
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
+from xpnet import kernels
 from xpnet.errors import InputError
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.training import TrainConfig, Trainer
+from xpnet.training import checkpoint as checkpoint_module
 from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
 from xpnet.training.history import HistoryFile
 from xpnet.training.run_folder import RunFolder
@@ -33,10 +36,10 @@ def make_writer(tmp_path):
     histories = []
 
     def make(trainer, **plan):
-        (tmp_path / "run").mkdir()
+        folder = RunFolder.create(tmp_path / "run")
         histories.append(HistoryFile(tmp_path / "run" / "history.csv"))
         plan = CheckpointPlan(**(plan or {"every": 3}))
-        return CheckpointWriter(RunFolder(tmp_path / "run"), trainer, histories[0], plan)
+        return CheckpointWriter(folder, trainer, histories[0], plan)
 
     yield make
     for history in histories:
@@ -202,6 +205,15 @@ def test_plans_that_make_no_sense(plan, message):
         ("reported", 13),
         ("images_seen", None),
         ("seconds", "soon"),
+        ("seconds", math.nan),
+        ("training_seconds", 1e-300),
+        ("training_seconds", -1),
+        ("images_seen", 10**400),
+        ("loss", [math.nan, 3]),
+        ("accuracy", [0.5, -5]),
+        ("plateau", [0.5, 1, math.inf]),
+        ("plateau", [math.nan, 1, 1.0]),
+        ("best", [1, *[math.nan] * 7]),
         ("loss", [1.0]),
         ("accuracy", 3),
         ("plateau", {}),
@@ -243,7 +255,32 @@ def test_other_data_are_told_by_their_labels(trainer, digits, tmp_path, make_wri
     list(trainer.run(make_writer(trainer).after_iteration))
     newest = load_newest(RunFolder(tmp_path / "run"))
     assert newest is not None
-    other = dataclasses.replace(digits, train_labels=digits.train_labels[::-1])
-    with refused(f"Checkpoint {newest.path}: expected the training data that the run began with"):
-        resume(Trainer(trainer.config, other), newest.path, newest.checkpoint)
+    half = {name: getattr(digits, name)[:, ::2, ::2] for name in ("train_images", "test_images")}
+    for changes in ({"train_labels": digits.train_labels[::-1]}, {"class_names": digits.class_names[::-1]}, half):
+        other = Trainer(trainer.config, dataclasses.replace(digits, **changes))
+        with refused(f"Checkpoint {newest.path}: expected the training data that the run began with"):
+            resume(other, newest.path, newest.checkpoint)
     assert resume(Trainer(trainer.config, digits), newest.path, newest.checkpoint) == []
+
+
+def test_another_number_of_threads_or_another_blas_is_told(trainer, tmp_path, monkeypatch, digits):
+    list(trainer.run())
+    save(tmp_path / "c.safetensors", trainer)
+    monkeypatch.setattr(checkpoint_module, "blas", lambda: [{"library": "openblas", "version": "0.1", "kernel": "Z80"}])
+    monkeypatch.setattr(kernels, "in_use", lambda: {"kernels": "pure", "threads": "64"})
+    changed = resume(Trainer(trainer.config, digits), tmp_path / "c.safetensors", load(tmp_path / "c.safetensors"))
+    assert [text.split()[0] for text in changed] == ["BLAS", "kernels", "threads"]
+    assert changed[0].endswith("openblas 0.1 Z80 now")
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(trainer, tmp_path, make_writer):
+    list(trainer.run(make_writer(trainer).after_iteration))
+    folder = RunFolder(tmp_path / "run")
+    (folder.checkpoints_path / "iteration-backup.safetensors").write_bytes(b"")  # somebody's own
+    assert load_newest(folder).path.name == "iteration-000000012.safetensors"
+    folder.checkpoints_path.rename(tmp_path / "elsewhere")
+    with refused(f"{folder.checkpoints_path}: expected the folder of the run's checkpoints, got: No such file"):
+        load_newest(folder)
+    folder.checkpoints_path.symlink_to(tmp_path / "not mounted")
+    with refused(f"{folder.checkpoints_path}: expected the folder of the run's checkpoints, got: No such file"):
+        load_newest(folder)

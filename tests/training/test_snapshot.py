@@ -155,6 +155,14 @@ def test_another_backend_goes_on_within_rounding_and_says_so(backend, digits, tm
     np.testing.assert_allclose(to_numpy(resumed.network.theta), whole.network.theta, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [REPORT_EVERY, REPORT_EVERY + 1])
+def test_a_run_goes_on_after_steps_of_ones_own(digits, steps):
+    trainer = make(MLP, digits)
+    for _ in range(steps):
+        trainer.step()
+    assert [record.iteration for record in trainer.run()] == [i for i in (4, 8, 12, 13) if i >= steps]
+
+
 def test_a_trainer_forgets_the_best_of_another_run(digits):
     settings = {**MLP, "early_stopping": 2, "learning_rate": 1e-5}
     trainer, fresh = make(settings, digits), make(settings, digits)

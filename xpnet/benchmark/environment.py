@@ -9,10 +9,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import threadpoolctl
-
 import xpnet
-from xpnet.provenance import processor
+from xpnet.provenance import blas, processor
 
 _LIBRARIES = (
     "numpy",
@@ -36,7 +34,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "load_average": _load_average(),
         "gpu": _gpu(device) if device != "cpu" else None,
         "system": platform.platform(),
-        "blas": _blas(),
+        "blas": blas(),
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
         "malloc": "kept by xpnet's processes (glibc's mallopt), as it comes in the others'"
         if platform.libc_ver()[0] == "glibc"
@@ -58,15 +56,6 @@ def _gpu(device: str) -> str | None:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
         return None
-
-
-def _blas() -> list[dict[str, Any]]:
-    """NumPy's BLAS; ``kernel`` is the processor that its matrix products are written for."""
-    return [
-        {"library": pool["internal_api"], "version": pool["version"], "kernel": pool.get("architecture")}
-        for pool in threadpoolctl.threadpool_info()
-        if pool["user_api"] == "blas"
-    ]
 
 
 def _versions() -> dict[str, str]:

@@ -60,9 +60,12 @@ def run(program: Callable[[], int]) -> int:
 
 
 def _print_error(error: Exception | str) -> None:
-    """One line, in which a name from a file can neither begin another nor command the terminal."""
-    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text as one line, in which a name from a file can neither begin another nor command the terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def check_file(flag: str, path: str | None) -> None:

@@ -102,6 +102,7 @@ def follow(
 
 def note(console: Console, text: str) -> None:
     """Show a line and log it."""
+    text = common.printable(text)
     console.print(text)
     _log.info("%s", text)
 

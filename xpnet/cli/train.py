@@ -25,6 +25,7 @@ from xpnet.training.history import HistoryFile, MetricsFile, columns, cut_back
 from xpnet.training.run_folder import SUMMARY, TENSORBOARD, RunFolder, versions
 from xpnet.training.run_lock import only_user
 from xpnet.training.tensorboard import TensorBoardFile, find_library
+from xpnet.training.trainer import make_network
 
 _DEFAULT_MODEL = "mnist_starter"
 
@@ -290,7 +291,8 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
     return {**settings, **({"model_options": options} if options else {})}
 
 
-def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
+def _make_trainer(config: TrainConfig, flags: argparse.Namespace, *, begins: bool = True) -> Trainer:
+    """The trainer of a run; unless it ``begins``, a checkpoint has all values, and those to start from are not read."""
     tuning.tune(
         config.threads,
         config.kernels,
@@ -300,7 +302,11 @@ def _make_trainer(config: TrainConfig, flags: argparse.Namespace) -> Trainer:
         deterministic=config.deterministic,
         backend=config.backend,
     )
-    return Trainer(config, datasets.load(config.data, config.data_dir, config.image_size))
+    dataset = datasets.load(config.data, config.data_dir, config.image_size)
+    if begins or config.weights is None:
+        return Trainer(config, dataset)
+    anew = dataclasses.replace(config, weights=None, replace_head=False)
+    return Trainer(config, dataset, make_network(anew, dataset))
 
 
 def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
@@ -320,7 +326,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> tu
     stack.enter_context(only_user(folder.path))
     newest = load_newest(folder)
     config = resumed_config(folder.read_config(), _settings(flags))
-    trainer = _make_trainer(config, flags)
+    trainer = _make_trainer(config, flags, begins=not newest)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from xpnet.datasets import Dataset
 from xpnet.errors import InputError
 from xpnet.files import remove_partial
 from xpnet.layers.base import State
+from xpnet.provenance import blas
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.shapes import check_positive
 from xpnet.training.config import TrainConfig
@@ -86,8 +89,9 @@ def load(path: Path) -> Checkpoint:
         )
     try:
         snapshot = Snapshot(tensors, Progress.from_json(header["progress"]))
-        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], dict(header["made_on"]))
-    except (KeyError, TypeError, ValueError) as error:
+        made_on = {str(name): str(value) for name, value in header["made_on"].items()}
+        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], made_on)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(  # whose names may have line breaks
             f"Checkpoint {path}: its header is not one of this version ({error!r}). Use the version that wrote it."
         ) from error
@@ -149,8 +153,8 @@ def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
     """
     if checkpoint.data != _fingerprint(trainer.dataset):
         raise InputError(
-            f"Checkpoint {path}: expected the training data that the run began with, got other labels or image sizes "
-            f"in {trainer.dataset.name}. Give its folder with --data-dir."
+            f"Checkpoint {path}: expected the training data that the run began with, got other labels, names of "
+            f"classes or image sizes in {trainer.dataset.name}. Give its folder with --data-dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
     ours, theirs = _lasting_settings(trainer.config), _lasting_settings(checkpoint.config)
@@ -203,7 +207,6 @@ class CheckpointWriter:
         self._best_accuracy = max((record.validation_accuracy for record in records), default=-1.0)
         self._new_best: tuple[Array, State] | None = None
         self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
-        folder.checkpoints_path.mkdir(exist_ok=True)
         remove_partial(folder.checkpoints_path)
 
     def after_iteration(self, iteration: int) -> None:
@@ -239,7 +242,15 @@ class CheckpointWriter:
 
 
 def _checkpoints(folder: RunFolder) -> list[Path]:
-    return sorted(folder.checkpoints_path.glob("iteration-*.safetensors"))
+    """A run's checkpoints, the oldest first; a folder that cannot be listed is not one without any."""
+    path = folder.checkpoints_path
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected the folder of the run's checkpoints, got: {error.strerror}. Put it back."
+        ) from error
+    return [path / name for name in sorted(names) if re.fullmatch(r"iteration-\d{9,}\.safetensors", name)]
 
 
 def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
@@ -250,11 +261,12 @@ def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
 
 def _made_on(trainer: Trainer) -> dict[str, str]:
     backend = trainer.network.backend
-    return {"device": backend.device_name(), **versions(backend), **kernels.in_use()}
+    products = ", ".join(" ".join(map(str, library.values())) for library in blas())
+    return {"device": backend.device_name(), **versions(backend), "BLAS": products, **kernels.in_use()}
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """What differs for other images, or the same ones in another order, as far as labels and sizes show it."""
-    digest = hashlib.sha256(repr((dataset.image_shape, dataset.classes, len(dataset.train_labels))).encode())
+    """What differs for other images, or the same ones in another order, as far as labels, names and sizes show it."""
+    digest = hashlib.sha256(repr((dataset.image_shape, dataset.class_names, len(dataset.train_labels))).encode())
     digest.update(dataset.train_labels.astype("<i4").tobytes())
     return digest.hexdigest()

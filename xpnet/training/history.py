@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -32,9 +33,12 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, values: Sequence[Any]) -> Record:
-        """From numbers or their texts. Raises TypeError or ValueError if they are something else, or not as many."""
+        """From numbers or their texts. Raises TypeError or ValueError unless they are as many finite numbers."""
         iteration, *figures = values
-        return cls(int(iteration), *map(float, figures))
+        record = cls(int(iteration), *map(float, figures))
+        if not all(map(math.isfinite, record)):
+            raise ValueError("a figure is not finite")
+        return record
 
 
 class MovingAverage:

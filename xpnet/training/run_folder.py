@@ -55,7 +55,7 @@ class RunFolder:
                 "Choose another one with --out."
             )
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.checkpoints_path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,22 +40,48 @@ class Progress(NamedTuple):
         """From what JSON made of ``_asdict()``. Raises TypeError, ValueError or KeyError if it is something else."""
         best, reports, factor = values["plateau"]
         progress = cls(**values)._replace(
-            seconds=float(values["seconds"]),
-            training_seconds=float(values["training_seconds"]),
+            seconds=_seconds(values["seconds"]),
+            training_seconds=_seconds(values["training_seconds"]),
             loss=_average(values["loss"]),
             accuracy=_average(values["accuracy"]),
-            plateau=PlateauState(float(best), int(reports), float(factor)),
+            plateau=PlateauState(_at_most_1(best), _count(reports), _at_most_1(factor)),
             best=Record.parse(values["best"]) if values["best"] else None,
         )
-        counts = (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best)
-        if not all(is_whole(count) for count in counts) or not 0 <= progress.reported <= progress.iteration:
+        for count in (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best):
+            _count(count)
+        if progress.reported > progress.iteration:
             raise ValueError("its counts make no sense")
         return progress
 
 
 def _average(values: Any) -> tuple[float, int]:
+    """A moving average, NaN before its first value, and its number of values."""
     value, count = values
-    return float(value), int(count)
+    value, count = float(value), _count(count)
+    if math.isfinite(value) != (count > 0):
+        raise ValueError("its moving averages make no sense")
+    return value, count
+
+
+def _count(value: Any) -> int:
+    if not is_whole(value) or not 0 <= value < 2**53:
+        raise ValueError("its counts make no sense")
+    return int(value)
+
+
+def _seconds(value: Any) -> float:
+    value = float(value)
+    if value and not 1e-9 <= value <= 1e12:
+        raise ValueError("its seconds make no sense")
+    return value
+
+
+def _at_most_1(value: Any) -> float:
+    """An accuracy, or a factor of the learning rate."""
+    value = float(value)
+    if not value <= 1:
+        raise ValueError("its plateau makes no sense")
+    return value
 
 
 class Snapshot(NamedTuple):

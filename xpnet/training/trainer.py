@@ -121,7 +121,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, dataset: Dataset, network: Network | None = None) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = network or _make_network(config, dataset)
+        self.network = network or make_network(config, dataset)
         _check_fits(self.network, dataset)
         self.network.loss = config.make_loss()
         if config.freeze:
@@ -289,8 +289,8 @@ class Trainer:
         return bool(patience_is_out) or self.reported == self.iterations
 
     def _next_report(self) -> int:
-        every = self.config.report_every
-        return min(self.reported - self.reported % every + every, self.iterations)
+        every, earliest = self.config.report_every, max(self.reported + 1, self.iteration)
+        return min(math.ceil(earliest / every) * every, self.iterations)
 
     def _train_until(self, due: int, on_iteration: Callable[[int], Any], detect_nonfinite: bool) -> None:
         while self.iteration < due and not self._stop:
@@ -397,7 +397,11 @@ def _prepared(network: Network, augmentation: Augmentation | None, images: Array
     return network.backend.xp.astype(images, network.theta.dtype)
 
 
-def _make_network(config: TrainConfig, dataset: Dataset) -> Network:
+def make_network(config: TrainConfig, dataset: Dataset) -> Network:
+    """The network that a configuration describes, with its ``weights`` if it names some.
+
+    Raises InputError if they do not fit.
+    """
     network = models.create(
         config.model,
         input_shape=dataset.image_shape,
