@@ -22,12 +22,14 @@ MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpne
 def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     assert names["logits"].shape[1] == 10
     assert names["edges"].shape == (1, 28, 28, 16)
+    assert names["loss"] < 1
+    assert names["trainer"].test().accuracy > 0.85
     assert "14,682" in capsys.readouterr().out
 
 

@@ -60,7 +60,7 @@ def test_variance_scaling_refuses(variance):
 
 
 def test_variance_scaling_refuses_unknown_names():
-    with refused("VarianceScaling: expected a fan of in, out or average, got 'sum'"):
+    with refused("VarianceScaling, fan: expected one of in, out, average, got 'sum'"):
         VarianceScaling(2.0, fan="sum")
-    with refused("VarianceScaling: expected a distribution of normal or uniform, got 'cauchy'"):
+    with refused("VarianceScaling, distribution: expected one of normal, uniform, got 'cauchy'"):
         VarianceScaling(2.0, distribution="cauchy")

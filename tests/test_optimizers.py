@@ -312,7 +312,7 @@ def test_momentum_that_is_no_number():
 
 
 def test_unknown_form():
-    with refused("Momentum: expected a form of moving-average, heavy-ball, nesterov, got 'nestrov'. Choose one."):
+    with refused("Momentum, form: expected one of moving-average, heavy-ball, nesterov, got 'nestrov'.", "'nesterov'?"):
         Momentum(ALPHA, form="nestrov")
 
 

@@ -8,7 +8,7 @@
 
 __version__ = "0.1.0"
 
-from xpnet import datasets, layers, losses, models, optimizers, schedules
+from xpnet import datasets, layers, losses, metrics, models, optimizers, schedules
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.network import Network
 
@@ -20,6 +20,7 @@ __all__ = [
     "datasets",
     "layers",
     "losses",
+    "metrics",
     "models",
     "optimizers",
     "schedules",

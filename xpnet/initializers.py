@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from xpnet.errors import InputError
+from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.shapes import Shape
 
 
@@ -17,7 +17,7 @@ class VarianceScaling:
     """Weights whose variance is ``variance / fan``, so that signals keep their size from layer to layer.
 
     ``fan`` is the number of inputs of one output value ("in"), the number of outputs that one input value reaches
-    ("out"), or the mean of both ("average").
+    ("out"; as in PyTorch, groups and strides, which make it smaller, are not counted), or the mean of both ("average").
 
     Raises InputError if the variance is not positive and finite, or a name is unknown.
     """
@@ -27,16 +27,9 @@ class VarianceScaling:
     distribution: Literal["normal", "uniform"] = "normal"
 
     def __post_init__(self) -> None:
-        if not 0 < self.variance < math.inf:
-            raise InputError(
-                f"VarianceScaling: expected a finite variance above 0, got {self.variance}. Change variance."
-            )
-        if self.fan not in ("in", "out", "average"):
-            raise InputError(f"VarianceScaling: expected a fan of in, out or average, got {self.fan!r}. Choose one.")
-        if self.distribution not in ("normal", "uniform"):
-            raise InputError(
-                f"VarianceScaling: expected a distribution of normal or uniform, got {self.distribution!r}. Choose one."
-            )
+        check_above_zero("VarianceScaling", "variance", self.variance, "Change variance.")
+        pick("VarianceScaling, fan", dict.fromkeys(("in", "out", "average")), self.fan)
+        pick("VarianceScaling, distribution", dict.fromkeys(("normal", "uniform")), self.distribution)
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         """Draw a weight of shape (out, ..., in) in float64."""
@@ -59,8 +52,7 @@ class Normal:
     std: float
 
     def __post_init__(self) -> None:
-        if not (self.std >= 0 and math.isfinite(self.std)):
-            raise InputError(f"Normal: expected a finite std of at least 0, got {self.std}. Change std.")
+        check_at_least_zero("Normal", "std", self.std)
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         """Draw a weight in float64."""
@@ -68,7 +60,7 @@ class Normal:
 
 
 def constant(value: float, count: int) -> np.ndarray:
-    """A vector of one value that takes no memory: the count may be the word of a file that nobody has checked yet."""
+    """A vector of one value that takes no memory: the count may come from a file not yet checked."""
     return np.broadcast_to(value, (count,))
 
 

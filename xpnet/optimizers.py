@@ -21,7 +21,7 @@ from typing import Literal
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
-from xpnet.checks import check_above_zero, check_at_least_zero
+from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
 
 OptimizerState = Mapping[str, Array]
@@ -88,10 +88,7 @@ class Momentum:
             above="from 1 on the velocity never fades and grows without bound",
             example=0.9,
         )
-        if self.form not in MOMENTUM_FORMS:
-            raise InputError(
-                f"Momentum: expected a form of {', '.join(MOMENTUM_FORMS)}, got {self.form!r}. Choose one."
-            )
+        pick("Momentum, form", dict.fromkeys(MOMENTUM_FORMS), self.form)
 
     def init(self, theta: Array) -> OptimizerState:
         """The state before the first step: a velocity of 0."""

@@ -21,7 +21,8 @@ class Window:
 
         L' = floor((L + before + after - dilation*(kernel - 1) - 1) / stride) + 1   times.
 
-    Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285, section 4.
+    Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285, sections 2.4
+    and 5.1.
     """
 
     kernel: Pair

@@ -30,7 +30,7 @@ def tune(
 
     It changes the process, so programs do it, never the library on import.
 
-    Raises InputError unless there is at least one thread, and for kernels or a precision that there are not.
+    Raises InputError unless there is at least one thread, and for unknown kernels or precision.
     """
     count = check_positive("--threads", "the number", threads) if threads is not None else cores()
     sharing.set_threads(count)

@@ -189,11 +189,11 @@ def test_plateau_has_its_settings():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "sgd"}, "expected the optimizer to be gradient-descent, momentum, .*, got 'sgd'"),
+        ({"optimizer": "sgd"}, "Training, optimizer: expected one of gradient-descent, momentum, .*, got 'sgd'"),
         ({"optimizer": "adam", "beta1": 1.0}, "Adam: expected a beta1 in"),
         ({"clip_norm": 0.0}, "Clipping: expected a finite norm above 0, got 0.0"),
         ({"clip_norm": math.inf}, "Clipping: expected a finite norm above 0, got inf"),
-        ({"schedule": "linear"}, "expected the schedule to be constant, step, .*, got 'linear'"),
+        ({"schedule": "linear"}, "Training, schedule: expected one of constant, step, .*, got 'linear'"),
         ({"schedule": "step"}, "expected schedule_every with the schedule step, got none"),
         ({"schedule": "inverse-time"}, "expected schedule_every with the schedule inverse-time, got none"),
         ({"schedule_gamma": 0.5}, "no schedule_gamma with the schedule constant.*step or exponential or plateau"),
@@ -240,7 +240,7 @@ def test_a_warmup_of_a_run_in_epochs_is_compared_with_its_iterations():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "hinge"}, "loss to be cross-entropy, mean-squared-error"),
+        ({"loss": "hinge"}, "Training, loss: expected one of cross-entropy, mean-squared-error"),
         ({"loss": "mean-squared-error", "label_smoothing": 0.1}, "no label_smoothing with the loss mean-squared-error"),
         ({"label_smoothing": 1.0}, "label_smoothing in"),
         ({"crop_padding": -1}, "crop_padding"),

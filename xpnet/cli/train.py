@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--deterministic",
         action=argparse.BooleanOptionalAction,
         help="on a GPU: the same bits from every run, maybe slower (unverified: it has not run on a GPU yet). On the "
-        "CPU they are the same anyway, with the same --threads; default: --no-deterministic",
+        "CPU they are the same anyway, with the same --threads and threads of BLAS; default: --no-deterministic",
     )
     _add_checkpoint_arguments(parser.add_argument_group("checkpoints and logs"))
     return parser
@@ -213,7 +213,7 @@ def _add_optimizer_arguments(group: argparse._ActionsContainer) -> None:
         "nesterov: the same v, θ += μ·v - α·(g + λ·θ). These two go 1/(1-μ) times as far with the same α, so give a "
         f"tenth of it for μ = 0.9; default: the model's own ({Momentum.form} of {_DEFAULT_MODEL})",
     )
-    group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·t) in step t")
+    group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·(t - 1)) in step t")
     group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: memory of squared gradients")
     group.add_argument("--beta1", type=float, metavar="β", help="adam, adamw: memory of gradients")
     group.add_argument("--beta2", type=float, metavar="β", help="adam, adamw: memory of squared gradients")

@@ -193,10 +193,9 @@ class TrainConfig:
 
     def make_loss(self) -> Loss:
         """The loss that these settings describe."""
-        if self.loss not in LOSSES:
-            raise InputError(f"Training: expected the loss to be {', '.join(LOSSES)}, got {self.loss!r}. Choose one.")
+        kind = pick("Training, loss", LOSSES, self.loss)
         if self.label_smoothing is None:
-            return LOSSES[self.loss]()
+            return kind()
         if self.loss != "cross-entropy":
             raise InputError(f"Training: expected no label_smoothing with the loss {self.loss}. Leave it out.")
         return SoftmaxCrossEntropy(self.label_smoothing)
@@ -256,10 +255,7 @@ def _defaults(what: str, name: str) -> dict[str, Any]:
 
 
 def _find(what: str, name: str) -> type:
-    kinds = _KINDS[what]
-    if name not in kinds:
-        raise InputError(f"Training: expected the {what} to be {', '.join(kinds)}, got {name!r}. Choose one of these.")
-    return kinds[name]
+    return pick(f"Training, {what}", _KINDS[what], name)
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -80,7 +80,7 @@ class MixedPrecision:
 
 
 def in_float16(array: Array) -> Array:
-    """The array as float16, which the standard has not but every library that trains."""
+    """The array as float16, which the standard lacks, but every library used for training has."""
     xp = array_namespace(array)
     return xp.astype(array, xp.float16)
 

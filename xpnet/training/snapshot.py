@@ -1,4 +1,4 @@
-"""All that a run has become so far, in host memory: from it, any device goes on as if nothing had been."""
+"""All that a run has become so far, in host memory: from it, any device goes on as if nothing had happened."""
 
 from __future__ import annotations
 
