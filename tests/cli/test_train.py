@@ -302,6 +302,13 @@ def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
     assert np.array_equal(loaded.theta, trainer.network.theta)
 
 
+def test_checkpoints_of_another_run_are_not_mixed_with_a_new_ones(tmp_path, digits_folder, capsys):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "iteration-000009999.safetensors").write_bytes(b"")
+    assert main(["--out", str(tmp_path / "run"), "--data-dir", str(digits_folder)]) == 2
+    assert "found checkpoints of an earlier run" in capsys.readouterr().err
+
+
 def test_a_run_is_never_overwritten(finished_run, digits_folder, capsys):
     folder, _ = finished_run
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -49,6 +49,7 @@ class RunFolder:
         """
         folder = cls(path)
         found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
+        found += [CHECKPOINTS] if any(folder.checkpoints_path.glob("*")) else []
         if found:
             raise InputError(
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
