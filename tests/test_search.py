@@ -7,6 +7,7 @@ import dataclasses
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from tests.helpers import refused
 from xpnet import search as searching
+from xpnet.cli import search as cli
 from xpnet.cli.search import main
 from xpnet.datasets import Dataset, load
 from xpnet.errors import InputError
@@ -143,6 +145,22 @@ def test_the_grid_is_every_combination_once_and_then_done(config, digits, storag
     search.run(100)
     tried = sorted((t.parameters["learning_rate"], t.parameters["hidden"]) for t in search.trials())
     assert tried == [(rate, hidden) for rate in (0.01, 0.1, 0.3) for hidden in ("6,5", "8")]
+
+
+def test_sigterm_stops_a_trial_as_ctrl_c_does(config, digits, storage, monkeypatch):
+    """The trial in progress is begun anew."""
+    from rich.console import Console
+
+    search = Search(config, digits, {"learning_rate": (0.1, 0.3)}, sampler="grid", storage=storage, name="a")
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda self, **_: signal.raise_signal(signal.SIGTERM))
+        assert cli._run_study(Console(quiet=True), search, config, 2, "") == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (search.running(), search.waiting()) == (0, 2)
+    search.run(2)
+    rates = {tried.parameters["learning_rate"] for tried in search.trials() if tried.state == "complete"}
+    assert rates == {0.1, 0.3}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])

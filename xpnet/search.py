@@ -102,6 +102,10 @@ class Search:
         left = len(self._grid()) - len(self._begun()) if self._sampler == "grid" else 0
         return stopped + max(left, 0)
 
+    def running(self) -> int:
+        """How many trials are at work in a process, or were when it was killed: the database knows no difference."""
+        return sum(trial.state.name == "RUNNING" for trial in self._study.get_trials(deepcopy=False))
+
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; what falls behind the others is given up."""
         self._study.sampler = self._make_sampler(trial.number)

@@ -119,7 +119,8 @@ def test_a_grid(digits_folder, tmp_path, capsys):
     assert len(re.findall(r"^ +\d .* (?:complete|pruned) +\d", printed, re.MULTILINE)) == 4
 
 
-def test_ctrl_c_leaves_a_usable_study(digits_folder, tmp_path, capsys):
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_stopped_search_leaves_a_usable_study(digits_folder, tmp_path, capsys, number, code, name):
     pytest.importorskip("optuna")
     common = [*flags(digits_folder, tmp_path), "--hidden", "8"]
     # A shell lets what it starts in the background ignore Ctrl-C, and so would the program.
@@ -135,13 +136,28 @@ def test_ctrl_c_leaves_a_usable_study(digits_folder, tmp_path, capsys):
     for line in process.stdout:
         if line.startswith("trial 1 "):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "")
-    assert "Ctrl-C: the study keeps what was tried" in printed
+    assert (process.returncode, error) == (code, "")
+    assert f"{name}: the study keeps what was tried" in printed
     assert "Best: trial" in printed
+    assert "killed" not in printed
     assert main([*common, "--trials", "2"]) == 0
     assert "Best: trial" in capsys.readouterr().out
+
+
+def test_a_search_says_how_many_trials_were_killed_or_run_elsewhere(digits_folder, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    grid = ["--sampler", "grid", "--lr", "0.1", "0.3", "--weight-decay", "0", "--dropout", "0", "--hidden", "8"]
+    command = [*flags(digits_folder, tmp_path), *grid]
+    program = "import os, sys; from xpnet.cli import search; from xpnet.training import Trainer\n"
+    program += "Trainer.step = lambda *_, **__: os.kill(os.getpid(), 9); search.main()"
+    assert subprocess.run([sys.executable, "-c", program, *command]).returncode == -signal.SIGKILL
+    for _ in range(2):
+        assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert "Best: trial 1" in printed
+        assert "At work in another process, or killed: 1, shown as running." in printed
 
 
 def test_without_optuna_one_line_names_the_extra(digits_folder, tmp_path, capsys, monkeypatch):

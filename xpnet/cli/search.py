@@ -7,7 +7,10 @@ import dataclasses
 import itertools
 import os
 import shlex
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "and the search goes on. Prints the trials and the command line for train.py that repeats the best one.",
         epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
         "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN (in a search: and this process "
-        "completed no trial), 2 bad input, 130 stopped by Ctrl-C (the study stays usable).",
+        "completed no trial), 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM (the study stays usable).",
     )
     what = parser.add_argument_group("instead of a search")
     mode = what.add_mutually_exclusive_group()
@@ -237,16 +240,24 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
         console.print(_line(tried))
 
     try:
-        searched.run(trials, report_trial)
+        with _sigterm_as_ctrl_c():
+            searched.run(trials, report_trial)
         code = common.EXIT_FAILED if DIVERGED in ended and COMPLETE not in ended else common.EXIT_OK
-    except KeyboardInterrupt:
-        console.print("Ctrl-C: the study keeps what was tried; run the same command again to go on.")
-        code = common.EXIT_INTERRUPTED
-    waiting = searched.waiting()
+    except KeyboardInterrupt as stop:
+        is_sigterm = isinstance(stop, _Terminated)
+        name = "SIGTERM" if is_sigterm else "Ctrl-C"
+        console.print(f"{name}: the study keeps what was tried; run the same command again to go on.")
+        code = common.EXIT_TERMINATED if is_sigterm else common.EXIT_INTERRUPTED
+    waiting, running = searched.waiting(), searched.running()
     tried = [t for t in searched.trials() if t.state != WAITING]
     report.print_trials(console, tried)
     if waiting:
         console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
+    if running:
+        console.print(
+            f"At work in another process, or killed: {running}, shown as running. "
+            "What was killed is not begun anew: try its values with another --study."
+        )
     winner = best(tried)
     if winner is None:
         console.print("No trial was completed.")
@@ -256,6 +267,22 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
     console.print(f"or leave out --limit {config.limit} to train on all images.")
     _draw_trials(console, tried, out)
     return code
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which stops a search as Ctrl-C does."""
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _line(tried: Tried) -> str:
