@@ -74,6 +74,28 @@ def test_training_without_a_key():
         layer.forward({"drop": {}}, {"drop": {}}, np.ones((1, 2)), train=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "got"),
+    [
+        (np.zeros(2, np.float32), "float32 of shape (2,)"),
+        (np.zeros(2, np.uint64), "uint64 of shape (2,)"),
+        (np.zeros(3, np.int32), "int32 of shape (3,)"),
+        (np.zeros((), np.int32), "int32 of shape ()"),
+        (7, "int of shape ()"),
+    ],
+)
+def test_what_is_no_key_is_refused_by_the_layers_name(key, got):
+    message = f"expected a key, an int32 array of shape (2,), got {got}. Make one with xpnet.random.make_key."
+    with refused(f"Dropout: {message}"):
+        drop(0.5, np.ones((1, 2)), key)
+    for layer, where in (
+        (Sequential([("drop", Dropout(0.5))]), "drop"),
+        (Residual(Dropout(0.5)), "branch"),
+    ):
+        with refused(f"Dropout '{where}': {message}"):
+            layer.forward({where: {}}, {where: {}}, np.ones((1, 2)), train=True, key=key)
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
 def test_p_out_of_range(p):
     with pytest.raises(InputError, match=r"expected p, the probability of dropping, in \[0, 1\)"):

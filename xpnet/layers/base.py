@@ -172,6 +172,16 @@ class Layer:
         if not array_namespace(x).isdtype(x.dtype, "real floating"):
             raise self.error(f"expected floating point numbers, got {x.dtype}. Convert them to float32 first.")
 
+    def check_key(self, key: Array) -> None:
+        """Refuse what is no key of ``xpnet.random``."""
+        shape = tuple(getattr(key, "shape", ()))
+        if shape != (2,) or key.dtype != array_namespace(key).int32:
+            kind = getattr(key, "dtype", type(key).__name__)
+            raise self.error(
+                f"expected a key, an int32 array of shape (2,), got {kind} of shape {shape}. "
+                "Make one with xpnet.random.make_key."
+            )
+
     def check_features(self, shape: Shape) -> int:
         """The length of a vector shape (without the batch)."""
         if len(shape) != 1:

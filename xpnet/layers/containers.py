@@ -66,9 +66,8 @@ class Sequential(Layer):
         cache, new_state = {}, dict(state)
         for position, name, layer in self._steps:
             with inside(name):
-                layer_key = fold_in(key, position) if key is not None and layer.is_random else None
                 x, cache[name], new_state[name] = layer.forward(
-                    params[name], state[name], x, train=train, key=layer_key
+                    params[name], state[name], x, train=train, key=_own_key(layer, key, position)
                 )
         return Forward(x, cache if train else None, new_state)
 
@@ -155,10 +154,9 @@ class Residual(Layer):
     ) -> Forward:
         outputs, cache, new_state = {"shortcut": x}, {}, {}
         for position, (name, path) in enumerate(self._paths()):
-            path_key = fold_in(key, position) if key is not None and path.is_random else None
             with inside(name):
                 outputs[name], cache[name], new_state[name] = path.forward(
-                    params[name], state[name], x, train=train, key=path_key
+                    params[name], state[name], x, train=train, key=_own_key(path, key, position)
                 )
         return Forward(outputs["branch"] + outputs["shortcut"], cache if train else None, new_state)
 
@@ -203,6 +201,14 @@ class inside:  # noqa: N801 (reads as a keyword: with inside("conv1"): ...)
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, LayerError):
             error.path = (self.name, *error.path)
+
+
+def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
+    """A key for the layer alone, if it draws random numbers."""
+    if key is None or not layer.is_random:
+        return None
+    layer.check_key(key)
+    return fold_in(key, position)
 
 
 def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:

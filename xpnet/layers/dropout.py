@@ -51,6 +51,7 @@ class Dropout(Layer):
             return Forward(x, {}, state)
         if key is None:
             raise self.error("expected a key for its random mask while training, got none. Pass key=...")
+        self.check_key(key)
         if not together(key, x):
             raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
         kept = random_bits(key, x.shape) >= round(self.p * 2**UNIFORM_BITS)
