@@ -122,6 +122,13 @@ def test_what_a_network_cannot_be_built_from():
         Network(Sequential([("block", inner)]), (2, 2, 1))
 
 
+def test_a_list_of_layers_is_no_layer():
+    with refused("Network: expected a layer, got list. Put layers into one: Sequential([...])."):
+        Network([Dense(10)], (4,))
+    with refused("Sequential: expected a list of layers, got Dense. Put brackets around it."):
+        Sequential(Dense(5))
+
+
 def test_one_layer_is_a_network_too():
     network = Network(Dense(2), (3,))
     assert network.parameters().keys() == {"weight", "bias"}
@@ -295,6 +302,74 @@ def test_other_bad_requests():
         small_network().predict(images(), batch_size=0)
     with refused("Array: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
         small_network().predict(images().tolist())
+    with refused("Network, layer: expected one of normalize1, conv1, ", "got None. Choose one of these."):
+        small_network().features(images(), None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        ("complex64", "complex64"),
+        ("U3", "<U3"),
+        (object, "object"),
+        ("datetime64[s]", "datetime64[s]"),
+        ("timedelta64[s]", "timedelta64[s]"),
+        ([("a", "f4")], "[('a', '<f4')]"),
+    ],
+)
+def test_pixels_that_are_no_real_numbers(dtype, kind):
+    with refused(f"Network, images: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+        small_network().predict(np.zeros((2, *IMAGE), dtype))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda x: x.to("meta"), "torch.float64, torch.strided on meta"),
+        (lambda x: x.to_sparse(), "torch.float64, torch.sparse_coo on cpu"),
+        (lambda x: x.cfloat(), "torch.complex64, torch.strided on cpu"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_tensors_without_real_numbers(backend, change, kind):
+    x = pytest.importorskip("torch").asarray(images(), device="cpu")
+    with refused(f"Network, images: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+        small_network(backend=backend).predict(change(x))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn"])
+def test_floating_point_numbers_that_numpy_has_not(kind):
+    torch = pytest.importorskip("torch")
+    x = torch.asarray(images(), device="cpu").to(getattr(torch, kind))
+    network = small_network()
+    assert torch.equal(network.predict(x), network.predict(x.float()))
+
+
+@pytest.mark.parametrize("value", [None, [0.0]])
+@pytest.mark.parametrize("method", ["forward", "loss_and_gradient"])
+def test_a_theta_or_state_that_is_none(method, value):
+    network = small_network()
+    x = images().astype(np.float32)
+    rest = (LABELS,) if method == "loss_and_gradient" else ()
+    message = "Network, θ: expected an array of NumPy, CuPy, PyTorch or JAX, got "
+    with refused(message + type(value).__name__):
+        getattr(network, method)(value, network.state, x, *rest)
+    lacking = {**network.state, "normalize1": {}}
+    for state in (value, {}, lacking):
+        with refused("Network: expected a state with the names of network.state, got another. Give one like it."):
+            getattr(network, method)(network.theta, state, x, *rest)
+    if rest:
+        with refused("SoftmaxCrossEntropy, labels: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
+            network.loss_and_gradient(network.theta, network.state, x, value)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_theta_of_another_dtype_is_named(library):
+    pytest.importorskip(library)
+    network = small_network(backend=library)
+    x, theta = network.backend.asarray(images(), "float32"), network.backend.asarray(network.theta, "float64")
+    with refused(f"Network: expected θ to be float32 of {library}, got ", f"float64 of {library}. Convert θ."):
+        network.forward(theta, network.state, x)
 
 
 # Normalization
@@ -561,6 +636,11 @@ def test_a_file_does_not_say_what_was_frozen_but_how_layers_were_built(tmp_path)
     loaded = Network.load(tmp_path / "weights.safetensors")
     assert loaded.layer == normalised_layers(BatchNorm(), BatchNorm(frozen=True))
     assert loaded.trainable == 1.0
+
+
+def test_a_name_with_a_null_character_is_no_file():
+    with refused("cannot be written (embedded null byte). Make room there, or choose another place."):
+        small_network().save("a\0b")
 
 
 def test_a_pattern_that_matches_nothing_is_refused():

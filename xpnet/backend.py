@@ -113,15 +113,20 @@ def array_namespace(array: Array) -> Any:
 _names: dict[type, str] = {}
 
 
-def namespace_name(array: Array) -> str:
+def namespace_name(array: Array, where: str = "Array") -> str:
     """The library of an array: numpy, cupy, torch, jax, or the module name of another Array API library.
 
-    Raises InputError for something that is not an array of such a library.
+    Raises InputError, beginning with ``where``, for something that is not an array of such a library.
     """
     kind = type(array)
     if kind not in _names:
-        _names[kind] = _find_name(_typical(array))
+        _names[kind] = _find_name(_typical(array), where)
     return _names[kind]
+
+
+def check_array(where: str, value: Any) -> None:
+    """Refuse what is not an array of a supported library."""
+    namespace_name(value, where)
 
 
 def _typical(array: Array) -> Array:
@@ -129,7 +134,7 @@ def _typical(array: Array) -> Array:
     return np.empty(0) if type(array) is np.ndarray else array
 
 
-def _find_name(array: Array) -> str:
+def _find_name(array: Array, where: str) -> str:
     if array_api_compat.is_numpy_array(array):
         return "numpy"
     if array_api_compat.is_torch_array(array):
@@ -141,7 +146,7 @@ def _find_name(array: Array) -> str:
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__().__name__
     raise InputError(
-        f"Array: expected an array of NumPy, CuPy, PyTorch or JAX, got {type(array).__name__}. "
+        f"{where}: expected an array of NumPy, CuPy, PyTorch or JAX, got {type(array).__name__}. "
         "Convert it with numpy.asarray."
     )
 
@@ -178,13 +183,28 @@ def _is_traced(array: Array) -> bool:
     return isinstance(array, importlib.import_module("jax").core.Tracer)
 
 
+def check_real_numbers(where: str, array: Array) -> None:
+    """Refuse complex numbers, text, dates and the like, and PyTorch's tensors that are sparse or without values."""
+    kind, has_values = str(array.dtype), True
+    if array_api_compat.is_torch_array(array):
+        kind = f"{kind}, {array.layout} on {array.device}"
+        has_values = str(array.layout) == "torch.strided" and not array.is_meta
+    if not has_values or not array_namespace(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+        raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to one of float32.")
+
+
 def to_numpy(array: Array) -> np.ndarray:
-    """Copy an array of any supported library to the host (or view it, where it is there already)."""
+    """Copy an array of any supported library to the host (or view it, where it is there already).
+
+    PyTorch's kinds of floating point numbers that NumPy has not, such as bfloat16, become float32.
+    """
     name = namespace_name(array)
     if name == "cupy":
         return array.get()
     if name == "torch":
-        return array.detach().cpu().numpy()
+        tensor = array.detach().cpu()
+        is_foreign = tensor.dtype.is_floating_point and not hasattr(np, str(tensor.dtype).removeprefix("torch."))
+        return (tensor.float() if is_foreign else tensor).numpy()
     if name == "array_api_strict":
         return np.asarray(array.to_device(array.__array_namespace__().Device("CPU_DEVICE")))
     return np.asarray(array)

@@ -52,8 +52,8 @@ def import_library(module: str, message: str) -> Any:
 
 def pick(where: str, choices: Mapping[str, T], name: str) -> T:
     """What goes by a name. Raises InputError, with the nearest name, if nothing does."""
-    if name not in choices:
-        nearest = difflib.get_close_matches(name, choices, n=1)
+    if not isinstance(name, str) or name not in choices:
+        nearest = difflib.get_close_matches(str(name), choices, n=1)
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
         listed = list(choices)
         if len(listed) > _MOST_LISTED:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet import kernels
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array, array_namespace, check_array
 from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
@@ -55,8 +55,9 @@ class Layout:
     def unflatten(self, theta: Array) -> Tree:
         """The tree of tensors as views of θ (slices, where the library has no views).
 
-        Raises InputError if θ has another length.
+        Raises InputError if θ is no array, or one of another length.
         """
+        check_array("Network, θ", theta)
         if tuple(theta.shape) != (self.size,):
             raise InputError(
                 f"Network: expected θ to be a vector of {self.size:,} values, got shape {tuple(theta.shape)}. "

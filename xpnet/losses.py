@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from xpnet import kernels
-from xpnet.backend import Array, array_namespace, is_readable, place, together
+from xpnet.backend import Array, array_namespace, check_array, is_readable, place, together
 from xpnet.errors import InputError
 from xpnet.kernels.cross_entropy import one_hot
 
@@ -103,6 +103,8 @@ LOSSES: Mapping[str, type[SoftmaxCrossEntropy] | type[MeanSquaredError]] = {
 
 
 def _check(where: str, logits: Array, labels: Array) -> None:
+    check_array(f"{where}, logits", logits)
+    check_array(f"{where}, labels", labels)
     if logits.ndim != 2 or labels.ndim != 1 or logits.shape[0] != labels.shape[0] or 0 in logits.shape:
         raise InputError(
             f"{where}: expected logits (N, classes) and labels (N,), got shapes {tuple(logits.shape)} "

@@ -69,7 +69,7 @@ class Network:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer = self._as_built = layer
+        self.layer = self._as_built = _checked_layer(layer)
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.dtype = _checked_dtype(dtype)
@@ -99,7 +99,7 @@ class Network:
     ) -> Forward:
         """Logits for a batch in the network's own namespace and dtype."""
         params = self.layout.unflatten(theta)
-        self._check_batch(x)
+        self._check_arrays(theta, state, x)
         return self.layer.forward(params, state, x, train=train, key=key)
 
     def loss_and_gradient(
@@ -107,7 +107,7 @@ class Network:
     ) -> LossAndGradient:
         """Mean loss over a batch and its gradient with respect to θ, in training mode."""
         params = self.layout.unflatten(theta)
-        self._check_batch(x)
+        self._check_arrays(theta, state, x)
         logits, cache, state = self.layer.forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(logits, labels)
         grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
@@ -121,7 +121,7 @@ class Network:
 
         Pixels are given as the data set has them (such as uint8, 0 to 255); the network normalises them itself.
 
-        Raises InputError if the images do not have the network's input shape.
+        Raises InputError if the images do not have the network's input shape, or hold anything but real numbers.
         """
         return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
 
@@ -315,6 +315,20 @@ class Network:
         theta = self._asarray(np.concatenate(params))
         return theta, _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
 
+    def _check_arrays(self, theta: Array, state: State, x: Array) -> None:
+        """Refuse what is not like the network's own, by nothing that a trace would record."""
+        self._check_batch(x)
+        # Mixed precision gives both in float16.
+        if theta.dtype != x.dtype and theta.dtype != self.theta.dtype:
+            raise InputError(
+                f"Network: expected θ to be {self.dtype} of {self.backend.name}, got {theta.dtype} of "
+                f"{backends.namespace_name(theta)}. Convert θ."
+            )
+        if not _has_names_of(self.state, state):
+            raise InputError(
+                "Network: expected a state with the names of network.state, got another. Give one like it."
+            )
+
     def _check_batch(self, x: Array) -> None:
         backends.namespace_name(x)  # refuses what is no array
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
@@ -356,6 +370,7 @@ class Network:
         """Apply a function to images batch by batch; the result is an array of the images' own library."""
         home = backends.of(images)
         self._check_batch(images)
+        backends.check_real_numbers("Network, images", images)
         check_positive("Network", "batch_size", batch_size)
         count = images.shape[0]
         results = [
@@ -368,6 +383,14 @@ class Network:
 def shape_text(shape: tuple[Any, ...]) -> str:
     """A shape as people write it: 28 x 28 x 16."""
     return " x ".join(map(str, shape))
+
+
+def _checked_layer(layer: Any) -> Layer:
+    if not isinstance(layer, Layer):
+        raise InputError(
+            f"Network: expected a layer, got {type(layer).__name__}. Put layers into one: Sequential([...])."
+        )
+    return layer
 
 
 def _checked_dtype(dtype: Any) -> str:
@@ -443,6 +466,14 @@ def _check_finite(tensors: Mapping[str, Any], dtype: str, source: str) -> None:
                     f"{source}: expected finite {dtype} values in {name!r}, got NaN or infinity. "
                     "Use weights from before the run diverged."
                 )
+
+
+def _has_names_of(tree: State, other: Any) -> bool:
+    return (
+        isinstance(other, Mapping)
+        and tree.keys() == other.keys()
+        and all(_has_names_of(node, other[name]) for name, node in tree.items() if isinstance(node, Mapping))
+    )
 
 
 def _rebuild(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -79,9 +79,10 @@ def write_tensors(
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
     try:
         write_whole(path, content)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"{what} {path}: cannot be written ({error.strerror}). Make room there, or choose another place."
+            f"{what} {path}: cannot be written ({reason}). Make room there, or choose another place."
         ) from error
 
 

@@ -21,7 +21,12 @@ def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder,
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("minst", "Did you mean 'mnist'?"), ("cifar", "Did you mean 'cifar10'?"), ("x", "Choose one")],
+    [
+        ("minst", "Did you mean 'mnist'?"),
+        ("cifar", "Did you mean 'cifar10'?"),
+        ("x", "Choose one"),
+        (None, "Choose one"),
+    ],
 )
 def test_unknown_name_lists_the_names_and_the_nearest(name, advice):
     names = "mnist, fashion_mnist, cifar10, fer2013, folder"

@@ -212,6 +212,8 @@ def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
 
 
 def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:
+    if not isinstance(layers, Iterable):
+        raise InputError(f"Sequential: expected a list of layers, got {type(layers).__name__}. Put brackets around it.")
     named: list[tuple[str, Layer]] = []
     counts: Counter[str] = Counter()
     for item in layers:
