@@ -1,6 +1,7 @@
 import re
 import shutil
 import sys
+import tracemalloc
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tests.helpers import torch_named
+from tests.helpers import refused, torch_named
 from xpnet import Network, datasets, models
 from xpnet.cli.features import main
 from xpnet.cli.train import main as train
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
+from xpnet.training.run_folder import read_class_names
 
 
 @pytest.fixture
@@ -163,6 +165,19 @@ def test_damaged_names_of_a_run_are_refused(animals, tmp_path, capsys, content, 
     assert printed == ""
     expected = "expected the names of 2 classes, one on each line, got something else"
     assert error == f"error: {damaged / 'classes.txt'}: {expected} {message}\n"
+
+
+def test_of_a_file_that_is_too_long_no_more_is_read_than_is_allowed(tmp_path):
+    with open(tmp_path / "names.txt", "wb") as file:
+        file.truncate(100_000_000)
+    tracemalloc.start()
+    try:
+        with refused("(more than 1,048,576 characters)."):
+            read_class_names(tmp_path / "names.txt", 2)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20_000_000
 
 
 @pytest.mark.parametrize(("pad", "bright", "black"), [([], 75 / 250, 0), (["--pad"], 1 / 3, 1 / 6)])

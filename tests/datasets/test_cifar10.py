@@ -295,7 +295,7 @@ def test_wrong_batches(cifar_folder, cifar_contents, name, change, message):
     assert_refused(cifar_folder, str(path), message)
 
 
-@pytest.mark.parametrize("names", [["cat"] * 9, "airplane", [1] * 10, None])
+@pytest.mark.parametrize("names", [["cat"] * 9, "airplane", [1] * 10, None, ["cat"] * 9 + ["\x1b[2J"], [b"\n"] * 10])
 def test_wrong_class_names(cifar_folder, names):
     path = cifar_folder / "batches.meta"
     path.write_bytes(pickle.dumps({"label_names": names}))
