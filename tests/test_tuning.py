@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.helpers import refused
 from xpnet import kernels, tuning
 from xpnet.kernels import sharing, unrolled
 from xpnet.shapes import make_window
@@ -28,6 +29,14 @@ def test_threads_are_those_asked_for(monkeypatch):
     monkeypatch.setattr(tuning, "cores", lambda: 5)
     tuning.tune()
     assert sharing.threads() == 5
+
+
+@pytest.mark.parametrize(("threads", "message"), [(0, "of at least 1, got 0."), (1025, "at most 1024, got 1025.")])
+def test_a_number_of_threads_that_no_machine_has(threads, message):
+    tuning.tune(1024)
+    with refused("--threads: expected ", message):
+        tuning.tune(threads)
+    assert sharing.threads() == 1024
 
 
 @pytest.mark.parametrize(("flag", "tuned"), [(False, [1]), (True, [])])

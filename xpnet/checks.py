@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,12 @@ def is_file(path: Path) -> bool:
         raise InputError(
             f"{path}: expected a file in a readable folder, got: {error.strerror}. Check the path and its permissions."
         ) from error
+
+
+def check_no_pipe(where: str, path: str | os.PathLike[str]) -> None:
+    """Raise InputError for a pipe, a device and the like, for which a program could wait for ever."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f"{where} {path}: expected a file, got a pipe or a device. Give a regular file.")
 
 
 def import_library(module: str, message: str) -> Any:

@@ -8,8 +8,11 @@ import os
 import platform
 
 from xpnet import kernels
+from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
+
+_MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
 
 def tune(
@@ -30,9 +33,9 @@ def tune(
 
     It changes the process, so programs do it, never the library on import.
 
-    Raises InputError unless there is at least one thread, and for unknown kernels or precision.
+    Raises InputError unless there are 1 to 1024 threads (or as many as cores), and for unknown kernels or precision.
     """
-    count = check_positive("--threads", "the number", threads) if threads is not None else cores()
+    count = cores() if threads is None else _checked_threads(threads)
     sharing.set_threads(count)
     kernels.use(choice, precision, recordable=graph, deterministic=deterministic)
     if deterministic:
@@ -44,6 +47,13 @@ def tune(
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _checked_threads(threads: int) -> int:
+    most = max(_MOST_THREADS, cores())
+    if check_positive("--threads", "the number", threads) > most:
+        raise InputError(f"--threads: expected at most {most}, got {threads}. Give one for each core.")
+    return threads
 
 
 def _be_deterministic(backend: str | None) -> None:

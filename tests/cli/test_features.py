@@ -1,5 +1,7 @@
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tracemalloc
 from types import ModuleType, SimpleNamespace
@@ -216,6 +218,19 @@ def test_bad_input_gives_one_line_and_exit_code_2(finished_run, digit, capsys, f
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("where", ["IMAGE", "--weights", "--class-names"])
+def test_a_pipe_is_refused_and_not_waited_for(finished_run, digit, tmp_path, where):
+    os.mkfifo(tmp_path / "pipe")
+    given = {"IMAGE": digit, "--weights": finished_run[0], "--class-names": "names.txt", where: tmp_path / "pipe"}
+    image = given.pop("IMAGE")
+    command = [sys.executable, "-c", "import sys; from xpnet.cli.features import main; sys.exit(main())", image]
+    words = [str(word) for pair in given.items() for word in pair]
+    ended = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60)
+    message = f"error: {where} {tmp_path / 'pipe'}: expected a file, got a pipe or a device. Give a regular file.\n"
+    assert (ended.returncode, ended.stderr) == (2, message)
 
 
 def test_what_is_no_image_is_bad_input(finished_run, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import models, tuning
-from xpnet.checks import is_file
+from xpnet.checks import check_no_pipe, is_file
 from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
@@ -77,6 +77,9 @@ def _features(
     backend: str | None,
 ) -> int:
     tuning.tune()
+    for where, path in (("IMAGE", image), ("--weights", weights), ("--class-names", class_names)):
+        if path is not None:
+            check_no_pipe(where, path)
     console = common.make_console()
     options = {} if stem is None else {"stem": stem}
     network = _load(weights, model, options, device or "cpu", backend)
