@@ -46,8 +46,8 @@ class SoftmaxCrossEntropy:
 
     Shapes: logits (N, K), labels (N,) of whole numbers in [0, K) -> loss ().
 
-    Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are not whole numbers
-    or, where they lie on the host and are not traced, out of range. Reading them back from a device would make it wait.
+    Raises InputError unless 0 <= label_smoothing < 1, if the shapes do not fit, or if the labels are no whole numbers.
+    Labels out of range are refused where reading them makes no device wait: on the host, outside of a trace.
     Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
     CVPR 2016, section 7.
     """

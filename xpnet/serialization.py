@@ -136,5 +136,5 @@ def _digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str
     digest = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(repr((name, tensor.dtype.name, tensor.shape)).encode())
-        digest.update(tensor.reshape(-1).view(np.uint8))
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
