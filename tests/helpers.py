@@ -79,6 +79,18 @@ def assert_is_gradient(
 
 
 @contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full as soon as a file has so many bytes: there the system refuses to write."""
+    resource = pytest.importorskip("resource")  # Windows has none
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
 def refused(*parts: str) -> Iterator[None]:
     """Check for an InputError of one line, ``<Where>: <what is wrong>. <What to do>.``, that holds these words."""
     with pytest.raises(InputError) as caught:

@@ -123,7 +123,7 @@ def test_a_page_without_the_marks_is_refused(tmp_path):
 def test_damaged_results_are_refused(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_text(content)
-    with refused(f"{path}: expected the results of experiments, got something else (", "Delete it."):
+    with refused(f"{path}: expected the results of experiments, got something else (", "Put back an earlier copy."):
         read_results(tmp_path)
 
 

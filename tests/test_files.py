@@ -1,8 +1,10 @@
+import errno
 import os
 import stat
 
 import pytest
 
+from tests.helpers import refused
 from xpnet.files import remove_partial, write_whole
 
 
@@ -37,6 +39,23 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_whole(tmp_path / "file", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+@pytest.mark.parametrize("what", ["", "Weights file"])
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch, what):
+    def disk_full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with refused(f"{what} {tmp_path / 'file'}: cannot be written (No space left on device).".lstrip()):
+        write_whole(tmp_path / "file", b"new", what=what)
+
+
+def test_only_files_are_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with refused(f"{tmp_path / 'pipe'}: expected a regular file"):
+        write_whole(tmp_path / "pipe", b"new")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from xpnet.errors import InputError
+from xpnet.files import write_whole, writing
 from xpnet.provenance import processor
 from xpnet.training.run_folder import RunFolder, reading
 
@@ -194,9 +196,12 @@ def machine(folder: RunFolder) -> str:
 
 def keep_picture(plot: Path, picture: Path) -> None:
     """Copy a plot in 64 colours, more than the eye finds in it, at a third of the size."""
-    picture.parent.mkdir(exist_ok=True)
+    content = io.BytesIO()
     with Image.open(plot) as image:
-        image.convert("RGB").quantize(64).save(picture, optimize=True)
+        image.convert("RGB").quantize(64).save(content, "png", optimize=True)
+    with writing(picture):
+        picture.parent.mkdir(exist_ok=True)
+    write_whole(picture, content.getvalue())
 
 
 def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -204,17 +209,17 @@ def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
     path = docs / RESULTS
     if not path.exists():
         return {}
-    with reading(path, "the results of experiments", "Delete it."):
+    with reading(path, "the results of experiments", "Put back an earlier copy."):
         results = json.loads(path.read_text(encoding="utf-8"))
         render(BEGIN + END, results)  # which needs all of it
         return results
 
 
 def write_results(docs: Path, results: Results) -> None:
-    """Keep the runs, and write the page anew."""
+    """Keep the runs, and write the page anew. Raises InputError if that fails; what was kept before stays whole."""
     page = render(read_page(docs), results)
-    (docs / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (docs / PAGE).write_text(page, encoding="utf-8")
+    write_whole(docs / RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+    write_whole(docs / PAGE, page.encode())
 
 
 def read_page(docs: Path) -> str:

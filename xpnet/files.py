@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from xpnet.errors import InputError
 
-def write_whole(path: Path, content: bytes) -> None:
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Turn a full disk, or whatever else writing may meet, into one line that says what was being written."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{what}: cannot be written ({reason}). Make room there, or choose another place.") from error
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError for what is there and no file: to open a pipe may take for ever, and devices must stay."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: expected a regular file, got a folder, a pipe or a device. Choose another place.")
+
+
+def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
     """Put a file in place in one step: a reader finds the old content or the new one, also after a power failure.
 
-    Raises OSError if that fails; the old file is then untouched.  Source: fsync(2), rename(2).
+    Raises InputError, with ``what`` the file is, if that fails; the old file is then untouched.
+    Source: fsync(2), rename(2).
     """
+    check_regular(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(f"{what} {path}".lstrip()):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def remove_partial(folder: Path) -> None:

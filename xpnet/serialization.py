@@ -77,13 +77,7 @@ def write_tensors(
     header = {"format": FORMAT_VERSION, **header}
     header[_DIGEST_KEY] = _digest(header, contiguous)
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
-    try:
-        write_whole(path, content)
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
-            f"{what} {path}: cannot be written ({reason}). Make room there, or choose another place."
-        ) from error
+    write_whole(path, content, what=what)
 
 
 def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import refused
+from tests.helpers import files_of_at_most, refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS, find_cases
@@ -188,6 +188,18 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
     assert seen == [json.loads(path.read_text())["environment"]["precision"]] == [flags[1] if flags else "float32"]
 
 
+def test_a_full_disk_leaves_the_rows_of_before(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    path.write_text("{}")
+    row = controller.Row("mnist_starter", 2, "train", "xpnet-numpy", 2.0, 1.0, 3.0, 500.0, None, None)
+    monkeypatch.setattr(controller, "measure", lambda *_, **__: [row])
+    with files_of_at_most(100):
+        assert main([*QUICK, "--peers", "none", "--json", str(path)]) == 2
+    expected = f"error: {path}: cannot be written (File too large). Make room there, or choose another place."
+    assert capsys.readouterr().err.splitlines() == [expected]
+    assert path.read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -208,7 +220,7 @@ def test_precision_is_part_of_the_case_and_of_what_is_written(monkeypatch, tmp_p
         (["--profile", "--peers", "torch"], "--profile of xpnet alone"),
         (["--precision", "tf31"], "tf31"),
         (["--json", "nowhere/at/all.json"], "Make the folder first."),
-        (["--json", "."], "--json .: expected a file, got a folder."),
+        (["--json", "."], "--json .: expected a file, got a folder or a device."),
         (["--plot", "chart.foo"], "Plot chart.foo: expected a name that ends in .png, .pdf or .svg, got '.foo'."),
         (["--plot", "chart"], "Plot chart: expected a name that ends in .png, .pdf or .svg, got ''."),
     ],

@@ -5,9 +5,10 @@ import json
 import pytest
 from PIL import Image
 
+from tests.helpers import files_of_at_most, refused
 from xpnet.cli import compare_optimizers, experiments, train
 from xpnet.cli.experiments import main
-from xpnet.experiments import BEGIN, END, EXPERIMENTS
+from xpnet.experiments import BEGIN, END, EXPERIMENTS, keep_picture
 from xpnet.training.run_folder import RunFolder
 
 
@@ -93,6 +94,27 @@ def test_render_writes_the_page_from_what_is_kept(docs, commands):
     assert main(["--render", "--docs", str(docs)]) == 0
     assert (docs / "results.md").read_text() == written
     assert len(commands) == 1
+
+
+def test_a_full_disk_leaves_the_results_of_before(docs, commands, capsys):
+    main(["cnn_32_64", "--docs", str(docs)])
+    before = {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with files_of_at_most(100):
+        assert main(["--render", "--docs", str(docs)]) == 2
+    expected = f"error: {docs / 'results.json'}: cannot be written (File too large). Make room there, or choose another"
+    assert capsys.readouterr().err == f"{expected} place.\n"
+    assert before == {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_leaves_the_picture_of_before(docs, tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "plot.png")
+    picture = docs / "images" / "plot.png"
+    keep_picture(tmp_path / "plot.png", picture)
+    before = picture.read_bytes()
+    with files_of_at_most(10), refused(f"{picture}: cannot be written (File too large)."):
+        keep_picture(tmp_path / "plot.png", picture)
+    assert picture.read_bytes() == before
 
 
 def test_a_failed_experiment_ends_the_program_and_keeps_nothing(docs, monkeypatch):

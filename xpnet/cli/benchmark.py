@@ -22,6 +22,7 @@ from xpnet.benchmark.controller import Row
 from xpnet.checks import pick
 from xpnet.cli import common, report
 from xpnet.errors import InputError
+from xpnet.files import write_whole
 from xpnet.shapes import check_positive
 
 _PACKAGES = {"torch": '"xpnet[torch]"', "jax": '"xpnet[jax]"', "sklearn": "scikit-learn"}
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "data in other libraries. Each implementation has processes of its own; they compute in turns, and medians "
         "are compared. Before that their gradients are: one that computes something else is not timed.",
         epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 an implementation failed "
-        "or was refused, or a file cannot be written, 2 bad input. benchmarks/README.md says how to read the figures.",
+        "or was refused, 2 bad input or a file cannot be written. benchmarks/README.md says how to read the figures.",
     )
     parser.add_argument("--device", default="cpu", help="cpu (NumPy), cuda or cuda:N (CuPy); default: cpu")
     parser.add_argument(
@@ -113,7 +114,7 @@ class _Run:
         """Write what has been measured so far, so that a run that is broken off is not lost."""
         if path:
             content = {"environment": self.environment, "rows": rows}
-            Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_whole(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _benchmark(flags: argparse.Namespace) -> int:

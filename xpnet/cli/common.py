@@ -72,8 +72,8 @@ def check_file(flag: str, path: str | None) -> None:
     """Raise InputError for a file that cannot be written where it is, before hours of work end in that."""
     if path is None:
         return
-    if Path(path).is_dir():
-        raise InputError(f"{flag} {path}: expected a file, got a folder. Add a file's name.")
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{flag} {path}: expected a file, got a folder or a device. Give a file's name.")
     if not Path(path).absolute().parent.is_dir():
         raise InputError(f"{flag} {path}: expected a file in an existing folder, got none. Make the folder first.")
 
