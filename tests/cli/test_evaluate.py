@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from tests.helpers import files_of_at_most
 from xpnet.cli.evaluate import main
 from xpnet.network import Network
 
@@ -28,6 +29,14 @@ def test_every_backend_gives_the_figures_of_the_run(run_folder, capsys, backend)
     assert printed.startswith(f"mnist_starter of {run_folder} on mnist, {backend} ")
     assert f"Test accuracy {summary['test_accuracy']:.2%}" in printed
     assert "Confusion matrix" in printed
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(run_folder, capsys):
+    with files_of_at_most(100):
+        assert main([str(run_folder)]) == 2
+    expected = f"error: {run_folder / 'evaluation.json'}: cannot be written (File too large). Make room"
+    assert capsys.readouterr().err.startswith(expected)
+    assert not (run_folder / "evaluation.json").exists()
 
 
 def test_other_data(run_folder):

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, or run out of disk, and go on."""
 
+import errno
 import json
 import os
 import re
@@ -354,6 +355,23 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(part, whole):
     assert not list(part.glob("checkpoints/.*.part"))
     assert resume(part, "--iterations", "250") == 0
     assert differences(part, whole) == []
+
+
+@pytest.mark.parametrize("name", [".owner.json", "config.json", "classes.txt", "summary.json"])
+def test_a_full_disk_is_one_line_that_names_the_file(flags, tmp_path, monkeypatch, capsys, name):
+    replace = os.replace
+
+    def disk_full(old, new):
+        if new.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", disk_full)
+    run = tmp_path / "run"
+    assert main([*flags, "--out", str(run), "--iterations", "5", *OUTPUT]) == 2
+    expected = f"error: {run / name}: cannot be written (No space left on device). Make room there, or choose another"
+    assert capsys.readouterr().err == f"{expected} place.\n"
+    assert not list(run.rglob(".*.part"))
 
 
 # Locks

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import time
@@ -93,6 +94,17 @@ def test_a_history_that_is_too_short_is_refused_and_left_alone(history, length):
     with refused(f"{history}: expected "):
         cut_back(history, 300)
     assert history.read_text() == content
+
+
+@pytest.mark.parametrize("iteration", [0, 100])
+def test_a_history_that_cannot_be_cut_is_one_line(history, monkeypatch, iteration):
+    def read_only(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for module, name in ((os, "truncate"), (Path, "write_bytes")):
+        monkeypatch.setattr(module, name, read_only)
+    with refused(f"{history}: cannot be written (Permission denied)."):
+        cut_back(history, iteration)
 
 
 def test_a_program_that_follows_sees_each_record_at_once(tmp_path):

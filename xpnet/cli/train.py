@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
         "in 14 to 20 seconds on two cores. Every flag's default is the model's own: what it was published with, where "
         "that is known.",
-        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN or output could not be written, 2 bad input, "
-        "130 stopped by Ctrl-C, 143 by SIGTERM. What was stopped goes on with --resume.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input or a file cannot be "
+        "written, 130 stopped by Ctrl-C, 143 by SIGTERM. What was stopped goes on with --resume.",
     )
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from xpnet.errors import InputError
+from xpnet.files import writing
 
 
 class Record(NamedTuple):
@@ -109,45 +110,38 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with writing(path):
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
-        except OSError as error:
-            raise self._explained(error) from error
 
     def write_line(self, line: str) -> None:
         """Add a line."""
         try:
-            self._file.write(f"{line}\n")
-            self._file.flush()
-        except OSError as error:
+            with writing(self._path):
+                self._file.write(f"{line}\n")
+                self._file.flush()
+        except InputError:
             self.close()
-            raise self._explained(error) from error
+            raise
 
     def sync(self) -> None:
         """Wait until what was written would outlast a power failure."""
-        try:
+        with writing(self._path):
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._explained(error) from error
 
     def close(self) -> None:
         """Close the file; what could not be written has been reported already, and is not tried again."""
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _explained(self, error: OSError) -> InputError:
-        return InputError(
-            f"{self._path}: cannot be written ({error.strerror}). Make room there, or choose another place."
-        )
-
 
 def cut_back(path: Path, iteration: int) -> list[Record]:
     """Cut a history after the record of an iteration (0: before the first one) and return what stays.
 
-    Raises InputError if there is no such record.
+    Raises InputError if there is no such record, or the file cannot be written.
     """
     if iteration == 0:
-        path.write_bytes(b"")
+        with writing(path):
+            path.write_bytes(b"")
         return []
     records: list[Record] = []
     try:
@@ -164,7 +158,8 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
             f"{path}: expected records up to iteration {iteration}, found them up to "
             f"{records[-1].iteration if records else 0}. Put back the run's file."
         ) from error
-    os.truncate(path, length)
+    with writing(path):
+        os.truncate(path, length)
     return records
 
 

@@ -122,11 +122,11 @@ class RunFolder:
             return summary
 
     def write_class_names(self, names: Sequence[str]) -> None:
-        """Write what the classes of the data are called, a name on each line."""
+        """Write what the classes of the data are called, a name on each line. Raises InputError if that fails."""
         write_whole(self.class_names_path, "".join(f"{name}\n" for name in names).encode())
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file that people can read, whole or not at all."""
+        """Write a JSON file that people can read, whole or not at all. Raises InputError if that fails."""
         write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     def _check_for(self, *needed: Path, of: str) -> None:

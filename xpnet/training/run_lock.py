@@ -24,7 +24,7 @@ def only_user(folder: Path) -> Iterator[None]:
     The lock is the operating system's, which gives it up when its owner ends, by whatever cause: a dead owner's lock is
     free, and no process number has to be guessed at.
 
-    Raises InputError, naming the owner, if another process holds it.
+    Raises InputError if another process holds it, naming that one, or if it cannot be taken.
     """
     lock = FileLock(folder / _LOCK)
     try:
