@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,23 @@ def test_a_log_that_cannot_be_written(flags, tmp_path, capsys):
     assert main([*flags, "--log-file", str(tmp_path / "no" / "log.txt")]) == 2
     assert "log.txt: cannot be written (No such file or directory). Choose another place." in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_under_the_log_is_one_warning_and_the_run_goes_on(flags, tmp_path, capsys):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    assert main([*flags, "--log-file", "/dev/full"]) == 0
+    expected = "warning: --log-file /dev/full: cannot be written (No space left on device). The run goes on; make room"
+    assert capsys.readouterr() == ("", f"{expected} there.\n")
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_names_that_are_no_text_are_written_with_their_bytes(flags, tmp_path):
+    """As the system gives them where the locale is ASCII."""
+    log = tmp_path / "log.txt"
+    process = training(*flags, "--out", f"{tmp_path}/r\udce9", "--log-file", log)
+    assert (process.communicate(timeout=60), process.returncode) == (("", ""), 0)
+    assert r"/r\udce9/checkpoints" in log.read_text()
 
 
 def test_without_tensorboards_library_one_line_says_what_to_install(flags, tmp_path):

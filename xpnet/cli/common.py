@@ -59,6 +59,11 @@ def run(program: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
 
 
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    print(f"warning: {printable(text)}", file=sys.stderr)
+
+
 def _print_error(error: Exception | str) -> None:
     print(f"error: {printable(str(error))}", file=sys.stderr)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -113,10 +115,10 @@ def logging_to(path: str | None, level: str) -> Iterator[None]:
 
     Warnings go to the terminal as well, with a file or without.
 
-    Raises InputError if the file cannot be written.
+    Raises InputError if the file cannot be opened.
     """
     try:
-        file = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
+        file = _LogFile(path) if path else logging.NullHandler()
     except OSError as error:
         raise InputError(f"--log-file {path}: cannot be written ({error.strerror}). Choose another place.") from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -141,6 +143,28 @@ def logging_to(path: str | None, level: str) -> Iterator[None]:
             package.removeHandler(handler)
         package.setLevel(logging.NOTSET)
         file.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A file that a run can do without: if the disk is full, the run says so once and goes on."""
+
+    def __init__(self, path: str) -> None:
+        # Names of files may hold bytes that are no characters, and then cannot be written as UTF-8.
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._path, self._has_failed = path, False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Called where a line could not be written."""
+        if not self._has_failed:
+            self._has_failed = True
+            reason = sys.exc_info()[1]
+            reason = reason.strerror if isinstance(reason, OSError) else reason
+            common.warn(f"--log-file {self._path}: cannot be written ({reason}). The run goes on; make room there.")
+
+    def close(self) -> None:
+        """Close the file; what it still had to take has been warned of."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextmanager
