@@ -130,6 +130,18 @@ def test_a_library_of_tensorboard_that_is_there_but_fails_says_so(flags, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_full_disk_under_tensorboards_file_is_one_line(flags, tmp_path):
+    """Also when the program ends, where the library would try again."""
+    pytest.importorskip("tensorboardX")
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    prelude = "import tensorboardX.record_writer as writer; writer.open_file = lambda path: open('/dev/full', 'wb')"
+    _, error = (process := training(*flags, "--tensorboard", prelude=prelude)).communicate(timeout=60)
+    start = re.escape(f"error: {tmp_path}/run/tensorboard/events.out.tfevents.")
+    assert re.fullmatch(rf"{start}\S+: cannot be written \(No space left on device\)\. Make room there, .+\.\n", error)
+    assert process.returncode == 2
+
+
 def scalars(folder):
     """Tag, step and value of each scalar in the event files of a folder, and the steps from which others are void."""
     event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")
