@@ -6,13 +6,16 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import xpnet
-from tests.reliability.kill import differences, killed_run, training
+from tests.reliability.kill import PROGRAM, differences, killed_run, training
 from xpnet.cli.train import main
 from xpnet.datasets import split_indices
 from xpnet.serialization import read_tensors, write_tensors
@@ -254,7 +257,7 @@ def test_another_backend_goes_on_and_says_so(part, capsys):
 
 def started(*flags):
     """A process that has made its first report."""
-    process = training(*flags)
+    process = training(*flags, prelude="import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)")  # not as by nohup
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("iteration"):
@@ -262,14 +265,14 @@ def started(*flags):
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, number, code):
     stopped = tmp_path / "stopped"
     process = started(*flags, "--iterations", "1000000", "--no-plots", "--out", stopped)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (code, "")
-    assert (stopped / "summary.json").exists() == (number == signal.SIGINT)  # SIGTERM leaves no time for a test
+    assert (stopped / "summary.json").exists() == (number == signal.SIGINT)  # the others leave no time for a test
     last_record = (stopped / "history.csv").read_text().splitlines()[-1]
     assert last_record.split(",")[0].endswith("00") or number == signal.SIGINT  # nor for a record of its own
     (checkpoint,) = checkpoints(stopped)
@@ -304,6 +307,118 @@ def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
     assert (process.returncode, error) == (130, "Interrupted.\n")
     assert [iteration_of(path) for path in checkpoints(tmp_path / "run")] == [151]
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def signalled(flags, number, prelude):
+    """Exit code and errors of a run to which a prelude's methods ``send`` a signal of this number, once or twice."""
+    process = training(
+        *(*flags, "--no-plots", "--quiet"),
+        prelude="import os, signal; from xpnet.training import Trainer\n"
+        "from xpnet.training.checkpoint import CheckpointWriter\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "record, rate, write, fsync, sent = Trainer._record, Trainer._rate, CheckpointWriter.write, os.fsync, []\n"
+        "def send(times=1):\n"
+        f"    while len(sent) < times: sent.append(os.kill(os.getpid(), {int(number)}))\n{prelude}",
+    )
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error
+
+
+IN_THE_LAST_VALIDATION = """
+def signalled(self):
+    if self.iteration == LAST: send()
+    return record(self)
+Trainer._record = signalled
+"""
+IN_THE_LAST_WRITE = """
+def signalled(self):
+    if self._trainer.reported == LAST: send()
+    write(self)
+CheckpointWriter.write = signalled
+"""
+TWICE_IN_AN_ITERATION = """
+def signalled(self, step):
+    if step == 150: send(2)
+    return rate(self, step)
+Trainer._rate = signalled
+"""
+IN_AN_ITERATION_AND_IN_ITS_WRITE = """
+def signalled(self, step):
+    if step == 150: send(1)
+    return rate(self, step)
+def signalled_again(descriptor):
+    if 'iteration-' in os.readlink(f'/proc/self/fd/{descriptor}'): send(2)
+    fsync(descriptor)
+Trainer._rate, os.fsync = signalled, signalled_again
+"""
+
+
+@pytest.mark.parametrize("prelude", [IN_THE_LAST_VALIDATION, IN_THE_LAST_WRITE], ids=["validation", "write"])
+@pytest.mark.parametrize(
+    ("more", "last"),
+    [(["--iterations", "110"], 110), (["--iterations", "1000", "--lr", "0", "--early-stopping", "1"], 200)],
+    ids=["the last iteration", "early stopping"],
+)
+def test_a_run_that_was_over_is_not_marked_as_interrupted(flags, tmp_path, prelude, more, last):
+    run = tmp_path / "run"
+    assert signalled([*flags, *more, "--out", run], signal.SIGINT, prelude.replace("LAST", str(last))) == (130, "")
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["iterations"], summary["interrupted"]) == (last, False)
+
+
+@pytest.mark.parametrize("prelude", [IN_THE_LAST_VALIDATION, IN_THE_LAST_WRITE], ids=["validation", "write"])
+def test_sigterm_when_the_run_was_over_ends_it_without_a_test(flags, tmp_path, prelude):
+    run = tmp_path / "run"
+    flags_of_run = [*flags, "--iterations", "110", "--out", run]
+    assert signalled(flags_of_run, signal.SIGTERM, prelude.replace("LAST", "110")) == (143, "")
+    assert not (run / "summary.json").exists()
+    assert resume(run) == 0
+    assert json.loads((run / "summary.json").read_text())["interrupted"] is False
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell which file is written")
+@pytest.mark.parametrize("prelude", [TWICE_IN_AN_ITERATION, IN_AN_ITERATION_AND_IN_ITS_WRITE], ids=["at once", "later"])
+def test_a_second_ctrl_c_before_the_checkpoint_of_the_first_counts_as_the_first(flags, tmp_path, prelude):
+    run = tmp_path / "run"
+    assert signalled([*flags, "--iterations", "1000000", "--out", run], signal.SIGINT, prelude) == (130, "")
+    assert [iteration_of(path) for path in checkpoints(run)] == [151]
+    assert json.loads((run / "summary.json").read_text())["interrupted"] is True
+
+
+def test_a_lost_terminal_leaves_a_checkpoint(flags, tmp_path):
+    """To write to it is an error from then on."""
+    pty = pytest.importorskip("pty")  # Windows has none
+    ours, its = pty.openpty()
+    run = tmp_path / "run"
+    program = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{PROGRAM}"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        *flags,
+        "--iterations",
+        "1000000",
+        "--checkpoint-every",
+        "50",
+        "--out",
+        run,
+    ]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        while not checkpoints(run):
+            os.read(ours, 1000)
+        before = iteration_of(checkpoints(run)[-1])
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 129
+    assert iteration_of(checkpoints(run)[-1]) >= before
+    assert resume(run, "--iterations", str(iteration_of(checkpoints(run)[-1]) + 1)) == 0
+
+
+def test_a_run_under_nohup_outlives_its_terminal(flags, tmp_path):
+    prelude = "signal.signal(signal.SIGHUP, signal.SIG_IGN)" + TWICE_IN_AN_ITERATION
+    run = tmp_path / "run"
+    assert signalled([*flags, "--iterations", "160", "--out", run], signal.SIGHUP, prelude) == (0, "")
 
 
 # Kills

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,13 @@ def _print_error(error: Exception | str) -> None:
 def printable(text: str) -> str:
     """The text as one line, in which a name from a file can neither begin another nor command the terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def leave_terminal() -> None:
+    """Let what is printed from here on go nowhere if it would go to a terminal, where that may have become an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_file(flag: str, path: str | None) -> None:

@@ -18,6 +18,7 @@ from xpnet.cli import common, report
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.training import Record, Trainer
 from xpnet.training.checkpoint import CheckpointWriter
+from xpnet.training.early_stopping import EarlyStopping
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _log = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ class Recorder(Protocol):
 class Interruption:
     """How a run is asked to end before its time.
 
-    The first Ctrl-C ends training after the iteration in progress, a second one the program. SIGTERM, after which
-    there may be seconds left, ends the program after the iteration in progress.
+    The first Ctrl-C ends training after the iteration in progress, and one that follows the checkpoint of that ends the
+    program. SIGTERM, after which there may be seconds left, ends the program after the iteration in progress, and so
+    does SIGHUP, the loss of the terminal.
     """
 
     def __init__(self, trainer: Trainer, console: Console) -> None:
@@ -46,7 +48,7 @@ class Interruption:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take the signals from here on."""
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._take) for number in _signals()}
         try:
             yield
         finally:
@@ -54,23 +56,42 @@ class Interruption:
                 signal.signal(number, handler)
 
     def check(self, checkpoints: CheckpointWriter) -> None:
-        """Write a checkpoint if the run was asked to end; end the program if that was by SIGTERM."""
+        """If the run was asked to end, write a checkpoint and stop it; end the program unless that was by Ctrl-C."""
         if self.signal is None:
             return
-        checkpoints.write()
-        if self.signal == signal.SIGTERM:
-            note(self._console, "SIGTERM: stopped; --resume goes on from here.")
-            raise SystemExit(common.EXIT_TERMINATED)
-        if not self._announced:
-            note(self._console, "Ctrl-C: stopped, testing what was learned. Once more to quit now.")
-            self._announced = True
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Prints nothing, since the signal may have come in the middle of a print."""
-        self.signal = number
         self._trainer.stop()
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        checkpoints.write()
+        if self.signal != signal.SIGINT:
+            name = signal.Signals(self.signal).name
+            note(self._console, f"{name}: stopped; --resume goes on from here.")
+            raise SystemExit(128 + self.signal)  # as shells say it
+        if not self._announced:
+            self._announced = True
+            note(self._console, "Ctrl-C: stopped, testing what was learned. Once more to quit now.")
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run was asked to end before it was over."""
+        trainer, patience, best = self._trainer, self._trainer.config.early_stopping, self._trainer.best
+        patience_is_out = patience is not None and best is not None and EarlyStopping(patience).is_over(best)
+        return self.signal is not None and not (patience_is_out or trainer.reported == trainer.iterations)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        """Prints and writes nothing, since the signal may have come in the middle of that."""
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            common.leave_terminal()
+        if self._announced and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal in (None, signal.SIGINT):
+            self.signal = number
+
+
+def _signals() -> list[int]:
+    """Those that ask a run to end: SIGHUP where the system has it, unless the program was started with nohup."""
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def follow(
@@ -97,7 +118,7 @@ def follow(
             checkpoints.after_record(record)
             _log.info("iteration %d  %s", record.iteration, report.record_text(record))
             show(record.iteration, record)
-        interruption.check(checkpoints)
+            interruption.check(checkpoints)
         checkpoints.write()
     return records
 

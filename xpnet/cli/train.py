@@ -41,8 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
         "in 14 to 20 seconds on two cores. Every flag's default is the model's own: what it was published with, where "
         "that is known.",
-        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input or a file cannot be "
-        "written, 130 stopped by Ctrl-C, 143 by SIGTERM. What was stopped goes on with --resume.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input or a file cannot be written, "
+        "129 stopped by the loss of the terminal, 130 by Ctrl-C, 143 by SIGTERM. What was stopped goes on with "
+        "--resume.",
     )
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
@@ -270,9 +271,8 @@ def _train(flags: argparse.Namespace) -> int:
             records += following.follow(
                 console, trainer, recorders, checkpoints, interruption, detect_nonfinite=flags.detect_nonfinite
             )
-        _finish(
-            console, trainer, folder, records, interrupted=interruption.signal is not None, plots=not flags.no_plots
-        )
+        interruption.check(checkpoints)  # for a signal that came too late for ``follow``
+        _finish(console, trainer, folder, records, interrupted=interruption.cut_short, plots=not flags.no_plots)
     return common.EXIT_OK if interruption.signal is None else common.EXIT_INTERRUPTED
 
 
