@@ -58,6 +58,16 @@ def test_a_closed_pipe_ends_a_program_without_a_word(digits_folder, tmp_path, li
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--wrong", 2)])
+def test_closed_streams_are_written_to_without_a_word(flag, code, closed):
+    program = f"import sys; from xpnet.cli.evaluate import main; sys.exit(main(['{flag}']))"
+    shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, program]
+    ended = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert ended.stderr.count("\n") == (flag == "--wrong" and closed == ">&-")
+
+
 def test_a_closed_pipe_ends_the_help_without_a_word():
     program = "import sys; from xpnet.cli.evaluate import main; sys.exit(main(['--help']))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -36,6 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(program: Callable[[], int]) -> int:
     """Run a program and return its exit code; what the user can act on becomes one line without a traceback."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     try:
@@ -58,6 +59,13 @@ def run(program: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Print to nowhere where a shell has closed stdout or stderr (``>&-``), for which Python has None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the program ends)
 
 
 def warn(text: str) -> None:
