@@ -121,6 +121,17 @@ def test_a_program_that_follows_sees_each_record_at_once(tmp_path):
     metrics.close()
 
 
+def test_half_a_line_that_a_crash_left_spoils_no_other(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 50}\n{"itera')
+    metrics = MetricsFile(path)
+    metrics.append(RECORDS[0])
+    metrics.close()
+    first, half, record = path.read_text().splitlines()
+    assert (json.loads(first), half) == ({"iteration": 50}, '{"itera')
+    assert json.loads(record)["iteration"] == 100
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("kind", [HistoryFile, MetricsFile])
 def test_a_full_disk_is_one_line(kind):

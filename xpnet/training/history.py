@@ -112,6 +112,9 @@ class RecordFile:
         self._path = path
         with writing(path):
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+            is_torn = _is_torn(path)
+        if is_torn:
+            self.write_line("")  # or the half line that a crash left would spoil the next one
 
     def write_line(self, line: str) -> None:
         """Add a line."""
@@ -132,6 +135,15 @@ class RecordFile:
         """Close the file; what could not be written has been reported already, and is not tried again."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends in the middle of a line."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def cut_back(path: Path, iteration: int) -> list[Record]:
