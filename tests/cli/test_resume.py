@@ -446,6 +446,25 @@ def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function,
     assert list(run.glob("checkpoints/.*.part")) == []
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "summary.json"])
+def test_killed_in_the_middle_of_writing_the_results(flags, tmp_path, whole, name):
+    run = tmp_path / "run"
+    prelude = (
+        "import os, signal; real = os.replace\n"
+        "def killed(old, new):\n"
+        f"    if new.name == '{name}': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(old, new)\n"
+        "os.replace = killed"
+    )
+    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, error
+    assert len(list(run.glob(".*.part"))) == 1
+    assert resume(run) == 0
+    assert differences(run, whole) == []
+    assert not list(run.glob(".*.part"))
+
+
 def test_killed_at_random_moments(flags, tmp_path, whole):
     """The short form of ``python -m tests.reliability.kill``."""
     killed_run(tmp_path / "run", [*flags, "--iterations", "250", *OUTPUT], kills=3, longest=3.0, seed=1)

@@ -12,14 +12,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
-from xpnet.files import write_whole
+from xpnet.files import remove_partial, write_whole, writing
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 
 
 @contextmanager
 def only_user(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock.
+    """Hold a folder's lock, and remove what its last owner was writing if that was killed.
 
     The lock is the operating system's, which gives it up when its owner ends, by whatever cause: a dead owner's lock is
     free, and no process number has to be guessed at.
@@ -37,6 +37,8 @@ def only_user(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
     with lock:
+        with writing(folder):
+            remove_partial(folder)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         write_whole(folder / _OWNER, json.dumps(owner).encode())
         yield
