@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_a_damaged_summary_is_refused(folder, content, reason):
     for read in (experiments.final_accuracy, experiments.optimizer_accuracy("Adam"), experiments.machine):
         with refused(f"{path}: expected the figures of a finished run, got something else (", reason, "Run it again."):
             read(folder)
+
+
+@pytest.mark.parametrize("read", [RunFolder.read_config, RunFolder.read_summary])
+def test_a_pipe_is_not_waited_for(tmp_path, read):
+    for name in ("config.json", "summary.json"):
+        os.mkfifo(tmp_path / name)
+    with refused("got something else (no regular file)."):
+        read(RunFolder(tmp_path))
 
 
 def run(value, seconds=10.0, machine="an abacus", version="0ddba11"):

@@ -3,12 +3,13 @@ import errno
 import json
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.helpers import refused
+from tests.helpers import files_of_at_most, refused
 from xpnet.training.history import HistoryFile, MetricsFile, MovingAverage, Record, columns, cut_back
 
 RECORDS = [Record(100, 4 / 3, 0.2, 4 / 3 + 0.2, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
@@ -132,11 +133,39 @@ def test_half_a_line_that_a_crash_left_spoils_no_other(tmp_path):
     assert json.loads(record)["iteration"] == 100
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("kind", [HistoryFile, MetricsFile])
-def test_a_full_disk_is_one_line(kind):
-    with refused("/dev/full: cannot be written (No space left on device). Make room there, or choose another place."):
-        kind(Path("/dev/full")).append(RECORDS[0])
+def test_a_full_disk_is_one_line(tmp_path, kind):
+    path = tmp_path / "file"
+    with (
+        files_of_at_most(10),
+        refused(f"{path}: cannot be written (File too large). Make room there, or choose another place."),
+    ):
+        kind(path).append(RECORDS[0])
+
+
+@pytest.mark.parametrize(
+    "use", [HistoryFile, MetricsFile, lambda path: cut_back(path, 0), lambda path: cut_back(path, 9)]
+)
+def test_a_pipe_is_refused(tmp_path, use):
+    """To open one may take for ever."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with refused(f"{path}: expected a regular file, got a folder, a pipe or a device."):
+        use(path)
+
+
+@pytest.mark.parametrize("whole_lines", [0, 2])
+def test_a_line_without_end_takes_no_memory(history, whole_lines):
+    lines = history.read_text().splitlines(keepends=True)[:whole_lines]
+    history.write_text("".join(lines))
+    os.truncate(history, 100_000_000)  # a hole in the file, which reads as zeros
+    tracemalloc.start()
+    try:
+        with refused(f"{history}: expected "):
+            cut_back(history, 200)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from xpnet.errors import InputError
-from xpnet.files import writing
+from xpnet.files import check_regular, writing
+
+_LONGEST_LINE = 1000  # in bytes; a real one has about a hundred
 
 
 class Record(NamedTuple):
@@ -110,6 +112,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        check_regular(path)
         with writing(path):
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             is_torn = _is_torn(path)
@@ -151,6 +154,7 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
 
     Raises InputError if there is no such record, or the file cannot be written.
     """
+    check_regular(path)
     if iteration == 0:
         with writing(path):
             path.write_bytes(b"")
@@ -158,10 +162,10 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
     records: list[Record] = []
     try:
         with path.open("rb") as file:
-            if tuple(file.readline().decode().strip().split(",")) != Record._fields:
+            if tuple(file.readline(_LONGEST_LINE).decode().strip().split(",")) != Record._fields:
                 raise InputError(f"{path}: expected the columns {', '.join(Record._fields)}. Put back the run's file.")
             while not records or records[-1].iteration < iteration:
-                records.append(Record.parse(file.readline().decode().split(",")))
+                records.append(Record.parse(file.readline(_LONGEST_LINE).decode().split(",")))
             length = file.tell()
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, InputError):

@@ -168,6 +168,8 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # to read a pipe may take for ever
+        raise ValueError("no regular file")
     with path.open(encoding="utf-8") as file:
         text = file.read(_MAX_CHARACTERS + 1)
     if len(text) > _MAX_CHARACTERS:
