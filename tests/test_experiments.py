@@ -62,7 +62,7 @@ def test_a_damaged_summary_is_refused(folder, content, reason):
 def test_a_pipe_is_not_waited_for(tmp_path, read):
     for name in ("config.json", "summary.json"):
         os.mkfifo(tmp_path / name)
-    with refused("got something else (no regular file)."):
+    with refused("got a pipe or a device."):
         read(RunFolder(tmp_path))
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from xpnet.errors import InputError
@@ -26,22 +24,6 @@ def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{where}: expected a finite {name} above 0, got {value}. {advice}")
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file. Raises InputError where that cannot be found out."""
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected a file in a readable folder, got: {error.strerror}. Check the path and its permissions."
-        ) from error
-
-
-def check_no_pipe(where: str, path: str | os.PathLike[str]) -> None:
-    """Raise InputError for a pipe, a device and the like, for which a program could wait for ever."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise InputError(f"{where} {path}: expected a file, got a pipe or a device. Give a regular file.")
 
 
 def import_library(module: str, message: str) -> Any:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written."""
+"""Files that are whole or not there, whatever happens while they are written; and what is no file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ def writing(what: object) -> Iterator[None]:
         raise InputError(f"{what}: cannot be written ({reason}). Make room there, or choose another place.") from error
 
 
-def check_regular(path: Path) -> None:
-    """Raise InputError for what is there and no file: to open a pipe may take for ever, and devices must stay."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: expected a regular file, got a folder, a pipe or a device. Choose another place.")
+def is_file(path: Path) -> bool:
+    """Whether there is such a file. Raises InputError where that cannot be found out."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a file in a readable folder, got: {error.strerror}. Check the path and its permissions."
+        ) from error
+
+
+def check_no_pipe(path: str | os.PathLike[str], what: str = "") -> None:
+    """Refuse a pipe, which may take for ever to open, and a device, which no file shall replace."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{what} {path}: expected a file, got a pipe or a device. Give a regular file.".lstrip())
 
 
 def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
@@ -32,7 +42,7 @@ def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
     Raises InputError, with ``what`` the file is, if that fails; the old file is then untouched.
     Source: fsync(2), rename(2).
     """
-    check_regular(path)
+    check_no_pipe(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(f"{what} {path}".lstrip()):
         try:

@@ -150,7 +150,7 @@ def test_a_pipe_is_refused(tmp_path, use):
     """To open one may take for ever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with refused(f"{path}: expected a regular file, got a folder, a pipe or a device."):
+    with refused(f"{path}: expected a file, got a pipe or a device."):
         use(path)
 
 

@@ -18,7 +18,6 @@ from xpnet.cli import common, report
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.training import Record, Trainer
 from xpnet.training.checkpoint import CheckpointWriter
-from xpnet.training.early_stopping import EarlyStopping
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _log = logging.getLogger(__name__)
@@ -72,9 +71,7 @@ class Interruption:
     @property
     def cut_short(self) -> bool:
         """Whether the run was asked to end before it was over."""
-        trainer, patience, best = self._trainer, self._trainer.config.early_stopping, self._trainer.best
-        patience_is_out = patience is not None and best is not None and EarlyStopping(patience).is_over(best)
-        return self.signal is not None and not (patience_is_out or trainer.reported == trainer.iterations)
+        return self.signal is not None and not self._trainer.is_over()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         """Prints and writes nothing, since the signal may have come in the middle of that."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_labels
 from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
+from xpnet.files import is_file
 
 _FOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))

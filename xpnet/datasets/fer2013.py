@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset
 from xpnet.errors import InputError
+from xpnet.files import is_file
 
 _FILE = "fer2013.csv"
 _HEADER = b"emotion,pixels,Usage"

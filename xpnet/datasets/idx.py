@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checks import is_file
 from xpnet.datasets.base import Dataset, check_counts, check_image_shapes, check_labels
 from xpnet.errors import InputError
+from xpnet.files import is_file
 
 _COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _UINT8 = 0x08

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from xpnet.errors import InputError
-from xpnet.files import check_regular, writing
+from xpnet.files import check_no_pipe, writing
 
 _LONGEST_LINE = 1000  # in bytes; a real one has about a hundred
 
@@ -112,7 +112,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        check_regular(path)
+        check_no_pipe(path)
         with writing(path):
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             is_torn = _is_torn(path)
@@ -154,7 +154,7 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
 
     Raises InputError if there is no such record, or the file cannot be written.
     """
-    check_regular(path)
+    check_no_pipe(path)
     if iteration == 0:
         with writing(path):
             path.write_bytes(b"")

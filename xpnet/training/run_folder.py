@@ -16,9 +16,8 @@ import numpy as np
 
 import xpnet
 from xpnet.backend import Backend
-from xpnet.checks import is_file
 from xpnet.errors import InputError
-from xpnet.files import write_whole
+from xpnet.files import check_no_pipe, is_file, write_whole
 from xpnet.training.config import TrainConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
@@ -168,8 +167,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> str:
-    if path.exists() and not path.is_file():  # to read a pipe may take for ever
-        raise ValueError("no regular file")
+    check_no_pipe(path)
     with path.open(encoding="utf-8") as file:
         text = file.read(_MAX_CHARACTERS + 1)
     if len(text) > _MAX_CHARACTERS:

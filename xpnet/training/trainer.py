@@ -178,7 +178,7 @@ class Trainer:
         layer whose output or gradient did.
         """
         self._started, self._stop = time.perf_counter() - self.seconds, False
-        while not (self._stop or self._is_over()):
+        while not (self._stop or self.is_over()):
             due = self._next_report()
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
                 self._train_until(due, on_iteration, detect_nonfinite)
@@ -284,7 +284,8 @@ class Trainer:
         """Training images per second of training, validation not counted."""
         return self.images_seen / self.training_seconds if self.training_seconds else 0.0
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether nothing is left to do, since all iterations are done or early stopping's patience is out."""
         patience_is_out = self._early_stopping and self.best and self._early_stopping.is_over(self.best)
         return bool(patience_is_out) or self.reported == self.iterations
 
