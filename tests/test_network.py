@@ -413,7 +413,7 @@ def test_a_loaded_network_is_the_saved_one(tmp_path, dtype):
     assert_close(loaded.predict(images()), network.predict(images()))
 
 
-@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(0.1), MeanSquaredError()])
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(0.1), SoftmaxCrossEntropy(np.float32(0.25)), MeanSquaredError()])
 def test_a_loaded_network_has_the_saved_ones_loss(tmp_path, loss):
     network = small_network()
     network.loss = loss

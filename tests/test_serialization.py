@@ -128,6 +128,11 @@ def test_whichever_bit_flips_the_file_is_refused_or_says_the_same(tmp_path):
     assert len(refusals) > 0.9 * len(bits)
 
 
+def test_tensors_in_the_byte_order_of_another_machine_survive(tmp_path):
+    write_tensors(tmp_path / "weights.safetensors", {"a": np.arange(3, dtype=">f4")}, {})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "weights.safetensors")[0]["a"], np.arange(3, dtype="<f4"))
+
+
 def test_a_changed_number_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     write_tensors(path, TENSORS, {})

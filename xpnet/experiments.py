@@ -218,8 +218,8 @@ def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
 def write_results(docs: Path, results: Results) -> None:
     """Keep the runs, and write the page anew. Raises InputError if that fails; what was kept before stays whole."""
     page = render(read_page(docs), results)
-    write_whole(docs / RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-    write_whole(docs / PAGE, page.encode())
+    write_whole((docs / RESULTS).resolve(), (json.dumps(results, indent=1) + "\n").encode())
+    write_whole((docs / PAGE).resolve(), page.encode())
 
 
 def read_page(docs: Path) -> str:

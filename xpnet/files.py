@@ -56,10 +56,15 @@ def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
             partial.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed in ``write_whole`` left behind; nobody else may be writing there."""
-    for partial in folder.glob(".*.part"):
-        partial.unlink(missing_ok=True)
+def remove_partial(folder: Path, *names: str) -> None:
+    """Remove what a process that was killed in ``write_whole`` left of files by these names, or patterns of names.
+
+    Nobody else may be writing these there.
+    """
+    for name in names:
+        for partial in folder.glob(f".{name}.*.part"):
+            if partial.suffixes[-2][1:].isdecimal() and partial.is_file():
+                partial.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,6 +27,8 @@ def to_config(value: Any) -> Any:
     """Settings (a layer, an initializer, a loss, or what their fields hold) as values that JSON can write."""
     if is_whole(value):
         return int(value)  # NumPy's too
+    if isinstance(value, np.floating):
+        return float(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_config(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
@@ -73,7 +75,9 @@ def write_tensors(
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
     path = Path(path)
-    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    contiguous = {
+        name: np.asarray(tensor, tensor.dtype.newbyteorder("="), order="C") for name, tensor in tensors.items()
+    }
     header = {"format": FORMAT_VERSION, **header}
     header[_DIGEST_KEY] = _digest(header, contiguous)
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order

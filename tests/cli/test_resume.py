@@ -95,6 +95,13 @@ def test_a_longer_run_that_is_killed_at_once_stays_the_longer_one(whole, part):
     assert differences(part, whole) == []
 
 
+def test_a_run_begun_on_another_library_is_told(flags, tmp_path, capsys):
+    pytest.importorskip("torch")
+    run = run_to(tmp_path / "run", [*flags, "--backend", "torch"], 30)
+    assert main(["--resume", str(run), "--iterations", "40", "--backend", "numpy", "--no-plots"]) == 0
+    assert "within rounding only: backend torch before, numpy now" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_newest_checkpoints_are_kept_and_the_best_apart(flags, tmp_path, digits_folder):
     run = run_to(tmp_path / "run", [*flags, "--keep", "2"], 250)
     assert [iteration_of(path) for path in checkpoints(run)] == [246, 250]
@@ -186,8 +193,8 @@ def header_without_progress(part):
         (None, ["--model", "lenet5"], "expected the run's own model (mlp), got lenet5"),
         (None, ["--hidden", "9"], "expected the run's own model_options"),
         (None, ["--iterations", "100"], "expected at most 100 iterations, got 130. Train for longer."),
-        (other_version, [], "expected a checkpoint of format version 1, got version 7. Use the xpnet version"),
-        (only_weights, [], "expected a checkpoint of format version 1, got a file of weights"),
+        (other_version, [], "expected a checkpoint of format version 2, got version 7. Use the xpnet version"),
+        (only_weights, [], "expected a checkpoint of format version 2, got a file of weights"),
         (foreign, [], "has no xpnet header"),
         (other_network, [], "'dense1.weight' is float32 (8, 784) in the file and float32 (9, 784) in the network"),
         (other_settings, [], "expected weight_decay to be 0.5 as in the run's settings, got 0.0. Put back"),
@@ -383,6 +390,20 @@ def test_a_second_ctrl_c_before_the_checkpoint_of_the_first_counts_as_the_first(
     assert signalled([*flags, "--iterations", "1000000", "--out", run], signal.SIGINT, prelude) == (130, "")
     assert [iteration_of(path) for path in checkpoints(run)] == [151]
     assert json.loads((run / "summary.json").read_text())["interrupted"] is True
+
+
+def test_ctrl_c_after_sigterm_is_sigterm(flags, tmp_path):
+    prelude = """
+def signalled(self, step):
+    if step == 150:
+        send()
+        os.kill(os.getpid(), signal.SIGINT)
+    return rate(self, step)
+Trainer._rate = signalled
+"""
+    run = tmp_path / "run"
+    assert signalled([*flags, "--iterations", "1000", "--out", run], signal.SIGTERM, prelude) == (143, "")
+    assert not (run / "summary.json").exists()
 
 
 def test_a_lost_terminal_leaves_a_checkpoint(flags, tmp_path):

@@ -37,6 +37,7 @@ def make_writer(tmp_path):
 
     def make(trainer, **plan):
         folder = RunFolder.create(tmp_path / "run")
+        folder.make_checkpoints()
         histories.append(HistoryFile(tmp_path / "run" / "history.csv"))
         plan = CheckpointPlan(**(plan or {"every": 3}))
         return CheckpointWriter(folder, trainer, histories[0], plan)

@@ -143,6 +143,7 @@ def test_a_full_disk_is_one_line(tmp_path, kind):
         kind(path).append(RECORDS[0])
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize(
     "use", [HistoryFile, MetricsFile, lambda path: cut_back(path, 0), lambda path: cut_back(path, 9)]
 )

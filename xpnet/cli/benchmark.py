@@ -114,7 +114,7 @@ class _Run:
         """Write what has been measured so far, so that a run that is broken off is not lost."""
         if path:
             content = {"environment": self.environment, "rows": rows}
-            write_whole(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+            write_whole(Path(path).resolve(), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _benchmark(flags: argparse.Namespace) -> int:

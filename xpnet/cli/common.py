@@ -16,6 +16,7 @@ from rich.console import Console
 from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.files import check_no_pipe
 from xpnet.models import mlp, resnet
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
@@ -93,8 +94,11 @@ def check_file(flag: str, path: str | None) -> None:
     """Raise InputError for a file that cannot be written where it is, before hours of work end in that."""
     if path is None:
         return
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f"{flag} {path}: expected a file, got a folder or a device. Give a file's name.")
+    if Path(path).is_dir():
+        raise InputError(f"{flag} {path}: expected a file, got a folder. Add a file's name.")
+    check_no_pipe(path, flag)
+    if os.path.abspath(path).startswith(("/dev/", "/proc/")):  # where a file may stand for this process's own output
+        raise InputError(f"{flag} {path}: expected a file, got a device. Give a file's name.")
     if not Path(path).absolute().parent.is_dir():
         raise InputError(f"{flag} {path}: expected a file in an existing folder, got none. Make the folder first.")
 

@@ -41,9 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network. Without any flag: the MNIST starter network on the bundled digits, on the CPU, "
         "in 14 to 20 seconds on two cores. Every flag's default is the model's own: what it was published with, where "
         "that is known.",
-        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN, 2 bad input or a file cannot be written, "
-        "129 stopped by the loss of the terminal, 130 by Ctrl-C, 143 by SIGTERM. What was stopped goes on with "
-        "--resume.",
+        epilog="Exit codes: 0 trained, 1 the loss became infinite or NaN or nothing can be printed, 2 bad input or a "
+        "file cannot be written, 129 stopped by the loss of the terminal, 130 by Ctrl-C, 143 by SIGTERM. What was "
+        "stopped goes on with --resume.",
     )
     what = parser.add_argument_group("what to train, and on which images")
     what.add_argument("--model", help=f"{', '.join(models.names())}; default: {_DEFAULT_MODEL}")
@@ -315,6 +315,7 @@ def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFol
     trainer = _make_trainer(config, flags)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))
+    folder.make_checkpoints()  # before the settings: a run that is resumed without it has lost something
     backend = trainer.network.backend  # with --device auto, what was found
     folder.write_config(dataclasses.replace(config, device=backend.device_name(), backend=backend.name))
     return trainer, folder

@@ -30,7 +30,7 @@ from xpnet.training.run_folder import RunFolder, versions
 from xpnet.training.snapshot import Progress, Snapshot
 from xpnet.training.trainer import Trainer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knew training data without the names of their classes
 BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class CheckpointWriter:
         self._best_accuracy = max((record.validation_accuracy for record in records), default=-1.0)
         self._new_best: tuple[Array, State] | None = None
         self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
-        remove_partial(folder.checkpoints_path)
+        remove_partial(folder.checkpoints_path, "*.safetensors")
 
     def after_iteration(self, iteration: int) -> None:
         """Write a checkpoint if it is time for one. Raises InputError if it cannot be written."""
@@ -262,7 +262,8 @@ def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
 def _made_on(trainer: Trainer) -> dict[str, str]:
     backend = trainer.network.backend
     products = ", ".join(" ".join(map(str, library.values())) for library in blas())
-    return {"device": backend.device_name(), **versions(backend), "BLAS": products, **kernels.in_use()}
+    place = {"backend": backend.name, "device": backend.device_name()}
+    return {**place, **versions(backend), "BLAS": products, **kernels.in_use()}
 
 
 def _fingerprint(dataset: Dataset) -> str:

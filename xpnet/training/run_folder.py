@@ -54,12 +54,7 @@ class RunFolder:
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
                 "Choose another one with --out."
             )
-        try:
-            folder.checkpoints_path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
-            ) from error
+        folder._make(folder.path)
         return folder
 
     @classmethod
@@ -101,6 +96,10 @@ class RunFolder:
         """The weights file of a run, if that is what the path leads to; else the path."""
         return cls.open(path).weights_path if os.path.isdir(path) else Path(path)
 
+    def make_checkpoints(self) -> None:
+        """Make the folder of checkpoints. Raises InputError if it cannot be made."""
+        self._make(self.checkpoints_path)
+
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
         with reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
@@ -127,6 +126,14 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read, whole or not at all. Raises InputError if that fails."""
         write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def _make(self, path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Run folder {self.path}: cannot be made ({error.strerror}). Choose another one with --out."
+            ) from error
 
     def _check_for(self, *needed: Path, of: str) -> None:
         for path in needed:

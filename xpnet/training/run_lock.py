@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
 from xpnet.files import remove_partial, write_whole, writing
+from xpnet.training.run_folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 
@@ -38,7 +39,7 @@ def only_user(folder: Path) -> Iterator[None]:
         raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
     with lock:
         with writing(folder):
-            remove_partial(folder)
+            remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         write_whole(folder / _OWNER, json.dumps(owner).encode())
         yield
