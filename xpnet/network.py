@@ -330,7 +330,7 @@ class Network:
             )
 
     def _check_batch(self, x: Array) -> None:
-        backends.namespace_name(x)  # refuses what is no array
+        backends.check_array("Array", x)
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
             raise InputError(
                 f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "

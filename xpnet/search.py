@@ -20,7 +20,7 @@ from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.training import TrainConfig, Trainer
 
 SAMPLERS = ("tpe", "random", "grid")
-COMPLETE, DIVERGED, WAITING = "complete", "diverged", "waiting"
+COMPLETE, DIVERGED, RUNNING, WAITING = "complete", "diverged", "running", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
 _OF_THIS_MACHINE = ("data_dir", "device", "backend")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
@@ -104,7 +104,7 @@ class Search:
 
     def running(self) -> int:
         """How many trials are at work in a process, or were when it was killed: the database knows no difference."""
-        return sum(trial.state.name == "RUNNING" for trial in self._study.get_trials(deepcopy=False))
+        return sum(tried.state == RUNNING for tried in self.trials())
 
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; what falls behind the others is given up."""

@@ -445,6 +445,13 @@ def test_a_run_under_nohup_outlives_its_terminal(flags, tmp_path):
 # Kills
 
 
+def killed_by(prelude, flags, run):
+    """Let a run of 250 iterations begin that a prelude kills on its way."""
+    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, error
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function, whole):
     """Before the content is on the disk, and between that and the new name."""
@@ -457,9 +464,7 @@ def test_killed_in_the_middle_of_writing_a_checkpoint(flags, tmp_path, function,
         "os.FUNCTION = killed"
     )
     prelude = prelude.replace("FUNCTION", function).replace("RUN", repr(str(run / "checkpoints")))
-    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, error
+    killed_by(prelude, flags, run)
     assert len(list(run.glob("checkpoints/.*.part"))) == 1
     assert [iteration_of(path) for path in checkpoints(run)] == [114, 120, 126]
     assert resume(run) == 0
@@ -477,9 +482,7 @@ def test_killed_in_the_middle_of_writing_the_results(flags, tmp_path, whole, nam
         "    real(old, new)\n"
         "os.replace = killed"
     )
-    process = training(*flags, "--iterations", "250", "--out", run, *OUTPUT, prelude=prelude)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, error
+    killed_by(prelude, flags, run)
     assert len(list(run.glob(".*.part"))) == 1
     assert resume(run) == 0
     assert differences(run, whole) == []

@@ -54,7 +54,8 @@ class RunFolder:
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
                 "Choose another one with --out."
             )
-        folder._make(folder.path)
+        with _making(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
     @classmethod
@@ -64,15 +65,13 @@ class RunFolder:
         number = 1
         while True:
             path = Path("runs") / (name if number == 1 else f"{name}-{number}")
-            try:
-                path.mkdir(parents=True)
-                return cls.create(path)
-            except FileExistsError:
-                number += 1
-            except OSError as error:
-                raise InputError(
-                    f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
-                ) from error
+            with _making(path):
+                try:
+                    path.mkdir(parents=True)
+                except FileExistsError:
+                    number += 1
+                    continue
+            return cls.create(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -98,7 +97,8 @@ class RunFolder:
 
     def make_checkpoints(self) -> None:
         """Make the folder of checkpoints. Raises InputError if it cannot be made."""
-        self._make(self.checkpoints_path)
+        with _making(self.path):
+            self.checkpoints_path.mkdir(exist_ok=True)
 
     def read_config(self) -> TrainConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
@@ -127,14 +127,6 @@ class RunFolder:
         """Write a JSON file that people can read, whole or not at all. Raises InputError if that fails."""
         write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
-    def _make(self, path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"Run folder {self.path}: cannot be made ({error.strerror}). Choose another one with --out."
-            ) from error
-
     def _check_for(self, *needed: Path, of: str) -> None:
         for path in needed:
             if not is_file(path):
@@ -142,6 +134,16 @@ class RunFolder:
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
                     "Give a folder that train.py wrote."
                 )
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
+        ) from error
 
 
 @contextmanager
