@@ -124,6 +124,15 @@ def namespace_name(array: Array, where: str = "Array") -> str:
     return _names[kind]
 
 
+def is_array(value: Any) -> bool:
+    """Whether something is an array of a supported library."""
+    try:
+        namespace_name(value)
+    except InputError:
+        return False
+    return True
+
+
 def check_array(where: str, value: Any) -> None:
     """Refuse what is not an array of a supported library."""
     namespace_name(value, where)

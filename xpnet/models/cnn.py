@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.datasets.augment import HorizontalFlip, RandomCrop
+from xpnet.optimizers import Adam, Momentum
+from xpnet.schedules import Cosine
+from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
 
 _MNIST_RECIPE = Recipe(
-    data="mnist",
-    epochs=4,
-    batch_size=128,
-    optimizer="adam",
-    learning_rate=0.001,
-    weight_decay=0.0,
-    pixel_scale=1 / 255,
+    "mnist",
+    TrainConfig(
+        epochs=4,
+        batch_size=128,
+        optimizer=Adam(0.001),
+        normalize=1 / 255,
+        validation="auto",
+        report_every=100,
+    ),
 )
 _FER2013_RECIPE = Recipe(
-    data="fer2013",
-    epochs=30,
-    batch_size=64,
-    optimizer="adam",
-    learning_rate=0.001,
-    weight_decay=0.0,
-    pixel_scale=1 / 255,
+    "fer2013",
+    TrainConfig(
+        epochs=30,
+        batch_size=64,
+        optimizer=Adam(0.001),
+        normalize=1 / 255,
+        validation="auto",
+        report_every=100,
+    ),
 )
 _CIFAR10_RECIPE = Recipe(
-    data="cifar10",
-    epochs=6,
-    batch_size=128,
-    learning_rate=0.05,
-    momentum=0.9,
-    momentum_form="nesterov",
-    weight_decay=0.0005,
-    pixel_scale=1 / 64,  # about one standard deviation
-    schedule="cosine",
-    crop_padding=2,
-    flip=True,
+    "cifar10",
+    TrainConfig(
+        epochs=6,
+        batch_size=128,
+        optimizer=Momentum(0.05, form="nesterov", weight_decay=0.0005),
+        schedule=Cosine(),
+        augmentation=(RandomCrop(2), HorizontalFlip()),
+        normalize=1 / 64,  # about one standard deviation
+        validation="auto",
+        report_every=100,
+    ),
 )
 
 

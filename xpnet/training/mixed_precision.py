@@ -53,10 +53,18 @@ class MixedPrecision:
         return network
 
     def loss_and_gradient(
-        self, theta: Array, state: State, scale: Array, x: Array, labels: Array, key: Array | None
+        self,
+        theta: Array,
+        state: State,
+        scale: Array,
+        x: Array,
+        targets: Array,
+        weights: Array | None,
+        key: Array | None,
     ) -> LossAndGradient:
         """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed."""
-        result = self.as_float16(scale).loss_and_gradient(in_float16(theta), state, in_float16(x), labels, key=key)
+        network = self.as_float16(scale)
+        result = network.loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""All that a run has become so far, in host memory: from it, any device goes on as if nothing had happened."""
+"""Where a training stands, and all of it in host memory: from that, any device goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.errors import InputError
 from xpnet.schedules import PlateauState
 from xpnet.shapes import is_whole
-from xpnet.training.history import Record
+from xpnet.training.history import MovingAverage, Record
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -19,21 +19,20 @@ Tensors = Mapping[str, np.ndarray]
 class Progress(NamedTuple):
     """Where a run stands, apart from its arrays, as JSON can hold it.
 
-    ``reported`` is the iteration of the last record that counts. ``loss`` and ``accuracy`` are the moving averages with
-    their number of values, ``best`` and ``reports_since_best`` early stopping's. The sampler's place needs no entry:
-    batches depend on the seed and the iteration alone.
+    ``reported`` is the iteration of the last record that counts, ``best`` and ``reports_since_best`` are early
+    stopping's. The sampler's place needs no entry: batches depend on the seed and the iteration alone.
     """
 
-    iteration: int
-    reported: int
-    images_seen: int
-    seconds: float
-    training_seconds: float
-    loss: tuple[float, int]
-    accuracy: tuple[float, int]
-    plateau: PlateauState
-    best: Record | None
-    reports_since_best: int
+    iteration: int = 0
+    reported: int = 0
+    examples_seen: int = 0
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    loss: MovingAverage = MovingAverage()
+    score: MovingAverage = MovingAverage()
+    plateau: PlateauState = PlateauState()
+    best: Record | None = None
+    reports_since_best: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
@@ -43,24 +42,24 @@ class Progress(NamedTuple):
             seconds=_seconds(values["seconds"]),
             training_seconds=_seconds(values["training_seconds"]),
             loss=_average(values["loss"]),
-            accuracy=_average(values["accuracy"]),
+            score=_average(values["score"]),
             plateau=PlateauState(_at_most_1(best), _count(reports), _at_most_1(factor)),
-            best=Record.parse(values["best"]) if values["best"] else None,
+            best=None if values["best"] is None else Record.parse(values["best"]),
         )
-        for count in (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best):
+        for count in (progress.iteration, progress.reported, progress.examples_seen, progress.reports_since_best):
             _count(count)
         if progress.reported > progress.iteration:
             raise ValueError("its counts make no sense")
         return progress
 
 
-def _average(values: Any) -> tuple[float, int]:
-    """A moving average, NaN before its first value, and its number of values."""
+def _average(values: Any) -> MovingAverage:
+    """A moving average, NaN before its first value."""
     value, count = values
     value, count = float(value), _count(count)
     if math.isfinite(value) != (count > 0):
         raise ValueError("its moving averages make no sense")
-    return value, count
+    return MovingAverage(value, count)
 
 
 def _count(value: Any) -> int:
@@ -77,7 +76,7 @@ def _seconds(value: Any) -> float:
 
 
 def _at_most_1(value: Any) -> float:
-    """An accuracy, or a factor of the learning rate."""
+    """A score, or a factor of the learning rate."""
     value = float(value)
     if not value <= 1:
         raise ValueError("its plateau makes no sense")

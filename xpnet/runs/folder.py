@@ -1,8 +1,7 @@
-"""The folder that a run leaves behind: settings, history, weights, figures."""
+"""The folder that a run leaves behind: settings, history, weights, plots."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ import xpnet
 from xpnet.backend import Backend
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, is_file, require_regular_file
-from xpnet.training.config import TrainConfig
+from xpnet.runs.config import RunConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS, CLASS_NAMES = "evaluation.json", "plots", "metrics.jsonl", "classes.txt"
@@ -52,7 +51,7 @@ class RunFolder:
         if found:
             raise InputError(
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
-                "Choose another one with --out."
+                "Choose another folder."
             )
         with _making(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -100,14 +99,14 @@ class RunFolder:
         with _making(self.path):
             self.checkpoints_path.mkdir(exist_ok=True)
 
-    def read_config(self) -> TrainConfig:
+    def read_config(self) -> RunConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
         with reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
-            return TrainConfig(**_read_json(self.config_path))
+            return RunConfig.from_json(_read_json(self.config_path))
 
-    def write_config(self, config: TrainConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Write everything that is needed to repeat the run."""
-        self.write_json(CONFIG, dataclasses.asdict(config))
+        self.write_json(CONFIG, config.to_json())
 
     def read_summary(self) -> dict[str, Any]:
         """The figures at the end of the run. Raises InputError if the file is missing or not one of figures."""
@@ -142,7 +141,7 @@ def _making(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
+            f"Run folder {path}: cannot be made ({error.strerror}). Choose another folder."
         ) from error
 
 
