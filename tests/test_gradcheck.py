@@ -65,9 +65,9 @@ def test_arrays_live_on_the_backend_asked_for():
             return super().forward(params, state, x, train=train, key=key)
 
     class SpyLoss(SoftmaxCrossEntropy):
-        def forward(self, logits, labels):
-            seen.append(logits)
-            return super().forward(logits, labels)
+        def forward(self, outputs, targets, weights=None):
+            seen.append(outputs)
+            return super().forward(outputs, targets, weights)
 
     assert not wrong(check_layer(Spy(3), (4,), backend="torch"))
     assert not wrong(check_loss(SpyLoss(), np.ones((3, 2)), np.array([0, 1, 0]), backend="torch"))
@@ -127,7 +127,7 @@ def test_few_entries_meet_both_the_zeros_and_the_rest_of_a_sparse_gradient():
 def test_a_broken_loss_is_found(monkeypatch):
     backward = SoftmaxCrossEntropy.backward
     monkeypatch.setattr(SoftmaxCrossEntropy, "backward", lambda self, cache: backward(self, cache) * 3)
-    assert wrong(check_loss(SoftmaxCrossEntropy(), np.ones((3, 2)), np.array([0, 1, 0]))) == {"logits"}
+    assert wrong(check_loss(SoftmaxCrossEntropy(), np.ones((3, 2)), np.array([0, 1, 0]))) == {"outputs"}
 
 
 def test_a_broken_layer_is_found_in_a_network():

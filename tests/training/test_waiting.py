@@ -19,7 +19,7 @@ MLP = {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5, "batch_
 def test_no_step_reads_a_value_back(config, digits, monkeypatch, settings):
     """PyTorch's arrays tell who reads them; labels are not checked, as if they were on a GPU."""
     torch = pytest.importorskip("torch", exc_type=ImportError)
-    monkeypatch.setattr("xpnet.losses.is_readable", lambda array: False)
+    monkeypatch.setattr("xpnet.losses.base.is_readable", lambda array: False)
     reads = 0
 
     def counted(method):

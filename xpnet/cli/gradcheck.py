@@ -37,7 +37,15 @@ from xpnet.layers import (
     Softplus,
     Tanh,
 )
-from xpnet.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from xpnet.losses import (
+    BinaryCrossEntropy,
+    Focal,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SoftmaxCrossEntropy,
+)
 from xpnet.network import shape_text
 from xpnet.random import generator
 from xpnet.shapes import Shape
@@ -75,7 +83,17 @@ LAYERS: tuple[tuple[Layer, Shape], ...] = (
     (Residual(Conv2D(3, kernel_size=3, stride=2, padding=1), shortcut=Conv2D(3, kernel_size=1, stride=2)), (4, 5, 2)),
 )
 
-LOSSES: tuple[Loss, ...] = (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1), MeanSquaredError())
+# Each with weights for its examples; without, the network's loss is checked.
+LOSSES: tuple[Loss, ...] = (
+    SoftmaxCrossEntropy(),
+    SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5, 3.0, 1.5)),
+    BinaryCrossEntropy(),
+    Focal(),
+    Focal(gamma=0.5, class_weights=(1.0, 2.0, 0.5, 3.0, 1.5)),
+    MeanSquaredError(),
+    MeanAbsoluteError(),
+    Huber(delta=0.5),
+)
 MODEL, IMAGE_SHAPE = "mnist_starter", (8, 8, 1)
 TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narrower terminal
 
@@ -128,9 +146,14 @@ def _checks(amount: dict[str, int], where: dict[str, Any]) -> Iterator[tuple[str
         title = f"{_describe(layer, shape)}, input {shape_text(shape)}"
         yield title, check_layer(layer, shape, **amount, **where)
     rng = generator(amount["seed"])
-    logits, labels = separated_values(rng, (4, 5)), rng.integers(0, 5, 4)
+    outputs, weights = separated_values(rng, (4, 5)), rng.uniform(0.5, 2.0, 4)
+    targets = {
+        "classes": rng.integers(0, 5, 4),
+        "binary": rng.integers(0, 2, (4, 5)),
+        "real": rng.uniform(-1.0, 1.0, (4, 5)),
+    }
     for loss in LOSSES:
-        yield f"{loss}, 5 classes", check_loss(loss, logits, labels, **amount, **where)
+        yield f"{loss}, outputs 4 x 5", check_loss(loss, outputs, targets[loss.target], weights, **amount, **where)
     network = models.create(MODEL, input_shape=IMAGE_SHAPE, seed=amount["seed"], dtype="float64", **where)
     images, labels = separated_values(rng, (2, *IMAGE_SHAPE)), rng.integers(0, 10, 2)
     yield f"Network {MODEL}, input {shape_text(IMAGE_SHAPE)}", check_network(network, images, labels, **amount)

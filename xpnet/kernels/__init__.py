@@ -12,9 +12,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from array_api_compat import is_cupy_array, is_jax_array, is_numpy_array, is_torch_array
+from array_api_compat import device, is_cupy_array, is_jax_array, is_numpy_array, is_torch_array
 
-from xpnet.backend import Array, array_namespace, on_accelerator
+from xpnet.backend import Array, array_namespace, namespace_name, on_accelerator
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.kernels import (
@@ -56,6 +56,7 @@ __all__ = [
     "rectify_gradient",
     "softmax_cross_entropy",
     "use",
+    "vector",
 ]
 
 CHOICES = ("fastest", "pure", "cudnn")
@@ -105,6 +106,24 @@ def join_vectors(vectors: list[Array]) -> Array:
     if _recordable and is_cupy_array(vectors[0]):
         return import_module("xpnet.kernels.graph_kernels").join(vectors)
     return array_namespace(vectors[0]).concat(vectors)
+
+
+_vectors: dict[Any, Array] = {}
+
+
+def vector(numbers: tuple[float, ...], like: Array) -> Array:
+    """Python's numbers as a vector with an array's dtype, on its device. Nothing may write to it.
+
+    They are sent to the device once: each time, it would have to wait, and a CUDA graph would read them again from
+    memory of the host that has another use by then. For JAX they are constants of what it compiles.
+    """
+    place = (numbers, namespace_name(like), str(like.dtype), str(device(like)))
+    if place not in _vectors:
+        made = array_namespace(like).asarray(numbers, dtype=like.dtype, device=device(like))
+        if is_jax_array(like):
+            return made
+        _vectors[place] = made
+    return _vectors[place]
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:

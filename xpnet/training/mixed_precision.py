@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from array_api_compat import device
 
@@ -49,7 +49,8 @@ class MixedPrecision:
     def as_float16(self, scale: Array | float = 1.0) -> Network:
         """The network that computes in float16, given θ and images in float16, but keeps its state in float32."""
         network = copy.copy(self._network)
-        network.layer, network.loss = self._layer, _ScaledLoss(self._network.loss, scale)
+        network.layer = self._layer
+        network.loss = cast("Loss", _ScaledLoss(self._network.loss, scale))  # a step asks for its two functions only
         return network
 
     def loss_and_gradient(
@@ -122,9 +123,9 @@ class _ScaledLoss:
     inner: Loss
     scale: Array | float
 
-    def forward(self, logits: Array, labels: Array) -> LossForward:
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
         """The loss, and a cache for ``backward``."""
-        return self.inner.forward(_in_float32(logits), labels)
+        return self.inner.forward(_in_float32(outputs), targets, weights)
 
     def backward(self, cache: Mapping[str, Array]) -> Array:
         """Gradient with respect to the logits, times the scale."""
