@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, array_namespace, backend_of, to_numpy
+from xpnet.backend import Array, Backend, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.augment import check_fits
 from xpnet.datasets.image_files import ImageFiles
+from xpnet.datasets.rows import HostRows, is_large, subset
 from xpnet.errors import InputError
 from xpnet.training.config import TrainConfig
-from xpnet.training.feed import make_feed
+from xpnet.network import Network
+from xpnet.training.feed import IterableFeed, make_feed
 
 _VALIDATION_EXAMPLES = 2000
 
@@ -26,7 +30,7 @@ class Part(NamedTuple):
 
     def pick(self, indices: np.ndarray) -> Part:
         """Some of the examples; images in files stay there."""
-        return Part(*(values if values is None else pick(values, indices) for values in self))
+        return Part(*(values if values is None else subset(values, indices) for values in self))
 
 
 class Split(NamedTuple):
@@ -88,21 +92,35 @@ def prepare(
     train, validation = split(dataset, config, sample_weight)
     sampler = BatchSampler(len(train.targets), min(config.batch_size, len(train.targets)), config.seed)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
-    if validation is not None and not isinstance(validation.inputs, ImageFiles | np.memmap):
-        validation = validation._replace(inputs=backend.asarray(validation.inputs))
+    check_fits(config.augmentation, dataset.input_shape)
+    if validation is not None and not isinstance(validation.inputs, ImageFiles | HostRows):
+        if not is_large(validation.inputs):
+            validation = validation._replace(inputs=backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
+
+
+def prepare_stream(batches: Iterable[Any], config: TrainConfig, network: Network) -> TrainingData:
+    """Batches as an iterable gives them; an epoch is its length, if it has one.
+
+    Raises InputError if it is not known how many batches there will be, or the first is not one for the network.
+    """
+    if isinstance(batches, Sized):
+        per_epoch = len(batches)
+    elif config.iterations:
+        per_epoch = config.iterations
+    else:
+        raise InputError(
+            "Training: expected iterations with an iterable of batches that has no length, got none. "
+            "Say how many batches to train on: iterations=1000."
+        )
+    check_fits(config.augmentation, network.input_shape)
+    classes = network.output_shape[0] if (config.loss or network.loss).target == "classes" else None
+    feed = IterableFeed(network.backend, batches, network.input_shape, classes)
+    first = feed.peek()
+    return TrainingData(feed, Part(first.x, first.y), None, per_epoch, 0)
 
 
 def target_variance(targets: Any) -> float:
     """The variance of real targets (N,) or (N, K), averaged over K; 1 where they are all the same."""
     variance = float(np.mean(np.var(to_numpy(targets).astype(np.float64), axis=0)))
     return variance or 1.0
-
-
-def pick(values: Any, indices: np.ndarray) -> Any:
-    """Rows of an array of any library, or of images in files."""
-    if isinstance(values, ImageFiles):
-        return values.subset(indices)
-    if isinstance(values, np.ndarray):
-        return values[indices]
-    return array_namespace(values).take(values, backend_of(values).asarray(indices), axis=0)

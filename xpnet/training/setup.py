@@ -10,7 +10,6 @@ import numpy as np
 
 from xpnet.backend import Array, backend_of, is_array, to_numpy
 from xpnet.datasets import Dataset
-from xpnet.datasets.base import class_weights
 from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
@@ -20,6 +19,7 @@ from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part, TrainingData, target_variance
 from xpnet.training.feed import input_statistics
 from xpnet.training.scores import Score, accuracy, binary_accuracy, r2
+from xpnet.training.weights import class_weights
 
 _DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
 
