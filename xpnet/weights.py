@@ -100,9 +100,7 @@ def from_tensors(network: Network, tensors: Mapping[str, Any], source: str) -> t
     _check_finite(arrays, network.dtype, source)
     theta = np.concatenate([np.reshape(arrays[name], -1) for name in network.layout.slots()])
     asarray = network.backend.asarray
-    return asarray(theta, network.dtype), _rebuild(
-        network.state, "", lambda name: asarray(arrays[name], network.dtype)
-    )
+    return asarray(theta, network.dtype), _rebuild(network.state, "", lambda name: asarray(arrays[name], network.dtype))
 
 
 def tensor_shapes(layer: Any, input_shape: Any) -> dict[str, Shape]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.datasets.augment import HorizontalFlip, RandomCrop
+from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.models.registry import Recipe, register
 from xpnet.optimizers import Adam, Momentum
 from xpnet.schedules import Cosine
-from xpnet.training.config import TrainConfig
-from xpnet.models.registry import Recipe, register
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _MNIST_RECIPE = Recipe(
     "mnist",

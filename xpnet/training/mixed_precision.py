@@ -17,12 +17,13 @@ from typing import Any, cast
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
+from xpnet.function import LossAndGradient
 from xpnet.layers import BatchNorm, Normalize
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
 from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
-from xpnet.network import LossAndGradient, Network
+from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
