@@ -359,7 +359,7 @@ def test_a_theta_or_state_that_is_none(method, value):
         with refused("Network: expected a state with the names of network.state, got another. Give one like it."):
             getattr(network, method)(network.theta, state, x, *rest)
     if rest:
-        with refused("SoftmaxCrossEntropy, labels: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
+        with refused("SoftmaxCrossEntropy, targets: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
             network.loss_and_gradient(network.theta, network.state, x, value)
 
 
