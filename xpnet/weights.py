@@ -15,7 +15,7 @@ from xpnet.layers.base import State
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
 from xpnet.runtime import DTYPES
-from xpnet.serialization import from_config, is_written_by_xpnet, read_tensors, to_config, write_tensors
+from xpnet.serialization import check_reasonable, from_config, is_written_by_xpnet, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape
 from xpnet.torch_weights import NEW_HEAD, from_torch, read_torch_tensors, torch_tensors
 
@@ -50,6 +50,7 @@ def load(
             "Give it: Network.load(path, loss=...)."
         )
     try:
+        check_reasonable(header["layer"])
         layer, input_shape = from_config(header["layer"]), header["input_shape"]
         dtype, shapes = header["dtype"], tensor_shapes(layer, input_shape)
         loss = loss or (_checked_loss(own_loss) if own_loss is not None else None)
