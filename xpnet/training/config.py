@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from xpnet import kernels, models
 from xpnet.checks import check_above_zero, pick
-from xpnet.datasets.augment import Augmentation
+from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
 from xpnet.errors import InputError
 from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from xpnet.optimizers import OPTIMIZERS, Optimizer, check_clip_norm
@@ -49,8 +49,8 @@ class TrainConfig:
 
     ``pixel_scale`` is what pixels are multiplied by once each channel's mean is subtracted, ``validation_images`` how
     many training images are split off where the data set has no validation part (None: 2,000, or a tenth if that is
-    less). ``crop_padding``, ``flip`` and ``cutout`` are those of ``datasets.augment.Augmentation``, ``loss`` a name in
-    ``losses.LOSSES``.
+    less). ``crop_padding``, ``flip`` and ``cutout`` are those of ``datasets.augment``, 0 or False for none,
+    ``loss`` a name in ``losses.LOSSES``.
 
     ``weights`` is a file or a run's folder to start from; with ``replace_head``, all but the last layer of it;
     ``load_weights`` says what it may be. ``freeze`` names parameters that stay as they are, as ``Network.freeze`` does,
@@ -200,9 +200,11 @@ class TrainConfig:
             raise InputError(f"Training: expected no label_smoothing with the loss {self.loss}. Leave it out.")
         return SoftmaxCrossEntropy(self.label_smoothing)
 
-    def make_augmentation(self) -> Augmentation:
-        """The random changes of training images that these settings describe."""
-        return Augmentation(self.crop_padding, self.flip, self.cutout)
+    def make_augmentation(self) -> tuple[Augmentation, ...]:
+        """The random changes of training images that these settings describe, in order."""
+        crop = (RandomCrop(self.crop_padding),) if self.crop_padding else ()
+        flip = (HorizontalFlip(),) if self.flip else ()
+        return (*crop, *flip, *((Cutout(self.cutout),) if self.cutout else ()))
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer that these settings describe."""

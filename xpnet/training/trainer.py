@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,9 @@ from xpnet import kernels, models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled, graphed
 from xpnet.datasets import BatchSampler, Dataset, split_indices
-from xpnet.datasets.augment import Augmentation
+from xpnet.datasets.augment import Augmentation, augment, check_fits
 from xpnet.datasets.base import Images
+from xpnet.datasets.rows import subset
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import BatchNorm
 from xpnet.layers.base import State
@@ -29,7 +30,7 @@ from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.evaluation import Evaluation, Evaluator
-from xpnet.training.feed import channel_means, make_feed, subset
+from xpnet.training.feed import input_statistics, make_feed
 from xpnet.training.history import MovingAverage, Record
 from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
 from xpnet.training.nonfinite import all_finite, first_nonfinite
@@ -59,7 +60,7 @@ def make_step(
     network: Network,
     optimizer: Optimizer,
     clip_norm: float | None = None,
-    augmentation: Augmentation | None = None,
+    augmentation: Sequence[Augmentation] = (),
     mixed: MixedPrecision | None = None,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (values, images, labels, ...) -> (values, figures of the batch).
@@ -138,16 +139,16 @@ class Trainer:
         self.images_seen = 0
 
         if network is None and config.weights is None:
-            self.network.set_normalization(channel_means(images), config.pixel_scale)
+            self.network.set_normalization(input_statistics(images)[0], config.pixel_scale)
         backend = self.network.backend
         # Each step is given the whole rate instead: its rounding to θ's dtype is then the same in an array.
         optimizer = dataclasses.replace(config.make_optimizer(), learning_rate=1.0)
-        self._feed = make_feed(backend, images, labels, self.sampler)
+        self._feed = make_feed(backend, images, labels, None, self.sampler)
         in_memory = isinstance(validation_images, np.ndarray)
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._measured = (images, labels) if config.measure_training else None
         theta, self._augmentation = self.network.theta, config.make_augmentation()
-        self._augmentation.check_fits(dataset.input_shape)
+        check_fits(self._augmentation, dataset.input_shape)
         self._mixed = MixedPrecision(self.network) if config.precision == "float16" else None
         scaling = self._mixed.init(theta) if self._mixed else {}
         self._values = TrainState(theta, self.network.state, {**optimizer.init(theta), **scaling})
@@ -194,7 +195,7 @@ class Trainer:
 
         Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
         """
-        images, labels = self._feed.batch(self.iteration)
+        images, labels, _ = self._feed.batch(self.iteration)
         before, key, rate = self._values, self._key if self._is_random else None, self._rate(self.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         self._values, figures = step(before, images, labels, key, self.iteration, rate, self._decays)
@@ -391,10 +392,10 @@ class Trainer:
             self.best = self._early_stopping.update(self.best, record, self.network.theta, self.network.state)
 
 
-def _prepared(network: Network, augmentation: Augmentation | None, images: Array, key: Array | None) -> Array:
+def _prepared(network: Network, augmentation: Sequence[Augmentation], images: Array, key: Array | None) -> Array:
     """A batch as a step sees it: augmented, in θ's dtype."""
     if augmentation:
-        images = augmentation(fold_in(key, _AUGMENTATION), images)
+        images = augment(augmentation, fold_in(key, _AUGMENTATION), images)
     return network.backend.xp.astype(images, network.theta.dtype)
 
 
@@ -461,5 +462,5 @@ def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarra
         )
     train = train[: config.limit]
     if dataset.validation_inputs is None or dataset.validation_targets is None:
-        return subset(images, train), labels[train], images[validation], labels[validation]
+        return subset(images, train), labels[train], subset(images, validation)[:], labels[validation]
     return subset(images, train), labels[train], dataset.validation_inputs, dataset.validation_targets
