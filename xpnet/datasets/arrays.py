@@ -101,7 +101,7 @@ def as_array(where: str, values: Any) -> Array:
         array = np.asarray(values)
     except ValueError as error:
         raise InputError(f"{where}: expected rows of equal length, got others. Pad or cut them.") from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_finite(where: str, array: Array, indices: np.ndarray | None = None) -> None:
@@ -116,8 +116,8 @@ def check_finite(where: str, array: Array, indices: np.ndarray | None = None) ->
     is_bad = to_numpy(xp.any(~xp.isfinite(rows), axis=1))
     first = int(is_bad.argmax())
     raise InputError(
-        f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, the "
-        f"first of them {first if indices is None else indices[first]}. Leave these examples out, or fill in their values."
+        f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, first "
+        f"in row {first if indices is None else indices[first]}. Leave these examples out, or fill in their values."
     )
 
 
@@ -144,7 +144,7 @@ def _as_text(where: str, array: Array) -> Array:
         raise InputError(
             f"{where}: expected numbers or names of classes, got other objects. Convert them with .astype."
         )
-    return array.astype(str)
+    return np.asarray(array.tolist(), str)
 
 
 def _check_not_empty(where: str, shape: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ from xpnet.training.weights import check_sample_weights
 
 _BATCHES_AHEAD = 4
 _SAMPLE, _SAMPLE_BATCH = 1000, 20
-_BLOCK = 1 << 20  # values of which statistics are taken at once
+_BLOCK, _DEVICE_BLOCK = 1 << 16, 1 << 24  # values of which statistics are taken at once
 
 
 class Batch(NamedTuple):
@@ -238,11 +238,12 @@ def _widest(array: Array) -> Any:
 
 def _blocks(inputs: Any) -> Iterator[Array]:
     """Rows of the inputs, a few at a time."""
-    count, rows = inputs.shape[0], max(_BLOCK // math.prod(inputs.shape[1:]), 1)
+    values = _BLOCK if isinstance(inputs, np.ndarray) else _DEVICE_BLOCK
+    count, rows = inputs.shape[0], max(values // math.prod(inputs.shape[1:]), 1)
     if isinstance(inputs, ImageFiles | HostRows | np.memmap):
         number = min(count, _SAMPLE)
         indices = np.arange(number) * count // number
         rows = min(rows, _SAMPLE_BATCH)
         yield from (np.asarray(inputs[indices[start : start + rows]]) for start in range(0, number, rows))
     else:
-        yield from (inputs[start : start + rows] for start in range(0, count, rows))
+        yield from (inputs[start : start + rows, ...] for start in range(0, count, rows))
