@@ -26,8 +26,8 @@ class Runtime:
     ``device`` and ``backend`` are those of ``backend.resolve``; None leaves a network where it is. ``dtype`` is that of
     parameters and activations.
 
-    ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for one
-    library, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32" lets CuPy multiply float32 less exactly;
+    ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
+    one library, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32" lets CuPy multiply float32 less exactly;
     "float16" computes forward and backward passes in that (``training/mixed_precision.py``). ``graph`` replays a
     training step as one CUDA graph. ``deterministic`` asks for the same bits from every run on a GPU too.
     ``tune_malloc`` lets glibc keep freed memory, which saves up to half of a step on the CPU.

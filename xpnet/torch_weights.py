@@ -73,7 +73,9 @@ class TorchTensor(NamedTuple):
         return np.moveaxis(images, -1, -3).reshape(tensor.shape)
 
 
-def torch_tensors(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, TorchTensor]:
+def torch_tensors(
+    leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]
+) -> dict[str, TorchTensor]:
     """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.
 
     The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
@@ -98,7 +100,9 @@ def torch_tensors(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: C
     return found
 
 
-def from_torch(tensors: Tensors, places: Mapping[str, TorchTensor], *, head: str, replace_head: bool, source: str) -> Tensors:
+def from_torch(
+    tensors: Tensors, places: Mapping[str, TorchTensor], *, head: str, replace_head: bool, source: str
+) -> Tensors:
     """PyTorch's tensors by our names and in our layouts, with ``replace_head`` all but those of the layer ``head``.
 
     Raises InputError, naming the tensor, if one is missing, left over, or has another shape than the network's.

@@ -16,7 +16,7 @@ from xpnet.layers.containers import Sequential
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
 from xpnet.runtime import DTYPES
-from xpnet.serialization import from_config, is_written_by_xpnet, read_tensors, to_config, write_tensors
+from xpnet.serialization import check_reasonable, from_config, is_written_by_xpnet, read_tensors, to_config, write_tensors
 from xpnet.shapes import Shape
 from xpnet.torch_weights import NEW_HEAD, from_torch, read_torch_tensors, torch_tensors
 
@@ -51,6 +51,7 @@ def load(
             "Give it: Network.load(path, loss=...)."
         )
     try:
+        check_reasonable(header["layer"])
         layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
         if not isinstance(layer, Sequential):
             raise InputError(f"expected layers, got {type(layer).__name__}")
@@ -103,9 +104,7 @@ def from_tensors(network: Network, tensors: Mapping[str, Any], source: str) -> t
     _check_finite(arrays, network.dtype, source)
     theta = np.concatenate([np.reshape(arrays[name], -1) for name in network.layout.slots()])
     asarray = network.backend.asarray
-    return asarray(theta, network.dtype), _rebuild(
-        network.state, "", lambda name: asarray(arrays[name], network.dtype)
-    )
+    return asarray(theta, network.dtype), _rebuild(network.state, "", lambda name: asarray(arrays[name], network.dtype))
 
 
 def tensor_shapes(layer: Any, input_shape: Any) -> dict[str, Shape]:

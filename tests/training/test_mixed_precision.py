@@ -129,6 +129,16 @@ def test_faint_gradients_are_saved_by_the_scale():
     np.testing.assert_allclose(gradient(65536.0), 8e-9, rtol=0.01)
 
 
+def test_weights_reach_the_loss():
+    network = make_network()
+    logits, labels, weights = np.ones((2, 5), np.float16), np.array([0, 1]), np.array([3.0, 0.0], np.float32)
+    scaled = MixedPrecision(network).as_float16(2.0).loss
+    gradient = scaled.backward(scaled.forward(logits, labels, weights).cache)
+    expected = network.loss.backward(network.loss.forward(logits.astype(np.float32), labels, weights).cache)
+    assert not np.any(gradient[1])
+    np.testing.assert_allclose(gradient, 2 * expected, rtol=1e-3)
+
+
 @pytest.mark.parametrize("optimizer", [SGD(0.1, 0.1), Momentum(0.1), Adam(0.1)])
 def test_a_step_that_overflows_is_left_out(library, optimizer):
     network = make_network(library)

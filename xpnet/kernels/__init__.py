@@ -21,7 +21,6 @@ from xpnet.kernels import (
     blockwise,
     cross_entropy,
     im2col,
-    normalization,
     numpy_kernels,
     numpy_pooling,
     pooling,
@@ -199,36 +198,67 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
 
 
 def batch_norm(
-    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool = False
+    formula: Callable[..., tuple[Array, Arrays, Arrays]],
+    x: Array,
+    params: Arrays,
+    state: Arrays,
+    momentum: float,
+    eps: float,
+    *,
+    relu: bool = False,
 ) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics.
 
-    With ``relu`` the result is at least 0. What the gradients need has under "batch" an array in the shape of x.
+    ``formula`` is that of ``xpnet.layers.BatchNorm``, which computes where no kernel serves. With ``relu`` the result
+    is at least 0.
     """
     fused = _fused(x, *params.values(), *state.values())
     if fused:
         return fused.batch_norm(x, params, state, momentum, eps, relu=relu)
-    return normalization.by_batch(x, params, state, momentum, eps, relu=relu)
+    y, saved, running = formula(x, params, state, momentum, eps)
+    return *(_rectified(y, saved) if relu else (y, saved)), running
 
 
 def batch_norm_by_running_statistics(
-    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool = False
+    formula: Callable[..., tuple[Array, Arrays]],
+    x: Array,
+    params: Arrays,
+    state: Arrays,
+    eps: float,
+    *,
+    relu: bool = False,
 ) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
     fused = _fused(x, *params.values(), *state.values())
     if fused:
         return fused.batch_norm_by_running_statistics(x, params, state, eps, relu=relu)
-    return normalization.by_running_statistics(x, params, state, eps, relu=relu)
+    y, saved = formula(x, params, state, eps)
+    return _rectified(y, saved) if relu else (y, saved)
 
 
 def batch_norm_gradients(
-    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool, relu: bool = False
+    formula: Callable[..., tuple[Array | None, Arrays]],
+    dy: Array,
+    params: Arrays,
+    saved: Arrays,
+    *,
+    constant: bool,
+    need_dx: bool,
+    relu: bool = False,
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     how = {"constant": constant, "need_dx": need_dx}
     if "mean" in saved:  # by the CUDA kernels, which keep x and its mean, not x less its mean
         return _cuda_kernels().batch_norm_gradients(dy, params, saved, relu=relu, **how)
-    return normalization.gradients(dy, params["weight"], saved, **how)
+    if relu:
+        dy = rectify_gradient(dy, saved["y"] > 0)
+    return formula(dy, params, saved, **how)
+
+
+def _rectified(y: Array, saved: Arrays) -> tuple[Array, Arrays]:
+    """The result of batch normalisation with a ReLU after it, and what the gradients of both need."""
+    y = rectify(y)
+    return y, {**saved, "y": y}
 
 
 def optimizer_update(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from xpnet.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.models.imagenet import PIXEL_SCALE
-from xpnet.optimizers import Momentum
-from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _RECIPE = Recipe(
     "folder",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
-from xpnet.optimizers import Momentum
-from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _RECIPE = Recipe(
     "mnist",

@@ -20,10 +20,10 @@ from xpnet.layers import (
     Softplus,
     Tanh,
 )
-from xpnet.optimizers import Momentum
-from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 ACTIVATIONS: Mapping[str, type[Layer]] = {
     "relu": ReLU,

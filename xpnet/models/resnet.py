@@ -20,10 +20,10 @@ from xpnet.layers import (
     Sequential,
 )
 from xpnet.models.imagenet import PIXEL_SCALE
-from xpnet.optimizers import Momentum
-from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 Block = Callable[[int, int, int], Layer]  # input channels, output channels, stride
 

@@ -6,10 +6,10 @@ import math
 
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
-from xpnet.optimizers import Momentum
-from xpnet.training.config import TrainConfig
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _MNIST_RECIPE = Recipe(
     "mnist",

@@ -23,15 +23,15 @@ from xpnet.errors import InputError
 from xpnet.files import remove_partial
 from xpnet.layers.base import State
 from xpnet.provenance import blas
-from xpnet.serialization import read_tensors, write_tensors
-from xpnet.shapes import check_positive
 from xpnet.runs.config import RunConfig
+from xpnet.runs.folder import RunFolder, versions
 from xpnet.runs.records import HistoryFile
 from xpnet.runs.settings import flatten
 from xpnet.schedules import depends_on_length
+from xpnet.serialization import read_tensors, write_tensors
+from xpnet.shapes import check_positive
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import Record
-from xpnet.runs.folder import RunFolder, versions
 from xpnet.training.snapshot import Progress, Snapshot
 from xpnet.training.trainer import Trainer
 
@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 # Settings that a resumed run may have of its own: where it computes, and for how long.
 _PLACE = ("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc")
 _LENGTH = {"iterations", "epochs"}
+
+
 class Checkpoint(NamedTuple):
     """What a checkpoint holds: the snapshot, the run's settings, and what it was made on.
 
@@ -128,9 +130,7 @@ def resumed_config(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     changes = {name: value for name, value in changes.items() if value != flat.get(name)}
     for name, value in changes.items():
         if name not in own:
-            raise InputError(
-                f"Resuming: expected the run's own {name} ({flat.get(name)}), got {value}. Leave it out."
-            )
+            raise InputError(f"Resuming: expected the run's own {name} ({flat.get(name)}), got {value}. Leave it out.")
     if _LENGTH & changes.keys():
         if depends_on_length(train.schedule):
             raise InputError(

@@ -140,9 +140,7 @@ def _making(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"Run folder {path}: cannot be made ({error.strerror}). Choose another folder."
-        ) from error
+        raise InputError(f"Run folder {path}: cannot be made ({error.strerror}). Choose another folder.") from error
 
 
 @contextmanager

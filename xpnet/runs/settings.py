@@ -191,8 +191,6 @@ def name_of(kinds: Mapping[str, type], value: Any) -> str:
     return next(name for name, kind in kinds.items() if type(value) is kind)
 
 
-
-
 def flatten(run: RunConfig) -> dict[str, Any]:
     """The flat settings of a run, the inverse of ``make_run``; None for those that its objects do not have."""
     train, schedule = run.train, run.train.schedule

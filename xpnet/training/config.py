@@ -97,9 +97,7 @@ class TrainConfig:
 
     def _check_loss(self) -> None:
         if self.loss is not None and not hasattr(self.loss, "backward"):
-            raise InputError(
-                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. Give an object."
-            )
+            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}.")
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:

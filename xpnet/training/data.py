@@ -11,12 +11,11 @@ import numpy as np
 from xpnet.backend import Array, Backend, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.augment import check_fits
-from xpnet.datasets.image_files import ImageFiles
-from xpnet.datasets.rows import HostRows, is_large, subset
+from xpnet.datasets.rows import subset
 from xpnet.errors import InputError
-from xpnet.training.config import TrainConfig
 from xpnet.network import Network
-from xpnet.training.feed import IterableFeed, make_feed
+from xpnet.training.config import TrainConfig
+from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
 
 _VALIDATION_EXAMPLES = 2000
 
@@ -93,9 +92,8 @@ def prepare(
     sampler = BatchSampler(len(train.targets), min(config.batch_size, len(train.targets)), config.seed)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
     check_fits(config.augmentation, dataset.input_shape)
-    if validation is not None and not isinstance(validation.inputs, ImageFiles | HostRows):
-        if not is_large(validation.inputs):
-            validation = validation._replace(inputs=backend.asarray(validation.inputs))
+    if validation is not None and not stays_on_host(backend, validation.inputs):
+        validation = validation._replace(inputs=backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
 
 

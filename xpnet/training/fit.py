@@ -51,7 +51,7 @@ def fit(
         iterations=iterations,
         validation=validation,
         seed=_seed(seed, network.fits),
-        **{name: tuple(value) if name == "augmentation" and isinstance(value, list) else value for name, value in settings.items()},
+        **settings,
     )
     trainer = Trainer(network, data, config, runtime, sample_weight=sample_weight)
     network.fits += 1
@@ -66,7 +66,9 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
     if isinstance(x, Dataset):
         data = x
         if data.test_inputs is None:
-            raise InputError(f"Evaluation: expected a data set with a test part, got {data.name} without. Give x and y.")
+            raise InputError(
+                f"Evaluation: expected a data set with a test part, got {data.name} without. Give x and y."
+            )
         inputs, targets = data.test_inputs, data.test_targets
     else:
         if y is None:
@@ -77,9 +79,9 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
     return Evaluator(network)(network.theta, network.state, inputs, targets)
 
 
-def _data(x: Any, y: Any, validation: Any, class_names: Sequence[str] | None) -> tuple[Any, Any]:
+def _data(x: Any, y: Any, validation: Any, class_names: tuple[str, ...] | None) -> tuple[Any, Any]:
     """The data set (or iterable of batches), and the validation that is still to be split off."""
-    part = validation if isinstance(validation, tuple | list) else None
+    part = tuple(validation) if isinstance(validation, tuple | list) else None
     if part is not None and len(part) != 2:
         raise InputError(f"fit: expected validation data (x, y), got {len(part)} values. Give two arrays.")
     if isinstance(x, Dataset):
@@ -109,5 +111,3 @@ def _move_to(network: Network, data: Any) -> None:
 def _seed(seed: int, fits: int) -> int:
     """Another order of batches in each call of ``fit``."""
     return seed if fits == 0 else int(generator(seed, fits).integers(2**32))
-
-

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS = ("accuracy", "r2")
+_OPTIONAL = ("validation_loss", "validation_score")
 _FORGETTING, _PLAIN = 0.995, 20
 
 
@@ -39,11 +40,11 @@ class Record(NamedTuple):
         Raises TypeError or ValueError unless they are as many finite numbers.
         """
         iteration, *others = values
-        record = cls(int(iteration), *(None if value in (None, "") else float(value) for value in others))
-        if not all(math.isfinite(value) for value in record if value is not None):
+        numbers: list[Any] = [None if value in (None, "") else float(value) for value in others]
+        record = cls(int(iteration), *numbers)
+        measured = [number for name, number in record._asdict().items() if number is not None or name not in _OPTIONAL]
+        if not all(map(math.isfinite, measured)):  # TypeError: None
             raise ValueError("a number is not finite")
-        if None in record._replace(validation_loss=0.0, validation_score=0.0):
-            raise ValueError("a number is missing")
         return record
 
     @property
@@ -56,11 +57,11 @@ class MovingAverage(NamedTuple):
     """Average that forgets: a = 0.995·a + 0.005·x, but the plain mean of the first 20 values."""
 
     value: float = math.nan
-    count: int = 0
+    values: int = 0  # how many so far
 
     def add(self, x: float) -> MovingAverage:
         """The average after one more value."""
-        count = self.count + 1
+        count = self.values + 1
         if count == 1:
             return MovingAverage(x, 1)
         weight = 1 / count if count <= _PLAIN else 1 - _FORGETTING

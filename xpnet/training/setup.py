@@ -1,4 +1,4 @@
-"""What is settled before the first step: that data and network fit, the loss, the score, the network's normalisation."""
+"""What is settled before the first step: that data and network fit, loss, score, and the normalisation of inputs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def check_last_batch(network: Network, data: TrainingData, batch_size: int) -> N
         if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
             raise InputError(
                 f"Training: expected at least 2 examples in every batch for batch normalisation ('{name}'), got 1 in "
-                f"the last one of {data.count:,} examples in batches of {batch_size}. Choose another batch_size or limit."
+                f"the last one of {data.count:,} examples in batches of {batch_size}. Change batch_size."
             )
 
 

@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.backend import Array, to_numpy
 from xpnet.errors import InputError
+from xpnet.network import Network
 from xpnet.schedules import PlateauState
 from xpnet.shapes import is_whole
+from xpnet.training.early_stopping import Best
 from xpnet.training.history import MovingAverage, Record
+from xpnet.training.step import TrainState
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -90,18 +94,58 @@ class Snapshot(NamedTuple):
     progress: Progress
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def take(network: Network, state: TrainState, progress: Progress, best: Best | None, key: Array) -> Snapshot:
+    """All of a training, copied to the host."""
+    arrays = {
+        **_prefixed("network", network.tensors(state.theta, state.state)),
+        **_prefixed("optimizer", state.optimizer),
+        **(_prefixed("best", network.tensors(best.theta, best.state)) if best else {}),
+        "key": key,
+    }
+    progress = progress._replace(
+        best=best.record if best else None, reports_since_best=best.reports_since if best else 0
+    )
+    return Snapshot({name: to_numpy(array) for name, array in arrays.items()}, progress)
+
+
+def put_back(
+    network: Network, state: TrainState, snapshot: Snapshot, source: str
+) -> tuple[TrainState, Best | None, Array]:
+    """The state, the best values so far and the key of a snapshot, where the network is.
+
+    Raises InputError, naming the first tensor that differs, unless all are like those of ``state``.
+    """
+    tensors, progress = snapshot
+    backend = network.backend
+    theta, layers = network.from_tensors(_part("network", tensors), source=source)
+    _check_alike(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
+        {
+            **{name: to_numpy(array) for name, array in _prefixed("optimizer", state.optimizer).items()},
+            "key": np.zeros(2, np.int32),
+        },
+        source,
+    )
+    optimizer = {name: backend.asarray(tensor) for name, tensor in _part("optimizer", tensors).items()}
+    best = None
+    if progress.best:
+        values = network.from_tensors(_part("best", tensors), source=source)
+        best = Best(progress.best, *values, progress.reports_since_best)
+    return TrainState(theta, layers, optimizer), best, backend.asarray(tensors["key"])
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors with a prefix before their names."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
-    """Inverse of ``prefixed``: those of the tensors that have the prefix, without it."""
+def _part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """Inverse of ``_prefixed``: those of the tensors that have the prefix, without it."""
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
+def _check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
     """Raise InputError, naming the first tensor that differs, unless names, dtypes and shapes are the expected ones."""
     for name in [*expected, *tensors]:
         here, there = (

@@ -47,11 +47,11 @@ def make_step(
 
         x' = augmentation(x);  L, g = loss and gradient at θ;  g = clip(g);  θ, optimizer = update(θ, g)
 
-    ``weights`` are those of the batch's examples. ``key`` is the run's, for augmentation and the layers that draw random
-    numbers (None without any); that of the step is folded from it and ``iteration``. ``lr_scale`` and ``decay_mask`` are
-    those of ``optimizers``; what is frozen does not decay either. As arguments they may change from step to step without
-    a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and backward passes are in
-    float16.
+    ``weights`` are those of the batch's examples. ``key`` is the run's, for augmentation and the layers that draw
+    random numbers (None without any); that of the step is folded from it and ``iteration``. ``lr_scale`` and
+    ``decay_mask`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
+    step to step without a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and
+    backward passes are in float16.
     """
 
     def step(

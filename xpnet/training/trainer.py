@@ -14,20 +14,20 @@ import numpy as np
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import graphed
 from xpnet.datasets import Dataset
-from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.errors import InputError
 from xpnet.layout import map_tree
 from xpnet.network import Network
-from xpnet.random import fold_in, make_key
+from xpnet.random import make_key
 from xpnet.runtime import Runtime
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.callbacks import Callback
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import prepare, prepare_stream
+from xpnet.training.divergence import check_finite, check_scale, check_step
 from xpnet.training.early_stopping import Best
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History, Record
-from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
-from xpnet.training.nonfinite import all_finite, first_nonfinite
+from xpnet.training.mixed_precision import MixedPrecision
 from xpnet.training.setup import (
     check_fits,
     check_last_batch,
@@ -38,8 +38,8 @@ from xpnet.training.setup import (
     settle_score,
     weights_only,
 )
-from xpnet.training.snapshot import Progress, Snapshot, check_alike, part, prefixed
-from xpnet.training.step import StepMetrics, TrainState, make_step, prepared
+from xpnet.training.snapshot import Progress, Snapshot, put_back, take
+from xpnet.training.step import StepMetrics, TrainState, make_step
 
 
 class _Now(NamedTuple):
@@ -58,7 +58,7 @@ class Trainer:
 
     ``run`` trains to the end; ``stop``, called by a callback, ends it after the current iteration. Another ``run`` goes
     on from there as if nothing had happened, and so does a trainer with the same settings that was given a ``snapshot``
-    to ``restore``. The network holds the current values at every record; at the end, with early stopping, the best ones.
+    to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
     training examples. ``runtime`` sets up the process; where it names a device it must be the network's.
@@ -190,7 +190,8 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
         if detect_nonfinite:
-            self._check_step(before, state, batch, metrics.loss)
+            where = (self.network, self.config, self._mixed)
+            check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
         seen = progress.examples_seen + batch.y.shape[0]
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._now = _Now(state, progress, (metrics, pending))
@@ -203,17 +204,7 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
         self._flush_metrics()
-        theta, state, optimizer = self._now.state
-        arrays = {
-            **prefixed("network", self.network.tensors(theta, state)),
-            **prefixed("optimizer", optimizer),
-            **(prefixed("best", self.network.tensors(self.best.theta, self.best.state)) if self.best else {}),
-            "key": self._key,
-        }
-        progress = self.progress._replace(
-            best=self.best.record if self.best else None, reports_since_best=self.best.reports_since if self.best else 0
-        )
-        return Snapshot({name: to_numpy(array) for name, array in arrays.items()}, progress)
+        return take(self.network, self._now.state, self.progress, self.best, self._key)
 
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
         """Go on from a snapshot of a run with the same settings, but for device, backend and length.
@@ -221,26 +212,13 @@ class Trainer:
         Raises InputError that begins with ``source`` if the snapshot is of other settings, naming the first tensor that
         differs, or of a longer run.
         """
-        tensors, progress = snapshot
-        if progress.iteration > self.iterations:
+        if snapshot.progress.iteration > self.iterations:
             raise InputError(
-                f"{source}: expected at most {self.iterations} iterations, got {progress.iteration}. Train for longer."
+                f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
+                "Train for longer."
             )
-        backend = self.network.backend
-        theta, state = self.network.from_tensors(part("network", tensors), source=source)
-        others = {**prefixed("optimizer", self._now.state.optimizer), "key": self._key}
-        check_alike(
-            {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
-            {name: to_numpy(array) for name, array in others.items()},
-            source,
-        )
-        optimizer = {name: backend.asarray(tensor) for name, tensor in part("optimizer", tensors).items()}
-        self.best = None
-        if progress.best:
-            values = self.network.from_tensors(part("best", tensors), source=source)
-            self.best = Best(progress.best, *values, progress.reports_since_best)
-        self._key = backend.asarray(tensors["key"])
-        self._now = _Now(TrainState(theta, state, optimizer), progress)
+        state, self.best, self._key = put_back(self.network, self._now.state, snapshot, source)
+        self._now = _Now(state, snapshot.progress)
         self._publish()
 
     def test(self) -> AnyEvaluation:
@@ -255,7 +233,7 @@ class Trainer:
             evaluation = self._evaluate(
                 network.theta, network.state, self.dataset.test_inputs, self.dataset.test_targets
             )
-        self._check_finite("loss on the test examples", evaluation.loss, self.iteration)
+        check_finite(self.config, "loss on the test examples", evaluation.loss, self.iteration)
         return evaluation
 
     def _first_optimizer_state(self) -> Any:
@@ -282,9 +260,7 @@ class Trainer:
 
     def _add_seconds(self, seconds: float) -> None:
         progress = self.progress
-        self._now = self._now._replace(
-            progress=progress._replace(training_seconds=progress.training_seconds + seconds)
-        )
+        self._now = self._now._replace(progress=progress._replace(training_seconds=progress.training_seconds + seconds))
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -305,7 +281,7 @@ class Trainer:
         )
         first, loss, score = progress.iteration - len(metrics) + 1, progress.loss, progress.score
         for number, one_loss, one_score in zip(itertools.count(first), losses, scores):
-            self._check_finite("loss", one_loss, number)
+            check_finite(self.config, "loss", one_loss, number)
             loss, score = loss.add(one_loss), score.add(one_score)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
@@ -325,9 +301,9 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"):
             squares = float(network.backend.xp.sum(self._decay_mask * theta * theta))
             decay = self.config.optimizer.weight_decay / 2 * squares
-            self._check_finite("sum of the squared weights", decay, self.iteration)
+            check_finite(self.config, "sum of the squared weights", decay, self.iteration)
             if self._mixed:
-                self._check_scale()
+                check_scale(self._now.state, self.iteration)
             train_score = self.progress.score.value
             if self.config.measure_training:
                 train_score = self._evaluate(theta, state, *self.data.train[:2]).score
@@ -356,40 +332,5 @@ class Trainer:
         if self._plateau:
             progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
         if self.config.early_stopping:
-            self.best = self.config.early_stopping.update(
-                self.best, record, self.network.theta, self.network.state
-            )
+            self.best = self.config.early_stopping.update(self.best, record, self.network.theta, self.network.state)
         self._now = self._now._replace(progress=progress)
-
-    def _check_finite(self, what: str, value: float, iteration: int) -> None:
-        if not math.isfinite(value):
-            rate = self.config.optimizer.learning_rate
-            raise TrainingDivergedError(
-                f"Training: the {what} became {value} in iteration {iteration}. Likely causes: a learning rate "
-                f"({rate}) or initial weights too large, or inputs that are not scaled. Try learning_rate={rate / 10:g}."
-            )
-
-    def _check_scale(self) -> None:
-        """Raise TrainingDivergedError if gradients overflow whatever the scale, so that every step is left out."""
-        scale = float(to_numpy(self._now.state.optimizer[SCALE])[0])
-        if scale < LEAST_SCALE:
-            raise TrainingDivergedError(
-                f"Training: by iteration {self.iteration} the loss scale fell to {scale:.1g}, since gradients do not "
-                "fit into float16. Try precision=float32."
-            )
-
-    def _check_step(self, before: TrainState, after: TrainState, batch: Any, loss: Array) -> None:
-        """Raise TrainingDivergedError with the first layer that went wrong if the step just done was not finite."""
-        if all_finite(loss) and all_finite(after.theta):
-            return
-        key = fold_in(self._key, self.iteration)
-        network, theta = self.network, before.theta
-        x = prepared(network, self.config.augmentation, batch.x, key)
-        if self._mixed:
-            network, theta, x = self._mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
-        found = first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)
-        raise TrainingDivergedError(
-            f"Training: in iteration {self.iteration + 1}, "
-            f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
-            f"Try learning_rate={self.config.optimizer.learning_rate / 10:g}."
-        )
