@@ -129,9 +129,27 @@ class LayeredFunction:
         """Mean loss over a batch, weighted if ``weights`` (N,) are given, and its gradient with respect to θ."""
         params = self.layout.unflatten(theta)
         self._check_arrays(theta, state, x)
-        outputs, cache, state = self.layer.forward(params, state, x, train=True, key=key)
+        self.layer.check_input(params, state, tuple(x.shape), x, train=True, key=key)
+        return self.unchecked_loss_and_gradient(theta, state, x, targets, weights, key=key)
+
+    def unchecked_loss_and_gradient(
+        self,
+        theta: Array,
+        state: State,
+        x: Array,
+        targets: Array,
+        weights: Array | None = None,
+        *,
+        key: Array | None = None,
+    ) -> LossAndGradient:
+        """``loss_and_gradient`` for a training step, whose arrays are all known to be the network's.
+
+        outputs, cache = layers(θ, x);  L = loss(outputs, targets);  g = layers' backward of dL/d outputs
+        """
+        params = self.layout.unflatten(theta)
+        outputs, cache, state = self.layer.unchecked_forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(outputs, targets, weights)
-        grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
+        grads = self.layer.unchecked_backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
         gradient = self.layout.flatten(grads)
         if not isinstance(self.trainable, float):
             gradient = gradient * self.trainable

@@ -70,9 +70,9 @@ def _from_config(config: Any, kinds: Mapping[str, Any]) -> Any:
 
 
 def check_reasonable(config: Any) -> None:
-    """Raise InputError for an integer above LARGEST anywhere in a configuration: layers lay out their weights before the file's are looked at."""
-    for item in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
-        check_reasonable(item)
+    """Raise InputError for an integer above LARGEST: layers lay out their weights before the file's are looked at."""
+    for inner in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        check_reasonable(inner)
     if is_whole(config) and config > LARGEST:
         raise InputError(f"Configuration: expected integers of at most {LARGEST}, got {config}. Get a new copy.")
 

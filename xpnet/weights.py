@@ -16,7 +16,14 @@ from xpnet.layers.containers import Sequential
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
 from xpnet.runtime import DTYPES
-from xpnet.serialization import check_reasonable, from_config, is_written_by_xpnet, read_tensors, to_config, write_tensors
+from xpnet.serialization import (
+    check_reasonable,
+    from_config,
+    is_written_by_xpnet,
+    read_tensors,
+    to_config,
+    write_tensors,
+)
 from xpnet.shapes import Shape
 from xpnet.torch_weights import NEW_HEAD, from_torch, read_torch_tensors, torch_tensors
 

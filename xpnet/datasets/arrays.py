@@ -1,4 +1,4 @@
-"""What is handed in as inputs and targets, as arrays to train on: converted where nothing is lost, refused elsewhere."""
+"""Inputs and targets as arrays to train on: converted where nothing is lost, refused elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xpnet.errors import InputError
 
 
 class Targets(NamedTuple):
-    """Targets where the inputs are, a copy or view of them on the host, and the names of classes if they are classes."""
+    """Targets where the inputs are, the same on the host, and the names of the classes if they are class numbers."""
 
     values: Array
     on_host: np.ndarray
@@ -101,7 +101,7 @@ def as_array(where: str, values: Any) -> Array:
         array = np.asarray(values)
     except ValueError as error:
         raise InputError(f"{where}: expected rows of equal length, got others. Pad or cut them.") from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_finite(where: str, array: Array, indices: np.ndarray | None = None) -> None:
@@ -116,8 +116,8 @@ def check_finite(where: str, array: Array, indices: np.ndarray | None = None) ->
     is_bad = to_numpy(xp.any(~xp.isfinite(rows), axis=1))
     first = int(is_bad.argmax())
     raise InputError(
-        f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, the first "
-        f"of them {first if indices is None else indices[first]}. Leave these examples out, or fill in their values."
+        f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, first "
+        f"in row {first if indices is None else indices[first]}. Leave these examples out, or fill in their values."
     )
 
 
@@ -144,7 +144,7 @@ def _as_text(where: str, array: Array) -> Array:
         raise InputError(
             f"{where}: expected numbers or names of classes, got other objects. Convert them with .astype."
         )
-    return array.astype(str)
+    return np.asarray(array.tolist(), str)
 
 
 def _check_not_empty(where: str, shape: Sequence[int]) -> None:
@@ -181,7 +181,7 @@ def _numbers(where: str, host: np.ndarray) -> np.ndarray:
     """Targets that are not class numbers: real ones as they are, 0/1 as bool or int32."""
     if host.dtype.kind not in "biuf" or host.ndim > 2:
         raise InputError(
-            f"{where}: expected targets (N,) or (N, K), got {host.dtype} of shape {host.shape}. Reshape or convert them."
+            f"{where}: expected targets (N,) or (N, K), got {host.dtype} of shape {host.shape}. Reshape them."
         )
     if host.dtype.kind == "f":
         check_finite(where, host)
@@ -189,8 +189,8 @@ def _numbers(where: str, host: np.ndarray) -> np.ndarray:
     if host.dtype.kind in "iu":
         if not ((host == 0) | (host == 1)).all():
             raise InputError(
-                f"{where}: expected 0 and 1 in integers (N, K), got {host.min()} to {host.max()}. Give class numbers as "
-                "(N,), real targets in a floating-point dtype."
+                f"{where}: expected 0 and 1 in integers (N, K), got {host.min()} to {host.max()}. Give class numbers "
+                "as (N,), real targets in a floating-point dtype."
             )
         return host.astype(np.int32, copy=False)
     return host

@@ -60,7 +60,12 @@ class Augmentation(ABC):
         """
 
     def check_fits(self, input_shape: Sequence[int]) -> None:
-        """Raise InputError unless something is left of every image (H, W, C)."""
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        if len(input_shape) != 3:
+            raise InputError(
+                f"{type(self).__name__}: expected images (H, W, C), got inputs of shape {tuple(input_shape)}. "
+                "Leave the augmentation out."
+            )
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class RandomCrop(Augmentation):
         return Grid(rows, columns, grid.visible & is_inside, grid.size)
 
     def check_fits(self, input_shape: Sequence[int]) -> None:
-        """Raise InputError unless something is left of every image (H, W, C)."""
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        super().check_fits(input_shape)
         _check_below_side("RandomCrop", "padding", self.padding, input_shape)
 
 
@@ -124,7 +130,8 @@ class Cutout(Augmentation):
         return grid._replace(visible=grid.visible & ~(rows & columns))
 
     def check_fits(self, input_shape: Sequence[int]) -> None:
-        """Raise InputError unless something is left of every image (H, W, C)."""
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        super().check_fits(input_shape)
         _check_below_side("Cutout", "size", self.size, input_shape)
 
     def _is_within(self, positions: Array, centres: Array) -> Array:
@@ -156,11 +163,6 @@ def check_fits(augmentations: Sequence[Augmentation], input_shape: Sequence[int]
             raise InputError(
                 f"Augmentation: expected augmentations, such as [RandomCrop(4), HorizontalFlip()], got "
                 f"{augmentation!r:.80}. Give objects."
-            )
-        if len(input_shape) != 3:
-            raise InputError(
-                f"Augmentation: expected images (H, W, C), got inputs of shape {tuple(input_shape)}. "
-                "Leave the augmentation out."
             )
         augmentation.check_fits(input_shape)
 

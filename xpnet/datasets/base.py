@@ -43,8 +43,8 @@ class Dataset:
     largest. The validation part is None unless it was published with the data; training then may split one off.
 
     Raises InputError, beginning with the part at fault, for other arrays and objects; an empty array; NaN or infinity
-    (in memory maps they are found in the batches); numbers of examples that differ; training examples of one class only;
-    a class that has no name; parts of different shapes or tasks; and arrays of two libraries or devices.
+    (in memory maps they are found in the batches); numbers of examples that differ; training examples of one class
+    only; a class that has no name; parts of different shapes or tasks; and arrays of two libraries or devices.
     """
 
     name: str

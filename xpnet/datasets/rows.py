@@ -40,7 +40,7 @@ def is_large(values: Any) -> bool:
 
 
 def subset(values: Any, indices: np.ndarray) -> Any:
-    """Some rows of an array of any library, on its device; images in files and rows of large arrays are not read yet."""
+    """Some rows of an array of any library, on its device; of files and large arrays nothing is read yet."""
     if isinstance(values, ImageFiles | HostRows):
         return values.subset(indices)
     if is_large(values):

@@ -77,14 +77,9 @@ def example_factors(outputs: Array, weights: Array | None, class_weights: Array 
     return xp.where(is_zero, xp.zeros_like(weights), weights / xp.where(is_zero, xp.ones_like(total), total))
 
 
-def weighted_sum(factors: Array, losses: Array) -> Array:
-    """sum_n f_n l_n, with l_n the mean of row n where the losses are (N, K)."""
-    xp = array_namespace(losses)
-    return xp.sum(factors * (losses if losses.ndim == 1 else xp.mean(losses, axis=1)))
-
-
-def per_output(factors: Array, outputs: Array) -> Array:
-    """What ``weighted_sum`` multiplies the loss of each output by: f_n, or f_n / K as a column for outputs (N, K)."""
+def output_factors(outputs: Array, weights: Array | None) -> Array:
+    """What multiplies the loss of each output (N,) or (N, K): f_n, or a column of f_n / K."""
+    factors = example_factors(outputs, weights)
     return factors if outputs.ndim == 1 else factors[:, None] / outputs.shape[1]
 
 
@@ -114,7 +109,8 @@ def check_classes(where: str, outputs: Array, targets: Array) -> None:
         )
     classes = outputs.shape[1]
     if is_readable(targets):
-        least, most = to_numpy(targets).min(), to_numpy(targets).max()
+        values = to_numpy(targets)
+        least, most = values.min(), values.max()
         if least < 0 or most >= classes:
             raise InputError(
                 f"{where}: expected targets from 0 to {classes - 1}, got {least} to {most}. "
@@ -188,7 +184,8 @@ def _check_weights(outputs: Array, weights: Array) -> None:
     if not array_namespace(weights).isdtype(weights.dtype, ("bool", "integral", "real floating")):
         raise InputError(f"Loss: expected weights to be real numbers, got {weights.dtype}. Convert them to float32.")
     if is_readable(weights):
-        least, most = to_numpy(weights).min(), to_numpy(weights).max()
+        values = to_numpy(weights)
+        least, most = values.min(), values.max()
         if not (least >= 0 and most < math.inf):
             raise InputError(
                 f"Loss: expected finite weights of at least 0, got {least} to {most}. "

@@ -20,9 +20,8 @@ from xpnet.losses.base import (
     checked_class_weights,
     example_factors,
     one_column_less,
-    per_output,
+    output_factors,
     targets_like,
-    weighted_sum,
 )
 
 
@@ -202,13 +201,13 @@ class BinaryCrossEntropy:
         xp = array_namespace(outputs)
         t = targets_like(outputs, targets)
         losses = kernels.rectify(outputs) - outputs * t + xp.log1p(xp.exp(-xp.abs(outputs)))
-        factors = example_factors(outputs, weights)
-        return LossForward(weighted_sum(factors, losses), {"outputs": outputs, "t": t, "factors": factors})
+        factors = output_factors(outputs, weights)
+        return LossForward(xp.sum(factors * losses), {"outputs": outputs, "t": t, "factors": factors})
 
     def backward(self, cache: Cache) -> Array:
         """Gradient with respect to the logits."""
         p, q = _sigmoids(cache["outputs"])
-        return per_output(cache["factors"], p) * ((1 - cache["t"]) * p - cache["t"] * q)
+        return cache["factors"] * ((1 - cache["t"]) * p - cache["t"] * q)
 
     def predictions(self, outputs: Array) -> Array:
         """Whether each label is the more probable one: outputs > 0, (N,) or (N, K) of booleans."""

@@ -15,11 +15,9 @@ from xpnet.losses.base import (
     Target,
     check_classes,
     check_same_shape,
-    example_factors,
     one_column_less,
-    per_output,
+    output_factors,
     targets_like,
-    weighted_sum,
 )
 
 
@@ -50,12 +48,12 @@ class _Distance:
         """The loss, and a cache for ``backward``."""
         self.check(outputs, targets)
         d = outputs - self.expected(outputs, targets)
-        factors = example_factors(outputs, weights)
-        return LossForward(weighted_sum(factors, self.distance(d)), {"d": d, "factors": factors})
+        factors = output_factors(outputs, weights)
+        return LossForward(array_namespace(d).sum(factors * self.distance(d)), {"d": d, "factors": factors})
 
     def backward(self, cache: Cache) -> Array:
         """Gradient with respect to the outputs."""
-        return per_output(cache["factors"], cache["d"]) * self.slope(cache["d"])
+        return cache["factors"] * self.slope(cache["d"])
 
     def expected(self, outputs: Array, targets: Array) -> Array:
         """What the outputs should be."""

@@ -1,4 +1,4 @@
-"""Where the batches of a training come from: the device's memory, the host's, files that are decoded ahead, or a loop."""
+"""Where the batches of a training come from: the device's memory, the host's, files, or an iterable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xpnet.training.weights import check_sample_weights
 
 _BATCHES_AHEAD = 4
 _SAMPLE, _SAMPLE_BATCH = 1000, 20
-_BLOCK = 1 << 20  # values of which statistics are taken at once
+_BLOCK, _DEVICE_BLOCK = 1 << 16, 1 << 24  # values of which statistics are taken at once
 
 
 class Batch(NamedTuple):
@@ -118,24 +118,15 @@ class IterableFeed:
     ) -> None:
         if not isinstance(batches, Iterable):
             raise InputError(
-                f"Batches: expected an iterable of pairs (x, y), got {type(batches).__name__}. Give a list or generator."
+                f"Batches: expected an iterable of pairs (x, y), got {type(batches).__name__}. Give a list."
             )
         self._backend, self._batches = backend, batches
         self._input_shape, self._classes = input_shape, classes
         self._iterator: Iterator[Any] = iter(batches)
         self._step = 0
-        self._first: Batch | None = None
-
-    def peek(self) -> Batch:
-        """The first batch, which the first step then takes."""
-        if self._first is None:
-            self._first = self.batch(0)
-        return self._first
 
     def batch(self, step: int) -> Batch:
         """The examples to train on in this step, counted from 0."""
-        if step == 0 and self._first is not None:
-            return self._first
         if step < self._step:
             raise InputError(
                 f"Batches: expected step {self._step}, the next one, got {step}. Make the iterable of batches again."
@@ -153,8 +144,8 @@ class IterableFeed:
             except StopIteration:
                 self._iterator = iter(self._batches)  # a generator is its own iterator, and stays at its end
         raise InputError(
-            f"Batches: expected a batch for step {self._step}, got the end of the iterable. Train for fewer iterations, "
-            "or give one that can be iterated over again."
+            f"Batches: expected a batch for step {self._step}, got the end of the iterable. Train for fewer "
+            "iterations, or give one that can be iterated over again."
         )
 
     def _checked(self, where: str, item: Any) -> Batch:
@@ -247,11 +238,12 @@ def _widest(array: Array) -> Any:
 
 def _blocks(inputs: Any) -> Iterator[Array]:
     """Rows of the inputs, a few at a time."""
-    count, rows = inputs.shape[0], max(_BLOCK // math.prod(inputs.shape[1:]), 1)
+    values = _BLOCK if isinstance(inputs, np.ndarray) else _DEVICE_BLOCK
+    count, rows = inputs.shape[0], max(values // math.prod(inputs.shape[1:]), 1)
     if isinstance(inputs, ImageFiles | HostRows | np.memmap):
         number = min(count, _SAMPLE)
         indices = np.arange(number) * count // number
         rows = min(rows, _SAMPLE_BATCH)
         yield from (np.asarray(inputs[indices[start : start + rows]]) for start in range(0, number, rows))
     else:
-        yield from (inputs[start : start + rows] for start in range(0, count, rows))
+        yield from (inputs[start : start + rows, ...] for start in range(0, count, rows))

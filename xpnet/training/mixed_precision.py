@@ -67,7 +67,7 @@ class MixedPrecision:
     ) -> LossAndGradient:
         """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed."""
         network = self.as_float16(scale)
-        result = network.loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
+        result = network.unchecked_loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 
     @staticmethod

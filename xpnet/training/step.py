@@ -70,7 +70,7 @@ def make_step(
             scale = state.optimizer[SCALE]
             result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key)
         else:
-            result = network.loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
+            result = network.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
         gradient = result.gradient if clip_norm is None else clip_by_global_norm(result.gradient, clip_norm)
         theta, optimizer_state = kernels.optimizer_update(
             optimizer,

@@ -13,6 +13,7 @@ from xpnet.backend import Array, check_real_numbers, is_readable, to_numpy
 from xpnet.checks import pick
 from xpnet.datasets.arrays import as_array
 from xpnet.errors import InputError
+from xpnet.shapes import is_whole
 
 
 def class_weights(spec: Mapping[Any, float] | str, targets: Array, class_names: Sequence[str]) -> tuple[float, ...]:
@@ -53,7 +54,7 @@ def class_weights(spec: Mapping[Any, float] | str, targets: Array, class_names: 
 
 def _number(key: Any, class_names: Sequence[str]) -> int:
     """The number of a class that goes by a name or its number."""
-    if isinstance(key, numbers.Integral) and not isinstance(key, bool) and 0 <= key < len(class_names):
+    if is_whole(key) and 0 <= key < len(class_names):
         return int(key)
     if isinstance(key, str):
         return pick("class_weight", {name: number for number, name in enumerate(class_names)}, key)
