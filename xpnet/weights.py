@@ -12,6 +12,7 @@ from xpnet import backend as backends
 from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import State
+from xpnet.layers.containers import Sequential
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
 from xpnet.runtime import DTYPES
@@ -58,8 +59,10 @@ def load(
         )
     try:
         check_reasonable(header["layer"])
-        layer, input_shape = from_config(header["layer"]), header["input_shape"]
-        dtype, shapes = header["dtype"], tensor_shapes(layer, input_shape)
+        layer, input_shape, dtype = from_config(header["layer"]), header["input_shape"], header["dtype"]
+        if not isinstance(layer, Sequential):
+            raise InputError(f"expected layers, got {type(layer).__name__}")
+        shapes = tensor_shapes(layer, input_shape)
         loss = loss or (_checked_loss(own_loss) if own_loss is not None else None)
         class_names = header.get("class_names")
         if dtype not in DTYPES:

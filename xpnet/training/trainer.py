@@ -158,6 +158,7 @@ class Trainer:
         layer whose output or gradient did. Whatever ends it, the network has the values of the last complete step.
         """
         self._started, self._stop = time.perf_counter() - self.progress.seconds, False
+        self.history.records = [record for record in self.history if record.iteration <= self.reported]
         for callback in callbacks:
             callback.on_begin(self)
         try:
