@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from xpnet.training import AnyEvaluation, Callback, EarlyStopping, History
 
 
+_NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
+
+
 class LossAndGradient(NamedTuple):
     """Mean loss of a batch, its gradient with respect to θ, the outputs, and the layers' new state."""
 
@@ -247,6 +250,7 @@ class Network:
         values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
         if self.normalization is None:
             self.layer, self.as_built = _normalizing(self.layer), _normalizing(self.as_built)
+            self.layout = replace(self.layout, tree={_NORMALIZE: {}, **self.layout.tree})
         self.state = {str(self.normalization): values, **{k: v for k, v in self.state.items() if k != self.normalization}}
 
     def parameters(self) -> dict[str, Array]:
@@ -435,9 +439,8 @@ def _listed(layers: Any) -> Any:
     return [layers] if isinstance(layers, Layer) else layers
 
 
-def _normalizing(layer: Layer) -> Sequential:
-    named = layer.layers if isinstance(layer, Sequential) else (("layer", layer),)
-    return Sequential([("normalize", Normalize()), *named])
+def _normalizing(layer: Sequential) -> Sequential:
+    return Sequential([(_NORMALIZE, Normalize()), *layer.layers])
 
 
 def _checked_input_shape(input_shape: Any) -> Shape:
