@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -28,8 +29,14 @@ EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the
 class Parser(argparse.ArgumentParser):
     """A parser of flags, in full, whose errors are one line, and which takes no empty text for a value."""
 
-    def __init__(self, *, usage: str = "%(prog)s [options]", **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, usage=usage, **settings)
+    def __init__(
+        self,
+        *,
+        usage: str = "%(prog)s [options]",
+        formatter_class: type[argparse.HelpFormatter] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(allow_abbrev=False, usage=usage, formatter_class=formatter_class or _Formatter, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # pyright: ignore
         """The flags; an empty one is an error: of ``--resume "$RUN"`` the variable may not be set."""
@@ -52,6 +59,16 @@ class Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         """Let a full disk be an error: argparse would ignore it."""
         (file or sys.stderr).write(message)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Breaks lines at spaces alone, not within names such as mean-squared-error."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width))
 
 
 def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int]) -> int:

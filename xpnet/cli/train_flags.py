@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from xpnet import models
@@ -13,7 +14,8 @@ from xpnet.losses import LOSSES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
 from xpnet.runs.checkpoint import CheckpointPlan
 from xpnet.runs.folder import TENSORBOARD
-from xpnet.runs.settings import SETTINGS
+from xpnet.runs import RunConfig
+from xpnet.runs.settings import SETTINGS, flatten, make_run
 from xpnet.runtime import DTYPES, PRECISIONS
 from xpnet.schedules import SCHEDULES
 
@@ -48,6 +50,23 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
     for name in {"data_dir", "weights"} & settings.keys():
         settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
     return settings
+
+
+def command_of(run: RunConfig) -> list[str]:
+    """The command that repeats a run: what is not as the model's recipe has it."""
+    spellings = make_parser("train").spellings()
+    usual = flatten(make_run(run.model))
+    words = ["xpnet", "train", "--model", run.model]
+    for name, value in flatten(run).items():
+        if value is not None and value != usual[name] and name in spellings:
+            words += _spelled(spellings[name], value)
+    return words
+
+
+def _spelled(flags: Sequence[str], value: Any) -> list[str]:
+    if isinstance(value, bool) and flags != ("--normalize",):
+        return [flags[0] if value else flags[-1]]
+    return [flags[0], *map(str, value if isinstance(value, list | tuple) else [value])]
 
 
 def _add_everyday(group: _Group) -> None:
@@ -107,7 +126,7 @@ def _add_schedule(group: _Group) -> None:
         "--schedule",
         **choices(SCHEDULES),
         help="factor of α in iteration t. constant: 1; step: γ^floor(t/N); exponential: γ^(t/N); inverse-time: "
-        "1/(1 + t/N); cosine: half a wave that ends with the run; plateau: times γ when validation no longer improves",
+        "1/(1+t/N); cosine: half a wave that ends with the run; plateau: times γ when validation no longer improves",
     )
     group.add_argument("--schedule-every", type=int, metavar="N", help="step, exponential, inverse-time: N")
     group.add_argument("--schedule-gamma", type=float, metavar="γ", help="step, exponential, plateau; default: 0.1")
