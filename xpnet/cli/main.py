@@ -41,8 +41,8 @@ def _parser(kind: type[argparse.ArgumentParser], name: str) -> argparse.Argument
         usage="%(prog)s COMMAND [options]",
         description=f"Neural networks whose layers are written once, and run on NumPy, CuPy, PyTorch\n"
         f"and JAX arrays.\n\ncommands:\n{listed}",
-        epilog=f"{name} COMMAND --help lists the options of a command.\n{name} train without options learns the "
-        "bundled digits, in 14 to 20 seconds.",
+        epilog=f"{name} COMMAND --help lists the options of a command.\nWithout options, {name} train learns "
+        "the bundled digits.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)

@@ -64,7 +64,9 @@ def command_of(run: RunConfig) -> list[str]:
 
 
 def _spelled(flags: Sequence[str], value: Any) -> list[str]:
-    if isinstance(value, bool) and flags != ("--normalize",):
+    if flags == ("--normalize",) and isinstance(value, bool):
+        value = "yes" if value else "no"
+    if isinstance(value, bool):
         return [flags[0] if value else flags[-1]]
     return [flags[0], *map(str, value if isinstance(value, list | tuple) else [value])]
 

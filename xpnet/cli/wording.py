@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from xpnet.runs.settings import FIELDS
 
 # A message that speaks of a setting says "expected limit to be ...", "expected no momentum with ...", "Change limit.".
-_BEFORE = r"(?:expected (?:no |a |an |a finite |either |the run's own )?|Change |Leave |another )"
-_AFTER = r"(?= to | in \[| below| above| or | with| of at|, got| \(|\.)"
+_BEFORE = r"(?:expected (?:no |a |an |a finite |either |the run's own )?|Change |[Ll]eave |another )"
+_AFTER = r"(?= to | in \[| below| above| or | with| of at| out\b|, got| \(|\.)"
+
+
+_QUOTES = "'()"
 
 
 def in_flags(message: str, spellings: Mapping[str, Sequence[str]]) -> str:
@@ -28,11 +31,12 @@ def in_flags(message: str, spellings: Mapping[str, Sequence[str]]) -> str:
     if not names:
         return message
     message = re.sub(
-        rf"\b({names})=('[^']*'|[^\s,;)]*?)(?=[.,;)]*(?:\s|$))",
+        rf"\b({names})=('[^']*'|\([^)]*\)|[^\s,;)]*?)(?=[.,;)]*(?:\s|$))",
         lambda found: _assigned(known[found[1]], found[2]),
         message,
     )
     message = re.sub(r"\b(device|backend) '([^']*)'", lambda found: _spelled(found, known), message)
+    message = re.sub(rf"\bgot '({names})'", lambda found: f"got {known[found[1]][0]}", message)
     message = re.sub(
         rf"({_BEFORE})({names}){_AFTER}", lambda found: f"{found[1]}{known[found[2]][0]}", message
     )
@@ -48,7 +52,7 @@ def _assigned(flags: Sequence[str], value: str) -> str:
         return flags[0]
     if value == "False":
         return next((flag for flag in flags if flag.startswith("--no-")), flags[0])
-    return f"{flags[0]} {value.strip(chr(39))}"
+    return f"{flags[0]} {value.strip(_QUOTES).replace(',', '')}"
 
 
 def _spelled(found: re.Match[str], known: Mapping[str, Sequence[str]]) -> str:

@@ -234,7 +234,7 @@ def flatten(run: RunConfig) -> dict[str, Any]:
         "schedule": name_of(SCHEDULES, schedule),
         **{here: getattr(schedule, there, None) for here, there in SCHEDULE.items()},
         "warmup": warmup,
-        "loss": name_of(LOSSES, train.loss) if train.loss else "cross-entropy",
+        "loss": name_of(LOSSES, train.loss) if train.loss else None,
         **{here: getattr(train.loss, there, None) for here, there in LOSS.items()},
         **{here: getattr(train.early_stopping, there, None) for here, there in EARLY_STOPPING.items()},
         "crop_padding": getattr(augmentation.get(RandomCrop), "padding", 0),
