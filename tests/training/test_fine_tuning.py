@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from xpnet.training.run_folder import RunFolder
 
 from tests.helpers import refused, torch_named
 from xpnet import models
@@ -14,7 +15,6 @@ from xpnet.models.imagenet import PIXEL_MEAN
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import TrainConfig, Trainer
-from xpnet.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
