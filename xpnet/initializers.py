@@ -74,7 +74,9 @@ def _fits_into_memory(shape: Shape) -> Iterator[None]:
     try:
         yield
     except (MemoryError, ValueError, OverflowError) as error:
-        raise InputError(f"Initial weights: expected a shape that fits into memory, got {shape}. Use fewer units or filters.") from error
+        raise InputError(
+            f"Initial weights: expected a shape that fits into memory, got {shape}. Use fewer units or filters."
+        ) from error
 
 
 Initializer = VarianceScaling | Normal
