@@ -62,7 +62,7 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
             "Use weights from before the run diverged."
         )
-    report.print_evaluation(console, evaluation, dataset.class_names or ())
+    report.print_evaluation(console, evaluation, dataset.class_names)
     folder.write_json(
         EVALUATION,
         {

@@ -352,12 +352,12 @@ def _finish(
         kept = trainer.best.record
         console.print(f"Best validation accuracy: {kept.validation_accuracy:.2%} in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
-    folder.write_class_names(trainer.dataset.class_names or ())
+    folder.write_class_names(trainer.dataset.class_names)
     evaluation = trainer.test()
     folder.write_json(SUMMARY, _summary(trainer, records, evaluation, interrupted))
     if plots:
         _draw(folder, trainer, records, evaluation)
-    report.print_evaluation(console, evaluation, trainer.dataset.class_names or ())
+    report.print_evaluation(console, evaluation, trainer.dataset.class_names)
     following.note(
         console, f"{trainer.images_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
@@ -410,10 +410,10 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
             data.test_inputs,
             data.test_targets,
             evaluation.probabilities.argmax(axis=1),
-            data.class_names or (),
+            data.class_names,
             evaluation.probabilities,
         ),
-        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, data.class_names or ()),
+        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, data.class_names),
     }
     filters = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
     if filters:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from xpnet import kernels, models
-from xpnet.checks import check_above_zero, pick
-from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
+from xpnet.checks import check_above_zero
+from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
 from xpnet.losses import Loss
 from xpnet.optimizers import Adam, Optimizer, check_clip_norm
@@ -24,10 +23,8 @@ from xpnet.training.early_stopping import EarlyStopping
 class TrainConfig:
     """Settings of one training; with the data and the network's seed, all that is needed to repeat it.
 
-    ``pixel_scale`` is what pixels are multiplied by once each channel's mean is subtracted, ``validation_images`` how
-    many training images are split off where the data set has no validation part (None: 2,000, or a tenth if that is
-    less). ``crop_padding``, ``flip`` and ``cutout`` are those of ``datasets.augment``, 0 or False for none,
-    ``loss`` a name in ``losses.LOSSES``.
+    Either ``iterations`` (steps, one batch each) or ``epochs`` (passes over the training examples) says how long;
+    without either it is one epoch. ``schedule`` is the factor of the optimizer's learning rate in each step.
 
     ``loss`` None is the network's own or, if it was made without one, what fits the targets: cross-entropy for classes,
     binary cross-entropy for 0/1 targets, squared error for real ones. ``class_weight`` maps names or numbers of classes
@@ -98,76 +95,9 @@ class TrainConfig:
         if self.iterations:
             for_run(self.schedule, self.iterations)
 
-    @classmethod
-    def for_model(cls, model: str, **overrides: Any) -> TrainConfig:
-        """The model's published settings, with those given (not None) in their place.
-
-        With another optimizer than the published one, the published momentum goes, and so does the published learning
-        rate if the optimizer has a default of its own: the steps of those that have do not grow with the gradient. The
-        weight decay goes if the optimizer's own default is not 0, as is AdamW's, whose decay is no term of the loss.
-
-        Raises InputError for an unknown model.
-        """
-        settings = {key: value for key, value in dataclasses.asdict(models.recipe(model)).items() if value is not None}
-        if "train_images" in settings:
-            settings["limit"] = settings.pop("train_images")
-        overrides = {name: value for name, value in overrides.items() if value is not None}
-        if "epochs" in overrides or "iterations" in overrides:
-            settings.pop("epochs", None)
-            settings.pop("iterations", None)
-        if overrides.get("data", settings["data"]) != settings["data"]:
-            settings.pop("limit", None)  # the published number of images belongs to the published data
-        optimizer = overrides.get("optimizer", settings["optimizer"])
-        defaults = _defaults("optimizer", optimizer)
-        if optimizer != settings["optimizer"]:
-            settings.pop("momentum", None)
-            settings.pop("momentum_form", None)
-            for name in ("learning_rate", "weight_decay"):
-                if defaults.get(name):
-                    del settings[name]
-        defaults |= _defaults("schedule", overrides.get("schedule", settings.get("schedule", cls.schedule)))
-        return cls(model=model, **{**defaults, **settings, **overrides})
-
-    def make_loss(self) -> Loss:
-        """The loss that these settings describe."""
-        kind = pick("Training, loss", LOSSES, self.loss)
-        if self.label_smoothing is None:
-            return kind()
-        if self.loss != "cross-entropy":
-            raise InputError(f"Training: expected no label_smoothing with the loss {self.loss}. Leave it out.")
-        return SoftmaxCrossEntropy(self.label_smoothing)
-
-    def make_augmentation(self) -> tuple[Augmentation, ...]:
-        """The random changes of training images that these settings describe, in order."""
-        crop = (RandomCrop(self.crop_padding),) if self.crop_padding else ()
-        flip = (HorizontalFlip(),) if self.flip else ()
-        return (*crop, *flip, *((Cutout(self.cutout),) if self.cutout else ()))
-
-    def make_optimizer(self) -> Optimizer:
-        """The optimizer that these settings describe."""
-        return _make("optimizer", self)
-
-    def make_schedule(self, iterations: int) -> Schedule:
-        """The schedule of a run of so many iterations; a cosine ends with it.
-
-        Raises InputError if the warm-up is as long as the run.
-        """
-        warmup = self.warmup or 0
-        if warmup >= iterations:
-            raise InputError(
-                f"Training: expected a warmup of less than {iterations} iterations, got {warmup}. Use fewer."
-            )
-        if self.schedule == "plateau":
-            schedule = Constant()
-        elif self.schedule == "cosine":
-            schedule = _make("schedule", self, steps=iterations - warmup)
-        else:
-            schedule = _make("schedule", self)
-        return Warmup(warmup, schedule) if warmup else schedule
-
-    def make_plateau(self) -> ReduceOnPlateau | None:
-        """What follows the validation accuracy, if that is the schedule."""
-        return _make("schedule", self) if self.schedule == "plateau" else None
+    def _check_loss(self) -> None:
+        if self.loss is not None and not hasattr(self.loss, "backward"):
+            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}.")
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:

@@ -6,20 +6,15 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array, to_numpy
-from xpnet.compile import compiled, graphed
-from xpnet.datasets import BatchSampler, Dataset, split_indices
-from xpnet.datasets.augment import Augmentation, augment, check_fits
-from xpnet.datasets.base import Images
-from xpnet.datasets.rows import subset
-from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.layers import BatchNorm
-from xpnet.layers.base import State
+from xpnet.compile import graphed
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError
 from xpnet.layout import map_tree
 from xpnet.network import Network
 from xpnet.random import make_key
@@ -27,47 +22,30 @@ from xpnet.runtime import Runtime
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.callbacks import Callback
 from xpnet.training.config import TrainConfig
-from xpnet.training.early_stopping import Best, EarlyStopping
-from xpnet.training.evaluation import Evaluation, Evaluator
-from xpnet.training.feed import input_statistics, make_feed
-from xpnet.training.history import MovingAverage, Record
-from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
-from xpnet.training.nonfinite import all_finite, first_nonfinite
-from xpnet.training.run_folder import RunFolder
-from xpnet.training.snapshot import Progress, Snapshot, check_alike, part, prefixed
-
-_VALIDATION_IMAGES = 2000
-_AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
+from xpnet.training.data import prepare, prepare_stream
+from xpnet.training.divergence import check_finite, check_scale, check_step
+from xpnet.training.early_stopping import Best
+from xpnet.training.evaluation import AnyEvaluation, Evaluator
+from xpnet.training.history import History, Record
+from xpnet.training.mixed_precision import MixedPrecision
+from xpnet.training.setup import (
+    check_fits,
+    check_last_batch,
+    check_runtime,
+    metric_name,
+    normalize_inputs,
+    settle_loss,
+    settle_score,
+    weights_only,
+)
+from xpnet.training.snapshot import Progress, Snapshot, put_back, take
+from xpnet.training.step import StepMetrics, TrainState, make_step
 
 
 class _Now(NamedTuple):
     """Where a training stands, replaced in one assignment: an interruption leaves the old one or the new one.
 
-    theta: Array
-    state: State
-    optimizer: OptimizerState
-
-
-class StepMetrics(NamedTuple):
-    """What is known about a batch after a step, as arrays without axes."""
-
-    loss: Array
-    accuracy: Array
-
-
-def make_step(
-    network: Network,
-    optimizer: Optimizer,
-    clip_norm: float | None = None,
-    augmentation: Sequence[Augmentation] = (),
-    mixed: MixedPrecision | None = None,
-) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """One training step as a pure function: (values, images, labels, ...) -> (values, figures of the batch).
-
-    ``key`` is the run's, for augmentation and the layers that draw random numbers (None without any); that of the step
-    is folded from it and ``iteration``. ``lr_scale`` and ``decay_mask`` are those of ``optimizers``; what is frozen
-    does not decay either. As arguments they may change from step to step without a new compilation; a Python number
-    costs no transfer to the device. With ``mixed`` forward and backward passes are in float16.
+    ``pending`` are the metrics of steps that are not read yet, the newest first: (metrics, (metrics, ... None)).
     """
 
     state: TrainState
@@ -119,22 +97,9 @@ class Trainer:
             check_last_batch(network, self.data, config.batch_size)
         normalize_inputs(network, self.data.train, config)
 
-        if network is None and config.weights is None:
-            self.network.set_normalization(input_statistics(images)[0], config.pixel_scale)
-        backend = self.network.backend
-        # Each step is given the whole rate instead: its rounding to θ's dtype is then the same in an array.
-        optimizer = dataclasses.replace(config.make_optimizer(), learning_rate=1.0)
-        self._feed = make_feed(backend, images, labels, None, self.sampler)
-        in_memory = isinstance(validation_images, np.ndarray)
-        self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
-        self._measured = (images, labels) if config.measure_training else None
-        theta, self._augmentation = self.network.theta, config.make_augmentation()
-        check_fits(self._augmentation, dataset.input_shape)
-        self._mixed = MixedPrecision(self.network) if config.precision == "float16" else None
-        scaling = self._mixed.init(theta) if self._mixed else {}
-        self._values = TrainState(theta, self.network.state, {**optimizer.init(theta), **scaling})
-        self._plain_step = make_step(self.network, optimizer, config.clip_norm, self._augmentation, self._mixed)
-        self._step = graphed(self._plain_step, backend) if config.graph else self._plain_step
+        self._report_every = config.report_every or per_epoch
+        self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
+        self._is_random = network.layer.is_random or bool(config.augmentation)
         self._key = backend.asarray(make_key(config.seed))
         self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
         self._decay_mask = 1.0 if config.decay_biases else weights_only(network)
@@ -219,8 +184,9 @@ class Trainer:
 
         Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
         """
-        images, labels, _ = self._feed.batch(self.iteration)
-        before, key, rate = self._values, self._key if self._is_random else None, self._rate(self.iteration)
+        before, progress, pending = self._now
+        batch = self.data.feed.batch(progress.iteration)
+        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
@@ -365,80 +331,7 @@ class Trainer:
         """Let the record act on the learning rate and on whether to go on."""
         progress = self.progress._replace(reported=record.iteration)
         if self._plateau:
-            self._plateau_state = self._plateau.update(self._plateau_state, record.validation_accuracy)
-        if self._early_stopping:
-            self.best = self._early_stopping.update(self.best, record, self.network.theta, self.network.state)
-
-
-def _prepared(network: Network, augmentation: Sequence[Augmentation], images: Array, key: Array | None) -> Array:
-    """A batch as a step sees it: augmented, in θ's dtype."""
-    if augmentation:
-        images = augment(augmentation, fold_in(key, _AUGMENTATION), images)
-    return network.backend.xp.astype(images, network.theta.dtype)
-
-
-def make_network(config: TrainConfig, dataset: Dataset) -> Network:
-    """The network that a configuration describes, with its ``weights`` if it names some.
-
-    Raises InputError if they do not fit.
-    """
-    network = models.create(
-        config.model,
-        input_shape=dataset.input_shape,
-        classes=dataset.classes,
-        seed=config.seed,
-        dtype=config.dtype,
-        device=config.device,
-        backend=config.backend,
-        **config.model_options,
-    )
-    if config.weights is not None:
-        load_weights(network, RunFolder.weights_in(config.weights), replace_head=config.replace_head)
-    return network
-
-
-def _check_fits(network: Network, dataset: Dataset) -> None:
-    if (network.input_shape, network.output_shape) != (dataset.input_shape, (dataset.classes,)):
-        raise InputError(
-            f"Training: expected a network for images {dataset.input_shape} of {dataset.classes} classes, as in "
-            f"{dataset.name}, got one for {network.input_shape} that gives {network.output_shape}. "
-            "Choose other data or another network."
-        )
-
-
-def _check_last_batch(network: Network, images: int, batch_size: int) -> None:
-    """Refuse an epoch that ends with a batch of one image where batch normalisation would have one value to go by."""
-    last = (images - 1) % batch_size + 1
-    for name, layer, shape in network.layer.leaves(network.input_shape):
-        if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
-            raise InputError(
-                f"Training: expected at least 2 images in every batch for batch normalisation ('{name}'), got 1 in the "
-                f"last one of {images:,} images in batches of {batch_size}. Choose another batch size or limit."
-            )
-
-
-def _spare_vectors(network: Network) -> Array:
-    """1 for the weights of dense and convolutional layers, 0 for biases and the scales of batch normalisation."""
-    slots = network.layout.slots()
-    return network.mask(lambda name: len(slots[name].shape) > 1)
-
-
-def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarray, Images, np.ndarray]:
-    """Images and labels to train on and to validate on.
-
-    Where the data set has no validation part, training images are split off: as many as the configuration says, or
-    2,000, but then no more than a tenth.
-    """
-    images, labels = dataset.train_inputs, dataset.train_targets
-    usual = min(_VALIDATION_IMAGES, max(len(labels) // 10, 1))
-    split_off = (config.validation_images or usual) if dataset.validation_inputs is None else 0
-    train, validation = split_indices(len(labels), split_off, config.seed)
-    if config.limit is not None and config.limit > len(train):
-        raise InputError(
-            f"Training: expected a limit of at most {len(train)} (the images of {dataset.name} not for validation), "
-            f"got {config.limit}. Give --limit {len(train)} or less."
-        )
-    train = train[: config.limit]
-    if dataset.validation_inputs is None or dataset.validation_targets is None:
-        return subset(images, train), labels[train], subset(images, validation)[:], labels[validation]
-    return subset(images, train), labels[train], dataset.validation_inputs, dataset.validation_targets
+            progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
+        if self.config.early_stopping:
+            self.best = self.config.early_stopping.update(self.best, record, self.network.theta, self.network.state)
+        self._now = self._now._replace(progress=progress)
