@@ -26,7 +26,8 @@ from xpnet.layers.normalization import by_batch, by_running_statistics, gradient
 from xpnet.network import Network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.shapes import Window
-from xpnet.training.trainer import TrainState, make_step
+from xpnet.training.scores import accuracy
+from xpnet.training.step import TrainState, make_step
 
 MODULE = "xpnet.kernels.cuda_kernels"
 
@@ -261,7 +262,8 @@ def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched, mon
     network = Network(Sequential(layers), (8, 8, 2), device=cuda.device_name(), seed=0)
     images, labels = cuda.asarray(normal(6, 8, 8, 2)), cuda.asarray(np.arange(6, dtype=np.int32) % 3)
     optimizer, frozen = Momentum(0.1, weight_decay=0.01), cuda.asarray(np.ones(network.parameter_count, np.float32))
-    step, start = make_step(network, optimizer), TrainState(network.theta, network.state, optimizer.init(network.theta))
+    step = make_step(network, optimizer, accuracy)
+    start = TrainState(network.theta, network.state, optimizer.init(network.theta))
 
     def train():
         values = start
