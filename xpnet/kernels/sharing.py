@@ -18,7 +18,7 @@ _count = 1
 def set_threads(count: int) -> None:
     """Share large work among so many threads of this process; results stay the same to the last bit.
 
-    From the first time that work is shared, BLAS has one thread: both at once would wait for each other.
+    From the first time that work is shared, BLAS has one thread.
     """
     global _count
     _count = count
@@ -62,8 +62,14 @@ def slices(length: int, step: int) -> list[slice]:
 
 
 @cache
-def _helpers(count: int) -> ThreadPoolExecutor:
+def give_blas_one_thread() -> None:
+    """Leave the cores to other threads from now on: both at once would wait for each other."""
     import threadpoolctl  # here: most programs never share
 
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+
+
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    give_blas_one_thread()
     return ThreadPoolExecutor(count)
