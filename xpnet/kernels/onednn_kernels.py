@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.kernels.onednn_library import OneDNNError, Plan, Unsupported, load
+from xpnet.kernels.onednn_library import OneDNNError, Plan, UnsupportedError, load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling, find
 from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.shapes import Pair, Shape, Window
@@ -220,7 +220,7 @@ def _has_plan(operation: str, description: Any, *others: np.ndarray) -> bool:
 def _plan(operation: str, description: Any) -> Plan:
     plan = find(operation, description)
     if plan is None:
-        raise Unsupported(f"oneDNN has no fast kernel for {operation} of {description}")
+        raise UnsupportedError(f"oneDNN has no fast kernel for {operation} of {description}")
     return plan
 
 

@@ -34,7 +34,7 @@ class OneDNNError(RuntimeError):
     """oneDNN cannot be loaded, or a call of it failed."""
 
 
-class Unsupported(OneDNNError):
+class UnsupportedError(OneDNNError):
     """oneDNN has no kernel for what was asked, or none that is fast."""
 
 
@@ -98,10 +98,10 @@ class Library:
         return _INSTRUCTION_SETS.get(number, hex(number))
 
     def call(self, function: str, *arguments: Any) -> None:
-        """Call a function, and raise Unsupported unless it says that all is well."""
+        """Call a function, and raise UnsupportedError unless it says that all is well."""
         status = getattr(self.functions, f"dnnl_{function}")(*arguments)
         if status:
-            raise Unsupported(f"dnnl_{function} returned {status}")
+            raise UnsupportedError(f"dnnl_{function} returned {status}")
 
     def create(self, kind: str, *arguments: Any, how: str = "create") -> ctypes.c_void_p:
         """An object of oneDNN's, which lives as long as what is returned."""
@@ -146,7 +146,7 @@ class Library:
 
 
 class Threads:
-    """So many of OpenMP's threads for what the calling thread asks for in a ``with`` block, and as many as before after it."""
+    """A ``with`` block in which the calling thread has so many of OpenMP's threads; after it, as many as before."""
 
     def __init__(self, library: Library, count: int) -> None:
         self._library, self._count, self._before = library, count, count
@@ -170,7 +170,7 @@ class Step(NamedTuple):
     """A primitive with what it is given."""
 
     primitive: ctypes.c_void_p
-    count: int
+    length: int
     arguments: Any
 
 
@@ -234,7 +234,7 @@ class Plan:
         stream = self._scratch.stream
         with self._threads:
             for step in self._steps:  # each has ended when its call returns
-                status = functions.dnnl_primitive_execute(step.primitive, stream, step.count, step.arguments)
+                status = functions.dnnl_primitive_execute(step.primitive, stream, step.length, step.arguments)
                 if status:
                     raise OneDNNError(f"dnnl_primitive_execute returned {status}")
 

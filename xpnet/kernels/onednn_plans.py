@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from xpnet.kernels import sharing
-from xpnet.kernels.onednn_library import Library, Plan, Scratch, Threads, Unsupported, integers, load
+from xpnet.kernels.onednn_library import Library, Plan, Scratch, Threads, UnsupportedError, integers, load
 from xpnet.shapes import Shape, Window
 
 _MOST_PLANS = 512  # of a thread; a ResNet-101 has about 150
@@ -211,7 +211,7 @@ class BatchNorm(NamedTuple):
 
 
 def find(operation: str, description: Convolution | Pooling | BatchNorm) -> Plan | None:
-    """This thread's plan for an operation, a method of its description; None where oneDNN has none that is fast."""
+    """The calling thread's plan for an operation, a method of its description; None where oneDNN has none that is fast."""
     return _mine.find(operation, description, 1 if _forked else sharing.threads())
 
 
@@ -224,7 +224,7 @@ def _build(scratch: Scratch, operation: str, description: Any, count: int) -> Pl
     with _building, threads:  # a kernel is made for so many threads
         try:
             getattr(description, operation)(library, plan)
-        except Unsupported:
+        except UnsupportedError:
             return None
     return plan
 
@@ -253,11 +253,11 @@ if hasattr(os, "register_at_fork"):  # a lock that another thread holds inside t
 
 
 def _describe(library: Library, operation: str, *arguments: Any) -> ctypes.c_void_p:
-    """The description of a primitive; Unsupported where a plain loop would compute it."""
+    """The description of a primitive; UnsupportedError where a plain loop would compute it."""
     primitive_desc = library.create(f"{operation}_primitive_desc", library.engine, *arguments)
     name = library.implementation(primitive_desc)
     if "ref" in name:
-        raise Unsupported(f"{operation} has the implementation {name} only")
+        raise UnsupportedError(f"{operation} has the implementation {name} only")
     return primitive_desc
 
 
