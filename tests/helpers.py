@@ -18,7 +18,7 @@ from xpnet.torch_weights import torch_name
 
 def assert_close(actual: Array, expected: Array, *, rtol: float = 0.0, atol: float = 0.0) -> None:
     """Check that two arrays agree in library, dtype, shape and device, and in value (exactly unless told otherwise)."""
-    here, there = backends.of(actual), backends.of(expected)
+    here, there = backends.backend_of(actual), backends.backend_of(expected)
     assert here.name == there.name
     assert actual.dtype == expected.dtype
     assert tuple(actual.shape) == tuple(expected.shape)
@@ -28,7 +28,7 @@ def assert_close(actual: Array, expected: Array, *, rtol: float = 0.0, atol: flo
 
 def assert_lives_on(array: Array, backend: Backend, dtype: str) -> None:
     """Check an array's library, device and dtype."""
-    home = backends.of(array)
+    home = backends.backend_of(array)
     assert (home.name, home.device) == (backend.name, backend.device)
     assert array.dtype == backend.dtype(dtype)
 

@@ -280,7 +280,7 @@ def test_arrays_in_another_memory_order_move_too(backend):
 
 
 def test_of_finds_the_backend_an_array_lives_on(backend):
-    found = backends.of(backend.asarray(np.zeros(2)))
+    found = backends.backend_of(backend.asarray(np.zeros(2)))
     assert (found.name, found.device) == (backend.name, backend.device)
     assert_lives_on(found.asarray(np.ones(2)), backend, "float64")
 

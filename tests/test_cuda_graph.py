@@ -16,9 +16,9 @@ from xpnet.compile import graphed
 from xpnet.cuda_graph import GraphedStep
 from xpnet.layers import BatchNorm, Dense, Dropout, Flatten, Normalize, ReLU, Sequential
 from xpnet.network import Network
-from xpnet.optimizers import OPTIMIZERS, Adam, GradientDescent, Momentum
+from xpnet.optimizers import OPTIMIZERS, SGD, Adam, Momentum
 from xpnet.random import make_key
-from xpnet.training.trainer import Values, make_step
+from xpnet.training.trainer import TrainState, make_step
 
 KEY = make_key(0)
 
@@ -29,7 +29,7 @@ def make_network():
 
 
 def first_values(network, optimizer):
-    return Values(network.theta, network.state, optimizer.init(network.theta))
+    return TrainState(network.theta, network.state, optimizer.init(network.theta))
 
 
 def batch(iteration, count=5):
@@ -37,11 +37,11 @@ def batch(iteration, count=5):
     return rng.integers(0, 256, (count, 4, 4, 1), np.uint8), rng.integers(0, 3, count, np.int32)
 
 
-def follow(step, graphed_step, values, counts, schedule=lambda iteration: 0.03 * 0.9**iteration, decays=1.0):
+def follow(step, graphed_step, values, counts, lr_scale=lambda iteration: 0.03 * 0.9**iteration, decay_mask=1.0):
     """Run both side by side on batches of these sizes and compare everything after every step."""
     ours = theirs = values
     for iteration, count in enumerate(counts):
-        arguments = (*batch(iteration, count), KEY, iteration, schedule(iteration), decays)
+        arguments = (*batch(iteration, count), KEY, iteration, lr_scale(iteration), decay_mask)
         ours, figures = graphed_step(ours, *arguments)
         theirs, expected = step(theirs, *arguments)
         assert_same_bits((ours, figures), (theirs, expected))
@@ -78,7 +78,7 @@ def test_what_is_done_and_in_what_order(fake_cupy):
 
 def test_the_warm_up_changes_nothing(fake_cupy):
     """Only the replays may act: with the rate at 0 but for the last step, the values stay until then."""
-    network, optimizer = make_network(), GradientDescent(1.0)
+    network, optimizer = make_network(), SGD(1.0)
     step = GraphedStep(make_step(network, optimizer), fake_cupy)
     values, theta = first_values(network, optimizer), network.theta.copy()
     for iteration in range(4):
@@ -90,7 +90,7 @@ def test_the_warm_up_changes_nothing(fake_cupy):
 
 
 def test_batch_key_and_iteration_reach_a_replay(fake_cupy):
-    network, optimizer = make_network(), GradientDescent(0.0)
+    network, optimizer = make_network(), SGD(0.0)
     step = GraphedStep(make_step(network, optimizer), fake_cupy)
     values = first_values(network, optimizer)
 
@@ -132,9 +132,9 @@ def test_each_shape_that_comes_twice_in_a_row_has_a_graph(fake_cupy):
 def test_decays_may_be_a_vector_and_parameters_frozen(fake_cupy):
     network, optimizer = make_network(), Momentum(1.0, weight_decay=0.1)
     network.freeze("dense1.*")
-    decays = network.mask(lambda name: name.endswith("weight"))
+    decay_mask = network.mask(lambda name: name.endswith("weight"))
     step = make_step(network, optimizer)
-    follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 6, decays=decays)
+    follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 6, decay_mask=decay_mask)
     assert fake_cupy.calls.count("launch") == 5
 
 
@@ -144,7 +144,7 @@ def test_other_decays_are_another_graph(fake_cupy):
     step = make_step(network, optimizer)
     graphed_step = GraphedStep(step, fake_cupy)
     values = follow(step, graphed_step, first_values(network, optimizer), [5] * 3)
-    follow(step, graphed_step, values, [5] * 3, decays=0.0)
+    follow(step, graphed_step, values, [5] * 3, decay_mask=0.0)
     assert fake_cupy.calls.count("begin_capture") == 2
 
 
@@ -184,11 +184,11 @@ def test_a_recording_that_cannot_be_ended_is_given_up(fake_cupy, caplog):
 
 def test_a_replay_that_differs_from_the_step_is_given_up(fake_cupy, caplog):
     """Here the iteration is read by Python, so that its value is baked in."""
-    network, optimizer = make_network(), GradientDescent(1.0)
+    network, optimizer = make_network(), SGD(1.0)
     plain = make_step(network, optimizer)
 
-    def step(values, images, labels, key, iteration, schedule, decays):
-        return plain(values, images, labels, key, int(iteration), schedule, decays)
+    def step(values, images, labels, key, iteration, lr_scale, decay_mask):
+        return plain(values, images, labels, key, int(iteration), lr_scale, decay_mask)
 
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 4)
     assert "its first step differs in theta by" in caplog.text
@@ -200,8 +200,8 @@ def test_a_replay_that_differs_beside_theta_is_given_up(fake_cupy, caplog):
     network, optimizer = make_network(), Adam(1.0)
     plain = make_step(network, optimizer)
 
-    def step(values, images, labels, key, iteration, schedule, decays):
-        new, figures = plain(values, images, labels, key, iteration, schedule, decays)
+    def step(values, images, labels, key, iteration, lr_scale, decay_mask):
+        new, figures = plain(values, images, labels, key, iteration, lr_scale, decay_mask)
         steps = values.optimizer["steps"] * 0 + (int(iteration) + 1)
         return new._replace(optimizer={**new.optimizer, "steps": steps}), figures
 

@@ -39,9 +39,9 @@ def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
     (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     exec(compile(block, str(page), "exec"), {})
     faces = xpnet.datasets.load("fer2013", tmp_path)
-    assert [len(part) for part in (faces.train_images, faces.validation_images, faces.test_images)] == [1120, 140, 140]
+    assert [len(part) for part in (faces.train_inputs, faces.validation_inputs, faces.test_inputs)] == [1120, 140, 140]
     with Image.open("face.png") as face:
-        assert (np.asarray(face) == faces.test_images[-1, :, :, 0]).all()
+        assert (np.asarray(face) == faces.test_inputs[-1, :, :, 0]).all()
 
 
 def documented_commands():

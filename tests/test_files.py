@@ -5,12 +5,12 @@ import stat
 import pytest
 
 from tests.helpers import refused
-from xpnet.files import remove_partial, write_whole
+from xpnet.files import atomic_write, remove_partial
 
 
 def test_new_content_replaces_old(tmp_path):
     for content in (b"old and longer", b"new"):
-        write_whole(tmp_path / "file", content)
+        atomic_write(tmp_path / "file", content)
         assert (tmp_path / "file").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -29,15 +29,15 @@ def test_content_is_on_the_disk_before_it_has_its_name_and_the_name_thereafter(t
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(os, "replace", watched_replace)
-    write_whole(tmp_path / "file", b"content")
+    atomic_write(tmp_path / "file", b"content")
     assert calls == [("fsync", len(b"content")), ("replace", "file"), ("fsync", "folder")]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    write_whole(tmp_path / "file", b"old")
+    atomic_write(tmp_path / "file", b"old")
     monkeypatch.setattr(os, "fsync", lambda descriptor: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_whole(tmp_path / "file", b"new")
+        atomic_write(tmp_path / "file", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
 
 
@@ -48,14 +48,14 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch, what
 
     monkeypatch.setattr(os, "fsync", disk_full)
     with refused(f"{what} {tmp_path / 'file'}: cannot be written (No space left on device).".lstrip()):
-        write_whole(tmp_path / "file", b"new", what=what)
+        atomic_write(tmp_path / "file", b"new", what=what)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_only_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with refused(f"{tmp_path / 'pipe'}: expected a file, got a pipe or a device."):
-        write_whole(tmp_path / "pipe", b"new")
+        atomic_write(tmp_path / "pipe", b"new")
     assert (tmp_path / "pipe").is_fifo()
 
 

@@ -169,7 +169,7 @@ def test_a_header_nested_without_end_is_refused(tmp_path, depth, digest, reason)
         Network.load(tmp_path / "w.safetensors")
 
 
-# Values that are no numbers
+# TrainState that are no numbers
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])

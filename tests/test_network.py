@@ -60,7 +60,7 @@ def test_the_mnist_starter_has_14682_parameters():
     stage = [Conv2D(16, 5, padding=2), ReLU(), MaxPool2D(2)]
     network = Network(Sequential([*stage, *stage, Flatten(), Dense(10)]), (28, 28, 1))
     assert network.parameter_count == 416 + 6_416 + 7_850 == 14_682
-    assert [(row.name, row.kind, row.output_shape, row.parameters) for row in network.rows()] == [
+    assert [(row.name, row.kind, row.output_shape, row.parameters) for row in network.layer_info()] == [
         ("conv1", "Conv2D", (28, 28, 16), 416),
         ("relu1", "ReLU", (28, 28, 16), 0),
         ("pool1", "MaxPool2D", (14, 14, 16), 0),
@@ -78,7 +78,7 @@ def test_the_mnist_starter_has_14682_parameters():
 
 
 def test_rows_go_into_blocks():
-    assert [row.name for row in small_network().rows()] == [
+    assert [row.name for row in small_network().layer_info()] == [
         "normalize1", "conv1", "relu1", "block.pool1", "block.conv1", "flatten1", "out",
     ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_initial_values_follow_the_seed():
 def test_initial_values_are_the_same_on_every_backend(library):
     pytest.importorskip(library)
     network = Network(small_layers(), IMAGE, backend=library)
-    assert backends.of(network.theta).name == library
+    assert backends.backend_of(network.theta).name == library
     assert to_numpy(network.theta).dtype == np.float32
     np.testing.assert_array_equal(to_numpy(network.theta), Network(small_layers(), IMAGE).theta)
 
@@ -150,7 +150,7 @@ def test_a_mask_marks_tensors_by_name(library):
     mask = network.mask(is_a_bias_in_the_block)
     assert names == [name for name, _ in walk(network.layout.tree)]
     assert_close(mask, mask + 0 * network.theta)
-    assert backends.of(mask) == network.backend
+    assert backends.backend_of(mask) == network.backend
     for name, part in walk(network.layout.unflatten(to_numpy(mask))):
         assert np.all(part == (name == "block.conv1.bias")), name
 
@@ -386,7 +386,7 @@ def test_normalization_by_one_number_or_one_for_each_channel():
 def test_normalization_on_other_backends(library):
     pytest.importorskip(library)
     mean = small_network(backend=library).state["normalize1"]["mean"]
-    assert backends.of(mean).name == library
+    assert backends.backend_of(mean).name == library
     assert to_numpy(mean).tolist() == [0.5, -0.25]
 
 
@@ -442,7 +442,7 @@ def test_files_do_not_depend_on_the_backend(tmp_path, saved_on, loaded_on):
     network = small_network(backend=saved_on)
     network.save(tmp_path / "weights.safetensors")
     loaded = Network.load(tmp_path / "weights.safetensors", backend=loaded_on)
-    assert backends.of(loaded.theta).name == loaded_on
+    assert backends.backend_of(loaded.theta).name == loaded_on
     np.testing.assert_array_equal(to_numpy(loaded.theta), to_numpy(network.theta))
 
 

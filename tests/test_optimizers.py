@@ -8,10 +8,10 @@ from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, re
 from xpnet.backend import to_numpy
 from xpnet.optimizers import (
     OPTIMIZERS,
+    SGD,
     AdaGrad,
     Adam,
     AdamW,
-    GradientDescent,
     Momentum,
     RMSProp,
     clip_by_global_norm,
@@ -36,7 +36,7 @@ GRADIENTS = np.array(
 SCHEDULE = (0.25, 0.5, 1.0, 1.0, 1.0, 0.5, 0.5, 0.1, 0.1, 0.0)
 DECAYS = np.array([1.0, 0.0, 1.0])
 ALL = [
-    GradientDescent(ALPHA, DECAY),
+    SGD(ALPHA, DECAY),
     Momentum(ALPHA, MU, DECAY),
     Momentum(ALPHA, MU, DECAY, "heavy-ball"),
     Momentum(ALPHA, MU, DECAY, "nesterov"),
@@ -61,7 +61,7 @@ def run(optimizer, backend, dtype="float64"):
 
 def test_gradient_descent(backend):
     theta = THETA
-    for (actual, state), g in zip(run(GradientDescent(ALPHA, DECAY), backend), GRADIENTS, strict=True):
+    for (actual, state), g in zip(run(SGD(ALPHA, DECAY), backend), GRADIENTS, strict=True):
         theta = theta - ALPHA * (g + DECAY * theta)
         assert_close(actual, backend.asarray(theta), rtol=1e-14)
         assert state == {}
@@ -100,7 +100,7 @@ def test_the_forms_agree_at_equal_pace_without_weight_decay(backend):
 
 @pytest.mark.parametrize("form", ["moving-average", "heavy-ball", "nesterov"])
 def test_without_momentum_all_forms_are_gradient_descent(backend, form):
-    expected = run(GradientDescent(ALPHA, DECAY), backend)[-1][0]
+    expected = run(SGD(ALPHA, DECAY), backend)[-1][0]
     assert_close(run(Momentum(ALPHA, 0.0, DECAY, form), backend)[-1][0], expected, rtol=1e-14)
 
 
@@ -170,7 +170,7 @@ def adam(optimizer, index):
 
 
 FORMULAS = {
-    GradientDescent: gradient_descent,
+    SGD: gradient_descent,
     Momentum: momentum,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
@@ -182,23 +182,23 @@ FORMULAS = {
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
 @pytest.mark.parametrize("as_array", [False, True])
 def test_ten_steps_by_the_formula(backend, optimizer, as_array):
-    theta, decays = backend.asarray(THETA), backend.asarray(DECAYS)
+    theta, decay_mask = backend.asarray(THETA), backend.asarray(DECAYS)
     state = optimizer.init(theta)
     for factor, g, expected in zip(SCHEDULE, GRADIENTS, by_formula(optimizer), strict=True):
-        schedule = backend.asarray(np.array(factor)) if as_array else factor
-        theta, state = optimizer.update(theta, backend.asarray(g), state, schedule=schedule, decays=decays)
+        lr_scale = backend.asarray(np.array(factor)) if as_array else factor
+        theta, state = optimizer.update(theta, backend.asarray(g), state, lr_scale=lr_scale, decay_mask=decay_mask)
         assert_close(theta, backend.asarray(expected), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
 def test_states_hold_arrays_like_theta_and_nothing_handed_in_is_changed(backend, optimizer):
     theta, gradient = backend.asarray(THETA, "float32"), backend.asarray(GRADIENTS[0], "float32")
-    state, schedule = optimizer.init(theta), backend.asarray(np.array(0.5), "float32")
+    state, lr_scale = optimizer.init(theta), backend.asarray(np.array(0.5), "float32")
     for array in leaves(state):
         assert not np.any(to_numpy(array))
-    given = (theta, gradient, state, schedule)
+    given = (theta, gradient, state, lr_scale)
     before = host_copies(given)
-    new_theta, new_state = optimizer.update(theta, gradient, state, schedule=schedule)
+    new_theta, new_state = optimizer.update(theta, gradient, state, lr_scale=lr_scale)
     for array, copy in zip(host_copies(given), before, strict=True):
         np.testing.assert_array_equal(array, copy)
     assert new_state.keys() == state.keys()
@@ -213,12 +213,12 @@ def test_states_hold_arrays_like_theta_and_nothing_handed_in_is_changed(backend,
 def test_a_compiled_step_serves_every_step(backend, optimizer):
     import jax
 
-    update = jax.jit(lambda *arrays, schedule: optimizer.update(*arrays, schedule=schedule))
+    update = jax.jit(lambda *arrays, lr_scale: optimizer.update(*arrays, lr_scale=lr_scale))
     theta = expected = backend.asarray(THETA)
     state = expected_state = optimizer.init(theta)
     for factor, g in zip(SCHEDULE, map(backend.asarray, GRADIENTS), strict=True):
-        theta, state = update(theta, g, state, schedule=factor)
-        expected, expected_state = optimizer.update(expected, g, expected_state, schedule=factor)
+        theta, state = update(theta, g, state, lr_scale=factor)
+        expected, expected_state = optimizer.update(expected, g, expected_state, lr_scale=factor)
         assert_close(theta, expected, rtol=1e-12)
     assert update._cache_size() == 1
 
@@ -248,7 +248,7 @@ def test_a_gradient_of_zero_moves_nothing_but_by_weight_decay(optimizer):
     still = dataclasses.replace(optimizer, weight_decay=0.0)
     theta, _ = still.update(THETA, np.zeros(3), still.init(THETA))
     np.testing.assert_array_equal(theta, THETA)
-    theta, _ = optimizer.update(THETA, np.zeros(3), optimizer.init(THETA), decays=DECAYS)
+    theta, _ = optimizer.update(THETA, np.zeros(3), optimizer.init(THETA), decay_mask=DECAYS)
     assert abs(theta[0]) < abs(THETA[0])
     assert theta[1] == THETA[1]
 

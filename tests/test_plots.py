@@ -19,7 +19,7 @@ def history(points):
     iteration = [100 * (point + 1) for point in range(points)]
     return {
         "iteration": iteration,
-        "classification_loss": [200 / i for i in iteration],
+        "loss": [200 / i for i in iteration],
         "weight_decay_loss": [0.1 + 1 / i for i in iteration],
         "total_loss": [0.1 + 201 / i for i in iteration],
         "train_accuracy": [1 - 40 / i for i in iteration],
@@ -48,7 +48,7 @@ def test_loss_curves_draw_the_three_losses_against_the_iteration():
     assert list(drawn) == ["Total", "Classification", "Weight decay"]
     for label, column in [
         ("Total", "total_loss"),
-        ("Classification", "classification_loss"),
+        ("Classification", "loss"),
         ("Weight decay", "weight_decay_loss"),
     ]:
         np.testing.assert_array_equal(drawn[label].get_xdata(), record["iteration"])
@@ -190,7 +190,7 @@ def test_a_single_point_is_visible(draw, tmp_path):
 def test_values_that_are_not_finite_leave_gaps(tmp_path):
     record = history(5)
     record["total_loss"][2] = float("nan")
-    record["classification_loss"][3] = float("inf")
+    record["loss"][3] = float("inf")
     figure = plots.loss_curves(record)
     (axes,) = figure.axes
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), record["total_loss"])

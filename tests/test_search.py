@@ -22,7 +22,7 @@ from xpnet.cli import search as cli
 from xpnet.cli.search import main
 from xpnet.datasets import Dataset, load
 from xpnet.errors import InputError
-from xpnet.search import Search, Tried, best, configure, parse_hidden
+from xpnet.search import Search, Trial, best, configure, parse_hidden
 from xpnet.training import TrainConfig, Trainer
 
 optuna = pytest.importorskip("optuna")
@@ -35,7 +35,7 @@ SPACE = {"learning_rate": (0.01, 0.3), "weight_decay": (0.0, 0.01), "dropout": (
 @pytest.fixture(scope="module")
 def digits():
     mnist = load("mnist")
-    images, labels = mnist.train_images[:300], mnist.train_labels[:300]
+    images, labels = mnist.train_inputs[:300], mnist.train_targets[:300]
     return Dataset("digits", images, labels, images[:50], labels[:50], mnist.class_names)
 
 
@@ -350,11 +350,11 @@ def test_a_trial_that_finds_the_grid_at_its_end_is_none(config, digits, storage,
 
 def test_best_is_the_first_of_the_completed_ones():
     trials = [
-        Tried(0, {}, 0.7, "complete", 1.0),
-        Tried(1, {}, 0.9, "pruned", 1.0),
-        Tried(2, {}, 0.8, "complete", 1.0),
-        Tried(3, {}, 0.8, "complete", 1.0),
-        Tried(4, {}, None, "running", 0.0),
+        Trial(0, {}, 0.7, "complete", 1.0),
+        Trial(1, {}, 0.9, "pruned", 1.0),
+        Trial(2, {}, 0.8, "complete", 1.0),
+        Trial(3, {}, 0.8, "complete", 1.0),
+        Trial(4, {}, None, "running", 0.0),
     ]
     assert best(trials) == trials[2]
     assert best(trials[3:][1:]) is None

@@ -50,9 +50,9 @@ def test_numbers_stand_for_both_axes_and_pairs_are_vertical_first():
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3", (3,), (3, 3, 3), (3, 0), (3, 1.5)])
-@pytest.mark.parametrize("what", ["kernel", "stride", "dilation"])
+@pytest.mark.parametrize("what", ["kernel_size", "stride", "dilation"])
 def test_settings_are_whole_numbers_from_1(what, value):
-    settings = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1, what: value}
+    settings = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, what: value}
     with refused(
         f"Conv2D: expected {what} to be a whole number of at least 1 or a pair of them, got {value!r}. Change {what}."
     ):

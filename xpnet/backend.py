@@ -90,7 +90,7 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
     return _RESOLVERS[backend](family, device, index)
 
 
-def of(array: Array) -> Backend:
+def backend_of(array: Array) -> Backend:
     """The backend that an array lives on."""
     name = namespace_name(array)
     return Backend(name, array_api_compat.array_namespace(array), array_api_compat.device(array))
@@ -151,7 +151,7 @@ def _find_name(array: Array, where: str) -> str:
     )
 
 
-def place(array: Array) -> tuple[str, Any]:
+def location(array: Array) -> tuple[str, Any]:
     """Library and device of an array; None for the device where JAX traces it or may move it by itself.
 
     Raises InputError for something that is not an array of a supported library.
@@ -162,11 +162,11 @@ def place(array: Array) -> tuple[str, Any]:
     return name, array.device
 
 
-def together(one: Array, other: Array) -> bool:
+def same_location(one: Array, other: Array) -> bool:
     """Whether two arrays are of one library and, as far as that is settled, on one device."""
     if type(one) is type(other) is np.ndarray:
         return True  # layers ask this of every batch; NumPy has one device
-    (library, device), (other_library, other_device) = place(one), place(other)
+    (library, device), (other_library, other_device) = location(one), location(other)
     return library == other_library and (None in (device, other_device) or device == other_device)
 
 

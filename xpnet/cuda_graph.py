@@ -16,7 +16,7 @@ from xpnet.backend import Array, to_numpy
 from xpnet.layout import map_tree, walk
 
 _log = logging.getLogger(__name__)
-_NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {"iteration": "int32", "schedule": None}  # None: θ's dtype
+_NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {"iteration": "int32", "lr_scale": None}  # None: θ's dtype
 _TOLERANCE = 1e-3  # of the length of the step: far above rounding, far below any wrong address
 _ROUNDING = 1e-6  # of the values, where a step hardly changes them
 
@@ -25,7 +25,7 @@ class GraphedStep:
     """A training step (see ``trainer.make_step``) that is replayed as a CUDA graph where it can be.
 
     Called as the step is, with CuPy arrays, and equal to it but for one thing: the values that a call returns are
-    overwritten by the next one. Copy what is to be kept. A number ``schedule`` becomes an array in θ's dtype; its
+    overwritten by the next one. Copy what is to be kept. A number ``lr_scale`` becomes an array in θ's dtype; its
     product with the optimizer's learning rate has the same bits if that is 1.
 
     The second batch in a row of one shape is recorded and all later ones of that shape are replayed; the others, such
@@ -46,8 +46,8 @@ class GraphedStep:
         labels: Array,
         key: Array | None = None,
         iteration: int = 0,
-        schedule: float = 1.0,
-        decays: Array | float = 1.0,
+        lr_scale: float = 1.0,
+        decay_mask: Array | float = 1.0,
     ) -> tuple[Any, Any]:
         """One step: the new values, and the figures of the batch."""
         inputs = {
@@ -55,8 +55,8 @@ class GraphedStep:
             "labels": labels,
             "key": key,
             "iteration": iteration,
-            "schedule": schedule,
-            "decays": decays,
+            "lr_scale": lr_scale,
+            "decay_mask": decay_mask,
         }
         shapes = tuple(_shape(name, value) for name, value in inputs.items())
         last, self._last = self._last, None

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from xpnet.errors import InputError
-from xpnet.files import write_whole, writing
+from xpnet.files import atomic_write, writing
 from xpnet.provenance import processor
 from xpnet.training.run_folder import RunFolder, reading
 
@@ -37,7 +37,7 @@ class Contender(NamedTuple):
 
 
 CONTENDERS: Mapping[str, Contender] = {
-    "gradient descent": Contender("gradient-descent", 0.5, 0.9792),
+    "gradient descent": Contender("sgd", 0.5, 0.9792),
     "momentum": Contender("momentum", 0.5, 0.9806),
     "AdaGrad": Contender("adagrad", 0.01, 0.9753),
     "Adam": Contender("adam", 0.001, 0.9761),
@@ -45,7 +45,7 @@ CONTENDERS: Mapping[str, Contender] = {
 PUBLISHED_WITH_BATCH_NORM = 0.971  # of one of them, which was not named
 
 
-class Figure(NamedTuple):
+class Metric(NamedTuple):
     """A number that is published and measured: read from a run folder, a share of 1 or else an epoch."""
 
     name: str
@@ -63,7 +63,7 @@ class Experiment:
     """
 
     command: str
-    figures: tuple[Figure, ...]
+    figures: tuple[Metric, ...]
     picture: str
     seeds: int
 
@@ -103,7 +103,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "optimizers": Experiment(
         "compare_optimizers.py",
         tuple(
-            Figure(f"test accuracy with {name}", f"{100 * contender.published:.2f} %", optimizer_accuracy(name))
+            Metric(f"test accuracy with {name}", f"{100 * contender.published:.2f} %", optimizer_accuracy(name))
             for name, contender in CONTENDERS.items()
         ),
         picture="accuracy",
@@ -112,7 +112,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "optimizers-batch-norm": Experiment(
         "compare_optimizers.py --batch-norm",
         tuple(
-            Figure(
+            Metric(
                 f"test accuracy with {name}",
                 f"{100 * PUBLISHED_WITH_BATCH_NORM:.1f} % of one",
                 optimizer_accuracy(name),
@@ -124,20 +124,20 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "cnn_32_64": Experiment(
         "train.py --model cnn_32_64",
-        (Figure("test accuracy", "99.15 %", final_accuracy),),
+        (Metric("test accuracy", "99.15 %", final_accuracy),),
         picture="misclassified",
         seeds=1,
     ),
     "lenet5": Experiment(
         "train.py --model lenet5",
-        (Figure("test accuracy", "", final_accuracy),),
+        (Metric("test accuracy", "", final_accuracy),),
         picture="error_rate",
         seeds=1,
     ),
     "overfitting": Experiment(
         "train.py --model mlp --hidden 1024 512 --limit 50 --data cifar10 --batch-size 10 --lr 0.1 --epochs 10 "
         "--report-every 5 --measure-training",
-        (Figure("first epoch at 100 % training accuracy", "6", first_epoch("train_accuracy", 1.0), is_share=False),),
+        (Metric("first epoch at 100 % training accuracy", "6", first_epoch("train_accuracy", 1.0), is_share=False),),
         picture="accuracy",
         seeds=3,
     ),
@@ -145,16 +145,16 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "train.py --model mlp --hidden 512 256 --data cifar10 --batch-size 64 --lr 0.1 --epochs 8 --weight-decay 0.001 "
         "--report-every 750",  # once in an epoch
         (
-            Figure("first epoch over 50 % validation", "4", first_epoch("validation_accuracy", 0.5), is_share=False),
-            Figure("best validation accuracy", "over 50 %", best_validation_accuracy),
-            Figure("test accuracy", "", final_accuracy),
+            Metric("first epoch over 50 % validation", "4", first_epoch("validation_accuracy", 0.5), is_share=False),
+            Metric("best validation accuracy", "over 50 %", best_validation_accuracy),
+            Metric("test accuracy", "", final_accuracy),
         ),
         picture="accuracy",
         seeds=3,
     ),
     "cifar10_cnn": Experiment(
         "train.py --model cifar10_cnn",
-        (Figure("test accuracy", "55 % and more", final_accuracy),),
+        (Metric("test accuracy", "55 % and more", final_accuracy),),
         picture="accuracy",
         seeds=1,
     ),
@@ -201,7 +201,7 @@ def keep_picture(plot: Path, picture: Path) -> None:
         image.convert("RGB").quantize(64).save(content, "png", optimize=True)
     with writing(picture):
         picture.parent.mkdir(exist_ok=True)
-    write_whole(picture, content.getvalue())
+    atomic_write(picture, content.getvalue())
 
 
 def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -218,8 +218,8 @@ def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
 def write_results(docs: Path, results: Results) -> None:
     """Keep the runs, and write the page anew. Raises InputError if that fails; what was kept before stays whole."""
     page = render(read_page(docs), results)
-    write_whole((docs / RESULTS).resolve(), (json.dumps(results, indent=1) + "\n").encode())
-    write_whole((docs / PAGE).resolve(), page.encode())
+    atomic_write((docs / RESULTS).resolve(), (json.dumps(results, indent=1) + "\n").encode())
+    atomic_write((docs / PAGE).resolve(), page.encode())
 
 
 def read_page(docs: Path) -> str:

@@ -30,19 +30,19 @@ def is_file(path: Path) -> bool:
         ) from error
 
 
-def check_no_pipe(path: str | os.PathLike[str], what: str = "") -> None:
+def require_regular_file(path: str | os.PathLike[str], what: str = "") -> None:
     """Refuse a pipe, which may take for ever to open, and a device, which no file shall replace."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise InputError(f"{what} {path}: expected a file, got a pipe or a device. Give a regular file.".lstrip())
 
 
-def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
+def atomic_write(path: Path, content: bytes, *, what: str = "") -> None:
     """Put a file in place in one step: a reader finds the old content or the new one, also after a power failure.
 
     Raises InputError, with ``what`` the file is, if that fails; the old file is then untouched.
     Source: fsync(2), rename(2).
     """
-    check_no_pipe(path)
+    require_regular_file(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(f"{what} {path}".lstrip()):
         try:
@@ -57,7 +57,7 @@ def write_whole(path: Path, content: bytes, *, what: str = "") -> None:
 
 
 def remove_partial(folder: Path, *names: str) -> None:
-    """Remove what a process that was killed in ``write_whole`` left of files by these names, or patterns of names.
+    """Remove what a process that was killed in ``atomic_write`` left of files by these names, or patterns of names.
 
     Nobody else may be writing these there.
     """

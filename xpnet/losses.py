@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from xpnet import kernels
-from xpnet.backend import Array, array_namespace, check_array, is_readable, place, together
+from xpnet.backend import Array, array_namespace, check_array, is_readable, location, same_location
 from xpnet.errors import InputError
 from xpnet.kernels.cross_entropy import one_hot
 
@@ -110,7 +110,7 @@ def _check(where: str, logits: Array, labels: Array) -> None:
             f"{where}: expected logits (N, classes) and labels (N,), got shapes {tuple(logits.shape)} "
             f"and {tuple(labels.shape)}. Give one label for each row of logits."
         )
-    if not together(logits, labels):
+    if not same_location(logits, labels):
         raise InputError(
             f"{where}: expected logits and labels of one library on one device, got {_place(logits)} and "
             f"{_place(labels)}. Move the labels."
@@ -128,5 +128,5 @@ def _check(where: str, logits: Array, labels: Array) -> None:
 
 
 def _place(array: Array) -> str:
-    library, where = place(array)
+    library, where = location(array)
     return library if where is None else f"{library} on {where}"

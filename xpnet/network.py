@@ -37,7 +37,7 @@ class LossAndGradient(NamedTuple):
     state: State
 
 
-class Row(NamedTuple):
+class LayerInfo(NamedTuple):
     """One line of a network's summary."""
 
     name: str
@@ -185,20 +185,20 @@ class Network:
         """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
         return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
 
-    def rows(self) -> list[Row]:
+    def layer_info(self) -> list[LayerInfo]:
         """Every layer that holds no others, with its output shape and number of parameters."""
         counts: Counter[str] = Counter()
         for name, slot in self.layout.slots().items():
             counts[name.rpartition(".")[0]] += slot.stop - slot.start
         return [
-            Row(name, type(layer).__name__, layer.output_shape(shape), counts[name])
+            LayerInfo(name, type(layer).__name__, layer.output_shape(shape), counts[name])
             for name, layer, shape in self.layer.leaves(self.input_shape)
         ]
 
     def summary(self) -> str:
         """The layers as a plain text table."""
         cells = [("layer", "kind", "output shape", "parameters")]
-        cells += [(r.name, r.kind, shape_text(r.output_shape), f"{r.parameters:,}") for r in self.rows()]
+        cells += [(r.name, r.kind, shape_text(r.output_shape), f"{r.parameters:,}") for r in self.layer_info()]
         cells += [("total", "", "", f"{self.parameter_count:,}")]
         widths = [max(len(row[column]) for row in cells) for column in range(4)]
         return "\n".join(
@@ -368,7 +368,7 @@ class Network:
 
     def _in_batches(self, images: Array, batch_size: int, function: Any) -> Array:
         """Apply a function to images batch by batch; the result is an array of the images' own library."""
-        home = backends.of(images)
+        home = backends.backend_of(images)
         self._check_batch(images)
         backends.check_real_numbers("Network, images", images)
         check_positive("Network", "batch_size", batch_size)

@@ -3,9 +3,9 @@
 ``init(theta)`` gives the state before any step, ``update(theta, gradient, state)`` θ and the state after one step.
 States hold arrays only, the number of steps among them, so that a step can be compiled, captured and saved.
 
-In the formulas, α is ``learning_rate * schedule`` and λ is ``weight_decay * decays``. Both factors are arguments of
-``update``: ``schedule`` is a number, or an array without axes in θ's dtype; ``decays`` is 1, or a vector like θ with 0
-in the places that weight decay spares. All operations are element by element.
+In the formulas, α is ``learning_rate * lr_scale`` and λ is ``weight_decay * decay_mask``. Both factors are arguments of
+``update``: ``lr_scale`` is a number, or an array without axes in θ's dtype; ``decay_mask`` is 1, or a vector like θ
+with 0 in place of what does not decay. All operations are element by element.
 
 Steps are counted in θ's dtype. In float32 the count stands still from 2^24 (16.8 million) steps on: Adam's corrections
 have long been 1 by then, and AdaGrad's ``lr_decay`` goes no further.
@@ -30,7 +30,7 @@ MOMENTUM_FORMS = ("moving-average", "heavy-ball", "nesterov")
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class SGD:
     """Steepest descent with weight decay.
 
         θ = θ - α·(g + λ·θ)
@@ -49,11 +49,11 @@ class GradientDescent:
         return {}
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha = self.learning_rate * schedule
-        return theta - alpha * _with_decay(self, gradient, theta, decays), state
+        alpha = self.learning_rate * lr_scale
+        return theta - alpha * _with_decay(self, gradient, theta, decay_mask), state
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class Momentum:
         return {"velocity": _zeros(theta)}
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        mu, alpha = self.momentum, self.learning_rate * schedule
+        mu, alpha = self.momentum, self.learning_rate * lr_scale
         if self.form == "moving-average":
             velocity = mu * state["velocity"] + (1 - mu) * gradient
-            return theta - alpha * _with_decay(self, velocity, theta, decays), {"velocity": velocity}
-        push = alpha * _with_decay(self, gradient, theta, decays)
+            return theta - alpha * _with_decay(self, velocity, theta, decay_mask), {"velocity": velocity}
+        push = alpha * _with_decay(self, gradient, theta, decay_mask)
         velocity = mu * state["velocity"] - push
         step = mu * velocity - push if self.form == "nesterov" else velocity
         return theta + step, {"velocity": velocity}
@@ -134,11 +134,11 @@ class AdaGrad:
         return {"steps": _no_steps(theta), "squares": _zeros(theta)}
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha = self.learning_rate * schedule / (1 + state["steps"] * self.lr_decay)
-        gradient = _with_decay(self, gradient, theta, decays)
+        alpha = self.learning_rate * lr_scale / (1 + state["steps"] * self.lr_decay)
+        gradient = _with_decay(self, gradient, theta, decay_mask)
         squares = state["squares"] + gradient * gradient
         theta = theta - alpha * gradient / (_root(squares) + self.epsilon)
         return theta, {"steps": state["steps"] + 1, "squares": squares}
@@ -169,11 +169,11 @@ class RMSProp:
         return {"squares": _zeros(theta)}
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha, rho = self.learning_rate * schedule, self.rho
-        gradient = _with_decay(self, gradient, theta, decays)
+        alpha, rho = self.learning_rate * lr_scale, self.rho
+        gradient = _with_decay(self, gradient, theta, decay_mask)
         squares = rho * state["squares"] + (1 - rho) * gradient * gradient
         return theta - alpha * gradient / (_root(squares) + self.epsilon), {"squares": squares}
 
@@ -214,11 +214,11 @@ class Adam:
         return {"steps": _no_steps(theta), **{name: _zeros(theta) for name in averages}}
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha = self.learning_rate * schedule
-        push, state = self._push(alpha, _with_decay(self, gradient, theta, decays), state)
+        alpha = self.learning_rate * lr_scale
+        push, state = self._push(alpha, _with_decay(self, gradient, theta, decay_mask), state)
         return theta - push, state
 
     def _push(self, alpha: Factor, gradient: Array, state: OptimizerState) -> tuple[Array, OptimizerState]:
@@ -255,19 +255,19 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     def update(
-        self, theta: Array, gradient: Array, state: OptimizerState, *, schedule: Factor = 1.0, decays: Factor = 1.0
+        self, theta: Array, gradient: Array, state: OptimizerState, *, lr_scale: Factor = 1.0, decay_mask: Factor = 1.0
     ) -> tuple[Array, OptimizerState]:
         """One step."""
-        alpha = self.learning_rate * schedule
+        alpha = self.learning_rate * lr_scale
         push, state = self._push(alpha, gradient, state)
         if self.weight_decay:  # times α at last, which is then rounded to θ's dtype first, be it a number or an array
-            push = push + alpha * (self.weight_decay * decays * theta)
+            push = push + alpha * (self.weight_decay * decay_mask * theta)
         return theta - push, state
 
 
-Optimizer = GradientDescent | Momentum | AdaGrad | RMSProp | Adam | AdamW
+Optimizer = SGD | Momentum | AdaGrad | RMSProp | Adam | AdamW
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {
-    "gradient-descent": GradientDescent,
+    "sgd": SGD,
     "momentum": Momentum,
     "adagrad": AdaGrad,
     "rmsprop": RMSProp,
@@ -276,30 +276,30 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
 }
 
 
-def clip_by_global_norm(gradient: Array, limit: float) -> Array:
-    """The gradient, shortened to a length of ``limit`` where it is longer; the direction stays.
+def clip_by_global_norm(gradient: Array, max_norm: float) -> Array:
+    """The gradient, shortened to a length of ``max_norm`` where it is longer; the direction stays.
 
-        g = g·min(1, limit/(‖g‖ + 10⁻⁶)),  ‖g‖ = c·‖g/c‖ with c = max(1, max |g|)
+        g = g·min(1, max_norm/(‖g‖ + 10⁻⁶)),  ‖g‖ = c·‖g/c‖ with c = max(1, max |g|)
 
     With c no square overflows. Nothing is read back to the host. A gradient that is not finite stays so, and shows in
     the next loss.
 
-    Raises InputError if the limit is not above 0.  Source: Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from
+    Raises InputError if the max_norm is not above 0.  Source: Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from
     PyTorch.
     """
-    check_clip_norm(limit)
+    check_clip_norm(max_norm)
     xp = array_namespace(gradient)
     largest = xp.max(xp.abs(gradient))
     one = xp.ones_like(largest)
     scale = xp.maximum(largest, one)
     scaled = gradient / scale
     norm = scale * xp.sqrt(xp.sum(scaled * scaled))
-    return gradient * xp.minimum(one, limit / (norm + 1e-6))
+    return gradient * xp.minimum(one, max_norm / (norm + 1e-6))
 
 
-def check_clip_norm(limit: float) -> None:
+def check_clip_norm(max_norm: float) -> None:
     """Raise InputError unless gradients can be shortened to this length."""
-    check_above_zero("Clipping", "norm", limit, "Try 1.")
+    check_above_zero("Clipping", "norm", max_norm, "Try 1.")
 
 
 def _zeros(theta: Array) -> Array:

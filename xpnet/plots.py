@@ -121,12 +121,12 @@ def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figur
     """Draw the total loss, the classification loss and the weight-decay loss against the iteration.
 
     With ``batches_per_epoch`` the axis counts epochs instead.
-    Reads the columns iteration, total_loss, classification_loss and weight_decay_loss; values that are not
+    Reads the columns iteration, total_loss, loss and weight_decay_loss; values that are not
     finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
     """
     labels = {
         "total_loss": "Total",
-        "classification_loss": "Classification",
+        "loss": "Classification",
         "weight_decay_loss": "Weight decay",
     }
     figure = _figure(PAGE_WIDTH, 3.6)

@@ -37,7 +37,7 @@ Space = Mapping[str, Sequence[Any]]
 Parameters = dict[str, Any]
 
 
-class Tried(NamedTuple):
+class Trial(NamedTuple):
     """A trial: its parameters, its last validation accuracy (None: none yet), and how it ended.
 
     The state is complete, pruned, diverged, or what Optuna calls it: running, waiting, fail (stopped by Ctrl-C).
@@ -73,7 +73,7 @@ class Search:
         self._study = self._open(name)
         self._check_settings(name)
 
-    def run(self, trials: int, on_trial: Callable[[Tried], None] = lambda tried: None) -> None:
+    def run(self, trials: int, on_trial: Callable[[Trial], None] = lambda tried: None) -> None:
         """Try so many more parameters, or what is left of the grid; ``on_trial`` is called after each.
 
         Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is begun anew by whoever next runs this study.
@@ -92,7 +92,7 @@ class Search:
         except self._optuna.exceptions.StorageInternalError as error:
             raise self._unusable(error.__cause__ or error) from error
 
-    def trials(self) -> list[Tried]:
+    def trials(self) -> list[Trial]:
         """All trials of the study so far that have parameters, in order."""
         return [tried for tried in map(_tried, self._study.get_trials(deepcopy=False)) if tried.parameters]
 
@@ -222,7 +222,7 @@ class Search:
                 )
 
 
-def best(trials: Sequence[Tried]) -> Tried | None:
+def best(trials: Sequence[Trial]) -> Trial | None:
     """The completed trial of the highest validation accuracy, the first of equal ones; None if there is none."""
     completed = [tried for tried in trials if tried.state == COMPLETE and tried.accuracy is not None]
     return max(completed, key=lambda tried: tried.accuracy or 0.0, default=None)
@@ -257,10 +257,10 @@ def rounded(parameters: Parameters) -> Parameters:
     return {name: value if isinstance(value, str) else float(f"{value:.4g}") for name, value in parameters.items()}
 
 
-def _tried(trial: Any) -> Tried:
+def _tried(trial: Any) -> Trial:
     state = DIVERGED if trial.user_attrs.get(DIVERGED) else trial.state.name.lower()
     last = max(trial.intermediate_values, default=None)
-    return Tried(
+    return Trial(
         trial.number,
         rounded(trial.params or _given(trial)),
         trial.value if trial.value is not None else trial.intermediate_values.get(last),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import InputError
-from xpnet.files import write_whole
+from xpnet.files import atomic_write
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers.base import Layer
 from xpnet.losses import LOSSES
@@ -81,7 +81,7 @@ def write_tensors(
     header = {"format": FORMAT_VERSION, **header}
     header[_DIGEST_KEY] = _digest(header, contiguous)
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
-    write_whole(path, content, what=what)
+    atomic_write(path, content, what=what)
 
 
 def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:

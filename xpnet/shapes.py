@@ -48,7 +48,7 @@ def extent(kernel: int, dilation: int) -> int:
     return dilation * (kernel - 1) + 1
 
 
-def make_window(where: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Window:
+def make_window(where: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1) -> Window:
     """Build a window from a layer's settings: numbers, pairs (vertical, horizontal), and for padding "same"/"valid".
 
     "same" keeps the image's size and, as in PyTorch, is defined for stride 1 only; an odd amount of padding puts the
@@ -56,7 +56,7 @@ def make_window(where: str, kernel: Any, stride: Any, padding: Any, dilation: An
 
     Raises InputError for anything that is not a number in range.
     """
-    kernel = as_pair(where, "kernel", kernel, minimum=1)
+    kernel = as_pair(where, "kernel_size", kernel_size, minimum=1)
     stride = as_pair(where, "stride", stride, minimum=1)
     dilation = as_pair(where, "dilation", dilation, minimum=1)
     return Window(kernel, stride, _padding(where, padding, kernel, stride, dilation), dilation)

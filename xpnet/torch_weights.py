@@ -44,22 +44,22 @@ def torch_name(name: str) -> str:
 class Place(NamedTuple):
     """Where PyTorch keeps one of our tensors, and what its last axis counts if not channels or features.
 
-    ``image_shape`` (H, W, C) is that of images whose values a Flatten put into one row: in the order (H, W, C) here,
+    ``input_shape`` (H, W, C) is that of images whose values a Flatten put into one row: in the order (H, W, C) here,
     (C, H, W) in PyTorch.
     """
 
     layer: str
     name: str
     shape: Shape
-    image_shape: Shape | None
+    input_shape: Shape | None
 
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
         """PyTorch's tensor in our layout, which has the channels last."""
         if tensor.ndim == 4:
             return np.moveaxis(tensor, 1, -1)
-        if self.image_shape is None:
+        if self.input_shape is None:
             return tensor
-        height, width, channels = self.image_shape
+        height, width, channels = self.input_shape
         images = tensor.reshape(*tensor.shape[:-1], channels, height, width)
         return np.moveaxis(images, -3, -1).reshape(tensor.shape)
 
@@ -67,9 +67,9 @@ class Place(NamedTuple):
         """Inverse of ``to_ours``."""
         if tensor.ndim == 4:
             return np.moveaxis(tensor, -1, 1)
-        if self.image_shape is None:
+        if self.input_shape is None:
             return tensor
-        images = tensor.reshape(*tensor.shape[:-1], *self.image_shape)
+        images = tensor.reshape(*tensor.shape[:-1], *self.input_shape)
         return np.moveaxis(images, -1, -3).reshape(tensor.shape)
 
 
@@ -78,23 +78,23 @@ def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable
 
     The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
     """
-    layers, image_shapes, image_shape = {}, {}, None
+    layers, image_shapes, input_shape = {}, {}, None
     for leaf in leaves:
-        layers[leaf.name], image_shapes[leaf.name] = leaf.layer, image_shape
+        layers[leaf.name], image_shapes[leaf.name] = leaf.layer, input_shape
         if isinstance(leaf.layer, Flatten):
-            image_shape = leaf.input_shape if len(leaf.input_shape) == 3 else None
+            input_shape = leaf.input_shape if len(leaf.input_shape) == 3 else None
         elif isinstance(leaf.layer, Dense):
-            image_shape = None
+            input_shape = None
     found = {}
     for name, shape in shapes.items():
         path, _, tensor = name.rpartition(".")
-        layer, image_shape = layers[path], image_shapes[path]
+        layer, input_shape = layers[path], image_shapes[path]
         if isinstance(layer, Normalize):
             continue
         if isinstance(layer, Dense) and tensor == "bias":
-            image_shape = None  # it counts units
+            input_shape = None  # it counts units
         torch_shape = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
-        found[name] = Place(path, rename(name), torch_shape, image_shape)
+        found[name] = Place(path, rename(name), torch_shape, input_shape)
     return found
 
 

@@ -27,7 +27,7 @@ def test_resnet18_is_the_one_for_small_images():
     (case,) = find_cases("resnet18-small", (2,))
     convolutions = [leaf.layer for leaf in case.layer.leaves(case.input_shape) if isinstance(leaf.layer, Conv2D)]
     assert case.input_shape == (32, 32, 3)
-    assert (convolutions[0].kernel, convolutions[0].stride) == (3, 1)
+    assert (convolutions[0].kernel_size, convolutions[0].stride) == (3, 1)
     assert case.layer.output_shape(case.input_shape) == (10,)
 
 

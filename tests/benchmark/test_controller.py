@@ -11,8 +11,8 @@ from xpnet.backend import resolve
 from xpnet.benchmark import ablation, controller, worker
 from xpnet.benchmark import profile as profiling
 from xpnet.benchmark.cases import find_cases
-from xpnet.benchmark.contender import make
 from xpnet.benchmark.controller import Row, WorkerError, _Taken, measure, profile
+from xpnet.benchmark.implementation import make
 from xpnet.benchmark.profile import REST
 
 SETTINGS = {"device": "cpu", "threads": 1}
@@ -267,7 +267,7 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
     if "torch" in implementation:
         pytest.importorskip("torch")
     tuned = []
-    monkeypatch.setattr(worker.tuning, "tune", lambda *arguments, **settings: tuned.append((arguments, settings)))
+    monkeypatch.setattr(worker.runtime, "configure", lambda *arguments, **settings: tuned.append((arguments, settings)))
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
     assert tuned == [((1, choice), {"precision": "tf32", "graph": graph})]
@@ -275,7 +275,7 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
 
 def test_gradients_are_compared_without_tf32(monkeypatch, tmp_path, case):
     used = []
-    monkeypatch.setattr(worker.tuning, "tune", lambda *_, precision, graph: used.append(precision))
+    monkeypatch.setattr(worker.runtime, "configure", lambda *_, precision, graph: used.append(precision))
     monkeypatch.setattr(worker, "_set_precision", lambda implementation, precision: used.append(precision))
     monkeypatch.setattr(worker, "make", lambda implementation, case, device: make(implementation, case, "cpu"))
     session = worker.Session("xpnet-numpy", dataclasses.replace(case, precision="tf32").to_json(), "cuda:0", 1)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from tests.benchmark.test_twins import assert_same_gradient
-from xpnet.benchmark import contender, own
+from tests.benchmark.test_peers import assert_same_gradient
+from xpnet.benchmark import implementation, xpnet_implementation
 from xpnet.benchmark.cases import find_cases
 from xpnet.cuda_graph import GraphedStep
 
@@ -88,7 +88,7 @@ def cuda(monkeypatch):
 def test_pytorchs_replays_are_its_steps(cuda, optimizer):
     (case,) = find_cases("mnist_starter", (4,))
     case = dataclasses.replace(case, optimizer=optimizer, weight_decay=0.1, learning_rate=0.001, dtype="float64")
-    graphed, plain = (contender.make(name, case, "cpu") for name in ("torch-graphs", "torch"))
+    graphed, plain = (implementation.make(name, case, "cpu") for name in ("torch-graphs", "torch"))
     replay, step = graphed.training(), plain.training()
     assert cuda == [
         *("begin device", "wait", "begin stream", "end stream", "wait"),
@@ -103,13 +103,13 @@ def test_pytorchs_replays_are_its_steps(cuda, optimizer):
 
 def test_pytorchs_replayed_inference_gives_its_logits(cuda):
     (case,) = find_cases("fer_cnn", (2,))
-    graphed, plain = (contender.make(name, case, "cpu").inference() for name in ("torch-graphs", "torch"))
+    graphed, plain = (implementation.make(name, case, "cpu").inference() for name in ("torch-graphs", "torch"))
     np.testing.assert_allclose(graphed(), plain(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture
 def recorded(monkeypatch, fake_cupy):
-    monkeypatch.setattr(own, "graphed", lambda step, backend: GraphedStep(step, fake_cupy))
+    monkeypatch.setattr(xpnet_implementation, "graphed", lambda step, backend: GraphedStep(step, fake_cupy))
     monkeypatch.setattr(logging.getLogger("xpnet.cuda_graph"), "handlers", [])
     return fake_cupy
 
@@ -117,7 +117,7 @@ def recorded(monkeypatch, fake_cupy):
 def test_xpnets_steps_are_replayed(recorded):
     (case,) = find_cases("mlp", (4,))
     case = dataclasses.replace(case, learning_rate=0.001)
-    graphed, plain = (own.make(case, "cpu", variant) for variant in ("numpy-graph", "numpy"))
+    graphed, plain = (xpnet_implementation.make(case, "cpu", variant) for variant in ("numpy-graph", "numpy"))
     for step in (graphed.training(), plain.training()):
         for _ in range(STEPS):
             step()
@@ -130,7 +130,7 @@ def test_without_a_graph_xpnets_steps_are_not_timed(recorded):
         raise RuntimeError("no capture")
 
     recorded.cuda.Stream.begin_capture = refuse
-    step = own.make(find_cases("mlp", (4,))[0], "cpu", "numpy-graph").training()
+    step = xpnet_implementation.make(find_cases("mlp", (4,))[0], "cpu", "numpy-graph").training()
     step()
     with pytest.raises(RuntimeError, match=r"CUDA graph: training goes on without one.*no capture"):
         step()

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from xpnet import kernels, tuning
+from xpnet import kernels, runtime
 from xpnet.cli import train
 from xpnet.datasets import load
 from xpnet.kernels import sharing
@@ -15,7 +15,7 @@ from xpnet.kernels import sharing
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """Programs change how their process allocates and computes; the tests share one process."""
-    monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
     yield
     kernels.use("fastest")
     sharing.set_threads(1)
@@ -26,10 +26,10 @@ def digits_folder(tmp_path_factory):
     """400 training and 100 test images of MNIST."""
     folder, mnist = tmp_path_factory.mktemp("digits"), load("mnist")
     for name, array in {
-        "train-images-idx3-ubyte": mnist.train_images[:400, :, :, 0],
-        "train-labels-idx1-ubyte": mnist.train_labels[:400],
-        "t10k-images-idx3-ubyte": mnist.test_images[:100, :, :, 0],
-        "t10k-labels-idx1-ubyte": mnist.test_labels[:100],
+        "train-images-idx3-ubyte": mnist.train_inputs[:400, :, :, 0],
+        "train-labels-idx1-ubyte": mnist.train_targets[:400],
+        "t10k-images-idx3-ubyte": mnist.test_inputs[:100, :, :, 0],
+        "t10k-labels-idx1-ubyte": mnist.test_targets[:100],
     }.items():
         sizes = np.array(array.shape, ">i4").tobytes()
         (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())

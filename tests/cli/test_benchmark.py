@@ -8,7 +8,7 @@ from tests.helpers import files_of_at_most, refused
 from xpnet import plots
 from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS, find_cases
-from xpnet.benchmark.contender import GPU_PURE
+from xpnet.benchmark.implementation import GPU_PURE
 from xpnet.benchmark.profile import Cost, Profile
 from xpnet.benchmark.work import multiplications
 from xpnet.cli import benchmark, common

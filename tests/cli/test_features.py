@@ -21,7 +21,7 @@ from xpnet.training.run_folder import read_class_names
 
 @pytest.fixture
 def digit(tmp_path):
-    Image.fromarray(datasets.load("mnist").test_images[0, :, :, 0]).save(tmp_path / "digit.png")
+    Image.fromarray(datasets.load("mnist").test_inputs[0, :, :, 0]).save(tmp_path / "digit.png")
     return str(tmp_path / "digit.png")
 
 
@@ -45,7 +45,7 @@ def test_a_layer_of_a_run(finished_run, digit, tmp_path, capsys):
     assert main([digit, "--weights", str(run), "--layer", "relu1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "relu1: 28 x 28 x 16, from 0 to " in printed
-    logits = Network.load(run / "weights.safetensors").predict(datasets.load("mnist").test_images[:1])[0].astype(float)
+    logits = Network.load(run / "weights.safetensors").predict(datasets.load("mnist").test_inputs[:1])[0].astype(float)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     best = np.argsort(-probabilities)[:5]
     assert classes_printed(printed) == [(str(index), f"{100 * probabilities[index]:.2f}") for index in best]

@@ -34,7 +34,7 @@ def test_program_prints_every_check(capsys):
     row = r"^conv1\.weight\[\d+,\d,\d,0\] +(-?\d\.\d{7}e[+-]\d\d|0) +(-?\d\.\d{7}e[+-]\d\d|0) +\d\.\de-\d\d$"
     assert re.search(row, output, re.MULTILINE)
     assert re.search(r"^logits\[", output, re.MULTILINE)
-    assert "Conv2D(filters=3, kernel=3, padding=2, dilation=2), input 6 x 7 x 2\n" in output
+    assert "Conv2D(filters=3, kernel_size=3, padding=2, dilation=2), input 6 x 7 x 2\n" in output
     assert re.fullmatch(r"Largest relative difference \d\.\de-\d\d, tolerance 1e-05: OK", output.splitlines()[-1])
 
 

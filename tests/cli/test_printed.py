@@ -59,7 +59,7 @@ def test_the_last_line_holds_accuracy_and_loss():
 def test_a_record_shows_loss_decay_training_and_validation_in_this_order():
     record = Record(
         iteration=100,
-        classification_loss=0.5,
+        loss=0.5,
         weight_decay_loss=0.0625,
         total_loss=0.5625,
         train_accuracy=0.875,

@@ -109,8 +109,8 @@ def test_the_newest_checkpoints_are_kept_and_the_best_apart(flags, tmp_path, dig
     best = max(float(row.split(",")[5]) for row in rows)
     network = xpnet.Network.load(run / "checkpoints" / "best.safetensors")
     (_, validation), mnist = split_indices(400, 40, seed=0), xpnet.datasets.load("mnist")
-    predicted = network.predict(mnist.train_images[validation]).argmax(axis=1)
-    assert np.mean(predicted == mnist.train_labels[validation]) == best
+    predicted = network.predict(mnist.train_inputs[validation]).argmax(axis=1)
+    assert np.mean(predicted == mnist.train_targets[validation]) == best
 
 
 def test_without_a_checkpoint_it_begins_again(whole, part, capsys):

@@ -224,7 +224,7 @@ def test_a_range_test_whose_loss_never_explodes_suggests_nothing(digits_folder, 
 def test_a_loss_that_is_no_longer_finite_has_exploded(digits_folder):
     from xpnet import datasets
 
-    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="gradient-descent")
+    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="sgd")
     test = range_test(config, datasets.load("mnist", digits_folder), 0.01, 1e38, 3)
     assert test.losses[2] == test.smoothed[2] == np.inf
     assert test.smoothed[1] < 4 * test.smoothed[0]
@@ -235,7 +235,7 @@ def test_the_range_test_is_a_training_at_growing_rates(digits_folder):
     from xpnet import datasets
 
     digits = datasets.load("mnist", digits_folder)
-    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="gradient-descent", dtype="float64")
+    config = TrainConfig.for_model("mlp", epochs=1, batch_size=50, optimizer="sgd", dtype="float64")
     test = range_test(config, digits, 0.001, 1000.0, 7)
     rates = [0.001, 0.01, 0.1, 1, 10, 100, 1000]
     assert test.rates == pytest.approx(rates[: len(test.rates)])

@@ -42,9 +42,7 @@ def run(digits_folder, tmp_path_factory):
     return json.loads((folder / "summary.json").read_text()), history
 
 
-@pytest.mark.parametrize(
-    "figure", ["train_accuracy", "validation_accuracy", "weight_decay_loss", "classification_loss", "seconds"]
-)
+@pytest.mark.parametrize("figure", ["train_accuracy", "validation_accuracy", "weight_decay_loss", "loss", "seconds"])
 def test_figures_are_those_of_the_last_line_of_the_history(run, figure):
     summary, history = run
     assert summary[figure] == history[-1][figure]

@@ -70,7 +70,7 @@ def test_run_folder_is_complete(finished_run):
     assert summary["test_accuracy"] > 0.6  # six times what guessing gives; the figures themselves are tested elsewhere
     confusion = np.array(summary["confusion_matrix"])
     assert np.trace(confusion) / confusion.sum() == summary["test_accuracy"]
-    assert confusion.sum(axis=1).tolist() == np.bincount(xpnet.datasets.load("mnist").test_labels[:100]).tolist()
+    assert confusion.sum(axis=1).tolist() == np.bincount(xpnet.datasets.load("mnist").test_targets[:100]).tolist()
 
     rows = read_history(folder)
     assert [int(row["iteration"]) for row in rows] == [100, 150]
@@ -104,9 +104,9 @@ def test_weights_are_those_of_the_run(finished_run):
     folder, _ = finished_run
     network = xpnet.Network.load(folder / "weights.safetensors")
     mnist = xpnet.datasets.load("mnist")
-    predicted = network.predict(mnist.test_images[:100]).argmax(axis=1)
+    predicted = network.predict(mnist.test_inputs[:100]).argmax(axis=1)
     summary = json.loads((folder / "summary.json").read_text())
-    assert np.mean(predicted == mnist.test_labels[:100]) == summary["test_accuracy"]
+    assert np.mean(predicted == mnist.test_targets[:100]) == summary["test_accuracy"]
 
 
 def test_config_repeats_the_run(finished_run, tmp_path):
@@ -137,7 +137,7 @@ def test_quiet_prints_nothing_and_no_plots_draws_none(digits_folder, tmp_path, c
     [
         (["--momentum-form", "nesterov", "--momentum", "0.5"], {"momentum_form": "nesterov", "momentum": 0.5}),
         (
-            ["--optimizer", "gradient-descent"],
+            ["--optimizer", "sgd"],
             {"learning_rate": 0.1, "momentum": None},
         ),
         (["--optimizer", "adagrad", "--lr-decay", "0.1"], {"learning_rate": 0.01, "lr_decay": 0.1, "epsilon": 1e-10}),
@@ -216,8 +216,8 @@ def test_early_stopping_saves_the_best_weights(digits_folder, tmp_path, capsys):
     assert f"iteration {summary['weights_of_iteration']}; kept." in capsys.readouterr().out
 
     mnist, (_, validation) = xpnet.datasets.load("mnist"), split_indices(400, 40, seed=1)
-    predicted = xpnet.Network.load(folder / "weights.safetensors").predict(mnist.train_images[validation])
-    assert np.mean(predicted.argmax(axis=1) == mnist.train_labels[validation]) == max(accuracies)
+    predicted = xpnet.Network.load(folder / "weights.safetensors").predict(mnist.train_inputs[validation])
+    assert np.mean(predicted.argmax(axis=1) == mnist.train_targets[validation]) == max(accuracies)
 
 
 def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monkeypatch):
@@ -294,7 +294,7 @@ def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
     }
     trainer = Trainer(config, datasets.load(config.data, config.data_dir))
     kinds = ["Dense", "BatchNorm", "Tanh", "Dropout"]
-    assert [row.kind for row in trainer.network.rows()] == ["Normalize", "Flatten", *kinds, *kinds, "Dense"]
+    assert [row.kind for row in trainer.network.layer_info()] == ["Normalize", "Flatten", *kinds, *kinds, "Dense"]
     (record,) = trainer.run()
     (row,) = read_history(folder)
     assert record.total_loss == float(row["total_loss"])

@@ -11,41 +11,47 @@ from xpnet.errors import InputError
 def arguments(**changes):
     return {
         "name": "toy",
-        "train_images": np.zeros((6, 5, 4, 3), np.uint8),
-        "train_labels": np.array([0, 1, 2, 0, 1, 2], np.int32),
-        "test_images": np.zeros((2, 5, 4, 3), np.uint8),
-        "test_labels": np.array([2, 0], np.int32),
+        "train_inputs": np.zeros((6, 5, 4, 3), np.uint8),
+        "train_targets": np.array([0, 1, 2, 0, 1, 2], np.int32),
+        "test_inputs": np.zeros((2, 5, 4, 3), np.uint8),
+        "test_targets": np.array([2, 0], np.int32),
         "class_names": ("a", "b", "c"),
     } | changes
 
 
 def test_knows_its_image_shape_and_classes():
     dataset = Dataset(**arguments())
-    assert dataset.image_shape == (5, 4, 3)
+    assert dataset.input_shape == (5, 4, 3)
     assert dataset.classes == 3
 
 
 def with_validation(**changes):
     return arguments(
-        validation_images=np.zeros((2, 5, 4, 3), np.uint8), validation_labels=np.array([1, 0], np.int32), **changes
+        validation_inputs=np.zeros((2, 5, 4, 3), np.uint8), validation_targets=np.array([1, 0], np.int32), **changes
     )
 
 
 def test_a_validation_part_is_optional():
-    assert Dataset(**arguments()).validation_images is None
-    assert Dataset(**with_validation()).validation_labels.tolist() == [1, 0]
+    assert Dataset(**arguments()).validation_inputs is None
+    assert Dataset(**with_validation()).validation_targets.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation_images": None}, "toy validation: expected both images and labels or none, got one of them."),
-        ({"validation_labels": None}, "toy validation: expected both images and labels or none, got one of them."),
-        ({"validation_labels": np.array([3, 0], np.int32)}, "toy validation_labels: expected labels from 0 to 2, got"),
-        ({"validation_labels": np.zeros(3, np.int32)}, "toy validation_labels: expected 2 labels, one for each image"),
+        ({"validation_inputs": None}, "toy validation: expected both images and labels or none, got one of them."),
+        ({"validation_targets": None}, "toy validation: expected both images and labels or none, got one of them."),
         (
-            {"validation_images": np.zeros((2, 4, 4, 3), np.uint8)},
-            "toy validation_images: expected images of shape (5, 4, 3) as in toy train_images, got (4, 4, 3).",
+            {"validation_targets": np.array([3, 0], np.int32)},
+            "toy validation_targets: expected labels from 0 to 2, got",
+        ),
+        (
+            {"validation_targets": np.zeros(3, np.int32)},
+            "toy validation_targets: expected 2 labels, one for each image",
+        ),
+        (
+            {"validation_inputs": np.zeros((2, 4, 4, 3), np.uint8)},
+            "toy validation_inputs: expected images of shape (5, 4, 3) as in toy train_inputs, got (4, 4, 3).",
         ),
     ],
 )
@@ -64,52 +70,52 @@ def test_is_frozen():
     [
         ({"class_names": ()}, "toy class_names: expected at least one name, got none."),
         (
-            {"train_images": np.zeros((6, 5, 4, 3), np.float32)},
-            "toy train_images: expected a non-empty uint8 array (N, H, W, C), got float32 of shape (6, 5, 4",
+            {"train_inputs": np.zeros((6, 5, 4, 3), np.float32)},
+            "toy train_inputs: expected a non-empty uint8 array (N, H, W, C), got float32 of shape (6, 5, 4",
         ),
         (
-            {"test_images": np.zeros((2, 5, 4), np.uint8)},
-            "toy test_images: expected a non-empty uint8 array (N, H",
+            {"test_inputs": np.zeros((2, 5, 4), np.uint8)},
+            "toy test_inputs: expected a non-empty uint8 array (N, H",
         ),
         (
-            {"test_images": np.zeros((0, 5, 4, 3), np.uint8)},
-            "toy test_images: expected a non-empty uint8 array",
+            {"test_inputs": np.zeros((0, 5, 4, 3), np.uint8)},
+            "toy test_inputs: expected a non-empty uint8 array",
         ),
         (
-            {"train_images": np.zeros((6, 0, 4, 3), np.uint8)},
-            "toy train_images: expected a non-empty uint8 array",
+            {"train_inputs": np.zeros((6, 0, 4, 3), np.uint8)},
+            "toy train_inputs: expected a non-empty uint8 array",
         ),
         (
-            {"train_labels": [0, 1, 2, 0, 1, 2]},
-            "toy train_labels: expected a non-empty int32 array (N), got list.",
+            {"train_targets": [0, 1, 2, 0, 1, 2]},
+            "toy train_targets: expected a non-empty int32 array (N), got list.",
         ),
         (
-            {"train_labels": np.zeros(6, np.int64)},
-            "toy train_labels: expected a non-empty int32 array (N), got int64",
+            {"train_targets": np.zeros(6, np.int64)},
+            "toy train_targets: expected a non-empty int32 array (N), got int64",
         ),
         (
-            {"test_labels": np.zeros((2, 1), np.int32)},
-            "toy test_labels: expected a non-empty int32 array (N), got",
+            {"test_targets": np.zeros((2, 1), np.int32)},
+            "toy test_targets: expected a non-empty int32 array (N), got",
         ),
         (
-            {"test_labels": np.zeros(0, np.int32)},
-            "toy test_labels: expected a non-empty int32 array (N), got",
+            {"test_targets": np.zeros(0, np.int32)},
+            "toy test_targets: expected a non-empty int32 array (N), got",
         ),
         (
-            {"train_labels": np.zeros(5, np.int32)},
-            "toy train_labels: expected 6 labels, one for each image of toy train_images, got 5.",
+            {"train_targets": np.zeros(5, np.int32)},
+            "toy train_targets: expected 6 labels, one for each image of toy train_inputs, got 5.",
         ),
         (
-            {"test_labels": np.array([0, 3], np.int32)},
-            "toy test_labels: expected labels from 0 to 2, got 3.",
+            {"test_targets": np.array([0, 3], np.int32)},
+            "toy test_targets: expected labels from 0 to 2, got 3.",
         ),
         (
-            {"test_labels": np.array([-1, 0], np.int32)},
-            "toy test_labels: expected labels from 0 to 2, got -1.",
+            {"test_targets": np.array([-1, 0], np.int32)},
+            "toy test_targets: expected labels from 0 to 2, got -1.",
         ),
         (
-            {"test_images": np.zeros((2, 4, 4, 3), np.uint8)},
-            "toy test_images: expected images of shape (5, 4, 3) as in toy train_images, got (4, 4, 3).",
+            {"test_inputs": np.zeros((2, 4, 4, 3), np.uint8)},
+            "toy test_inputs: expected images of shape (5, 4, 3) as in toy train_inputs, got (4, 4, 3).",
         ),
     ],
 )

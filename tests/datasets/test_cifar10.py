@@ -78,8 +78,8 @@ def test_round_trip(cifar_folder, cifar_contents, dump):
     dataset = cifar10.load(cifar_folder)
     assert dataset.class_names == tuple(cifar_contents["batches.meta"]["label_names"])
     for images, labels, files in (
-        (dataset.train_images, dataset.train_labels, TRAIN_FILES),
-        (dataset.test_images, dataset.test_labels, ["test_batch"]),
+        (dataset.train_inputs, dataset.train_targets, TRAIN_FILES),
+        (dataset.test_inputs, dataset.test_targets, ["test_batch"]),
     ):
         assert labels.tolist() == [label for name in files for label in cifar_contents[name]["labels"]]
         rows = np.concatenate([cifar_contents[name]["data"] for name in files])
@@ -102,13 +102,13 @@ def test_arrays_in_fortran_order(cifar_folder, cifar_contents, protocol):
     content = cifar_contents["test_batch"]
     fortran = content | {"data": np.asfortranarray(content["data"])}
     (cifar_folder / "test_batch").write_bytes(pickle.dumps(fortran, protocol))
-    images = cifar10.load(cifar_folder).test_images
+    images = cifar10.load(cifar_folder).test_inputs
     np.testing.assert_array_equal(images.transpose(0, 3, 1, 2).reshape(4, 3072), content["data"])
 
 
 def test_folder_or_its_parent(cifar_folder):
     inside, around = cifar10.load(str(cifar_folder)), cifar10.load(cifar_folder.parent)
-    np.testing.assert_array_equal(inside.train_images, around.train_images)
+    np.testing.assert_array_equal(inside.train_inputs, around.train_inputs)
 
 
 def assert_refused(folder, *messages):
@@ -134,7 +134,7 @@ def archive(cifar_folder, publish, monkeypatch):
 
 
 def assert_equal(dataset, expected):
-    for name in ("train_images", "train_labels", "test_images", "test_labels", "class_names"):
+    for name in ("train_inputs", "train_targets", "test_inputs", "test_targets", "class_names"):
         np.testing.assert_array_equal(getattr(dataset, name), getattr(expected, name))
 
 

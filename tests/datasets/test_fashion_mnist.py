@@ -17,7 +17,7 @@ def assert_is(dataset, arrays):
     assert dataset.class_names[0] == "T-shirt/top"
     assert dataset.class_names[9] == "Ankle boot"
     assert dataset.classes == 10
-    read = dataset.train_images[..., 0], dataset.train_labels, dataset.test_images[..., 0], dataset.test_labels
+    read = dataset.train_inputs[..., 0], dataset.train_targets, dataset.test_inputs[..., 0], dataset.test_targets
     for ours, theirs in zip(read, arrays.values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

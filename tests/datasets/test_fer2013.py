@@ -17,9 +17,9 @@ def rows_of(rows, usage):
 
 def assert_is(dataset, rows):
     for usage, images, labels in (
-        ("Training", dataset.train_images, dataset.train_labels),
-        ("PublicTest", dataset.validation_images, dataset.validation_labels),
-        ("PrivateTest", dataset.test_images, dataset.test_labels),
+        ("Training", dataset.train_inputs, dataset.train_targets),
+        ("PublicTest", dataset.validation_inputs, dataset.validation_targets),
+        ("PrivateTest", dataset.test_inputs, dataset.test_targets),
     ):
         expected_labels, expected_images = rows_of(rows, usage)
         assert labels.tolist() == expected_labels
@@ -29,7 +29,7 @@ def assert_is(dataset, rows):
 def test_round_trip(fer_folder, fer_rows):
     dataset = fer2013.load(fer_folder)
     assert_is(dataset, fer_rows)
-    assert dataset.image_shape == (48, 48, 1)
+    assert dataset.input_shape == (48, 48, 1)
     assert dataset.class_names == ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 
 
@@ -62,8 +62,8 @@ def write(folder, rows, to_fer_line, *others):
 def test_without_public_test_images_there_is_no_validation_part(tmp_path, fer_rows, to_fer_line):
     write(tmp_path, [row for row in fer_rows if row[2] != "PublicTest"], to_fer_line)
     dataset = fer2013.load(tmp_path)
-    assert dataset.validation_images is None
-    assert dataset.validation_labels is None
+    assert dataset.validation_inputs is None
+    assert dataset.validation_targets is None
 
 
 def error_of(folder):

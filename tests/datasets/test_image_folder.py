@@ -21,10 +21,10 @@ def pixels(*paths):
 def test_reads_training_and_test_images_by_class(image_folder):
     dataset = load(image_folder)
     assert dataset.class_names == ("cat", "dog")
-    assert dataset.train_labels.tolist() == [0] * 6 + [1] * 6
-    assert dataset.test_labels.tolist() == [0, 0, 1, 1]
-    assert dataset.validation_images is None
-    for images, part in ((dataset.train_images, "train"), (dataset.test_images, "test")):
+    assert dataset.train_targets.tolist() == [0] * 6 + [1] * 6
+    assert dataset.test_targets.tolist() == [0, 0, 1, 1]
+    assert dataset.validation_inputs is None
+    for images, part in ((dataset.train_inputs, "train"), (dataset.test_inputs, "test")):
         paths = [path for name in ("cat", "dog") for path in sorted((image_folder / part / name).iterdir())]
         np.testing.assert_array_equal(images, pixels(*paths), strict=True)
 
@@ -34,8 +34,8 @@ def test_reads_validation_images(image_folder, to_png, name):
     array = np.full((4, 5, 3), 9, np.uint8)
     to_png(image_folder / name / "dog", [array])
     dataset = load(str(image_folder))
-    np.testing.assert_array_equal(dataset.validation_images, [array])
-    assert dataset.validation_labels.tolist() == [1]
+    np.testing.assert_array_equal(dataset.validation_inputs, [array])
+    assert dataset.validation_targets.tolist() == [1]
 
 
 @pytest.fixture
@@ -54,16 +54,16 @@ def first_pixels(images):
 def test_without_a_test_folder_a_tenth_is_for_testing_and_always_the_same(single_level):
     dataset = load(single_level)
     assert dataset.class_names == ("plane", "train")
-    numbers = [first_pixels(dataset.train_images), first_pixels(dataset.test_images)]
+    numbers = [first_pixels(dataset.train_inputs), first_pixels(dataset.test_inputs)]
     assert numbers == [sorted(part.tolist()) for part in split_indices(29, 2, seed=0)]
-    labels = [*dataset.train_labels, *dataset.test_labels]
+    labels = [*dataset.train_targets, *dataset.test_targets]
     assert labels == [int(number >= 24) for part in numbers for number in part]
 
 
 def test_training_images_are_split_where_only_tests_are_missing(image_folder):
     shutil.rmtree(image_folder / "test")
     dataset = load(image_folder)
-    assert (len(dataset.train_labels), len(dataset.test_labels)) == (11, 1)
+    assert (len(dataset.train_targets), len(dataset.test_targets)) == (11, 1)
 
 
 def test_other_files_and_folders_are_passed_over(image_folder, tmp_path):
@@ -79,7 +79,7 @@ def test_other_files_and_folders_are_passed_over(image_folder, tmp_path):
     (image_folder / "other").mkdir()
     after = load(image_folder)
     assert after.class_names == before.class_names
-    np.testing.assert_array_equal(after.train_images, before.train_images)
+    np.testing.assert_array_equal(after.train_inputs, before.train_inputs)
 
 
 def test_names_in_capitals_and_jpeg_files_count(image_folder):
@@ -87,7 +87,7 @@ def test_names_in_capitals_and_jpeg_files_count(image_folder):
     (cats / "000.png").rename(cats / "A.PNG")
     Image.open(cats / "001.png").save(cats / "B.Jpg")
     Image.open(cats / "001.png").save(cats / "c.JPEG")
-    assert load(image_folder).train_labels.tolist() == [0] * 8 + [1] * 6
+    assert load(image_folder).train_targets.tolist() == [0] * 8 + [1] * 6
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 5), (4, 6)])
@@ -99,18 +99,18 @@ def test_images_of_one_size_keep_it_and_others_need_a_flag(image_folder, to_png,
     with pytest.raises(InputError, match=re.escape(message) + ".* --image-size 4 5"):
         load(image_folder)
     dataset = load(image_folder, [2, 3])
-    assert dataset.train_images.shape == (12, 2, 3, 3)
-    assert dataset.validation_images.shape == (1, 2, 3, 3)
+    assert dataset.train_inputs.shape == (12, 2, 3, 3)
+    assert dataset.validation_inputs.shape == (1, 2, 3, 3)
 
 
 def test_images_are_grey_only_if_all_are(image_folder, tmp_path, to_png):
     for name in "ab":
         to_png(tmp_path / "grey" / name, [np.full((4, 5), ord(name), np.uint8)] * 3)
     dataset = load(tmp_path / "grey")
-    assert dataset.image_shape == (4, 5, 1)
-    assert set(dataset.train_images.ravel()) == {ord("a"), ord("b")}
+    assert dataset.input_shape == (4, 5, 1)
+    assert set(dataset.train_inputs.ravel()) == {ord("a"), ord("b")}
     to_png(image_folder / "val" / "cat", [np.full((4, 5), 7, np.uint8)])
-    np.testing.assert_array_equal(load(image_folder).validation_images, np.full((1, 4, 5, 3), 7, np.uint8))
+    np.testing.assert_array_equal(load(image_folder).validation_inputs, np.full((1, 4, 5, 3), 7, np.uint8))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -120,8 +120,8 @@ def test_images_that_cannot_be_read_are_left_out_with_one_warning(image_folder, 
     for number in (2, 4):
         (image_folder / "train" / "dog" / f"{number:03}.png").write_bytes(b"no image")
     dataset = load(image_folder)
-    np.testing.assert_array_equal(dataset.train_images[:], before.train_images[[0, 1, 2, 3, 4, 5, 6, 7, 9, 11]])
-    assert dataset.train_labels.tolist() == [0] * 6 + [1] * 4
+    np.testing.assert_array_equal(dataset.train_inputs[:], before.train_inputs[[0, 1, 2, 3, 4, 5, 6, 7, 9, 11]])
+    assert dataset.train_targets.tolist() == [0] * 6 + [1] * 4
     (message,) = caplog.messages
     first = str(image_folder / "train" / "dog" / "002.png")
     assert message.startswith(
@@ -135,8 +135,8 @@ def test_images_found_damaged_when_decoded_are_left_out_too(image_folder, caplog
         path = image_folder / "train" / name
         path.write_bytes(path.read_bytes()[:60])
     dataset = load(image_folder)
-    np.testing.assert_array_equal(dataset.train_images, before.train_images[[0, *range(2, 11)]])
-    assert dataset.train_labels.tolist() == [0] * 5 + [1] * 5
+    np.testing.assert_array_equal(dataset.train_inputs, before.train_inputs[[0, *range(2, 11)]])
+    assert dataset.train_targets.tolist() == [0] * 5 + [1] * 5
     (message,) = caplog.messages
     assert message.startswith("Images left out because they cannot be read: 2. ")
 
@@ -144,17 +144,17 @@ def test_images_found_damaged_when_decoded_are_left_out_too(image_folder, caplog
 def test_images_that_do_not_fit_in_memory_stay_in_their_files(image_folder, to_png, monkeypatch):
     to_png(image_folder / "val" / "dog", [np.full((4, 5, 3), 9, np.uint8)])
     expected = load(image_folder)
-    assert isinstance(expected.train_images, np.ndarray)
+    assert isinstance(expected.train_inputs, np.ndarray)
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", 17 * 60)
-    assert isinstance(load(image_folder).train_images, np.ndarray)
+    assert isinstance(load(image_folder).train_inputs, np.ndarray)
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", 17 * 60 - 1)
     dataset = load(image_folder)
-    assert dataset.image_shape == expected.image_shape
+    assert dataset.input_shape == expected.input_shape
     for part in ("train", "test", "validation"):
-        images = getattr(dataset, f"{part}_images")
+        images = getattr(dataset, f"{part}_inputs")
         assert isinstance(images, ImageFiles)
-        np.testing.assert_array_equal(images[:], getattr(expected, f"{part}_images"))
-        np.testing.assert_array_equal(getattr(dataset, f"{part}_labels"), getattr(expected, f"{part}_labels"))
+        np.testing.assert_array_equal(images[:], getattr(expected, f"{part}_inputs"))
+        np.testing.assert_array_equal(getattr(dataset, f"{part}_targets"), getattr(expected, f"{part}_targets"))
 
 
 def validate_twice(folder):
@@ -231,7 +231,7 @@ def test_a_wrong_image_size_is_refused(image_folder, size, message):
 
 
 def test_the_largest_image_size_is_admitted(image_folder):
-    assert load(image_folder, (8192, 8192)).image_shape == (8192, 8192, 3)  # left in files
+    assert load(image_folder, (8192, 8192)).input_shape == (8192, 8192, 3)  # left in files
 
 
 def test_one_image_of_60000_by_60000_is_left_out(image_folder, caplog):
@@ -240,5 +240,5 @@ def test_one_image_of_60000_by_60000_is_left_out(image_folder, caplog):
     content[16:24] = (60_000).to_bytes(4, "big") * 2
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     path.write_bytes(content)
-    assert len(load(image_folder).train_labels) == 12
+    assert len(load(image_folder).train_targets) == 12
     assert "decompression bomb" in caplog.text

@@ -35,6 +35,6 @@ def test_unknown_name_lists_the_names_and_the_nearest(name, advice):
 
 
 def test_an_image_size_is_for_folders(mnist_folder, image_folder):
-    assert datasets.load("folder", image_folder, (3, 2)).image_shape == (3, 2, 3)
+    assert datasets.load("folder", image_folder, (3, 2)).input_shape == (3, 2, 3)
     with pytest.raises(InputError, match="expected no image size for mnist, whose images have their own, got one"):
         datasets.load("mnist", mnist_folder, (28, 28))

@@ -27,12 +27,12 @@ def test_bundled_files_are_the_published_ones(name):
 
 def test_bundled_mnist():
     dataset = mnist.load()
-    assert dataset.train_images.shape == (60_000, 28, 28, 1)
-    assert dataset.test_images.shape == (10_000, 28, 28, 1)
+    assert dataset.train_inputs.shape == (60_000, 28, 28, 1)
+    assert dataset.test_inputs.shape == (10_000, 28, 28, 1)
     assert dataset.class_names == tuple("0123456789")
     # Published facts: the first labels, the number of each digit in the test set, the mean intensity.
-    assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(dataset.test_labels).tolist() == [
+    assert dataset.train_targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert np.bincount(dataset.test_targets).tolist() == [
         980,
         1135,
         1032,
@@ -44,7 +44,7 @@ def test_bundled_mnist():
         974,
         1009,
     ]
-    assert dataset.train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+    assert dataset.train_inputs.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)])
@@ -54,16 +54,16 @@ def test_reads_every_spelling_from_a_folder(tmp_path, mnist_arrays, to_idx, suff
         (tmp_path / (name.replace("-idx", f"{separator}idx") + suffix)).write_bytes(compress(to_idx(array)))
     dataset = mnist.load(str(tmp_path))
     arrays = [
-        dataset.train_images[..., 0],
-        dataset.train_labels,
-        dataset.test_images[..., 0],
-        dataset.test_labels,
+        dataset.train_inputs[..., 0],
+        dataset.train_targets,
+        dataset.test_inputs[..., 0],
+        dataset.test_targets,
     ]
     for read, written in zip(arrays, mnist_arrays.values(), strict=True):
         np.testing.assert_array_equal(read, written)
-    assert dataset.image_shape == (4, 3, 1)
-    assert dataset.train_images.dtype == np.uint8
-    assert dataset.test_labels.dtype == np.int32
+    assert dataset.input_shape == (4, 3, 1)
+    assert dataset.train_inputs.dtype == np.uint8
+    assert dataset.test_targets.dtype == np.int32
 
 
 @pytest.mark.parametrize("name", PUBLISHED_MD5)

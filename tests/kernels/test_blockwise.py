@@ -7,7 +7,7 @@ from tests.helpers import assert_same_bits, host_copies
 from tests.test_optimizers import ALL
 from xpnet import kernels
 from xpnet.kernels import blockwise, sharing
-from xpnet.optimizers import GradientDescent
+from xpnet.optimizers import SGD
 
 SIZE = 11
 SERVED = ["numpy", "torch"]
@@ -22,7 +22,7 @@ def short_blocks(monkeypatch):
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
     """So many threads for NumPy, which share already."""
-    monkeypatch.setattr(blockwise, "has_begun", lambda: True)
+    monkeypatch.setattr(blockwise, "pool_started", lambda: True)
     sharing.set_threads(request.param)
     yield request.param
     sharing.set_threads(1)
@@ -36,10 +36,10 @@ def test_parts_give_the_bits_of_the_whole(monkeypatch, threads, backend, dtype, 
     rng = np.random.default_rng(0)
     theta = expected = backend.asarray(rng.normal(size=SIZE), dtype)
     state = expected_state = optimizer.init(theta)
-    factors = {"schedule": 0.5, "decays": 1.0}
+    factors = {"lr_scale": 0.5, "decay_mask": 1.0}
     if as_arrays:
         free = rng.integers(0, 2, SIZE)
-        factors = {"schedule": backend.asarray(np.array(0.5), dtype), "decays": backend.asarray(free, dtype)}
+        factors = {"lr_scale": backend.asarray(np.array(0.5), dtype), "decay_mask": backend.asarray(free, dtype)}
     lengths = []
     monkeypatch.setattr(type(optimizer), "update", _recorded(type(optimizer).update, lengths))
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_parts_give_the_bits_of_the_whole(monkeypatch, threads, backend, dtype, 
 def test_what_others_keep_in_the_state_is_left_out_as_by_the_optimizer():
     theta, optimizer = np.ones(SIZE), ALL[-1]
     state = {**optimizer.init(theta), "loss_scale": np.ones(1)}
-    _, after = kernels.optimizer_update(optimizer, theta, theta, state, schedule=1.0, decays=1.0)
+    _, after = kernels.optimizer_update(optimizer, theta, theta, state, lr_scale=1.0, decay_mask=1.0)
     assert after.keys() == optimizer.init(theta).keys()
 
 
@@ -69,12 +69,12 @@ def test_only_long_vectors_of_numpy_and_pytorch_are_cut(backend):
 def test_an_optimizer_of_the_users_sees_whole_vectors():
     """Its step may depend on all of the gradient, as this one's does on its length."""
 
-    class Normalized(GradientDescent):
+    class Normalized(SGD):
         def update(self, theta, gradient, state, **factors):
             return super().update(theta, gradient / np.linalg.norm(gradient), state, **factors)
 
     theta, gradient = np.zeros(SIZE), np.ones(SIZE)
-    after, _ = kernels.optimizer_update(Normalized(1.0), theta, gradient, {}, schedule=1.0, decays=1.0)
+    after, _ = kernels.optimizer_update(Normalized(1.0), theta, gradient, {}, lr_scale=1.0, decay_mask=1.0)
     np.testing.assert_allclose(np.linalg.norm(after), 1.0)
 
 
@@ -92,10 +92,10 @@ def test_an_accelerator_takes_vectors_whole(monkeypatch, backend):
 def test_threads_that_share_already_share_the_parts_of_numpys_vectors(monkeypatch, backend, begun, shares):
     """None are begun for this: BLAS would have one thread from then on."""
     seen = []
-    monkeypatch.setattr(blockwise, "has_begun", lambda: begun)
-    monkeypatch.setattr(blockwise, "share", lambda function, items, work: seen.append(work > 2**23))
+    monkeypatch.setattr(blockwise, "pool_started", lambda: begun)
+    monkeypatch.setattr(blockwise, "parallel_map", lambda function, items, work: seen.append(work > 2**23))
     theta = backend.asarray(np.ones(SIZE))
-    kernels.optimizer_update(ALL[0], theta, theta, {}, schedule=1.0, decays=1.0)
+    kernels.optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
     assert seen == [shares]
 
 
@@ -106,7 +106,7 @@ def test_pure_kernels_cut_nothing(monkeypatch, backend):
     theta = backend.asarray(np.ones(SIZE))
     kernels.use("pure")
     try:
-        kernels.optimizer_update(ALL[0], theta, theta, {}, schedule=1.0, decays=1.0)
+        kernels.optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
     finally:
         kernels.use("fastest")
     assert lengths == [SIZE]

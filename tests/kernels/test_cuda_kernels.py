@@ -24,9 +24,9 @@ from xpnet.cli import check_kernels
 from xpnet.kernels import normalization
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from xpnet.network import Network
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum
+from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.shapes import Window
-from xpnet.training.trainer import Values, make_step
+from xpnet.training.trainer import TrainState, make_step
 
 MODULE = "xpnet.kernels.cuda_kernels"
 
@@ -150,10 +150,10 @@ def test_five_steps_of_an_optimizer_equal_its_formula(cuda, launched, optimizer,
     ours = theirs = cuda.asarray(normal(size))
     our_state = their_state = optimizer.init(ours)
     for step in range(5):
-        gradient, schedule, decays = cuda.asarray(normal(size, seed=step)), 1 / (step + 1), 0.5
+        gradient, lr_scale, decay_mask = cuda.asarray(normal(size, seed=step)), 1 / (step + 1), 0.5
         if on_device:
-            schedule, decays = cuda.asarray(np.asarray(schedule, np.float32)), cuda.asarray(mask)
-        factors = {"schedule": schedule, "decays": decays}
+            lr_scale, decay_mask = cuda.asarray(np.asarray(lr_scale, np.float32)), cuda.asarray(mask)
+        factors = {"lr_scale": lr_scale, "decay_mask": decay_mask}
         ours, our_state = kernels.optimizer_update(optimizer, ours, gradient, our_state, **factors)
         theirs, their_state = optimizer.update(theirs, gradient, their_state, **factors)
     rtol = 0 if isinstance(optimizer, Momentum) else 1e-5
@@ -264,12 +264,12 @@ def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched, mon
     network = Network(Sequential(layers), (8, 8, 2), device=cuda.device_name(), seed=0)
     images, labels = cuda.asarray(normal(6, 8, 8, 2)), cuda.asarray(np.arange(6, dtype=np.int32) % 3)
     optimizer, frozen = Momentum(0.1, weight_decay=0.01), cuda.asarray(np.ones(network.parameter_count, np.float32))
-    step, start = make_step(network, optimizer), Values(network.theta, network.state, optimizer.init(network.theta))
+    step, start = make_step(network, optimizer), TrainState(network.theta, network.state, optimizer.init(network.theta))
 
     def train():
         values = start
         for _ in range(3):
-            values, figures = step(values, images, labels, decays=frozen)
+            values, figures = step(values, images, labels, decay_mask=frozen)
         return values.theta, values.state["bn1"]["running_var"], figures.loss
 
     ours = train()
@@ -316,32 +316,33 @@ def test_the_pure_loss_and_normalisation_take_what_the_kernels_cannot(cuda, laun
     assert launched == []
 
 
-@pytest.mark.parametrize("optimizer", [GradientDescent(0.1), Adam(0.1, amsgrad=True)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.1, amsgrad=True)], ids=str)
 def test_an_optimizer_without_a_kernel_updates_itself(cuda, launched, optimizer):
     theta, gradient = cuda.asarray(normal(5)), cuda.asarray(normal(5, seed=1))
     arguments = (theta, gradient, optimizer.init(theta))
-    actual = kernels.optimizer_update(optimizer, *arguments, schedule=1.0, decays=1.0)
+    actual = kernels.optimizer_update(optimizer, *arguments, lr_scale=1.0, decay_mask=1.0)
     assert_close(actual[0], optimizer.update(*arguments)[0])
     assert launched == []
 
 
 def test_an_optimizer_of_another_class_is_left_alone(cuda, launched):
     class Mine(Momentum):
-        def update(self, theta, gradient, state, *, schedule=1.0, decays=1.0):
+        def update(self, theta, gradient, state, *, lr_scale=1.0, decay_mask=1.0):
             return theta, state
 
     theta = cuda.asarray(normal(5))
     optimizer = Mine(0.1)
     assert (
-        kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), schedule=1.0, decays=1.0)[0] is theta
+        kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=1.0, decay_mask=1.0)[0]
+        is theta
     )
     assert launched == []
 
 
 def test_factors_of_another_dtype_are_left_to_the_formula(cuda, launched):
     theta, optimizer = cuda.asarray(normal(5)), Momentum(0.1)
-    schedule = cuda.asarray(np.asarray(0.5))
-    kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), schedule=schedule, decays=1.0)
+    lr_scale = cuda.asarray(np.asarray(0.5))
+    kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=lr_scale, decay_mask=1.0)
     assert launched == []
 
 

@@ -11,7 +11,7 @@ import xpnet.layers
 from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from tests.layers.cases import CASES, Case
 from tests.layers.runs import start
-from xpnet.backend import Backend, of, resolve, to_numpy
+from xpnet.backend import Backend, backend_of, resolve, to_numpy
 from xpnet.errors import InputError
 from xpnet.layers import Dropout, Layer, Sequential
 from xpnet.layout import map_tree, walk
@@ -69,7 +69,7 @@ def test_a_training_pass_keeps_library_device_dtype_and_shapes(case: Case, backe
 
 def test_the_cache_holds_arrays_of_the_backend_only(case: Case, backend):
     for item in leaves(start(case, backend).forward().cache):
-        assert (of(item).name, of(item).device) == (backend.name, backend.device)
+        assert (backend_of(item).name, backend_of(item).device) == (backend.name, backend.device)
 
 
 def test_nothing_handed_in_is_changed(case: Case, backend):

@@ -51,7 +51,7 @@ def test_another_image_size_than_at_init_is_fine_but_not_other_channels():
     ("settings", "message"),
     [
         ({"filters": 0}, "expected filters to be a whole number of at least 1, got 0."),
-        ({"kernel": 0}, "expected kernel to be a whole number of at least 1 or a pair of them, got 0."),
+        ({"kernel_size": 0}, "expected kernel_size to be a whole number of at least 1 or a pair of them, got 0."),
         ({"stride": (1, 0)}, "expected stride to be a whole number of at least 1 or a pair of them, got (1, 0)."),
         ({"dilation": 1.5}, "expected dilation to be a whole number of at least 1 or a pair of them, got 1.5."),
         ({"padding": -1}, "expected padding to be a whole number of at least 0 or a pair of them, got -1."),
@@ -61,4 +61,4 @@ def test_another_image_size_than_at_init_is_fine_but_not_other_channels():
 )
 def test_settings_out_of_range_are_refused_when_the_layer_is_made(settings, message):
     with refused(f"Conv2D: {message}"):
-        Conv2D(**{"filters": 2, "kernel": 3, **settings})
+        Conv2D(**{"filters": 2, "kernel_size": 3, **settings})

@@ -24,14 +24,14 @@ def test_by_hand():
     assert dx.reshape(3, 3).tolist() == [[0.0, 11.0, 0.0], [0.0, 0.0, 0.0], [100.0, 1000.0, 0.0]]
 
 
-@pytest.mark.parametrize(("window_size", "padding"), [(2, 2), (3, 2), ((4, 2), (0, 2)), (1, 1)])
-def test_padding_beyond_half_the_window(window_size, padding):
-    with refused(f"MaxPool2D: expected padding of at most half the window {window_size}, got {padding}."):
-        MaxPool2D(window_size, padding=padding)
+@pytest.mark.parametrize(("kernel_size", "padding"), [(2, 2), (3, 2), ((4, 2), (0, 2)), (1, 1)])
+def test_padding_beyond_half_the_window(kernel_size, padding):
+    with refused(f"MaxPool2D: expected padding of at most half the window {kernel_size}, got {padding}."):
+        MaxPool2D(kernel_size, padding=padding)
 
 
 def test_settings_out_of_range():
-    with refused("MaxPool2D: expected window_size to be a whole number of at least 1 or a pair of them, got 0."):
+    with refused("MaxPool2D: expected kernel_size to be a whole number of at least 1 or a pair of them, got 0."):
         MaxPool2D(0)
     with refused("MaxPool2D: padding 'same' is defined for stride 1, got stride (2, 2)."):
         MaxPool2D(2, padding="same")

@@ -58,10 +58,10 @@ def test_parameter_counts_that_follow_from_the_layers():
 
 
 def test_lenet5_pads_28x28_images_and_no_others():
-    conv = {row.name: row.output_shape for row in models.create("lenet5").rows()}
+    conv = {row.name: row.output_shape for row in models.create("lenet5").layer_info()}
     assert (conv["conv1"], conv["conv2"], conv["pool2"]) == ((28, 28, 6), (10, 10, 16), (5, 5, 16))
     assert parameters("lenet5", (32, 32, 1)).size == 61_706
-    assert models.create("lenet5", input_shape=(48, 40, 1)).rows()[1].output_shape == (44, 36, 6)
+    assert models.create("lenet5", input_shape=(48, 40, 1)).layer_info()[1].output_shape == (44, 36, 6)
 
 
 def test_alexnet_takes_images_of_224_and_227_pixels_alike_and_small_ones_are_refused():
@@ -114,7 +114,7 @@ def test_gradient_of_a_tiny_resnet(block):
 
 
 def kinds(**options):
-    return [row.kind for row in models.create("mlp", **options).rows()]
+    return [row.kind for row in models.create("mlp", **options).layer_info()]
 
 
 def test_gradient_of_alexnet():
@@ -141,7 +141,7 @@ def test_mlp_is_made_of_what_is_asked_for():
     assert kinds(hidden=[7], **options) == ["Normalize", "Flatten", *block, "Dense"]
     assert kinds(hidden=[9, 8, 7], **options) == ["Normalize", "Flatten", *block * 3, "Dense"]
     network = models.create("mlp", hidden=(9, 8), dropout=0.25)
-    assert [row.output_shape for row in network.rows() if row.kind == "Dense"] == [(9,), (8,), (10,)]
+    assert [row.output_shape for row in network.layer_info() if row.kind == "Dense"] == [(9,), (8,), (10,)]
     assert {layer.p for _, layer, _ in network.layer.leaves((28, 28, 1)) if isinstance(layer, Dropout)} == {0.25}
 
 

@@ -24,7 +24,7 @@ def test_a_builder_gets_shape_classes_and_options(linear):
     assert models.names() == ("linear",)
     assert models.create("linear").output_shape == (8,)
     assert models.create("linear", input_shape=(5, 3, 1), classes=2).output_shape == (10,)
-    assert len(models.create("linear", copies=3).rows()) == 4
+    assert len(models.create("linear", copies=3).layer_info()) == 4
     assert registry._MODELS["linear"].options() == ("copies",)
 
 

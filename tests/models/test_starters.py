@@ -6,7 +6,7 @@ from xpnet import models
 
 def test_mnist_starter_layer_by_layer():
     network = models.create("mnist_starter")
-    rows = [(row.name, row.output_shape, row.parameters) for row in network.rows()]
+    rows = [(row.name, row.output_shape, row.parameters) for row in network.layer_info()]
     assert rows == [
         ("normalize1", (28, 28, 1), 0),
         ("conv1", (28, 28, 16), 416),
@@ -23,7 +23,7 @@ def test_mnist_starter_layer_by_layer():
 
 def test_cifar10_starter_layer_by_layer():
     network = models.create("cifar10_starter")
-    rows = [(row.name, row.output_shape, row.parameters) for row in network.rows()]
+    rows = [(row.name, row.output_shape, row.parameters) for row in network.layer_info()]
     assert rows == [
         ("normalize1", (32, 32, 3), 0),
         ("conv1", (32, 32, 16), 1216),

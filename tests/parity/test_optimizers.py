@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xpnet.optimizers import AdaGrad, Adam, AdamW, GradientDescent, Momentum, RMSProp, clip_by_global_norm
+from xpnet.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp, clip_by_global_norm
 
 torch = pytest.importorskip("torch")
 
@@ -39,7 +39,7 @@ def torch_trajectory(kind="SGD", *, shrink=1.0, **settings):
 
 def test_gradient_descent():
     expected = torch_trajectory(lr=ALPHA, weight_decay=DECAY)
-    np.testing.assert_allclose(trajectory(GradientDescent(ALPHA, DECAY)), expected, rtol=1e-12)
+    np.testing.assert_allclose(trajectory(SGD(ALPHA, DECAY)), expected, rtol=1e-12)
 
 
 def test_heavy_ball():

@@ -12,10 +12,10 @@ def digits():
     mnist = load("mnist")
     return Dataset(
         "digits",
-        mnist.train_images[:300],
-        mnist.train_labels[:300],
-        mnist.test_images[:100],
-        mnist.test_labels[:100],
+        mnist.train_inputs[:300],
+        mnist.train_targets[:300],
+        mnist.test_inputs[:100],
+        mnist.test_targets[:100],
         mnist.class_names,
     )
 

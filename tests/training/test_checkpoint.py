@@ -256,8 +256,8 @@ def test_other_data_are_told_by_their_labels(trainer, digits, tmp_path, make_wri
     list(trainer.run(make_writer(trainer).after_iteration))
     newest = load_newest(RunFolder(tmp_path / "run"))
     assert newest is not None
-    half = {name: getattr(digits, name)[:, ::2, ::2] for name in ("train_images", "test_images")}
-    for changes in ({"train_labels": digits.train_labels[::-1]}, {"class_names": digits.class_names[::-1]}, half):
+    half = {name: getattr(digits, name)[:, ::2, ::2] for name in ("train_inputs", "test_inputs")}
+    for changes in ({"train_targets": digits.train_targets[::-1]}, {"class_names": digits.class_names[::-1]}, half):
         other = Trainer(trainer.config, dataclasses.replace(digits, **changes))
         with refused(f"Checkpoint {newest.path}: expected the training data that the run began with"):
             resume(other, newest.path, newest.checkpoint)

@@ -9,12 +9,12 @@ from xpnet import models
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
 from xpnet.models import registry
-from xpnet.optimizers import OPTIMIZERS, AdaGrad, Adam, AdamW, GradientDescent, Momentum, RMSProp
+from xpnet.optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp
 from xpnet.schedules import Constant, Cosine, Exponential, InverseTime, ReduceOnPlateau, Step, Warmup
 from xpnet.training import TrainConfig
 
 OWN_SETTINGS = {
-    "gradient-descent": {},
+    "sgd": {},
     "momentum": {"momentum": 0.8, "momentum_form": "nesterov"},
     "adagrad": {"lr_decay": 0.1, "epsilon": 1e-6},
     "rmsprop": {"rho": 0.8, "epsilon": 1e-6},
@@ -89,7 +89,7 @@ def test_optimizer_has_the_settings():
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
-        ("gradient-descent", GradientDescent(0.2, 0.3)),
+        ("sgd", SGD(0.2, 0.3)),
         ("momentum", Momentum(0.2, 0.8, 0.3, "nesterov")),
         ("adagrad", AdaGrad(0.2, 0.3, 0.1, 1e-6)),
         ("rmsprop", RMSProp(0.2, 0.3, 0.8, 1e-6)),
@@ -121,7 +121,7 @@ def test_a_refused_setting_says_where_it_belongs():
 
 @pytest.mark.parametrize(
     ("optimizer", "learning_rate"),
-    [("gradient-descent", 0.1), ("adagrad", 0.01), ("rmsprop", 0.01), ("adam", 0.001), ("adamw", 0.001)],
+    [("sgd", 0.1), ("adagrad", 0.01), ("rmsprop", 0.01), ("adam", 0.001), ("adamw", 0.001)],
 )
 def test_another_optimizer_has_its_own_learning_rate_if_any(optimizer, learning_rate):
     config = TrainConfig.for_model("mnist_starter", optimizer=optimizer)
@@ -189,7 +189,7 @@ def test_plateau_has_its_settings():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "sgd"}, "Training, optimizer: expected one of gradient-descent, momentum, .*, got 'sgd'"),
+        ({"optimizer": "descent"}, "Training, optimizer: expected one of sgd, momentum, .*, got 'descent'"),
         ({"optimizer": "adam", "beta1": 1.0}, "Adam: expected a beta1 in"),
         ({"clip_norm": 0.0}, "Clipping: expected a finite norm above 0, got 0.0"),
         ({"clip_norm": math.inf}, "Clipping: expected a finite norm above 0, got inf"),

@@ -47,5 +47,5 @@ def test_logits_of_any_size_give_a_finite_loss():
 
 
 def test_undefined_figures_are_null_in_json():
-    figures = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2))).figures()
+    figures = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2))).to_dict()
     assert json.loads(json.dumps(figures, allow_nan=False))["recall"] == [1.0, None]

@@ -22,10 +22,10 @@ def two_classes(digits):
     """Digits below and from 5 on."""
     return Dataset(
         "halves",
-        digits.train_images,
-        (digits.train_labels >= 5).astype(np.int32),
-        digits.test_images,
-        (digits.test_labels >= 5).astype(np.int32),
+        digits.train_inputs,
+        (digits.train_targets >= 5).astype(np.int32),
+        digits.test_inputs,
+        (digits.test_targets >= 5).astype(np.int32),
         ("low", "high"),
     )
 
@@ -96,8 +96,8 @@ def test_training_goes_on_from_the_weights_of_a_file_or_run(config, digits, trai
 
 
 def test_weights_with_torch_names_come_with_the_pixels_of_imagenet(tmp_path, two_classes):
-    colours = np.repeat(two_classes.train_images, 3, axis=3)[:40, :, :, :]
-    data = Dataset("rgb", colours, two_classes.train_labels[:40], colours, two_classes.train_labels[:40], ("a", "b"))
+    colours = np.repeat(two_classes.train_inputs, 3, axis=3)[:40, :, :, :]
+    data = Dataset("rgb", colours, two_classes.train_targets[:40], colours, two_classes.train_targets[:40], ("a", "b"))
     source = models.create("resnet18", input_shape=(28, 28, 3), classes=10, stem="small", seed=3)
     path = tmp_path / "resnet18.safetensors"
     save_file(torch_named(source), path)

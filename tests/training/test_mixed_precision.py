@@ -12,11 +12,11 @@ from xpnet.cuda_graph import GraphedStep
 from xpnet.errors import TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Normalize, ReLU, Sequential
 from xpnet.network import Network
-from xpnet.optimizers import Adam, GradientDescent, Momentum
+from xpnet.optimizers import SGD, Adam, Momentum
 from xpnet.random import make_key
 from xpnet.training import TrainConfig, Trainer, mixed_precision
 from xpnet.training.mixed_precision import GOOD_STEPS, SCALE, MixedPrecision
-from xpnet.training.trainer import Values, make_step
+from xpnet.training.trainer import TrainState, make_step
 
 BACKENDS = ["numpy", "torch", "jax"]
 SMALL = {"model": "mlp", "model_options": {"hidden": (16,), "dropout": 0.2, "batch_norm": True}}
@@ -44,7 +44,7 @@ def first_values(network, optimizer, scale=None):
     scaling = dict(MixedPrecision.init(network.theta))
     if scale is not None:
         scaling[SCALE] = scaling[SCALE] * 0 + scale
-    return Values(network.theta, network.state, {**optimizer.init(network.theta), **scaling})
+    return TrainState(network.theta, network.state, {**optimizer.init(network.theta), **scaling})
 
 
 def scale_and_count(values):
@@ -59,10 +59,10 @@ def test_it_learns_what_float32_learns(library, config, digits):
         return list(Trainer(dataclasses.replace(config, **settings, iterations=20), digits).run())
 
     half, full = history("float16"), history("float32")
-    assert [record.classification_loss for record in half] != [record.classification_loss for record in full]
-    assert half[-1].classification_loss < 0.9 * half[0].classification_loss
+    assert [record.loss for record in half] != [record.loss for record in full]
+    assert half[-1].loss < 0.9 * half[0].loss
     for ours, theirs in zip(half, full, strict=True):
-        assert ours.classification_loss == pytest.approx(theirs.classification_loss, rel=0.01)
+        assert ours.loss == pytest.approx(theirs.loss, rel=0.01)
         assert ours.validation_accuracy == pytest.approx(theirs.validation_accuracy, abs=0.07)
 
 
@@ -75,7 +75,7 @@ def test_the_mnist_starter_trains(config, digits, backend):
         *_, record = Trainer(dataclasses.replace(config, **settings, precision=precision), digits).run()
         return record
 
-    assert last("float16").classification_loss == pytest.approx(last("float32").classification_loss, rel=0.01)
+    assert last("float16").loss == pytest.approx(last("float32").loss, rel=0.01)
 
 
 def test_the_gradient_is_float32_and_near_that_of_float32(library):
@@ -120,7 +120,7 @@ def test_faint_gradients_are_saved_by_the_scale():
     x, labels = batch(network)
 
     def gradient(scale):
-        values = first_values(network, GradientDescent(0.1), scale)
+        values = first_values(network, SGD(0.1), scale)
         mixed = MixedPrecision(network)
         result = mixed.loss_and_gradient(values.theta, values.state, values.optimizer[SCALE], x, labels, None)
         return network.layout.unflatten(result.gradient)["dense1"]["bias"]
@@ -129,7 +129,7 @@ def test_faint_gradients_are_saved_by_the_scale():
     np.testing.assert_allclose(gradient(65536.0), 8e-9, rtol=0.01)
 
 
-@pytest.mark.parametrize("optimizer", [GradientDescent(0.1, 0.1), Momentum(0.1), Adam(0.1)])
+@pytest.mark.parametrize("optimizer", [SGD(0.1, 0.1), Momentum(0.1), Adam(0.1)])
 def test_a_step_that_overflows_is_left_out(library, optimizer):
     network = make_network(library)
     step = make_step(network, optimizer, clip_norm=1.0, mixed=MixedPrecision(network))
@@ -148,8 +148,8 @@ def test_a_step_that_overflows_is_left_out(library, optimizer):
 def test_the_scale_grows_after_enough_good_steps_in_a_row(monkeypatch, library):
     monkeypatch.setattr(mixed_precision, "INTERVAL", 3)
     network = make_network(library)
-    step = make_step(network, GradientDescent(0.0), mixed=MixedPrecision(network))
-    values, seen = first_values(network, GradientDescent(0.0), 2.0**18), []
+    step = make_step(network, SGD(0.0), mixed=MixedPrecision(network))
+    values, seen = first_values(network, SGD(0.0), 2.0**18), []
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(8):
             values, _ = step(values, *batch(network))
@@ -214,7 +214,7 @@ def test_a_run_in_which_no_scale_helps_ends(config, digits):
 
     def overflowing(values, *arguments):
         after, figures = step(values, *arguments)
-        return mixed_precision.MixedPrecision.settle(values, after, values.theta * np.inf), figures
+        return mixed_precision.MixedPrecision.skip_on_overflow(values, after, values.theta * np.inf), figures
 
     trainer._step = overflowing
     with pytest.raises(TrainingDivergedError, match=r"by iteration 5 the loss scale fell to .*--precision float32"):

@@ -105,7 +105,7 @@ def test_without_the_flag_the_loss_tells_at_the_next_report(digits):
 
 def test_a_step_of_the_optimizer_that_overflows(digits):
     config = TrainConfig.for_model(
-        "mnist_starter", iterations=12, learning_rate=3e38, weight_decay=1e3, optimizer="gradient-descent"
+        "mnist_starter", iterations=12, learning_rate=3e38, weight_decay=1e3, optimizer="sgd"
     )
     with pytest.raises(TrainingDivergedError, match=r"in iteration \d+, the optimizer: the parameters after its step"):
         list(Trainer(config, digits).run(detect_nonfinite=True))

@@ -46,7 +46,7 @@ def test_dead_relus_stay_as_they_are_and_give_no_nan(digits, optimizer):
     changed = {**snapshot.tensors, **{f"network/{name}": tensor for name, tensor in tensors.items()}}
     trainer.restore(snapshot._replace(tensors=changed))
     records = list(trainer.run())
-    assert records[-1].classification_loss == pytest.approx(np.log(10), abs=0.2)
+    assert records[-1].loss == pytest.approx(np.log(10), abs=0.2)
     for name, tensor in trainer.network.parameters().items():
         assert np.array_equal(tensor, tensors[name]) == (name != "dense2.bias"), name
 
@@ -63,14 +63,14 @@ def test_batches_of_one_image(digits):
     trainer = make(digits, batch_size=1, iterations=1500, report_every=500, learning_rate=0.02)
     first, *_, last = trainer.run()
     assert np.isfinite(trainer.network.theta).all()
-    assert last.classification_loss < first.classification_loss
+    assert last.loss < first.loss
 
 
 @pytest.mark.parametrize("pixel", [0, 255])
 def test_images_all_of_one_value(digits, pixel):
     """Batch normalisation then has no variance anywhere, and every image the same logits."""
-    same = dataclasses.replace(digits, train_images=np.full_like(digits.train_images, pixel))
+    same = dataclasses.replace(digits, train_inputs=np.full_like(digits.train_inputs, pixel))
     trainer = make(same, model_options={"hidden": (6,), "batch_norm": True}, batch_size=60, iterations=20)
     records = list(trainer.run())
     assert np.isfinite(trainer.network.theta).all()
-    assert records[-1].classification_loss == pytest.approx(np.log(10), abs=0.3)
+    assert records[-1].loss == pytest.approx(np.log(10), abs=0.3)

@@ -204,7 +204,7 @@ def test_another_optimizer_is_refused(digits):
     with refused("Snapshot: expected 'optimizer/steps' to be float32 (1,), got missing."):
         make({**MLP, "optimizer": "adam"}, digits).restore(make(MLP, digits).snapshot())
     with refused("Snapshot: expected 'optimizer/velocity' to be missing, got float32 (4780,)."):
-        make({**MLP, "optimizer": "gradient-descent"}, digits).restore(make(MLP, digits).snapshot())
+        make({**MLP, "optimizer": "sgd"}, digits).restore(make(MLP, digits).snapshot())
 
 
 def test_a_snapshot_without_a_key_or_with_another_dtype_is_refused(digits):

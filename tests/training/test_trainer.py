@@ -36,7 +36,7 @@ def test_overfits_one_batch(digits):
     list(trainer.run())
     theta, state = trainer.network.theta, trainer.network.state
     chosen, _ = split_indices(300, 30, seed=0)
-    images, labels = digits.train_images[chosen[:16]], digits.train_labels[chosen[:16]]
+    images, labels = digits.train_inputs[chosen[:16]], digits.train_targets[chosen[:16]]
     evaluation = trainer._evaluate(theta, state, images, labels)
     assert evaluation.accuracy == 1.0
     assert evaluation.loss < 0.1
@@ -54,7 +54,7 @@ def test_measured_training_accuracy_is_that_of_all_training_images_with_the_weig
     trainer = Trainer(dataclasses.replace(config, limit=50, measure_training=True), digits)
     averaged = Trainer(dataclasses.replace(config, limit=50), digits)
     chosen = split_indices(300, 30, config.seed)[0][:50]
-    images, labels = digits.train_images[chosen], digits.train_labels[chosen]
+    images, labels = digits.train_inputs[chosen], digits.train_targets[chosen]
     for record, other in zip(trainer.run(), averaged.run(), strict=True):
         predicted = trainer.network.predict(images).argmax(axis=1)
         assert record.train_accuracy == np.mean(predicted == labels)
@@ -67,25 +67,25 @@ def test_figures_equal_a_loop_written_out(config, digits):
     trainer = Trainer(config, digits)
     network = trainer.network
     train, validation = split_indices(300, 30, config.seed)
-    assert np.asarray(network.state["normalize1"]["mean"]) == pytest.approx(digits.train_images[train].mean(), rel=1e-6)
+    assert np.asarray(network.state["normalize1"]["mean"]) == pytest.approx(digits.train_inputs[train].mean(), rel=1e-6)
     assert np.asarray(network.state["normalize1"]["scale"]) == pytest.approx(1 / 255)
     theta, velocity, losses = network.theta.copy(), 0.0, []
     sampler = BatchSampler(270, 16, config.seed)
     for step in range(12):
         chosen = train[sampler.batch(step)]
-        images = digits.train_images[chosen].astype(np.float32)
-        loss, gradient, _, _ = network.loss_and_gradient(theta, network.state, images, digits.train_labels[chosen])
+        images = digits.train_inputs[chosen].astype(np.float32)
+        loss, gradient, _, _ = network.loss_and_gradient(theta, network.state, images, digits.train_targets[chosen])
         velocity = 0.9 * velocity + 0.1 * gradient
         theta = theta - 0.1 * (velocity + 0.005 * theta)
         losses.append(float(loss))
 
     record = list(trainer.run())[-1]
     np.testing.assert_allclose(trainer.network.theta, theta, rtol=1e-4, atol=1e-6)
-    assert record.classification_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert record.loss == pytest.approx(np.mean(losses), rel=1e-5)
     assert record.weight_decay_loss == pytest.approx(0.0025 * np.sum(theta.astype(np.float64) ** 2), rel=1e-5)
-    assert record.total_loss == record.classification_loss + record.weight_decay_loss
-    predicted = trainer.network.predict(digits.train_images[validation]).argmax(axis=1)
-    assert record.validation_accuracy == np.mean(predicted == digits.train_labels[validation])
+    assert record.total_loss == record.loss + record.weight_decay_loss
+    predicted = trainer.network.predict(digits.train_inputs[validation]).argmax(axis=1)
+    assert record.validation_accuracy == np.mean(predicted == digits.train_targets[validation])
 
 
 def test_clipping_schedule_and_spared_biases_equal_a_loop_written_out(config, digits):
@@ -108,7 +108,7 @@ def test_clipping_schedule_and_spared_biases_equal_a_loop_written_out(config, di
     biases[[*range(400, 416), *range(6816, 6832), *range(14_672, 14_682)]] = True
     rates = 0.1 * np.array([1 / 3, 2 / 3, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25])
     for rate, chosen in zip(rates, map(BatchSampler(270, 16, config.seed).batch, range(12)), strict=True):
-        images, labels = digits.train_images[train[chosen]], digits.train_labels[train[chosen]]
+        images, labels = digits.train_inputs[train[chosen]], digits.train_targets[train[chosen]]
         _, gradient, _, _ = network.loss_and_gradient(theta, network.state, images.astype(np.float64), labels)
         norm = np.linalg.norm(gradient)
         if norm > 0.5:
@@ -131,7 +131,7 @@ def test_every_optimizer_learns(digits, optimizer):
         "mnist_starter", optimizer=optimizer, learning_rate=rate, iterations=40, report_every=20
     )
     first, last = Trainer(config, digits).run()
-    assert last.classification_loss < first.classification_loss
+    assert last.loss < first.loss
     assert last.validation_accuracy > 0.5  # five times what guessing gives
 
 
@@ -149,9 +149,9 @@ def test_a_plateau_lowers_the_rate_of_the_steps_after_it(scripted):
     trainer = scripted([0.5, 0.6, 0.6, 0.1, 0.2, 0.7], **settings)
     rates, step = [], trainer._step
 
-    def spy(values, images, labels, key, iteration, schedule, decays):
+    def spy(values, images, labels, key, iteration, schedule, decay_mask):
         rates.append(schedule)
-        return step(values, images, labels, key, iteration, schedule, decays)
+        return step(values, images, labels, key, iteration, schedule, decay_mask)
 
     trainer._step = spy
     records = list(trainer.run())
@@ -268,20 +268,20 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(config, digits):
 
 def test_a_published_validation_part_is_used_and_all_training_images_are_trained_on(config, digits):
     with_part = dataclasses.replace(
-        digits, validation_images=digits.test_images[:40], validation_labels=digits.test_labels[:40]
+        digits, validation_inputs=digits.test_inputs[:40], validation_targets=digits.test_targets[:40]
     )
     trainer = Trainer(config, with_part)
     assert trainer.sampler.count == 300
     (*_, record) = trainer.run()
-    predicted = trainer.network.predict(digits.test_images[:40]).argmax(axis=1)
-    assert record.validation_accuracy == np.mean(predicted == digits.test_labels[:40])
+    predicted = trainer.network.predict(digits.test_inputs[:40]).argmax(axis=1)
+    assert record.validation_accuracy == np.mean(predicted == digits.test_targets[:40])
 
 
 @pytest.mark.parametrize("validation_folder", [True, False])
 def test_images_in_files_train_as_those_in_memory(config, digits, tmp_path, monkeypatch, validation_folder):
-    parts = {"train": (digits.train_images, digits.train_labels), "test": (digits.test_images, digits.test_labels)}
+    parts = {"train": (digits.train_inputs, digits.train_targets), "test": (digits.test_inputs, digits.test_targets)}
     if validation_folder:
-        parts["val"] = digits.train_images[:50], digits.train_labels[:50]
+        parts["val"] = digits.train_inputs[:50], digits.train_targets[:50]
     for part, (images, labels) in parts.items():
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             path = tmp_path / part / str(label) / f"{number}.png"
@@ -291,7 +291,7 @@ def test_images_in_files_train_as_those_in_memory(config, digits, tmp_path, monk
     def trained(limit):
         monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", limit)
         dataset = image_folder.load(tmp_path)
-        assert isinstance(dataset.train_images, np.ndarray) == (limit > 0)
+        assert isinstance(dataset.train_inputs, np.ndarray) == (limit > 0)
         trainer = Trainer(config, dataset)
         records = [record._replace(seconds=0.0) for record in trainer.run()]
         return records, trainer.network.theta, trainer.test().probabilities
@@ -342,10 +342,10 @@ def test_images_too_small_for_the_network_name_the_layer(config):
 def test_augmentation_changes_what_is_trained_on_and_nothing_else(config, digits):
     changed = Trainer(dataclasses.replace(config, crop_padding=2, flip=True, cutout=4), digits)
     plain = Trainer(config, digits)
-    before = digits.train_images.copy()
+    before = digits.train_inputs.copy()
     record, expected = (list(trainer.run())[-1] for trainer in (changed, plain))
-    assert record.classification_loss != expected.classification_loss
-    np.testing.assert_array_equal(digits.train_images, before)
+    assert record.loss != expected.loss
+    np.testing.assert_array_equal(digits.train_inputs, before)
     again = Trainer(changed.config, digits)
     list(again.run())
     np.testing.assert_array_equal(again.network.theta, changed.network.theta)
@@ -361,7 +361,7 @@ def test_loss_is_the_one_asked_for_in_training_and_in_the_test(config, digits, s
     network = trainer.network
     logits = network.forward(network.theta, network.state, images.astype(np.float32)).y
     assert trainer.step().loss == pytest.approx(loss.forward(logits, labels).loss, rel=1e-5)
-    expected = loss.forward(network.predict(digits.test_images).astype(np.float64), digits.test_labels).loss
+    expected = loss.forward(network.predict(digits.test_inputs).astype(np.float64), digits.test_targets).loss
     assert trainer.test().loss == pytest.approx(expected, rel=1e-5)
 
 

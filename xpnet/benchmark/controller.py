@@ -19,7 +19,7 @@ import numpy as np
 
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.profile import Cost, Profile
-from xpnet.kernels.sharing import slices
+from xpnet.kernels.sharing import even_slices
 
 MODES = ("predict", "train")
 BLOCK_SECONDS = 0.25
@@ -128,7 +128,7 @@ def measure(
     processes = max(1, min(_PROCESSES, rounds // _FEWEST_ROUNDS))
     taken: dict[str, dict[str, _Taken]] = {mode: {} for mode in modes}
     names = list(implementations)
-    for part in slices(rounds, -(-rounds // processes)):
+    for part in even_slices(rounds, -(-rounds // processes)):
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(name, case, device, threads)) for name in names]
             for dtype, tolerance in case.tolerances(device).items() if part.start == 0 else ():

@@ -14,8 +14,8 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.own import Own
 from xpnet.benchmark.work import multiplications
+from xpnet.benchmark.xpnet_implementation import XpnetImplementation
 from xpnet.layers.base import Backward, Cache, Forward, Params, State, Wrapper
 from xpnet.layers.containers import map_leaves
 
@@ -95,18 +95,20 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> Profile:
 
     On a GPU each layer is waited for, so that the sum is more than a step takes.
     """
-    contender, noted, gradients = Own(case, device, backend), defaultdict(list), dict[str, int]()
-    network = contender.network
-    rate = _product_rate(network.backend, contender.wait)
-    network.layer = map_leaves(lambda name, leaf: _Timed(leaf, name, contender.wait, noted, gradients), network.layer)
-    train, steps = contender.training(), []
+    implementation, noted, gradients = XpnetImplementation(case, device, backend), defaultdict(list), dict[str, int]()
+    network = implementation.network
+    rate = _product_rate(network.backend, implementation.wait)
+    network.layer = map_leaves(
+        lambda name, leaf: _Timed(leaf, name, implementation.wait, noted, gradients), network.layer
+    )
+    train, steps = implementation.training(), []
     train()
     noted.clear()
     end = time.perf_counter() + seconds
     while not steps or time.perf_counter() < end:
         start = time.perf_counter()
         train()
-        contender.wait()
+        implementation.wait()
         steps.append(time.perf_counter() - start)
     costs = []
     for name, layer, shape in case.layer.leaves(case.input_shape):

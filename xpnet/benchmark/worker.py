@@ -18,10 +18,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from xpnet import kernels, tuning
+from xpnet import kernels, runtime
 from xpnet.benchmark import ablation, memory
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.contender import Contender, library, make, variants
+from xpnet.benchmark.implementation import Implementation, library, make, variants
 from xpnet.benchmark.profile import profile
 
 WARM_UP_CALLS = 3
@@ -32,12 +32,12 @@ class Session:
     """The answers to requests about one implementation of one case."""
 
     def __init__(self, implementation: str, case: Mapping[str, Any], device: str, threads: int) -> None:
-        self._implementation, self._case, self._device = implementation, Case.from_json(case), device
+        self._name, self._case, self._device = implementation, Case.from_json(case), device
         self._threads = threads
         self._set_up(self._case.precision)
         if implementation.startswith("torch"):
             import_module("torch").set_num_threads(threads)
-        self._contender: Contender | None = None
+        self._implementation: Implementation | None = None
         self._calls: dict[str, Callable[[], object]] = {}
 
     def gradient(self, path: str, dtype: str) -> dict[str, Any]:
@@ -46,9 +46,9 @@ class Session:
         Products of float32 are exact meanwhile: TF32 would hide other work behind its rounding.
         """
         self._set_up("float32")
-        in_float64 = dtype == "float64" and library(self._implementation) == "jax"
+        in_float64 = dtype == "float64" and library(self._name) == "jax"
         with _float64_in_jax() if in_float64 else nullcontext():
-            gradient = make(self._implementation, self._case.comparable(dtype), self._device).gradient()
+            gradient = make(self._name, self._case.comparable(dtype), self._device).gradient()
         self._set_up(self._case.precision)
         if gradient is not None:
             np.savez(path, allow_pickle=False, **gradient)
@@ -56,46 +56,46 @@ class Session:
 
     def block(self, mode: str, seconds: float) -> dict[str, Any]:
         """Seconds of each call of a block, and the peak of memory; one mode (train, predict) follows the other."""
-        if self._contender is None:
-            self._contender = make(self._implementation, self._case, self._device)
-            self._memory = memory.watch(library(self._implementation), self._device)
+        if self._implementation is None:
+            self._implementation = make(self._name, self._case, self._device)
+            self._memory = memory.watch(library(self._name), self._device)
         if mode not in self._calls:
-            self._begin(self._contender, mode)
-        times = self._time(self._contender, self._calls[mode], seconds)
+            self._begin(self._implementation, mode)
+        times = self._time(self._implementation, self._calls[mode], seconds)
         return {"seconds": times, "peak_memory_mb": self._memory.megabytes()}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Cost of each layer, of xpnet's implementations alone."""
-        return profile(self._case, self._device, library(self._implementation), seconds)._asdict()
+        return profile(self._case, self._device, library(self._name), seconds)._asdict()
 
     def _set_up(self, precision: str) -> None:
         """Choose kernels and the precision of products, as xpnet's programs do; the peers run as they come."""
-        if self._implementation.startswith("xpnet"):
-            words = variants(self._implementation)
+        if self._name.startswith("xpnet"):
+            words = variants(self._name)
             choice = next((word for word in words if word in kernels.CHOICES), "fastest")
-            tuning.tune(self._threads, choice, precision=precision, graph="graph" in words)
+            runtime.configure(self._threads, choice, precision=precision, graph="graph" in words)
             if "without" in words:
                 ablation.leave_out(words[-1])
         if self._device != "cpu":
-            _set_precision(self._implementation, precision)
+            _set_precision(self._name, precision)
 
-    def _begin(self, contender: Contender, mode: str) -> None:
+    def _begin(self, implementation: Implementation, mode: str) -> None:
         with self._memory:
-            call = self._calls[mode] = contender.training() if mode == "train" else contender.inference()
+            call = self._calls[mode] = implementation.training() if mode == "train" else implementation.inference()
             for _ in range(WARM_UP_CALLS):
                 call()
-            contender.wait()
+            implementation.wait()
 
-    def _time(self, contender: Contender, call: Callable[[], object], seconds: float) -> list[float]:
+    def _time(self, implementation: Implementation, call: Callable[[], object], seconds: float) -> list[float]:
         calls, times = 1 if self._device == "cpu" else _CALLS_PER_WAIT, []
         call()  # brings back to the caches, and to memory, what the other processes have driven out
-        contender.wait()
+        implementation.wait()
         end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             start = time.perf_counter()
             for _ in range(calls):
                 call()
-            contender.wait()
+            implementation.wait()
             times.append((time.perf_counter() - start) / calls)
         return times
 

@@ -14,15 +14,15 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import backend as backends
-from xpnet import kernels, tuning
+from xpnet import kernels, runtime
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
-from xpnet.benchmark.contender import CPU_PEERS, CPU_PURE, CUDNN, GPU_PEERS, GPU_PURE, GRAPH, is_installed, library
 from xpnet.benchmark.controller import Row
+from xpnet.benchmark.implementation import CPU_PEERS, CPU_PURE, CUDNN, GPU_PEERS, GPU_PURE, GRAPH, is_installed, library
 from xpnet.checks import pick
 from xpnet.cli import common, report
 from xpnet.errors import InputError
-from xpnet.files import write_whole
+from xpnet.files import atomic_write
 from xpnet.shapes import check_positive
 
 _PACKAGES = {"torch": '"xpnet[torch]"', "jax": '"xpnet[jax]"', "sklearn": "scikit-learn"}
@@ -114,13 +114,13 @@ class _Run:
         """Write what has been measured so far, so that a run that is broken off is not lost."""
         if path:
             content = {"environment": self.environment, "rows": rows}
-            write_whole(Path(path).resolve(), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+            atomic_write(Path(path).resolve(), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _benchmark(flags: argparse.Namespace) -> int:
     home = backends.resolve(flags.device)
     check_positive("Benchmark", "--rounds", flags.rounds)
-    threads = tuning.cores() if flags.threads is None else _threads(flags.threads)
+    threads = runtime.cores() if flags.threads is None else _threads(flags.threads)
     batch_sizes = flags.batch_sizes and _numbers(flags.batch_sizes)
     if flags.profile and flags.scaling:
         raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
@@ -280,9 +280,9 @@ def _numbers(parts: Sequence[str]) -> tuple[int, ...]:
 def _threads(number: int) -> int:
     """Refuse more threads than there are cores: they would wait for each other, and be written down as if they ran."""
     check_positive("Benchmark", "--threads", number)
-    if number > tuning.cores():
+    if number > runtime.cores():
         raise InputError(
-            f"Benchmark: expected --threads of at most {tuning.cores()}, the cores that this program may use, "
+            f"Benchmark: expected --threads of at most {runtime.cores()}, the cores that this program may use, "
             f"got {number}. Give fewer."
         )
     return number

@@ -24,7 +24,7 @@ from rich.text import Text
 from xpnet import backend as backends
 from xpnet import datasets, kernels
 from xpnet.backend import Backend, to_numpy
-from xpnet.benchmark.contender import CUDNN, GRAPH
+from xpnet.benchmark.implementation import CUDNN, GRAPH
 from xpnet.checks import pick
 from xpnet.cli import benchmark, check_kernels, common
 from xpnet.errors import InputError

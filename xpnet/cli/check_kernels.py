@@ -115,8 +115,8 @@ def _step(backend: Backend, cuda_kernels: Any, optimizer: Optimizer) -> Pairs:
     state, theirs = optimizer.init(ours), theta.astype(np.float64)
     their_state = optimizer.init(theirs)
     for gradient, on_device in zip((first, second), gradients, strict=True):
-        ours, state = update(optimizer, ours, on_device, state, schedule=0.5, decays=1.0)
-        theirs, their_state = optimizer.update(theirs, gradient.astype(np.float64), their_state, schedule=0.5)
+        ours, state = update(optimizer, ours, on_device, state, lr_scale=0.5, decay_mask=1.0)
+        theirs, their_state = optimizer.update(theirs, gradient.astype(np.float64), their_state, lr_scale=0.5)
     yield "theta", ours, theirs
     for name, array in their_state.items():
         yield name, state[name], array

@@ -16,7 +16,7 @@ from rich.console import Console
 from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.files import check_no_pipe
+from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
@@ -96,7 +96,7 @@ def check_file(flag: str, path: str | None) -> None:
         return
     if Path(path).is_dir():
         raise InputError(f"{flag} {path}: expected a file, got a folder. Add a file's name.")
-    check_no_pipe(path, flag)
+    require_regular_file(path, flag)
     if os.path.abspath(path).startswith(("/dev/", "/proc/")):  # where a file may stand for this process's own output
         raise InputError(f"{flag} {path}: expected a file, got a device. Give a file's name.")
     if not Path(path).absolute().parent.is_dir():

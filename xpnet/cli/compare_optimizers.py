@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from xpnet import datasets, tuning
+from xpnet import datasets, runtime
 from xpnet.cli import common, report
 from xpnet.experiments import CONTENDERS, PUBLISHED_WITH_BATCH_NORM, Contender
 from xpnet.training import Record, TrainConfig, Trainer
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compare(out: str | None, batch_norm: bool, **settings: Any) -> int:
-    tuning.tune()
+    runtime.configure()
     console = common.make_console()
     dataset = datasets.load("mnist", settings["data_dir"])
     trainers = {

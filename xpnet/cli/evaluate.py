@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import math
 
-from xpnet import datasets, tuning
+from xpnet import datasets, runtime
 from xpnet.cli import common, report
 from xpnet.errors import InputError
 from xpnet.network import Network
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | None, backend: str | None) -> int:
-    tuning.tune()
+    runtime.configure()
     console = common.make_console()
     folder = RunFolder.open(run)
     config = folder.read_config()
@@ -47,16 +47,16 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
     network = Network.load(folder.weights_path, device=device or "cpu", backend=backend)
     image_size = network.input_shape[:2] if config.data == "folder" else None
     dataset = datasets.load(config.data, data_dir or config.data_dir, image_size)
-    if (dataset.image_shape, (dataset.classes,)) != (network.input_shape, network.output_shape):
+    if (dataset.input_shape, (dataset.classes,)) != (network.input_shape, network.output_shape):
         raise InputError(
             f"Run folder {run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "
-            f"got {dataset.image_shape} of {dataset.classes} in {dataset.name}. Choose other data."
+            f"got {dataset.input_shape} of {dataset.classes} in {dataset.name}. Choose other data."
         )
     console.print(
         f"{config.model} of {folder.path} on {dataset.name}, {network.backend.describe()}: "
-        f"{len(dataset.test_labels):,} test images"
+        f"{len(dataset.test_targets):,} test images"
     )
-    evaluation = Evaluator(network)(network.theta, network.state, dataset.test_images, dataset.test_labels)
+    evaluation = Evaluator(network)(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
     if not math.isfinite(evaluation.loss):
         raise InputError(
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
@@ -71,7 +71,7 @@ def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | No
             "data_dir": data_dir or config.data_dir,
             "device": network.backend.device_name(),
             "backend": network.backend.name,
-            **evaluation.figures(),
+            **evaluation.to_dict(),
             "versions": versions(network.backend),
         },
     )

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from xpnet import models, tuning
+from xpnet import models, runtime
 from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
-from xpnet.files import check_no_pipe, is_file
+from xpnet.files import is_file, require_regular_file
 from xpnet.metrics import log_softmax
 from xpnet.models import imagenet
 from xpnet.models.pretrained import load_torchvision
@@ -76,10 +76,10 @@ def _features(
     device: str | None,
     backend: str | None,
 ) -> int:
-    tuning.tune()
+    runtime.configure()
     for where, path in (("IMAGE", image), ("--weights", weights), ("--class-names", class_names)):
         if path is not None:
-            check_no_pipe(path, where)
+            require_regular_file(path, where)
     console = common.make_console()
     options = {} if stem is None else {"stem": stem}
     network = _load(weights, model, options, device or "cpu", backend)

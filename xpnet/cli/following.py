@@ -31,7 +31,7 @@ class Recorder(Protocol):
         ...
 
 
-class Interruption:
+class StopSignals:
     """How a run is asked to end before its time.
 
     The first Ctrl-C ends training after the iteration in progress, and one that follows the checkpoint of that ends the
@@ -91,12 +91,12 @@ def _signals() -> list[int]:
     return numbers
 
 
-def follow(
+def run_training(
     console: Console,
     trainer: Trainer,
     recorders: Sequence[Recorder],
     checkpoints: CheckpointWriter,
-    interruption: Interruption,
+    stop_signals: StopSignals,
     detect_nonfinite: bool,
 ) -> list[Record]:
     """Train, writing and showing each record as it comes: a progress bar on a terminal, lines elsewhere."""
@@ -105,7 +105,7 @@ def follow(
 
         def after_iteration(iteration: int) -> None:
             checkpoints.after_iteration(iteration)
-            interruption.check(checkpoints)
+            stop_signals.check(checkpoints)
             show(iteration, None)
 
         for record in trainer.run(after_iteration, detect_nonfinite=detect_nonfinite):
@@ -115,7 +115,7 @@ def follow(
             checkpoints.after_record(record)
             _log.info("iteration %d  %s", record.iteration, report.record_text(record))
             show(record.iteration, record)
-            interruption.check(checkpoints)
+            stop_signals.check(checkpoints)
         checkpoints.write()
     return records
 

@@ -45,16 +45,16 @@ from xpnet.shapes import Shape
 # Every kind of layer, with the shape of one example. Odd and unequal lengths, so that mixed-up axes show.
 LAYERS: tuple[tuple[Layer, Shape], ...] = (
     (Dense(4), (6,)),
-    (Conv2D(3, kernel=3), (5, 6, 2)),
-    (Conv2D(3, kernel=(2, 3), stride=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel=3, padding="same"), (5, 6, 2)),
-    (Conv2D(3, kernel=3, stride=2, padding=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel=3, padding=2, dilation=2), (6, 7, 2)),
+    (Conv2D(3, kernel_size=3), (5, 6, 2)),
+    (Conv2D(3, kernel_size=(2, 3), stride=(2, 1)), (6, 7, 2)),
+    (Conv2D(3, kernel_size=3, padding="same"), (5, 6, 2)),
+    (Conv2D(3, kernel_size=3, stride=2, padding=(2, 1)), (6, 7, 2)),
+    (Conv2D(3, kernel_size=3, padding=2, dilation=2), (6, 7, 2)),
     (MaxPool2D(2), (4, 6, 3)),
     (MaxPool2D(3, stride=2), (7, 9, 2)),
     (MaxPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
-    (Conv2D(4, kernel=3, groups=2, padding=1, bias=False), (5, 6, 4)),
-    (Conv2D(3, kernel=1, stride=2), (6, 7, 2)),
+    (Conv2D(4, kernel_size=3, groups=2, padding=1, bias=False), (5, 6, 4)),
+    (Conv2D(3, kernel_size=1, stride=2), (6, 7, 2)),
     (AvgPool2D(2), (4, 6, 3)),
     (AvgPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
     (GlobalAvgPool2D(), (4, 5, 3)),
@@ -71,8 +71,8 @@ LAYERS: tuple[tuple[Layer, Shape], ...] = (
     (Normalize(), (4, 5, 3)),
     (Flatten(), (3, 4, 2)),
     (Sequential([Dense(5), ReLU(), Dense(3)]), (6,)),
-    (Residual(Conv2D(2, kernel=3, padding=1)), (4, 5, 2)),
-    (Residual(Conv2D(3, kernel=3, stride=2, padding=1), shortcut=Conv2D(3, kernel=1, stride=2)), (4, 5, 2)),
+    (Residual(Conv2D(2, kernel_size=3, padding=1)), (4, 5, 2)),
+    (Residual(Conv2D(3, kernel_size=3, stride=2, padding=1), shortcut=Conv2D(3, kernel_size=1, stride=2)), (4, 5, 2)),
 )
 
 LOSSES: tuple[Loss, ...] = (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1), MeanSquaredError())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what only some programs print, and all would wait for
     from xpnet.benchmark.cases import Case
     from xpnet.benchmark.controller import Row
     from xpnet.benchmark.profile import Cost, Profile
-    from xpnet.search import Tried
+    from xpnet.search import Trial
     from xpnet.training.regularization import Regularized
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
@@ -33,7 +33,7 @@ _MOST_CLASSES = 20  # a larger confusion matrix is no longer legible as text
 def print_layers(console: Console, network: Network) -> None:
     """Print every layer's name, output shape and number of parameters."""
     table = _table("Layers", "layer", "kind", "output shape", "parameters", left=3)
-    for row in network.rows():
+    for row in network.layer_info():
         table.add_row(row.name, row.kind, shape_text(row.output_shape), f"{row.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{network.parameter_count:,}")
@@ -56,7 +56,7 @@ def print_probabilities(console: Console, probabilities: np.ndarray, class_names
     _print(console, table)
 
 
-def print_trials(console: Console, trials: Sequence[Tried]) -> None:
+def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     """Print the trials of a search, the best validation accuracy first, and those without one at last."""
     names = list(dict.fromkeys(name for tried in trials for name in tried.parameters))
     headers = [name.replace("_", " ") for name in names]
@@ -80,7 +80,7 @@ def print_regularization(console: Console, results: Mapping[str, Regularized]) -
 def record_text(record: Record) -> str:
     """The figures of one record on a line."""
     return (
-        f"loss {record.classification_loss:.4f} + {record.weight_decay_loss:.4f}  "
+        f"loss {record.loss:.4f} + {record.weight_decay_loss:.4f}  "
         f"training {record.train_accuracy:.2%}  validation {record.validation_accuracy:.2%}"
     )
 
@@ -88,7 +88,7 @@ def record_text(record: Record) -> str:
 def short_text(record: Record) -> str:
     """The figures of one record as they fit beside a progress bar on 80 columns."""
     return (
-        f"loss {record.classification_loss:.3f}+{record.weight_decay_loss:.3f} "
+        f"loss {record.loss:.3f}+{record.weight_decay_loss:.3f} "
         f"train {record.train_accuracy:.1%} val {record.validation_accuracy:.1%}"
     )
 

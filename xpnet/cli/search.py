@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from xpnet import datasets, models, tuning
+from xpnet import datasets, models, runtime
 from xpnet.cli import common, report
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
@@ -31,7 +31,7 @@ from xpnet.search import (
     Parameters,
     Search,
     Space,
-    Tried,
+    Trial,
     best,
     configure,
     parse_hidden,
@@ -172,7 +172,7 @@ def _search(
     out: str,
     **settings: Any,
 ) -> int:
-    tuning.tune()
+    runtime.configure()
     console = common.make_console()
     given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout, "hidden": hidden}
     values = {name: value for name, value in given.items() if value is not None}
@@ -235,7 +235,7 @@ def _space(config: TrainConfig, values: Parameters) -> Space:
 def _run_study(console: Console, searched: Search, config: TrainConfig, trials: int, out: str) -> int:
     ended = set()
 
-    def report_trial(tried: Tried) -> None:
+    def report_trial(tried: Trial) -> None:
         ended.add(tried.state)
         console.print(_line(tried))
 
@@ -285,7 +285,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _line(tried: Tried) -> str:
+def _line(tried: Trial) -> str:
     parameters = "  ".join(f"{_LABELS[name]} {value}" for name, value in tried.parameters.items())
     accuracy = "" if tried.accuracy is None else f"{tried.accuracy:.2%}"
     return f"trial {tried.number}  {parameters}  {accuracy} {tried.state}"
@@ -320,7 +320,7 @@ def _words(value: Any) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
-def _draw_trials(console: Console, tried: Sequence[Tried], out: str) -> None:
+def _draw_trials(console: Console, tried: Sequence[Trial], out: str) -> None:
     from xpnet import plots  # here: matplotlib takes a second to import
 
     known = [t for t in tried if t.accuracy is not None and t.parameters]

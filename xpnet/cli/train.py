@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from xpnet import datasets, kernels, models, tuning
+from xpnet import datasets, kernels, models, runtime
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.losses import LOSSES
@@ -266,14 +266,14 @@ def _train(flags: argparse.Namespace) -> int:
             file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.reported)
             recorders.append(stack.enter_context(closing(file)))
         checkpoints = CheckpointWriter(folder, trainer, history, plan, records)
-        interruption = following.Interruption(trainer, console)
-        with interruption.listening():
-            records += following.follow(
-                console, trainer, recorders, checkpoints, interruption, detect_nonfinite=flags.detect_nonfinite
+        stop_signals = following.StopSignals(trainer, console)
+        with stop_signals.listening():
+            records += following.run_training(
+                console, trainer, recorders, checkpoints, stop_signals, detect_nonfinite=flags.detect_nonfinite
             )
-        interruption.check(checkpoints)  # for a signal that came too late for ``follow``
-        _finish(console, trainer, folder, records, interrupted=interruption.cut_short, plots=not flags.no_plots)
-    return common.EXIT_OK if interruption.signal is None else common.EXIT_INTERRUPTED
+        stop_signals.check(checkpoints)  # for a signal that came too late for ``run_training``
+        _finish(console, trainer, folder, records, interrupted=stop_signals.cut_short, plots=not flags.no_plots)
+    return common.EXIT_OK if stop_signals.signal is None else common.EXIT_INTERRUPTED
 
 
 def _given(flags: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
@@ -293,7 +293,7 @@ def _settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 def _make_trainer(config: TrainConfig, flags: argparse.Namespace, *, begins: bool = True) -> Trainer:
     """The trainer of a run; unless it ``begins``, a checkpoint has all values, and those to start from are not read."""
-    tuning.tune(
+    runtime.configure(
         config.threads,
         config.kernels,
         flags.no_malloc_tuning,
@@ -311,7 +311,7 @@ def _make_trainer(config: TrainConfig, flags: argparse.Namespace, *, begins: boo
 
 def _begin(flags: argparse.Namespace, stack: ExitStack) -> tuple[Trainer, RunFolder]:
     """A new run in a new folder."""
-    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, "threads": tuning.cores(), **_settings(flags)})
+    config = TrainConfig.for_model(**{"model": _DEFAULT_MODEL, "threads": runtime.cores(), **_settings(flags)})
     trainer = _make_trainer(config, flags)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))
@@ -386,11 +386,11 @@ def _summary(trainer: Trainer, records: list[Record], evaluation: Evaluation, in
         "batch_size": config.batch_size,
         "interrupted": interrupted,
         "weights_of_iteration": kept.iteration,
-        "classification_loss": kept.classification_loss,
+        "loss": kept.loss,
         "weight_decay_loss": kept.weight_decay_loss,
         "train_accuracy": kept.train_accuracy,
         "validation_accuracy": kept.validation_accuracy,
-        **evaluation.figures(),
+        **evaluation.to_dict(),
         "seconds": last.seconds,
         "images_per_second": trainer.images_per_second,
         "versions": versions(trainer.network.backend),
@@ -407,8 +407,8 @@ def _draw(folder: RunFolder, trainer: Trainer, records: list[Record], evaluation
         "accuracy": plots.accuracy_curves(history, not trainer.config.measure_training, unit),
         "error_rate": plots.error_rate_curves(history, batches_per_epoch),
         "misclassified": plots.misclassified(
-            data.test_images,
-            data.test_labels,
+            data.test_inputs,
+            data.test_targets,
             evaluation.probabilities.argmax(axis=1),
             data.class_names,
             evaluation.probabilities,

@@ -44,9 +44,9 @@ class Augmentation:
     def __bool__(self) -> bool:
         return bool(self.crop_padding or self.flip or self.cutout)
 
-    def check_fits(self, image_shape: Sequence[int]) -> None:
+    def check_fits(self, input_shape: Sequence[int]) -> None:
         """Raise InputError unless something is left of every image (H, W, C)."""
-        side = min(image_shape[:2])
+        side = min(input_shape[:2])
         for name in ("crop_padding", "cutout"):
             value = getattr(self, name)
             if value >= side:

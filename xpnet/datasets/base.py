@@ -22,34 +22,34 @@ class Dataset:
     """
 
     name: str
-    train_images: Images
-    train_labels: np.ndarray
-    test_images: Images
-    test_labels: np.ndarray
+    train_inputs: Images
+    train_targets: np.ndarray
+    test_inputs: Images
+    test_targets: np.ndarray
     class_names: tuple[str, ...]
-    validation_images: Images | None = None
-    validation_labels: np.ndarray | None = None
+    validation_inputs: Images | None = None
+    validation_targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.class_names:
             raise InputError(f"{self.name} class_names: expected at least one name, got none. Name each class.")
-        if (self.validation_images is None) != (self.validation_labels is None):
+        if (self.validation_inputs is None) != (self.validation_targets is None):
             raise InputError(
                 f"{self.name} validation: expected both images and labels or none, got one of them. Give both."
             )
-        for part in ("train", "test") if self.validation_images is None else ("train", "test", "validation"):
-            images_name, labels_name = f"{self.name} {part}_images", f"{self.name} {part}_labels"
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+        for part in ("train", "test") if self.validation_inputs is None else ("train", "test", "validation"):
+            images_name, labels_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
+            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
             _check_array(images_name, images, "uint8", ("N", "H", "W", "C"))
             _check_array(labels_name, labels, "int32", ("N",))
             check_counts(images_name, images, labels_name, labels)
             check_labels(labels_name, labels, self.classes)
-            check_image_shapes(f"{self.name} train_images", self.train_images, images_name, images)
+            check_image_shapes(f"{self.name} train_inputs", self.train_inputs, images_name, images)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, int, int]:
         """Shape of one image, (H, W, C)."""
-        height, width, channels = self.train_images.shape[1:]
+        height, width, channels = self.train_inputs.shape[1:]
         return height, width, channels
 
     @property

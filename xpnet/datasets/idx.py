@@ -72,9 +72,9 @@ def read_dataset(
         check_counts(str(images_path), images, str(labels_path), labels)
         check_labels(str(labels_path), labels, len(class_names))
         parts.append((str(images_path), images, labels.astype(np.int32)))
-    (train_path, train_images, train_labels), (test_path, test_images, test_labels) = parts
-    check_image_shapes(train_path, train_images, test_path, test_images)
-    return Dataset(name, train_images, train_labels, test_images, test_labels, class_names)
+    (train_path, train_inputs, train_targets), (test_path, test_inputs, test_targets) = parts
+    check_image_shapes(train_path, train_inputs, test_path, test_inputs)
+    return Dataset(name, train_inputs, train_targets, test_inputs, test_targets, class_names)
 
 
 def _find(name: str, folder: Path, stem: str, kind: str, how_to_get_it: str) -> Path:

@@ -48,9 +48,9 @@ class ImageFiles:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, paths: Sequence[str] | np.ndarray, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, paths: Sequence[str] | np.ndarray, input_shape: tuple[int, int, int]) -> None:
         self.paths = np.asarray(paths, object)
-        self.shape = (len(self.paths), *image_shape)
+        self.shape = (len(self.paths), *input_shape)
         self.size = math.prod(self.shape)
         self._damaged: set[str] = set()
 
@@ -92,7 +92,7 @@ class ImageFiles:
             _logger.warning("%r: %s. Black is put in its place. Damaged images so far: %d.", path, reason, count)
 
 
-def read_image(path: str | os.PathLike[str], image_shape: tuple[int, ...], *, pad: bool = False) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], input_shape: tuple[int, ...], *, pad: bool = False) -> np.ndarray:
     """One image of any size as uint8 (H, W, C), scaled to cover (H, W) and cropped at the centre.
 
     With ``pad`` it is scaled to fit into (H, W), and black is put around it.
@@ -100,7 +100,7 @@ def read_image(path: str | os.PathLike[str], image_shape: tuple[int, ...], *, pa
     Raises InputError if it cannot be read.
     """
     try:
-        return _decode(os.fspath(path), image_shape, pad)
+        return _decode(os.fspath(path), input_shape, pad)
     except Exception as error:  # a damaged image can raise any
         reason = _reason(error)
         raise InputError(
@@ -114,17 +114,17 @@ def read_headers(paths: Sequence[str]) -> list[Header | str]:
 
 
 def start_decoding(
-    paths: Sequence[str] | np.ndarray, image_shape: tuple[int, ...]
+    paths: Sequence[str] | np.ndarray, input_shape: tuple[int, ...]
 ) -> Callable[[], tuple[np.ndarray, dict[int, str]]]:
     """Begin to decode in the background.
 
-    The function that is returned waits for the images, uint8 (N, *image_shape), and for the damaged ones among them:
+    The function that is returned waits for the images, uint8 (N, *input_shape), and for the damaged ones among them:
     index and reason. These are black.
     """
-    images = np.zeros((len(paths), *image_shape), np.uint8)
+    images = np.zeros((len(paths), *input_shape), np.uint8)
 
     def decode(index: int) -> None:
-        images[index] = _decode(paths[index], image_shape)
+        images[index] = _decode(paths[index], input_shape)
 
     wait = _start(_unless_damaged(decode), range(len(paths)))
     return lambda: (images, {index: reason for index, reason in enumerate(wait()) if reason is not None})
@@ -135,16 +135,16 @@ def _read_header(path: str) -> Header:
         return Header(image.height, image.width, image.mode in _GREY_MODES)
 
 
-def _decode(path: str, image_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
+def _decode(path: str, input_shape: tuple[int, ...], pad: bool = False) -> np.ndarray:
     from PIL import ImageOps
 
-    height, width, channels = image_shape
+    height, width, channels = input_shape
     with _open(path) as file:
         file.draft(None, (width, height))  # JPEG files are decoded much faster at 1/2, 1/4 or 1/8 of their size
         image = _in_eight_bits(file).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = (ImageOps.pad if pad else ImageOps.fit)(image, (width, height))
-    return np.asarray(image).reshape(image_shape)
+    return np.asarray(image).reshape(input_shape)
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

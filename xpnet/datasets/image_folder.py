@@ -57,12 +57,12 @@ def load(data_dir: str | os.PathLike[str] | None, image_size: Sequence[int] | No
         raise
     except ValueError as error:  # characters that no path can have
         raise InputError(f"{data_dir!r}: expected a readable folder, got: {error}. {_LAYOUT}") from error
-    image_shape = _image_shape(list(chain(*parts.values())), image_size)
+    input_shape = _image_shape(list(chain(*parts.values())), image_size)
     if "test" not in parts:
         parts["train"], parts["test"] = _split(parts["train"])
-    decoded_bytes = math.prod(image_shape) * sum(map(len, parts.values()))
+    decoded_bytes = math.prod(input_shape) * sum(map(len, parts.values()))
     read = _decode if decoded_bytes <= IN_MEMORY_BYTES else _leave_in_files
-    arrays = {part: read(files, image_shape) for part, files in parts.items()}
+    arrays = {part: read(files, input_shape) for part, files in parts.items()}
     return Dataset("folder", *arrays["train"], *arrays["test"], class_names, *arrays.get("validation", (None, None)))
 
 
@@ -170,8 +170,8 @@ def _split(files: list[_File]) -> tuple[list[_File], list[_File]]:
     return train, test
 
 
-def _decode(files: list[_File], image_shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    images, damage = start_decoding([file.path for file in files], image_shape)()
+def _decode(files: list[_File], input_shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    images, damage = start_decoding([file.path for file in files], input_shape)()
     labels = _labels(files)
     if damage:
         _warn_of({files[index].path: reason for index, reason in damage.items()})
@@ -179,8 +179,8 @@ def _decode(files: list[_File], image_shape: tuple[int, int, int]) -> tuple[np.n
     return images, labels
 
 
-def _leave_in_files(files: list[_File], image_shape: tuple[int, int, int]) -> tuple[ImageFiles, np.ndarray]:
-    return ImageFiles([file.path for file in files], image_shape), _labels(files)
+def _leave_in_files(files: list[_File], input_shape: tuple[int, int, int]) -> tuple[ImageFiles, np.ndarray]:
+    return ImageFiles([file.path for file in files], input_shape), _labels(files)
 
 
 def _labels(files: list[_File]) -> np.ndarray:

@@ -213,20 +213,20 @@ def batch_norm_gradients(
 
 
 def optimizer_update(
-    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
+    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Any, decay_mask: Any
 ) -> tuple[Array, Arrays]:
     """One step of an optimizer: its own ``update``, or one kernel with the same formula.
 
     The ``update`` of ``xpnet.optimizers`` runs on parts of long vectors one after the other where that is faster.
     """
-    factors = [factor for factor in (schedule, decays) if not isinstance(factor, int | float)]
+    factors = [factor for factor in (lr_scale, decay_mask) if not isinstance(factor, int | float)]
     fused = _fused(theta, gradient, *state.values(), *factors)
     update = fused and fused.optimizer_update(optimizer)
     if update:
-        return update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
+        return update(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
     if _choice != "pure" and blockwise.serves(optimizer, theta):
-        return blockwise.optimizer_update(optimizer, theta, gradient, state, schedule=schedule, decays=decays)
-    return optimizer.update(theta, gradient, state, schedule=schedule, decays=decays)
+        return blockwise.optimizer_update(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
+    return optimizer.update(theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
 
 
 def average_pool2d(x: Array, window: Window) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
-from xpnet.kernels.sharing import has_begun, share, slices
+from xpnet.kernels.sharing import even_slices, parallel_map, pool_started
 from xpnet.optimizers import OPTIMIZERS
 
 Arrays = Mapping[str, Array]
@@ -29,7 +29,7 @@ def serves(optimizer: Any, theta: Array) -> bool:
 
 
 def optimizer_update(
-    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, schedule: Any, decays: Any
+    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Any, decay_mask: Any
 ) -> tuple[Array, Arrays]:
     """One step by the optimizer's own ``update``; threads that share NumPy's convolutions share the parts too."""
     xp, shape = array_namespace(theta), theta.shape
@@ -41,11 +41,11 @@ def optimizer_update(
 
     def update(block: slice) -> None:
         parts = {name: part(array, block) for name, array in state.items()}
-        factors = {"schedule": schedule, "decays": part(decays, block)}
+        factors = {"lr_scale": lr_scale, "decay_mask": part(decay_mask, block)}
         new_theta[block], after = optimizer.update(theta[block], gradient[block], parts, **factors)
         for name, array in after.items():
             part(new_state[name], block)[...] = array
 
     # Threads are not begun for this: a network without convolutions would lose more with BLAS's than it gains.
-    share(update, slices(shape[0], _BLOCK), math.inf if is_numpy_array(theta) and has_begun() else 0)
+    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_numpy_array(theta) and pool_started() else 0)
     return new_theta, new_state

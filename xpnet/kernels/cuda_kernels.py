@@ -177,11 +177,11 @@ def _rows_and_channels(x: Array) -> Pair:
 
 
 def _momentum(
-    optimizer: Momentum, theta: Array, gradient: Array, state: Arrays, *, schedule: Factor, decays: Factor
+    optimizer: Momentum, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Factor, decay_mask: Factor
 ) -> tuple[Array, Arrays]:
     new_theta, velocity = _empty(2, theta.shape)
     arrays = (theta, gradient, state["velocity"], new_theta, velocity)
-    rates, mu = _rates(optimizer, schedule, decays), optimizer.momentum
+    rates, mu = _rates(optimizer, lr_scale, decay_mask), optimizer.momentum
     if optimizer.form == "moving-average":
         _over_elements("optimizers/moving_average", theta.size, *arrays, *rates, *_floats(mu, 1 - mu))
     else:
@@ -191,12 +191,12 @@ def _momentum(
 
 
 def _adam(
-    optimizer: Adam, theta: Array, gradient: Array, state: Arrays, *, schedule: Factor, decays: Factor
+    optimizer: Adam, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Factor, decay_mask: Factor
 ) -> tuple[Array, Arrays]:
     new_theta, gradients, squares = _empty(3, theta.shape)
     new = {"steps": cupy.empty_like(state["steps"]), "gradients": gradients, "squares": squares}
     old = (state["gradients"], state["squares"], state["steps"])
-    rates, decoupled = _rates(optimizer, schedule, decays), isinstance(optimizer, AdamW)
+    rates, decoupled = _rates(optimizer, lr_scale, decay_mask), isinstance(optimizer, AdamW)
     _over_elements(
         "optimizers/adam",
         theta.size,
@@ -207,9 +207,9 @@ def _adam(
     return new_theta, new
 
 
-def _rates(optimizer: Momentum | Adam, schedule: Factor, decays: Factor) -> tuple[Any, ...]:
+def _rates(optimizer: Momentum | Adam, lr_scale: Factor, decay_mask: Factor) -> tuple[Any, ...]:
     """Learning rate and weight decay, each as a number and the address of its factor on the device."""
-    return *_times(optimizer.learning_rate, schedule), *_times(optimizer.weight_decay, decays)
+    return *_times(optimizer.learning_rate, lr_scale), *_times(optimizer.weight_decay, decay_mask)
 
 
 def _times(number: float, factor: Factor) -> tuple[Any, Any]:

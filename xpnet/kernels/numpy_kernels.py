@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpnet.kernels.sharing import share, slices
+from xpnet.kernels.sharing import even_slices, parallel_map
 from xpnet.kernels.windows import sum_arrays, to_logical, to_memory
 from xpnet.shapes import Pair, Window, extent
 
@@ -146,12 +146,12 @@ def _in_tiles(function: Callable[[_Tile], T], y: np.ndarray, taps: int, window: 
     height = (rows - 1) * window.stride[0] + window.extent[0]
     cached = _CACHED // (height * (taps // window.kernel[0]))
     positions = max(cached, _NARROWEST, 8 * channels)  # below 8*O BLAS spends its time on copies of the weight
-    across, parts = slices(columns, max(1, positions // batch)), slices(batch, positions)
+    across, parts = even_slices(columns, max(1, positions // batch)), even_slices(batch, positions)
     work = min(positions, columns * batch) * channels * taps
     # Tiles of few rows share more of them with their neighbours; with many channels that hardly counts.
-    down = slices(rows, max(1, _LARGEST // work, _FEWEST_ROWS // channels))
+    down = even_slices(rows, max(1, _LARGEST // work, _FEWEST_ROWS // channels))
     tiles = [_Tile(*tile) for tile in product(down, across, parts)]
-    return share(function, tiles, y.size * taps)
+    return parallel_map(function, tiles, y.size * taps)
 
 
 def _products(blocks: np.ndarray, images: np.ndarray) -> np.ndarray:

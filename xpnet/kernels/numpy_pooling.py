@@ -14,7 +14,7 @@ from functools import reduce
 import numpy as np
 
 from xpnet.kernels.pooling import Winners, running_maximum, share_out
-from xpnet.kernels.sharing import slices
+from xpnet.kernels.sharing import even_slices
 from xpnet.kernels.windows import to_logical, to_memory
 from xpnet.shapes import Pair, Window
 
@@ -68,7 +68,7 @@ def _output(x: np.ndarray, window: Window) -> np.ndarray:
 
 def _bands(y: np.ndarray, x: np.ndarray) -> list[slice]:
     """Output rows that are computed together."""
-    return slices(len(y), max(1, _CACHED * len(y) // x.size))
+    return even_slices(len(y), max(1, _CACHED * len(y) // x.size))
 
 
 def _under(x: np.ndarray, rows: slice, window: Window) -> np.ndarray:

@@ -29,12 +29,12 @@ def threads() -> int:
     return _count
 
 
-def has_begun() -> bool:
+def pool_started() -> bool:
     """Whether threads share work already, and BLAS has one thread."""
     return _helpers.cache_info().currsize > 0
 
 
-def share(function: Callable[[T], U], items: Sequence[T], multiplications: float) -> list[U]:
+def parallel_map(function: Callable[[T], U], items: Sequence[T], multiplications: float) -> list[U]:
     """Results of a function for all items, among threads where all of them together take long enough.
 
     ``multiplications`` are as many as a GEMM does in the time that all items take.
@@ -55,7 +55,7 @@ def share(function: Callable[[T], U], items: Sequence[T], multiplications: float
     return results
 
 
-def slices(length: int, step: int) -> list[slice]:
+def even_slices(length: int, step: int) -> list[slice]:
     """The fewest slices of at most ``step`` that cover a length, as equal as can be."""
     count = -(-length // step)
     return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]

@@ -26,7 +26,7 @@ class _Activation(Layer):
         return Forward(y, {"y": y} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        y = self.saved(cache)["y"]
+        y = self.require_cache(cache)["y"]
         self.check_gradient(dy, y.shape, like=y)
         return Backward(self.pull_back(y, dy) if need_dx else None, {})
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from xpnet.backend import Array, array_namespace, place, together
+from xpnet.backend import Array, array_namespace, location, same_location
 from xpnet.errors import InputError
 from xpnet.shapes import Pair, Shape, Window
 
@@ -135,7 +135,7 @@ class Layer:
         """An InputError that begins with this layer's kind and, once it has left all containers, dotted path."""
         return LayerError(self, message)
 
-    def saved(self, cache: Cache | None) -> Cache:
+    def require_cache(self, cache: Cache | None) -> Cache:
         """The cache, or an error that says why there is none."""
         if cache is None:
             raise self.error(
@@ -164,7 +164,7 @@ class Layer:
 
     def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its parameters") -> None:
         """Refuse an array of another library, dtype or device than one that belongs to the layer."""
-        if not together(x, tensor) or x.dtype != tensor.dtype:
+        if not same_location(x, tensor) or x.dtype != tensor.dtype:
             raise self.error(f"expected {what} to be {_home(tensor)} as {of}, got {_home(x)}. Convert or move {what}.")
 
     def check_floating(self, x: Array) -> None:
@@ -236,7 +236,7 @@ class Wrapper(Layer):
 
 def _home(array: Array) -> str:
     """Library, dtype and device in words."""
-    library, where = place(array)
+    library, where = location(array)
     dtype = str(array.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
     return f"{dtype} of {library}" + ("" if where is None else f" on {where}")
 
@@ -245,7 +245,7 @@ def _batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
-def keep_shape(x: Array) -> Array:
+def shape_holder(x: Array) -> Array:
     """An array without elements that remembers the shape of one example.
 
     A cache may hold arrays only, since a number in it would become a traced value; the shape of an array never does.

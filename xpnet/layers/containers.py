@@ -72,7 +72,7 @@ class Sequential(Layer):
         return Forward(x, cache if train else None, new_state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        cache = self.saved(cache)
+        cache = self.require_cache(cache)
         grads: dict[str, Params] = {name: {} for name, _ in self.layers}
         first = 0 if need_dx else self._first_with(params)
         for position, name, layer in reversed(self._steps):
@@ -161,7 +161,7 @@ class Residual(Layer):
         return Forward(outputs["branch"] + outputs["shortcut"], cache if train else None, new_state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        cache, grads = self.saved(cache), {}
+        cache, grads = self.require_cache(cache), {}
         dx = {"shortcut": dy}
         for name, path in self._paths():
             with inside(name):

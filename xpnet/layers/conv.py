@@ -38,7 +38,7 @@ class Conv2D(Layer):
     """
 
     filters: int
-    kernel: int | Pair
+    kernel_size: int | Pair
     stride: int | Pair = 1
     padding: int | Pair | Literal["same", "valid"] = 0
     dilation: int | Pair = 1
@@ -59,7 +59,7 @@ class Conv2D(Layer):
     @cached_property
     def window(self) -> Window:
         """Kernel, stride, padding and dilation as pairs."""
-        return make_window("Conv2D", self.kernel, self.stride, self.padding, self.dilation)
+        return make_window("Conv2D", self.kernel_size, self.stride, self.padding, self.dilation)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = self.check_images(input_shape)
@@ -87,7 +87,7 @@ class Conv2D(Layer):
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x = self.saved(cache)["x"]
+        x = self.require_cache(cache)["x"]
         self.check_like(x, params["weight"])
         self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])), like=x)
         dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)

@@ -60,7 +60,7 @@ class Dense(Layer):
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x = self.saved(cache)["x"]
+        x = self.require_cache(cache)["x"]
         self.check_like(x, params["weight"])
         self.check_gradient(dy, (x.shape[0], self.units), like=x)
         grads = {"weight": kernels.matmul(dy.T, x), "bias": kernels.channel_sum(dy)}

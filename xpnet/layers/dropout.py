@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xpnet.backend import Array, array_namespace, together
+from xpnet.backend import Array, array_namespace, same_location
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.random import UNIFORM_BITS, random_bits
@@ -52,14 +52,14 @@ class Dropout(Layer):
         if key is None:
             raise self.error("expected a key for its random mask while training, got none. Pass key=...")
         self.check_key(key)
-        if not together(key, x):
+        if not same_location(key, x):
             raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
         kept = random_bits(key, x.shape) >= round(self.p * 2**UNIFORM_BITS)
         mask = array_namespace(x).astype(kept, x.dtype) * (1 / (1 - self.p))
         return Forward(x * mask, {"mask": mask}, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        mask = self.saved(cache).get("mask")
+        mask = self.require_cache(cache).get("mask")
         if mask is not None:
             self.check_gradient(dy, mask.shape, like=mask)
         if not need_dx:

@@ -54,7 +54,7 @@ class Normalize(Layer):
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        scale = self.saved(cache)["scale"]
+        scale = self.require_cache(cache)["scale"]
         self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]), like=scale)
         return Backward(dy * scale if need_dx else None, {})
 
@@ -122,7 +122,7 @@ class BatchNorm(Layer):
         self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False
     ) -> Backward:
         """``backward``, with ``relu`` that of the layer and a ReLU after it."""
-        cache = self.saved(cache)
+        cache = self.require_cache(cache)
         self.check_like(cache["batch"], params["weight"], what="x")
         self.check_gradient(dy, cache["batch"].shape, like=cache["batch"])
         how = {"constant": self.frozen, "need_dx": need_dx, "relu": relu}

@@ -9,7 +9,7 @@ from typing import ClassVar
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
 from xpnet.shapes import Pair, Shape, Window, as_pair, make_window
 
 
@@ -17,23 +17,23 @@ from xpnet.shapes import Pair, Shape, Window, as_pair, make_window
 class _Pool2D(Layer):
     """Settings and checks of a layer that slides a window over images and keeps the channels."""
 
-    window_size: int | Pair
+    kernel_size: int | Pair
     stride: int | Pair | None = None
     padding: int | Pair = 0
 
     def __post_init__(self) -> None:
-        as_pair(type(self).__name__, "window_size", self.window_size, minimum=1)
+        as_pair(type(self).__name__, "kernel_size", self.kernel_size, minimum=1)
         if any(2 * before > size for (before, _), size in zip(self.window.padding, self.window.kernel, strict=True)):
             raise InputError(
-                f"{type(self).__name__}: expected padding of at most half the window {self.window_size}, "
+                f"{type(self).__name__}: expected padding of at most half the window {self.kernel_size}, "
                 f"got {self.padding}. Use less padding or a larger window."
             )
 
     @cached_property
     def window(self) -> Window:
         """Window size, stride and padding as pairs."""
-        stride = self.window_size if self.stride is None else self.stride
-        return make_window(type(self).__name__, self.window_size, stride, self.padding)
+        stride = self.kernel_size if self.stride is None else self.stride
+        return make_window(type(self).__name__, self.kernel_size, stride, self.padding)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = self.check_images(input_shape)
@@ -79,11 +79,11 @@ class MaxPool2D(_Pool2D):
         if not train:
             return kernels.max_pool2d(x, self.window, relu=relu), None
         y, winners = kernels.max_pool2d_with_winners(x, self.window, relu=relu)
-        return y, {"winners": winners, "x_shape": keep_shape(x)}
+        return y, {"winners": winners, "x_shape": shape_holder(x)}
 
     def pull_back(self, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False) -> Array | None:
         """The input gradient if it is needed, with ``relu`` that of a ReLU before the layer."""
-        cache = self.saved(cache)
+        cache = self.require_cache(cache)
         x_shape = cache["x_shape"]
         self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
         if not need_dx:
@@ -113,10 +113,10 @@ class AvgPool2D(_Pool2D):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         self.check(x)
-        return Forward(kernels.average_pool2d(x, self.window), {"x_shape": keep_shape(x)} if train else None, state)
+        return Forward(kernels.average_pool2d(x, self.window), {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.saved(cache)["x_shape"]
+        x_shape = self.require_cache(cache)["x_shape"]
         self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
         image_size = x_shape.shape[1:3]
         return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
@@ -148,10 +148,10 @@ class GlobalAvgPool2D(Layer):
         self.check_not_empty(x)
         self.check_floating(x)
         y = array_namespace(x).mean(x, axis=(1, 2))
-        return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.saved(cache)["x_shape"]
+        x_shape = self.require_cache(cache)["x_shape"]
         height, width, channels = x_shape.shape[1:]
         self.check_gradient(dy, (dy.shape[0], channels), like=x_shape)
         if not need_dx:

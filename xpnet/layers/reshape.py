@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array, array_namespace
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, keep_shape
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
 from xpnet.shapes import Shape
 
 
@@ -29,10 +29,10 @@ class Flatten(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         y = array_namespace(x).reshape(x, (x.shape[0], *self.output_shape(x.shape[1:])))
-        return Forward(y, {"x_shape": keep_shape(x)} if train else None, state)
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.saved(cache)["x_shape"]
+        x_shape = self.require_cache(cache)["x_shape"]
         example_shape = x_shape.shape[1:]
         self.check_gradient(dy, (dy.shape[0], *self.output_shape(example_shape)), like=x_shape)
         if not need_dx:

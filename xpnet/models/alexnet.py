@@ -29,17 +29,17 @@ def alexnet(input_shape: Shape, classes: int, *, dropout: float = 0.5) -> Sequen
     Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, section 5.
     """
     features: list[Layer] = [
-        Conv2D(64, kernel=11, stride=4, padding=2),
+        Conv2D(64, kernel_size=11, stride=4, padding=2),
         ReLU(),
         MaxPool2D(3, stride=2),
-        Conv2D(192, kernel=5, padding=2),
+        Conv2D(192, kernel_size=5, padding=2),
         ReLU(),
         MaxPool2D(3, stride=2),
-        Conv2D(384, kernel=3, padding=1),
+        Conv2D(384, kernel_size=3, padding=1),
         ReLU(),
-        Conv2D(256, kernel=3, padding=1),
+        Conv2D(256, kernel_size=3, padding=1),
         ReLU(),
-        Conv2D(256, kernel=3, padding=1),
+        Conv2D(256, kernel_size=3, padding=1),
         ReLU(),
         MaxPool2D(3, stride=2),
     ]

@@ -48,10 +48,10 @@ def cnn_32_64(input_shape: Shape, classes: int) -> Sequential:
     return Sequential(
         [
             Normalize(),
-            Conv2D(32, kernel=5, padding=2),
+            Conv2D(32, kernel_size=5, padding=2),
             ReLU(),
             MaxPool2D(2),
-            Conv2D(64, kernel=5, padding=2),
+            Conv2D(64, kernel_size=5, padding=2),
             ReLU(),
             MaxPool2D(2),
             Flatten(),
@@ -72,10 +72,10 @@ def fer_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.5) -> Sequen
     return Sequential(
         [
             Normalize(),
-            Conv2D(16, kernel=5, padding=2),
+            Conv2D(16, kernel_size=5, padding=2),
             ReLU(),
             MaxPool2D(2),
-            Conv2D(32, kernel=5, padding=2),
+            Conv2D(32, kernel_size=5, padding=2),
             ReLU(),
             MaxPool2D(2),
             Flatten(),
@@ -96,5 +96,5 @@ def cifar10_cnn(input_shape: Shape, classes: int) -> Sequential:
     """
     layers: list[Layer] = [Normalize()]
     for channels in (32, 64, 128, 256):
-        layers += [Conv2D(channels, kernel=3, padding=1, bias=False), MaxPool2D(2), BatchNorm(), ReLU()]
+        layers += [Conv2D(channels, kernel_size=3, padding=1, bias=False), MaxPool2D(2), BatchNorm(), ReLU()]
     return Sequential([*layers, Flatten(), Dense(classes)])

@@ -30,10 +30,10 @@ def lenet5(input_shape: Shape, classes: int) -> Sequential:
     return Sequential(
         [
             Normalize(),
-            Conv2D(6, kernel=5, padding=padding),
+            Conv2D(6, kernel_size=5, padding=padding),
             ReLU(),
             MaxPool2D(2),
-            Conv2D(16, kernel=5),
+            Conv2D(16, kernel_size=5),
             ReLU(),
             MaxPool2D(2),
             Flatten(),

@@ -38,10 +38,10 @@ def mnist_starter(input_shape: Shape, classes: int) -> Sequential:
     return Sequential(
         [
             Normalize(),
-            Conv2D(16, kernel=5, padding=2, weight_init=first),
+            Conv2D(16, kernel_size=5, padding=2, weight_init=first),
             ReLU(),
             MaxPool2D(2),
-            Conv2D(16, kernel=5, padding=2),
+            Conv2D(16, kernel_size=5, padding=2),
             ReLU(),
             MaxPool2D(2),
             Flatten(),
@@ -57,10 +57,10 @@ def cifar10_starter(input_shape: Shape, classes: int) -> Sequential:
     return Sequential(
         [
             Normalize(),
-            Conv2D(16, kernel=5, padding=2, weight_init=tenth_of_he),
+            Conv2D(16, kernel_size=5, padding=2, weight_init=tenth_of_he),
             ReLU(),
             MaxPool2D(2),
-            Conv2D(16, kernel=5, padding=2, weight_init=tenth_of_he),
+            Conv2D(16, kernel_size=5, padding=2, weight_init=tenth_of_he),
             ReLU(),
             Flatten(),
             Dense(classes),

@@ -268,6 +268,6 @@ def _made_on(trainer: Trainer) -> dict[str, str]:
 
 def _fingerprint(dataset: Dataset) -> str:
     """What differs for other images, or the same ones in another order, as far as labels, names and sizes show it."""
-    digest = hashlib.sha256(repr((dataset.image_shape, dataset.class_names, len(dataset.train_labels))).encode())
-    digest.update(dataset.train_labels.astype("<i4").tobytes())
+    digest = hashlib.sha256(repr((dataset.input_shape, dataset.class_names, len(dataset.train_targets))).encode())
+    digest.update(dataset.train_targets.astype("<i4").tobytes())
     return digest.hexdigest()

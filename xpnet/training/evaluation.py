@@ -35,7 +35,7 @@ class Evaluation:
         """Share of images whose most probable class is the true one."""
         return metrics.accuracy(self.confusion)
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What is written about an evaluation, as JSON can hold it: None stands for a figure that is undefined."""
         return {
             "test_accuracy": self.accuracy,
@@ -82,5 +82,5 @@ def _or_none(figure: float) -> float | None:
 
 
 def _batch_size(network: Network) -> int:
-    largest = max(math.prod(row.output_shape) for row in network.rows()) * np.dtype(network.dtype).itemsize
+    largest = max(math.prod(row.output_shape) for row in network.layer_info()) * np.dtype(network.dtype).itemsize
     return min(BATCH_SIZE, max(LARGEST_OUTPUT // largest, 1))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from xpnet.errors import InputError
-from xpnet.files import check_no_pipe, writing
+from xpnet.files import require_regular_file, writing
 
 _LONGEST_LINE = 1000  # in bytes; a real one has about a hundred
 
@@ -26,7 +26,7 @@ class Record(NamedTuple):
     """
 
     iteration: int
-    classification_loss: float
+    loss: float
     weight_decay_loss: float
     total_loss: float
     train_accuracy: float
@@ -112,7 +112,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        check_no_pipe(path)
+        require_regular_file(path)
         with writing(path):
             self._file: TextIO = path.open("a", newline="", encoding="utf-8")
             is_torn = _is_torn(path)
@@ -154,7 +154,7 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
 
     Raises InputError if there is no such record, or the file cannot be written.
     """
-    check_no_pipe(path)
+    require_regular_file(path)
     if iteration == 0:
         with writing(path):
             path.write_bytes(b"")

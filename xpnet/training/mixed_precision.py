@@ -2,7 +2,7 @@
 
 float16 ends at 65504 and loses what is below 6e-8, where many gradients are. So the loss's gradient is multiplied by a
 scale before the backward pass and the parameters' divided by it after. A step whose gradient is not finite is left
-out and the scale halved; after 2000 good steps in a row it is doubled.
+out and the scale as_float16; after 2000 good steps in a row it is doubled.
 
 Source: Micikevicius et al., "Mixed precision training", ICLR 2018, section 3; the numbers are PyTorch's (GradScaler).
 """
@@ -46,7 +46,7 @@ class MixedPrecision:
             GOOD_STEPS: xp.zeros((1,), dtype=theta.dtype, device=device(theta)),
         }
 
-    def halved(self, scale: Array | float = 1.0) -> Network:
+    def as_float16(self, scale: Array | float = 1.0) -> Network:
         """The network that computes in float16, given θ and images in float16, but keeps its state in float32."""
         network = copy.copy(self._network)
         network.layer, network.loss = self._layer, _ScaledLoss(self._network.loss, scale)
@@ -56,11 +56,11 @@ class MixedPrecision:
         self, theta: Array, state: State, scale: Array, x: Array, labels: Array, key: Array | None
     ) -> LossAndGradient:
         """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed."""
-        result = self.halved(scale).loss_and_gradient(in_float16(theta), state, in_float16(x), labels, key=key)
+        result = self.as_float16(scale).loss_and_gradient(in_float16(theta), state, in_float16(x), labels, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 
     @staticmethod
-    def settle(before: Any, after: Any, gradient: Array) -> Any:
+    def skip_on_overflow(before: Any, after: Any, gradient: Array) -> Any:
         """The values after a step: as they were if its gradient is not finite; and the scale for the next one."""
         xp = array_namespace(gradient)
         is_good = xp.all(xp.isfinite(gradient))

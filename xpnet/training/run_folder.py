@@ -17,7 +17,7 @@ import numpy as np
 import xpnet
 from xpnet.backend import Backend
 from xpnet.errors import InputError
-from xpnet.files import check_no_pipe, is_file, write_whole
+from xpnet.files import atomic_write, is_file, require_regular_file
 from xpnet.training.config import TrainConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
@@ -121,11 +121,11 @@ class RunFolder:
 
     def write_class_names(self, names: Sequence[str]) -> None:
         """Write what the classes of the data are called, a name on each line. Raises InputError if that fails."""
-        write_whole(self.class_names_path, "".join(f"{name}\n" for name in names).encode())
+        atomic_write(self.class_names_path, "".join(f"{name}\n" for name in names).encode())
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read, whole or not at all. Raises InputError if that fails."""
-        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        atomic_write(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     def _check_for(self, *needed: Path, of: str) -> None:
         for path in needed:
@@ -176,7 +176,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> str:
-    check_no_pipe(path)
+    require_regular_file(path)
     with path.open(encoding="utf-8") as file:
         text = file.read(_MAX_CHARACTERS + 1)
     if len(text) > _MAX_CHARACTERS:

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
-from xpnet.files import remove_partial, write_whole, writing
+from xpnet.files import atomic_write, remove_partial, writing
 from xpnet.training.run_folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
@@ -41,7 +41,7 @@ def only_user(folder: Path) -> Iterator[None]:
         with writing(folder):
             remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
-        write_whole(folder / _OWNER, json.dumps(owner).encode())
+        atomic_write(folder / _OWNER, json.dumps(owner).encode())
         yield
 
 

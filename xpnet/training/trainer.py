@@ -40,7 +40,7 @@ _VALIDATION_IMAGES = 2000
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
 
 
-class Values(NamedTuple):
+class TrainState(NamedTuple):
     """All that training changes: parameters, the layers' state, the optimizer's state."""
 
     theta: Array
@@ -48,7 +48,7 @@ class Values(NamedTuple):
     optimizer: OptimizerState
 
 
-class BatchFigures(NamedTuple):
+class StepMetrics(NamedTuple):
     """What is known about a batch after a step, as arrays without axes."""
 
     loss: Array
@@ -61,24 +61,24 @@ def make_step(
     clip_norm: float | None = None,
     augmentation: Augmentation | None = None,
     mixed: MixedPrecision | None = None,
-) -> Callable[..., tuple[Values, BatchFigures]]:
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (values, images, labels, ...) -> (values, figures of the batch).
 
     ``key`` is the run's, for augmentation and the layers that draw random numbers (None without any); that of the step
-    is folded from it and ``iteration``. ``schedule`` and ``decays`` are those of ``optimizers``; what is frozen does
-    not decay either. As arguments they may change from step to step without a new compilation; a Python number costs
-    no transfer to the device. With ``mixed`` forward and backward passes are in float16.
+    is folded from it and ``iteration``. ``lr_scale`` and ``decay_mask`` are those of ``optimizers``; what is frozen
+    does not decay either. As arguments they may change from step to step without a new compilation; a Python number
+    costs no transfer to the device. With ``mixed`` forward and backward passes are in float16.
     """
 
     def step(
-        values: Values,
+        values: TrainState,
         images: Array,
         labels: Array,
         key: Array | None = None,
         iteration: int | Array = 0,
-        schedule: Factor = 1.0,
-        decays: Factor = 1.0,
-    ) -> tuple[Values, BatchFigures]:
+        lr_scale: Factor = 1.0,
+        decay_mask: Factor = 1.0,
+    ) -> tuple[TrainState, StepMetrics]:
         xp = network.backend.xp
         key = None if key is None else fold_in(key, iteration)
         x = _prepared(network, augmentation, images, key)
@@ -92,14 +92,14 @@ def make_step(
             gradient = clip_by_global_norm(gradient, clip_norm)
         theta, optimizer_state = kernels.optimizer_update(
             *(optimizer, values.theta, gradient, values.optimizer),
-            schedule=schedule,
-            decays=decays * network.trainable,
+            lr_scale=lr_scale,
+            decay_mask=decay_mask * network.trainable,
         )
-        after = Values(theta, state, optimizer_state)
+        after = TrainState(theta, state, optimizer_state)
         if mixed:
-            after = mixed.settle(values, after, result.gradient)
+            after = mixed.skip_on_overflow(values, after, result.gradient)
         hits = xp.astype(xp.argmax(logits, axis=1), labels.dtype) == labels
-        return after, BatchFigures(loss, xp.mean(xp.astype(hits, theta.dtype)))
+        return after, StepMetrics(loss, xp.mean(xp.astype(hits, theta.dtype)))
 
     return compiled(step, network.backend)
 
@@ -147,10 +147,10 @@ class Trainer:
         self._validation_images = backend.asarray(validation_images) if in_memory else validation_images
         self._measured = (images, labels) if config.measure_training else None
         theta, self._augmentation = self.network.theta, config.make_augmentation()
-        self._augmentation.check_fits(dataset.image_shape)
+        self._augmentation.check_fits(dataset.input_shape)
         self._mixed = MixedPrecision(self.network) if config.precision == "float16" else None
         scaling = self._mixed.init(theta) if self._mixed else {}
-        self._values = Values(theta, self.network.state, {**optimizer.init(theta), **scaling})
+        self._values = TrainState(theta, self.network.state, {**optimizer.init(theta), **scaling})
         self._plain_step = make_step(self.network, optimizer, config.clip_norm, self._augmentation, self._mixed)
         self._step = graphed(self._plain_step, backend) if config.graph else self._plain_step
         self._key = backend.asarray(make_key(config.seed))
@@ -163,7 +163,7 @@ class Trainer:
         self._evaluate = Evaluator(self.network)
         self._stop = False
         self._started = 0.0
-        self._pending: list[BatchFigures] = []
+        self._pending: list[StepMetrics] = []
         self._loss, self._accuracy = MovingAverage(), MovingAverage()
 
     def run(
@@ -184,12 +184,12 @@ class Trainer:
                 self._train_until(due, on_iteration, detect_nonfinite)
                 record = self._record()
             if record.iteration == due:  # one after ``stop`` changes nothing, or another ``run`` would go another way
-                self._react(record)
+                self._after_report(record)
             yield record
         if self.best:
             self.network.theta, self.network.state = self.best.theta, self.best.state
 
-    def step(self, *, detect_nonfinite: bool = False) -> BatchFigures:
+    def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
         """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
 
         Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
@@ -210,7 +210,7 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
-        self._take_in()
+        self._flush_metrics()
         theta, state, optimizer = self._values
         arrays = {
             **prefixed("network", self.network.tensors(theta, state)),
@@ -257,7 +257,7 @@ class Trainer:
             values = self.network.from_tensors(part("best", tensors), source=source)
             best = Best(progress.best, *values, progress.reports_since_best)
         self.best = best
-        self._values = Values(theta, state, optimizer)
+        self._values = TrainState(theta, state, optimizer)
         self.network.theta, self.network.state = theta, state
         self._key = backend.asarray(tensors["key"])
         self.iteration, self.reported, self.images_seen = progress.iteration, progress.reported, progress.images_seen
@@ -274,7 +274,7 @@ class Trainer:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             evaluation = self._evaluate(
-                self.network.theta, self.network.state, self.dataset.test_images, self.dataset.test_labels
+                self.network.theta, self.network.state, self.dataset.test_inputs, self.dataset.test_targets
             )
         self._check_finite("loss on the test images", evaluation.loss, self.iteration)
         return evaluation
@@ -299,13 +299,13 @@ class Trainer:
             self._pending.append(self.step(detect_nonfinite=detect_nonfinite))
             self.training_seconds += time.perf_counter() - start
             on_iteration(self.iteration)
-        self._take_in()
+        self._flush_metrics()
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
         return self.config.learning_rate * (self._schedule.factor(step) * self._plateau_state.factor)
 
-    def _take_in(self) -> None:
+    def _flush_metrics(self) -> None:
         """Read the figures of all steps since the last report or snapshot: the only wait for the device."""
         if not self._pending:
             return
@@ -340,7 +340,7 @@ class Trainer:
                 "fit into float16. Try --precision float32."
             )
 
-    def _check_step(self, before: Values, images: Array, labels: Array, loss: Array) -> None:
+    def _check_step(self, before: TrainState, images: Array, labels: Array, loss: Array) -> None:
         """Raise TrainingDivergedError with the first layer that went wrong if the step just done was not finite."""
         if all_finite(loss) and all_finite(self._values.theta):
             return
@@ -348,7 +348,7 @@ class Trainer:
         network, theta = self.network, before.theta
         x = _prepared(network, self._augmentation, images, key)
         if self._mixed:
-            network, theta, x = self._mixed.halved(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
+            network, theta, x = self._mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
         found = first_nonfinite(network, theta, before.state, x, labels, key)
         raise TrainingDivergedError(
             f"Training: in iteration {self.iteration + 1}, "
@@ -382,7 +382,7 @@ class Trainer:
     def _copy(self, array: Array) -> Array:
         return self.network.backend.xp.asarray(array, copy=True)
 
-    def _react(self, record: Record) -> None:
+    def _after_report(self, record: Record) -> None:
         """Let the validation accuracy act on the learning rate and on whether to go on."""
         self.reported = record.iteration
         if self._plateau:
@@ -405,7 +405,7 @@ def make_network(config: TrainConfig, dataset: Dataset) -> Network:
     """
     network = models.create(
         config.model,
-        input_shape=dataset.image_shape,
+        input_shape=dataset.input_shape,
         classes=dataset.classes,
         seed=config.seed,
         dtype=config.dtype,
@@ -419,9 +419,9 @@ def make_network(config: TrainConfig, dataset: Dataset) -> Network:
 
 
 def _check_fits(network: Network, dataset: Dataset) -> None:
-    if (network.input_shape, network.output_shape) != (dataset.image_shape, (dataset.classes,)):
+    if (network.input_shape, network.output_shape) != (dataset.input_shape, (dataset.classes,)):
         raise InputError(
-            f"Training: expected a network for images {dataset.image_shape} of {dataset.classes} classes, as in "
+            f"Training: expected a network for images {dataset.input_shape} of {dataset.classes} classes, as in "
             f"{dataset.name}, got one for {network.input_shape} that gives {network.output_shape}. "
             "Choose other data or another network."
         )
@@ -450,9 +450,9 @@ def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarra
     Where the data set has no validation part, training images are split off: as many as the configuration says, or
     2,000, but then no more than a tenth.
     """
-    images, labels = dataset.train_images, dataset.train_labels
+    images, labels = dataset.train_inputs, dataset.train_targets
     usual = min(_VALIDATION_IMAGES, max(len(labels) // 10, 1))
-    split_off = (config.validation_images or usual) if dataset.validation_images is None else 0
+    split_off = (config.validation_images or usual) if dataset.validation_inputs is None else 0
     train, validation = split_indices(len(labels), split_off, config.seed)
     if config.limit is not None and config.limit > len(train):
         raise InputError(
@@ -460,6 +460,6 @@ def split_data(config: TrainConfig, dataset: Dataset) -> tuple[Images, np.ndarra
             f"got {config.limit}. Give --limit {len(train)} or less."
         )
     train = train[: config.limit]
-    if dataset.validation_images is None or dataset.validation_labels is None:
+    if dataset.validation_inputs is None or dataset.validation_targets is None:
         return subset(images, train), labels[train], images[validation], labels[validation]
-    return subset(images, train), labels[train], dataset.validation_images, dataset.validation_labels
+    return subset(images, train), labels[train], dataset.validation_inputs, dataset.validation_targets

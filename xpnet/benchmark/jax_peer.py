@@ -27,7 +27,7 @@ _IMAGES = ("NHWC", "OHWI", "NHWC")
 def apply(layer: Layer, params: Tree, state: Tree, x: Array, key: Array | None) -> tuple[Array, Tree]:
     """Output and new state of a layer; training if there is a key.
 
-    Raises InputError for a layer that has no twin.
+    Raises InputError for a layer that has no peer.
     """
     match layer:
         case layers.Sequential():
@@ -79,7 +79,7 @@ def _stateless(layer: Layer, params: Tree, state: Tree, x: Array, key: Array | N
             return jax.nn.relu(x)
         case layers.Flatten():
             return x.reshape(len(x), -1)
-    raise InputError(f"Benchmark: expected a layer that has a twin in JAX, got {layer}. Leave out the peer jax.")
+    raise InputError(f"Benchmark: expected a layer that has a peer in JAX, got {layer}. Leave out the peer jax.")
 
 
 def _pool(layer: layers.MaxPool2D | layers.AvgPool2D, x: Array, start: float, operation: Any) -> Array:
@@ -151,12 +151,12 @@ class JaxTwin:
         self._last: Any = None
 
     def gradient(self) -> Mapping[str, np.ndarray]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         gradient, _ = jax.jit(jax.grad(self._loss, has_aux=True))(self._params, self._state, self._batch, self._key)
         return {name: np.asarray(array) for name, array in walk(gradient)}
 
     def training(self) -> Callable[[], object]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
 
         @jax.jit
         def step(params: Tree, state: Tree, memory: Any, batch: Batch, key: Array, number: Array) -> tuple[Any, ...]:
@@ -176,7 +176,7 @@ class JaxTwin:
         return train
 
     def inference(self) -> Callable[[], Any]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
 
         @jax.jit
         def logits(params: Tree, state: Tree, images: Array) -> Array:
@@ -189,7 +189,7 @@ class JaxTwin:
         return predict
 
     def wait(self) -> None:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         jax.block_until_ready((self._params, self._last))
 
     def _loss(self, params: Tree, state: Tree, batch: Batch, key: Array) -> tuple[Array, Tree]:

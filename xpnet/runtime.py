@@ -15,7 +15,7 @@ from xpnet.shapes import check_positive
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
 
-def tune(
+def configure(
     threads: int | None = None,
     choice: str = "fastest",
     no_malloc_tuning: bool = False,

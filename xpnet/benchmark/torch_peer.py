@@ -64,7 +64,7 @@ class GlobalAvgPool2D(nn.Module):
 def build(layer: Layer, shape: Shape) -> nn.Module:
     """The module for a layer and the shape (H, W, C) or (features,) of its input.
 
-    Raises InputError for a layer that has no twin.
+    Raises InputError for a layer that has no peer.
     """
     match layer:
         case layers.Sequential():
@@ -76,7 +76,7 @@ def build(layer: Layer, shape: Shape) -> nn.Module:
             return nn.Conv2d(
                 shape[2],
                 layer.filters,
-                layer.kernel,
+                layer.kernel_size,
                 layer.stride,
                 layer.padding,
                 layer.dilation,
@@ -86,9 +86,9 @@ def build(layer: Layer, shape: Shape) -> nn.Module:
         case layers.Dense():
             return nn.Linear(shape[0], layer.units)
         case layers.MaxPool2D():
-            return nn.MaxPool2d(layer.window_size, layer.stride, layer.padding)
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
         case layers.AvgPool2D():
-            return nn.AvgPool2d(layer.window_size, layer.stride, layer.padding)
+            return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
         case layers.BatchNorm(frozen=False):
             kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
             return kind(shape[-1], layer.eps, layer.momentum)
@@ -102,7 +102,7 @@ def build(layer: Layer, shape: Shape) -> nn.Module:
             return nn.ReLU()
         case layers.Flatten():
             return nn.Flatten()
-    raise InputError(f"Benchmark: expected a layer that has a twin in PyTorch, got {layer}. Leave out the torch peers.")
+    raise InputError(f"Benchmark: expected a layer that has a peer in PyTorch, got {layer}. Leave out the torch peers.")
 
 
 class TorchTwin:
@@ -127,7 +127,7 @@ class TorchTwin:
         self._optimizer = make_optimizer(case.make_optimizer(), self._module, capturable=self._graphs)
 
     def gradient(self) -> Mapping[str, np.ndarray]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         self._backward()
         return {
             name: self._places[name].to_ours(parameter.grad.cpu().numpy())
@@ -136,7 +136,7 @@ class TorchTwin:
         }
 
     def training(self) -> Callable[[], object]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         self._module.train()
 
         def train() -> None:
@@ -146,7 +146,7 @@ class TorchTwin:
         return self._recorded(train)
 
     def inference(self) -> Callable[[], Any]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         self._module.eval()
 
         def predict() -> torch.Tensor:
@@ -156,7 +156,7 @@ class TorchTwin:
         return self._recorded(predict)
 
     def wait(self) -> None:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 

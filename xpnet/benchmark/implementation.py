@@ -21,7 +21,7 @@ GPU_PURE = ("xpnet-torch-pure", "xpnet-jax-pure")
 CPU_PURE = ("xpnet-numpy-pure", *GPU_PURE, *(f"xpnet-numpy-without-{kernel}" for kernel in INSTEAD))
 
 
-class Contender(Protocol):
+class Implementation(Protocol):
     """One implementation of a case, with weights, batch and optimizer in place."""
 
     def gradient(self) -> Mapping[str, np.ndarray] | None:
@@ -41,10 +41,12 @@ class Contender(Protocol):
         ...
 
 
-def make(implementation: str, case: Case, device: str) -> Contender:
+def make(implementation: str, case: Case, device: str) -> Implementation:
     """An implementation by name, such as xpnet-numpy or torch-compile."""
     first, _, variant = implementation.partition("-")
-    module = import_module("xpnet.benchmark.own" if first == "xpnet" else f"xpnet.benchmark.{first}_twin")
+    module = import_module(
+        "xpnet.benchmark.xpnet_implementation" if first == "xpnet" else f"xpnet.benchmark.{first}_peer"
+    )
     return module.make(case, device, variant)
 
 

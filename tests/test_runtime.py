@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet import kernels, tuning
+from xpnet import kernels, runtime
 from xpnet.kernels import sharing, unrolled
 from xpnet.shapes import make_window
 
@@ -15,7 +15,7 @@ from xpnet.shapes import make_window
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """The tests share one process."""
-    monkeypatch.setattr(tuning, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     yield
@@ -24,31 +24,31 @@ def leave_the_process_alone(monkeypatch):
 
 
 def test_threads_are_those_asked_for(monkeypatch):
-    tuning.tune(3)
+    runtime.configure(3)
     assert sharing.threads() == 3
-    monkeypatch.setattr(tuning, "cores", lambda: 5)
-    tuning.tune()
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    runtime.configure()
     assert sharing.threads() == 5
 
 
 @pytest.mark.parametrize(("threads", "message"), [(0, "of at least 1, got 0."), (1025, "at most 1024, got 1025.")])
 def test_a_number_of_threads_that_no_machine_has(threads, message):
-    tuning.tune(1024)
+    runtime.configure(1024)
     with refused("--threads: expected ", message):
-        tuning.tune(threads)
+        runtime.configure(threads)
     assert sharing.threads() == 1024
 
 
 @pytest.mark.parametrize(("flag", "tuned"), [(False, [1]), (True, [])])
 def test_malloc_is_tuned_unless_told_otherwise(monkeypatch, flag, tuned):
     calls = []
-    monkeypatch.setattr(tuning, "_tune_malloc", lambda: calls.append(1))
-    tuning.tune(1, no_malloc_tuning=flag)
+    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
+    runtime.configure(1, no_malloc_tuning=flag)
     assert calls == tuned
 
 
 def test_pure_kernels_serve_numpy_where_asked_for(monkeypatch):
-    tuning.tune(1, "pure")
+    runtime.configure(1, "pure")
     monkeypatch.setattr(unrolled, "conv2d", lambda *arguments: "pure")
     x = np.zeros((1, 3, 3, 1), np.float32)
     assert kernels.conv2d(x, np.zeros((1, 1, 1, 1), np.float32), None, make_window("test", 1, 1, 0)) == "pure"
@@ -84,8 +84,8 @@ def run_alone(code):
 
 def test_libraries_are_told_to_be_deterministic():
     code = (
-        "import os; from xpnet import kernels, tuning; os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
-        "tuning.tune(1, deterministic=True); "
+        "import os; from xpnet import kernels, runtime; os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
+        "runtime.configure(1, deterministic=True); "
         "print(kernels.is_deterministic(), os.environ['CUBLAS_WORKSPACE_CONFIG'], os.environ['XLA_FLAGS'])"
     )
     assert run_alone(code) == ["True", ":4096:8", "--xla_dump_to=x", "--xla_gpu_deterministic_ops=true"]
@@ -94,8 +94,9 @@ def test_libraries_are_told_to_be_deterministic():
 def test_pytorch_is_told_by_a_call_and_loaded_for_it_only_if_it_computes():
     pytest.importorskip("torch", exc_type=ImportError)
     code = (
-        "import sys; from xpnet import tuning; tuning.tune(1, deterministic=True); print('torch' in sys.modules); "
-        "tuning.tune(1, deterministic=True, backend='torch'); import torch; "
+        "import sys; from xpnet import runtime; runtime.configure(1, deterministic=True); "
+        "print('torch' in sys.modules);"
+        " runtime.configure(1, deterministic=True, backend='torch'); import torch; "
         "print(torch.are_deterministic_algorithms_enabled())"
     )
     assert run_alone(code) == ["False", "True"]
@@ -105,8 +106,8 @@ def test_pytorch_is_told_by_a_call_and_loaded_for_it_only_if_it_computes():
 def test_a_deterministic_run_on_the_cpu_is_the_run_it_always_was(library):
     pytest.importorskip(library, exc_type=ImportError)
     code = (
-        "import sys, hashlib; from xpnet import tuning, datasets; from xpnet.backend import to_numpy; "
-        "from xpnet.training import TrainConfig, Trainer; tuning.tune(1, deterministic={}, backend='{}'); "
+        "import sys, hashlib; from xpnet import runtime, datasets; from xpnet.backend import to_numpy; "
+        "from xpnet.training import TrainConfig, Trainer; runtime.configure(1, deterministic={}, backend='{}'); "
         "data = datasets.load('mnist'); "
         "config = TrainConfig.for_model('mnist_starter', iterations=4, limit=64, validation_images=8, backend='{}'); "
         "trainer = Trainer(config, data); list(trainer.run()); "
@@ -119,8 +120,8 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
     """The device meta stands for a GPU."""
     torch = pytest.importorskip("torch", exc_type=ImportError)
     window, x = make_window("Test", 2, 2, 0), torch.zeros((1, 4, 4, 1), device="meta")
-    tuning.tune(1)
+    runtime.configure(1)
     assert kernels._pooling_delegate("max_pool2d", x, window) is not None
-    tuning.tune(1, deterministic=True)
+    runtime.configure(1, deterministic=True)
     assert kernels._pooling_delegate("max_pool2d", x, window) is None
     assert kernels._pooling_delegate("max_pool2d", torch.zeros((1, 4, 4, 1)), window) is not None

@@ -35,19 +35,19 @@ class SklearnTwin:
         self._classifier = MLPClassifier(**settings)
 
     def gradient(self) -> None:
-        """See ``Contender``."""
+        """See ``Implementation``."""
 
     def training(self) -> Callable[[], object]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         return lambda: self._classifier.partial_fit(self._x, self._labels, classes=self._classes)
 
     def inference(self) -> Callable[[], Any]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         self._classifier.partial_fit(self._x, self._labels, classes=self._classes)  # before it, there are no weights
         return lambda: self._classifier.predict_proba(self._x)
 
     def wait(self) -> None:
-        """See ``Contender``."""
+        """See ``Implementation``."""
 
 
 def make(case: Case, device: str, _: str) -> SklearnTwin:

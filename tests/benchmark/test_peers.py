@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet.benchmark import contender
+from xpnet.benchmark import implementation
 from xpnet.benchmark.cases import Case, find_cases
 from xpnet.layers import (
     AvgPool2D,
@@ -44,9 +44,9 @@ ODD = Sequential(
 )
 
 
-def make(implementation, case):
-    pytest.importorskip(implementation.partition("-")[0])
-    return contender.make(implementation, case, "cpu")
+def make(name, case):
+    pytest.importorskip(name.partition("-")[0])
+    return implementation.make(name, case, "cpu")
 
 
 def cases():
@@ -72,7 +72,7 @@ def assert_same_gradient(actual, expected, tolerance):
 def test_gradients_agree(name):
     """Compiling ResNet-18 takes JAX long; its kinds of layers are among the odd ones."""
     case = cases()[name].comparable()
-    ours = contender.make("xpnet-numpy", case, "cpu").gradient()
+    ours = implementation.make("xpnet-numpy", case, "cpu").gradient()
     for peer in PEERS[:2] if name == "resnet18" else PEERS:
         assert_same_gradient(make(peer, case).gradient(), ours, 1e-9)
 
@@ -82,7 +82,7 @@ def test_gradients_agree(name):
 def test_optimizers_take_the_same_steps(peer, optimizer):
     (case,) = find_cases("mnist_starter", (4,))
     case = dataclasses.replace(case, optimizer=optimizer, weight_decay=0.1, learning_rate=0.001, dtype="float64")
-    ours, theirs = contender.make("xpnet-numpy", case, "cpu"), make(peer, case)
+    ours, theirs = implementation.make("xpnet-numpy", case, "cpu"), make(peer, case)
     before = ours.gradient()
     for step in (ours.training(), theirs.training()):
         for _ in range(3):
@@ -95,7 +95,7 @@ def test_optimizers_take_the_same_steps(peer, optimizer):
 @pytest.mark.parametrize("peer", PEERS)
 def test_inference_gives_the_same_logits(peer):
     case = cases()["odd settings"].comparable()
-    ours = contender.make("xpnet-numpy", case, "cpu").inference()()
+    ours = implementation.make("xpnet-numpy", case, "cpu").inference()()
     np.testing.assert_allclose(np.asarray(make(peer, case).inference()()), ours, rtol=1e-9, atol=1e-9)
 
 
@@ -130,7 +130,7 @@ def test_a_layer_without_twin_is_refused(peer):
 
 def test_scikit_learn_trains_on_the_batch():
     pytest.importorskip("sklearn")
-    twin = contender.make("sklearn", dataclasses.replace(find_cases("mlp", (8,))[0], learning_rate=0.1), "cpu")
+    twin = implementation.make("sklearn", dataclasses.replace(find_cases("mlp", (8,))[0], learning_rate=0.1), "cpu")
     assert twin.gradient() is None
     predict, train = twin.inference(), twin.training()
     before = predict()
@@ -142,6 +142,6 @@ def test_scikit_learn_trains_on_the_batch():
 def test_scikit_learn_refuses_what_it_cannot_do():
     pytest.importorskip("sklearn")
     with refused("scikit-learn", "--models mlp"):
-        contender.make("sklearn", find_cases("mnist_starter", (2,))[0], "cpu")
+        implementation.make("sklearn", find_cases("mnist_starter", (2,))[0], "cpu")
     with refused("scikit-learn", "cuda"):
-        contender.make("sklearn", find_cases("mlp", (2,))[0], "cuda")
+        implementation.make("sklearn", find_cases("mlp", (2,))[0], "cuda")

@@ -15,10 +15,10 @@ from xpnet.compile import compiled, graphed
 from xpnet.layers.base import State
 from xpnet.layout import walk
 from xpnet.random import make_key
-from xpnet.training.trainer import Values, make_step
+from xpnet.training.trainer import TrainState, make_step
 
 
-class Own:
+class XpnetImplementation:
     """A network and its training step on one array library, with ``graph`` as one CUDA graph."""
 
     def __init__(self, case: Case, device: str, backend: str, *, graph: bool = False) -> None:
@@ -26,20 +26,20 @@ class Own:
         self._optimizer = case.make_optimizer()
         self._images, self._labels = map(self.network.backend.asarray, case.batch())
         theta, state = self.network.theta, self.network.state
-        self._values = Values(theta, state, self._optimizer.init(theta))
+        self._values = TrainState(theta, state, self._optimizer.init(theta))
         self._logits: Array | None = None
         self._key = self.network.backend.asarray(make_key(SEED))
         self._graph = graph
 
     def gradient(self) -> Mapping[str, np.ndarray]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         theta, state, _ = self._values
         x = self.network.backend.xp.astype(self._images, theta.dtype)
         gradient = self.network.loss_and_gradient(theta, state, x, self._labels).gradient
         return {name: to_numpy(part) for name, part in walk(self.network.layout.unflatten(gradient))}
 
     def training(self) -> Callable[[], object]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         step, iteration = make_step(self.network, self._optimizer), 0
         if self._graph:
             step = graphed(step, self.network.backend)
@@ -54,7 +54,7 @@ class Own:
         return train
 
     def inference(self) -> Callable[[], Any]:
-        """See ``Contender``."""
+        """See ``Implementation``."""
 
         def logits(theta: Array, state: State, images: Array) -> Array:
             return self.network.forward(theta, state, self.network.backend.xp.astype(images, theta.dtype)).y
@@ -68,7 +68,7 @@ class Own:
         return predict
 
     def wait(self) -> None:
-        """See ``Contender``."""
+        """See ``Implementation``."""
         backend = self.network.backend
         if backend.name == "jax":
             import_module("jax").block_until_ready((self._values, self._logits))
@@ -85,7 +85,7 @@ class _NoGraph(logging.Handler):
         raise RuntimeError(record.getMessage())
 
 
-def make(case: Case, device: str, variant: str) -> Own:
+def make(case: Case, device: str, variant: str) -> XpnetImplementation:
     """The network on an array library (numpy, cupy, torch, jax) and a device of it; kernels are their process's."""
     backend, *words = variant.split("-")
-    return Own(case, device, backend, graph="graph" in words)
+    return XpnetImplementation(case, device, backend, graph="graph" in words)
