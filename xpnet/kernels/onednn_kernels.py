@@ -45,7 +45,7 @@ def serves(operation: str, x: np.ndarray, *arguments: Any) -> bool:
     return _SERVES[operation](x, *arguments)
 
 
-def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int) -> np.ndarray:
+def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int = 1) -> np.ndarray:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C / groups), plus a bias (O,) if any."""
     convolution = _convolution(x, weight, window, groups, biased=bias is not None)
     y = _empty(convolution.output())
@@ -54,9 +54,16 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: W
 
 
 def conv2d_backward(
-    x: np.ndarray, dy: np.ndarray, weight: np.ndarray, window: Window, groups: int, *, need_dx: bool, need_db: bool
+    x: np.ndarray,
+    dy: np.ndarray,
+    weight: np.ndarray,
+    window: Window,
+    groups: int = 1,
+    *,
+    need_dx: bool = True,
+    need_db: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-    """Gradients of ``conv2d`` with respect to its images (if needed), weight and bias (if there is one)."""
+    """Gradients of ``conv2d`` with respect to its images, weight and bias; None for what is not needed."""
     convolution = _convolution(x, weight, window, groups, biased=need_db)
     dx = _empty(x.shape) if need_dx else None
     if dx is not None:
@@ -126,7 +133,7 @@ def batch_norm_by_running_statistics(
 
 
 def batch_norm_gradients(
-    dy: np.ndarray, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool
+    dy: np.ndarray, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool, relu: bool
 ) -> tuple[np.ndarray | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     if "y" in saved:
@@ -139,9 +146,7 @@ def batch_norm_gradients(
     return dx if need_dx else None, {"weight": dweight, "bias": dbias}
 
 
-def _serves_conv2d(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int
-) -> bool:
+def _serves_conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int) -> bool:
     return _has_plan("forward", _convolution(x, weight, window, groups, biased=bias is not None), weight)
 
 

@@ -29,9 +29,9 @@ def threads() -> int:
     return _count
 
 
-def pool_started() -> bool:
-    """Whether threads share work already, and BLAS has one thread."""
-    return _helpers.cache_info().currsize > 0
+def blas_has_one_thread() -> bool:
+    """Whether threads share work already."""
+    return give_blas_one_thread.cache_info().currsize > 0
 
 
 def parallel_map(function: Callable[[T], U], items: Sequence[T], multiplications: float) -> list[U]:
