@@ -21,9 +21,9 @@ from typing import Literal
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
-from xpnet.kernels import table
 from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
+from xpnet.kernels import table
 
 OptimizerState = Mapping[str, Array]
 Factor = Array | float

@@ -62,7 +62,9 @@ def test_what_others_keep_in_the_state_is_left_out_as_by_the_optimizer():
 
 
 def test_only_long_vectors_of_numpy_and_pytorch_are_cut(backend):
-    assert blockwise.serves("optimizer_update", backend.asarray(np.ones(4)), ALL[0]) is (backend.name in SERVED and not _on_gpu(backend))
+    assert blockwise.serves("optimizer_update", backend.asarray(np.ones(4)), ALL[0]) is (
+        backend.name in SERVED and not _on_gpu(backend)
+    )
     assert not blockwise.serves("optimizer_update", backend.asarray(np.ones(3)), ALL[0])
 
 

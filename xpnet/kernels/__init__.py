@@ -79,7 +79,7 @@ def max_pool2d(x: Array, window: Window) -> Array:
 def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, Any]:
     """The same maximum, and what ``max_pool2d_input_gradient`` needs to know about who won."""
     module, (y, winners) = table.call("max_pool2d_with_winners", x, window)
-    return y, {_name(module): winners}
+    return y, {table.name_of(module): winners}
 
 
 def max_pool2d_input_gradient(dy: Array, winners: Any, window: Window, image_size: Pair) -> Array:
@@ -130,7 +130,7 @@ def batch_norm_gradients(
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     ((maker, made),) = ((name, value) for name, value in saved.items() if name != "batch")
     made = {"batch": saved["batch"], **made}
-    if maker == _name(normalization):
+    if maker == table.name_of(normalization):
         return normalization.gradients(dy, params["weight"], made, constant=constant, need_dx=need_dx)
     settings = {"constant": constant, "need_dx": need_dx, "relu": relu}
     return table.by_name(maker).batch_norm_gradients(dy, params, made, **settings)
@@ -138,8 +138,5 @@ def batch_norm_gradients(
 
 def _signed(saved: Arrays, maker: ModuleType) -> Arrays:
     """What batch normalisation's gradients need, with the name of the module that can read it."""
-    return {"batch": saved["batch"], _name(maker): {key: array for key, array in saved.items() if key != "batch"}}
-
-
-def _name(module: ModuleType | None) -> str:
-    return module.__name__.rpartition(".")[2] if module else ""
+    others = {key: array for key, array in saved.items() if key != "batch"}
+    return {"batch": saved["batch"], table.name_of(maker): others}

@@ -32,8 +32,7 @@ def main() -> None:
     }
     print(f"float32 images {_IMAGES} of NumPy, {', '.join(f'{k} {v}' for k, v in kernels.in_use().items())}")
     for operation, row in table.TABLE.items():
-        module = table.find(operation, *arguments[operation]) if operation in arguments else None
-        serves = table.name_of(module) if module else "-"
+        serves = table.name_of(table.find(operation, *arguments[operation]) if operation in arguments else None)
         print(f"{operation:33}{serves:17}" + ", ".join(candidate.module for candidate in row))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
-from xpnet.kernels.sharing import even_slices, parallel_map, blas_has_one_thread
+from xpnet.kernels.sharing import blas_has_one_thread, even_slices, parallel_map
 from xpnet.optimizers import OPTIMIZERS
 
 Arrays = Mapping[str, Array]
@@ -47,5 +47,6 @@ def optimizer_update(
             part(new_state[name], block)[...] = array
 
     # Threads are not begun for this: a network without convolutions would lose more with BLAS's than it gains.
-    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_numpy_array(theta) and blas_has_one_thread() else 0)
+    is_shared = is_numpy_array(theta) and blas_has_one_thread()
+    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_shared else 0)
     return new_theta, new_state

@@ -58,7 +58,8 @@ def _serves_batch_norm(x: Array, params: Arrays, state: Arrays, *numbers: float)
 
 def _serves_optimizer(theta: Array, optimizer: Any, gradient: Array, state: Arrays, *factors: Factor) -> bool:
     arrays = [factor for factor in factors if not isinstance(factor, int | float)]
-    return _step_of(optimizer) is not None and _reads(theta, gradient, *state.values(), *arrays)
+    known = type(optimizer) is Momentum or (type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad)
+    return known and _reads(theta, gradient, *state.values(), *arrays)
 
 
 _SERVES: Mapping[str, Callable[..., bool]] = {
@@ -156,15 +157,8 @@ def optimizer_update(
     theta: Array, optimizer: Any, gradient: Array, state: Arrays, lr_scale: Factor, decay_mask: Factor
 ) -> tuple[Array, Arrays]:
     """One step by the kernel that has the optimizer's formula."""
-    return _step_of(optimizer)(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
-
-
-def _step_of(optimizer: Any) -> Callable[..., tuple[Array, Arrays]] | None:
-    if type(optimizer) is Momentum:
-        return _momentum
-    if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
-        return _adam
-    return None
+    step: Callable[..., tuple[Array, Arrays]] = _momentum if type(optimizer) is Momentum else _adam
+    return step(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
 
 
 def blocks(count: int, per_block: int) -> int:

@@ -99,10 +99,11 @@ def matmul(a: Array, b: Array) -> Array:
 def join_vectors(*vectors: Array) -> Array:
     """One vector of several."""
     cupy = importlib.import_module("cupy")
-    while len(vectors) > 1:
-        starts = range(0, len(vectors), _JOINED_AT_ONCE)
-        vectors = tuple(cupy.concatenate(vectors[start : start + _JOINED_AT_ONCE]) for start in starts)
-    return vectors[0]
+    parts = list(vectors)
+    while len(parts) > 1:
+        starts = range(0, len(parts), _JOINED_AT_ONCE)
+        parts = [cupy.concatenate(parts[start : start + _JOINED_AT_ONCE]) for start in starts]
+    return parts[0]
 
 
 def _operand(cupy: Any, matrix: Array) -> tuple[Array, int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from xpnet.kernels.onednn_library import OneDNNError, Plan, UnsupportedError, load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling, find
 from xpnet.kernels.rectifier import rectify, rectify_gradient
+from xpnet.kernels.table import KernelError
 from xpnet.shapes import Pair, Shape, Window
 
 Arrays = Mapping[str, np.ndarray]
@@ -240,8 +240,7 @@ def _execute(plan: Plan, *arrays: np.ndarray) -> None:
         plan.run(*map(_ready, arrays))
     except OneDNNError as error:
         _has_failed = True
-        warnings.warn(f"oneDNN failed and serves no more: {error}", RuntimeWarning, stacklevel=2)
-        raise
+        raise KernelError(f"oneDNN failed, and serves no more: {error}") from error
 
 
 def _ready(array: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import threading
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -211,7 +212,9 @@ class BatchNorm(NamedTuple):
 
 
 def find(operation: str, description: Convolution | Pooling | BatchNorm) -> Plan | None:
-    """The calling thread's plan for an operation, a method of its description; None where oneDNN has none that is fast."""
+    """The calling thread's plan for an operation, a method of its description; None where oneDNN has no fast one."""
+    if _mine.find is None:
+        _mine.find = lru_cache(_MOST_PLANS)(partial(_build, Scratch(load())))
     return _mine.find(operation, description, 1 if _forked else sharing.threads())
 
 
@@ -230,10 +233,9 @@ def _build(scratch: Scratch, operation: str, description: Any, count: int) -> Pl
 
 
 class _Mine(threading.local):
-    """Each thread's own plans."""
+    """What each thread finds its own plans by."""
 
-    def __init__(self) -> None:
-        self.find = lru_cache(_MOST_PLANS)(partial(_build, Scratch(load())))
+    find: Callable[..., Plan | None] | None = None
 
 
 _mine = _Mine()

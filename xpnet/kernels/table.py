@@ -70,7 +70,7 @@ def find(operation: str, x: Array, *arguments: Any) -> ModuleType | None:
 
 
 def call(operation: str, *arguments: Any, **settings: Any) -> tuple[ModuleType | None, Any]:
-    """The first module of a row that serves, and what it computes; where it fails, the next one's. None if none serves."""
+    """The first module of a row that serves, and its result; where it fails, the next one's. None if none serves."""
     while module := find(operation, *arguments):
         try:
             return module, getattr(module, operation)(*arguments, **settings)
@@ -87,19 +87,12 @@ def leave_out(module: str, operation: str) -> None:
 
 def by_name(module: str) -> ModuleType:
     """A module of kernels, imported when it is first asked for."""
-    return _modules[module] if module in _modules else _import(module)
+    return import_module(f"xpnet.kernels.{module}")
 
 
-def name_of(module: ModuleType) -> str:
+def name_of(module: ModuleType | None) -> str:
     """Inverse of ``by_name``."""
-    return module.__name__.rpartition(".")[2]
-
-
-_modules: dict[str, ModuleType] = {}
-
-
-def _import(module: str) -> ModuleType:
-    return _modules.setdefault(module, import_module(f"xpnet.kernels.{module}"))
+    return module.__name__.rpartition(".")[2] if module else "none"
 
 
 @cache
