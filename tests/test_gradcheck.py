@@ -3,10 +3,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xpnet.cli.gradcheck import LAYERS
 from xpnet.errors import InputError
 from xpnet.gradcheck import TOLERANCE, check_layer, check_loss, check_network, separated_values
 from xpnet.layers import Backward, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layers.examples import EXAMPLES
 from xpnet.layout import walk
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.network import Network
@@ -28,7 +28,7 @@ def small_network(**settings):
 # What is right passes.
 
 
-@pytest.mark.parametrize(("layer", "input_shape"), LAYERS, ids=str)
+@pytest.mark.parametrize(("layer", "input_shape"), EXAMPLES, ids=str)
 def test_every_entry_of_every_layer(layer, input_shape):
     entries = check_layer(layer, input_shape, entries=ALL)
     assert not wrong(entries)
@@ -204,5 +204,5 @@ def test_float32_is_refused():
 
 @pytest.mark.parametrize("setting", ["batch", "entries"])
 def test_counts_below_one_are_refused(setting):
-    with pytest.raises(InputError, match=f"expected {setting} to be a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match=f"expected {setting} to be an integer of at least 1, got 0"):
         check_layer(ReLU(), (3,), **{setting: 0})

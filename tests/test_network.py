@@ -111,7 +111,7 @@ def test_everything_has_the_networks_dtype(dtype):
 def test_what_a_network_cannot_be_built_from():
     with refused("Network: expected dtype float32 or float64, got 'float16'."):
         Network(Dense(2), (3,), dtype="float16")
-    with refused("Network: expected each length of input_shape to be a whole number of at least 1, got 0."):
+    with refused("Network: expected each length of input_shape to be an integer of at least 1, got 0."):
         Network(Dense(2), (0,))
     with refused("Network: expected input_shape to be a tuple, got 784. Give one such as (28, 28, 1)."):
         Network(Dense(2), 784)
@@ -203,7 +203,7 @@ def test_no_gradient_of_the_images_is_computed(monkeypatch):
     def backward(*arguments, **settings):
         raise AssertionError("nobody needs this dx")
 
-    monkeypatch.setattr(Normalize, "backward", backward)
+    monkeypatch.setattr(Normalize, "unchecked_backward", backward)
     network = small_network(dtype="float64")
     network.loss_and_gradient(*pure_arguments(network, backends.resolve("cpu")))
 
@@ -298,7 +298,7 @@ def test_images_of_another_shape(shape):
 
 
 def test_other_bad_requests():
-    with refused("Network: expected batch_size to be a whole number of at least 1, got 0."):
+    with refused("Network: expected batch_size to be an integer of at least 1, got 0."):
         small_network().predict(images(), batch_size=0)
     with refused("Array: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
         small_network().predict(images().tolist())

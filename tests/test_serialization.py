@@ -61,7 +61,7 @@ def test_no_kind():
 def test_settings_a_layer_does_not_have():
     with refused("Configuration: Dense does not take these settings (", "neurons"):
         from_config({"type": "Dense", "neurons": 3})
-    with refused("Dense: expected units to be a whole number of at least 1, got 'many'."):
+    with refused("Dense: expected units to be an integer of at least 1, got 'many'."):
         from_config({"type": "Dense", "units": "many"})
     with refused("Sequential: expected layers or (name, layer) pairs, got 5."):
         from_config({"type": "Sequential", "layers": [5]})

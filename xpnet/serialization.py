@@ -20,6 +20,7 @@ from xpnet.losses import LOSSES
 from xpnet.shapes import is_whole
 
 FORMAT_VERSION = 1
+LARGEST = (1 << 30) - 1  # of two layers with so many units, NumPy can still count the bytes of the weights between
 _METADATA_KEY, _DIGEST_KEY = "xpnet", "sha256"
 
 
@@ -40,8 +41,9 @@ def to_config(value: Any) -> Any:
 def from_config(config: Any) -> Any:
     """Inverse of ``to_config``; lists become tuples.
 
-    Raises InputError for an unknown type or settings that it does not have.
+    Raises InputError for an unknown type, settings that it does not have, or an integer that no network needs.
     """
+    check_reasonable(config)
     if isinstance(config, list):
         return tuple(from_config(item) for item in config)
     if not isinstance(config, dict):
@@ -59,6 +61,12 @@ def from_config(config: Any) -> Any:
         return kinds[kind](**settings)
     except TypeError as error:
         raise InputError(f"Configuration: {kind} does not take these settings ({error}). Check its fields.") from error
+
+
+def check_reasonable(config: Any) -> None:
+    """Raise InputError for an integer above LARGEST: layers lay out their weights before the file's are looked at."""
+    if is_whole(config) and config > LARGEST:
+        raise InputError(f"Configuration: expected integers of at most {LARGEST}, got {config}. Get a new copy.")
 
 
 def write_tensors(

@@ -236,7 +236,7 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
         (["--batch-norm"], "got 'batch_norm'"),
         (["--model", "mlp", "--stem", "small"], "Model 'mlp': expected options of hidden, activation,"),
         (["--model", "mlp", "--hidden", "100", "0"], "expected units"),
-        (["--model", "mlp", "--hidden", "99999999999999999999"], "expected units to be at most 1073741823"),
+        (["--model", "mlp", "--hidden", "99999999999999999999"], "expected a shape that fits into memory"),
         (["--model", "mlp", "--dropout", "1"], "Dropout: expected p"),
         (["--crop-padding", "2000000000"], "expected crop_padding to be a whole number from 0 to 1048576"),
         (["--crop-padding", "28"], "expected crop_padding below 28, the smaller side of the images, got 28."),

@@ -5,6 +5,7 @@ from tests.helpers import assert_close, refused
 from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual, Sequential
 from xpnet.layers.base import Backward, Forward
 from xpnet.layers.containers import map_leaves
+from xpnet.layout import map_tree
 
 
 def names(layer):
@@ -34,6 +35,13 @@ def test_names_must_be_distinct_printable_and_without_dots(layers, name):
 def test_no_layers():
     with refused("Sequential: expected at least one layer, got none. Add a layer."):
         Sequential([])
+
+
+def test_layers_that_are_not_in_a_list():
+    with refused("Sequential: expected one list of layers, got several arguments. Put brackets around them."):
+        Sequential(Dense(3), ReLU())
+    with refused("Sequential: expected a list of layers, got ReLU. Put brackets around it."):
+        Sequential(ReLU())
 
 
 @pytest.mark.parametrize("item", [ReLU, 5, "relu", ("relu", 5), (1, ReLU()), ("relu", ReLU(), 1)])
@@ -82,15 +90,15 @@ def test_without_need_dx_backward_ends_at_the_first_layer_with_parameters():
         layer.backward(params, cache, y)
 
 
-def test_the_first_layer_with_parameters_is_asked_for_no_dx(monkeypatch):
+def test_the_first_layer_with_parameters_is_asked_for_no_dx():
     asked = []
 
-    def backward(self, params, cache, dy, *, need_dx=True):
-        asked.append((self.units, need_dx))
-        return Backward(dy, {})
+    class Asked(Dense):
+        def backward(self, params, cache, dy, *, need_dx=True):
+            asked.append((self.units, need_dx))
+            return Backward(dy, {})
 
-    monkeypatch.setattr(Dense, "backward", backward)
-    layer = Sequential([Dense(3), Dense(3), Sequential([Dense(3)])])
+    layer = Sequential([Asked(3), Asked(3), Sequential([Asked(3)])])
     params, state, _ = layer.init(np.random.default_rng(0), (3,))
     cache = layer.forward(params, state, np.ones((1, 3)), train=True).cache
     layer.backward(params, cache, np.ones((1, 3)), need_dx=False)
@@ -136,8 +144,10 @@ def test_errors_name_the_whole_path_wherever_they_arise():
     with refused("Conv2D 'stage.conv': expected 1 channels, got 2."):
         layer.forward(params, state, np.zeros((1, 4, 4, 2)))
     cache = layer.forward(params, state, np.zeros((1, 4, 4, 1)), train=True).cache
-    with refused("Conv2D 'stage.conv': backward needs the cache of forward(..., train=True), got None."):
-        layer.backward(params, {**cache, "stage": {**cache["stage"], "conv": None}}, np.zeros((1, 2, 2, 2)))
+    with refused("Sequential: expected dy in the shape of y, (1, 2, 2, 2), got (1, 2, 2, 3)."):
+        layer.backward(params, cache, np.zeros((1, 2, 2, 3)))
+    with refused("Sequential: expected dy to be float32 of numpy on cpu as the parameter 'stage.conv.weight'"):
+        layer.backward(map_tree(np.float32, params), cache, np.zeros((1, 2, 2, 2)))
 
 
 def test_sublayers_know_their_input_shape():

@@ -188,9 +188,9 @@ def test_a_record_out_of_turn_is_not_the_best(trainer, tmp_path, make_writer):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ({"every": 0}, "Checkpoints: expected number of iterations between two to be a whole number of at least 1"),
+        ({"every": 0}, "Checkpoints: expected number of iterations between two to be an integer of at least 1"),
         ({"minutes": 0.0}, "Checkpoints: expected a finite number of minutes between two above 0, got 0.0."),
-        ({"keep": 0}, "Checkpoints: expected number to keep to be a whole number of at least 1"),
+        ({"keep": 0}, "Checkpoints: expected number to keep to be an integer of at least 1"),
     ],
 )
 def test_plans_that_make_no_sense(plan, message):

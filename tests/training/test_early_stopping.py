@@ -42,5 +42,5 @@ def test_it_stops_after_so_many_reports_that_are_no_better(patience, accuracies,
 
 @pytest.mark.parametrize("patience", [0, -1, 1.5, True])
 def test_patience_is_a_whole_number_of_at_least_one(patience):
-    with pytest.raises(InputError, match="EarlyStopping: expected patience to be a whole number of at least 1"):
+    with pytest.raises(InputError, match="EarlyStopping: expected patience to be an integer of at least 1"):
         EarlyStopping(patience)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -17,63 +16,10 @@ from xpnet import backend as backends
 from xpnet import models
 from xpnet.cli import common
 from xpnet.gradcheck import STEP, TOLERANCE, Entry, check_layer, check_loss, check_network, separated_values
-from xpnet.layers import (
-    AvgPool2D,
-    BatchNorm,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2D,
-    Layer,
-    LeakyReLU,
-    MaxPool2D,
-    Normalize,
-    ReLU,
-    Residual,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from xpnet.layers.examples import EXAMPLES
 from xpnet.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import shape_text
 from xpnet.random import generator
-from xpnet.shapes import Shape
-
-# Every kind of layer, with the shape of one example. Odd and unequal lengths, so that mixed-up axes show.
-LAYERS: tuple[tuple[Layer, Shape], ...] = (
-    (Dense(4), (6,)),
-    (Conv2D(3, kernel_size=3), (5, 6, 2)),
-    (Conv2D(3, kernel_size=(2, 3), stride=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel_size=3, padding="same"), (5, 6, 2)),
-    (Conv2D(3, kernel_size=3, stride=2, padding=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel_size=3, padding=2, dilation=2), (6, 7, 2)),
-    (MaxPool2D(2), (4, 6, 3)),
-    (MaxPool2D(3, stride=2), (7, 9, 2)),
-    (MaxPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
-    (Conv2D(4, kernel_size=3, groups=2, padding=1, bias=False), (5, 6, 4)),
-    (Conv2D(3, kernel_size=1, stride=2), (6, 7, 2)),
-    (AvgPool2D(2), (4, 6, 3)),
-    (AvgPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
-    (GlobalAvgPool2D(), (4, 5, 3)),
-    (ReLU(), (4, 5, 2)),
-    (LeakyReLU(), (4, 5, 2)),
-    (Sigmoid(), (4, 5, 2)),
-    (Tanh(), (4, 5, 2)),
-    (Softplus(), (4, 5, 2)),
-    (Softmax(), (6,)),
-    (Dropout(), (4, 5, 2)),
-    (BatchNorm(), (6,)),
-    (BatchNorm(), (4, 5, 2)),
-    (BatchNorm(frozen=True), (4, 5, 2)),
-    (Normalize(), (4, 5, 3)),
-    (Flatten(), (3, 4, 2)),
-    (Sequential([Dense(5), ReLU(), Dense(3)]), (6,)),
-    (Residual(Conv2D(2, kernel_size=3, padding=1)), (4, 5, 2)),
-    (Residual(Conv2D(3, kernel_size=3, stride=2, padding=1), shortcut=Conv2D(3, kernel_size=1, stride=2)), (4, 5, 2)),
-)
 
 LOSSES: tuple[Loss, ...] = (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1), MeanSquaredError())
 MODEL, IMAGE_SHAPE = "mnist_starter", (8, 8, 1)
@@ -124,9 +70,8 @@ def _gradcheck(seed: int, entries: int, device: str | None, backend: str | None)
 
 def _checks(amount: dict[str, int], where: dict[str, Any]) -> Iterator[tuple[str, list[Entry]]]:
     """What is checked, and the result."""
-    for layer, shape in LAYERS:
-        title = f"{_describe(layer, shape)}, input {shape_text(shape)}"
-        yield title, check_layer(layer, shape, **amount, **where)
+    for example in EXAMPLES:
+        yield f"{example}, input {shape_text(example.input_shape)}", check_layer(*example, **amount, **where)
     rng = generator(amount["seed"])
     logits, labels = separated_values(rng, (4, 5)), rng.integers(0, 5, 4)
     for loss in LOSSES:
@@ -134,16 +79,6 @@ def _checks(amount: dict[str, int], where: dict[str, Any]) -> Iterator[tuple[str
     network = models.create(MODEL, input_shape=IMAGE_SHAPE, seed=amount["seed"], dtype="float64", **where)
     images, labels = separated_values(rng, (2, *IMAGE_SHAPE)), rng.integers(0, 10, 2)
     yield f"Network {MODEL}, input {shape_text(IMAGE_SHAPE)}", check_network(network, images, labels, **amount)
-
-
-def _describe(layer: Layer, input_shape: Shape) -> str:
-    """A layer's kind with the settings that are not the default, or the names of the layers in it."""
-    shown = [name for name, *_ in layer.sublayers(input_shape)] or [
-        f"{field.name}={value!r}"
-        for field in dataclasses.fields(layer)
-        if (value := getattr(layer, field.name)) != field.default
-    ]
-    return f"{type(layer).__name__}({', '.join(shown)})"
 
 
 def _table(entries: list[Entry]) -> Table:

@@ -41,9 +41,9 @@ _CIFAR10_RECIPE = Recipe(
 
 @register("cnn_32_64", input_shape=(28, 28, 1), classes=10, recipe=_MNIST_RECIPE)
 def cnn_32_64(input_shape: Shape, classes: int) -> Sequential:
-    """Two blocks of convolution and max-pooling with 32 and 64 channels, two dense layers of 100 and ``classes`` units.
+    """Two blocks of convolution and max-pooling with 32 and 64 channels, then two hidden dense layers of 100 units.
 
-    366,806 parameters on 28x28 grey images.
+    376,906 parameters on 28x28 grey images.
     """
     return Sequential(
         [
@@ -55,6 +55,8 @@ def cnn_32_64(input_shape: Shape, classes: int) -> Sequential:
             ReLU(),
             MaxPool2D(2),
             Flatten(),
+            Dense(100),
+            ReLU(),
             Dense(100),
             ReLU(),
             Dense(classes),

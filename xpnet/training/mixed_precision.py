@@ -24,6 +24,7 @@ from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
 from xpnet.network import LossAndGradient, Network
 from xpnet.optimizers import OptimizerState
+from xpnet.shapes import Shape
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -94,16 +95,22 @@ def _safe(name: str, layer: Layer) -> Layer:
 class _InFloat32(Wrapper):
     """A layer that takes and gives float16 and computes in float32."""
 
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        params = map_tree(_in_float32, params)
+        self.inner.check_input(params, state, shape, _in_float32(like[:0, ...]), train=train, key=key)
+
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         params = map_tree(_in_float32, params)
-        y, cache, state = self.inner.forward(params, state, _in_float32(x), train=train, key=key)
+        y, cache, state = self.inner.unchecked_forward(params, state, _in_float32(x), train=train, key=key)
         return Forward(in_float16(y), cache, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         params = map_tree(_in_float32, params)
-        dx, grads = self.inner.backward(params, cache, _in_float32(dy), need_dx=need_dx)
+        dx, grads = self.inner.unchecked_backward(params, cache, _in_float32(dy), need_dx=need_dx)
         return Backward(None if dx is None else in_float16(dx), map_tree(in_float16, grads))
 
 

@@ -50,13 +50,13 @@ class _Watched(Wrapper):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        result = self.inner.forward(params, state, x, train=train, key=key)
+        result = self.inner.unchecked_forward(params, state, x, train=train, key=key)
         self._check("output", result.y)
         self._check_each("new state", result.state)
         return result
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        result = self.inner.backward(params, cache, dy, need_dx=need_dx)
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        result = self.inner.unchecked_backward(params, cache, dy, need_dx=need_dx)
         self._check_each("gradient with respect to", result.grads)
         if result.dx is not None:
             self._check("gradient with respect to its input", result.dx)
