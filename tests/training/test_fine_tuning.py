@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 from tests.helpers import refused, torch_named
 from xpnet import models
