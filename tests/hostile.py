@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save
-from xpnet.training.run_folder import RunFolder, read_class_names
+from xpnet.runs.folder import RunFolder, read_class_names
 
 from xpnet.datasets import Dataset, cifar10, fer2013, image_files, image_folder
 from xpnet.datasets.idx import read_idx

@@ -5,7 +5,7 @@ import math
 import os
 
 import pytest
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 from tests.helpers import refused
 from xpnet import experiments

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from PIL import Image
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 from tests.helpers import files_of_at_most, refused
 from xpnet.cli import compare_optimizers, experiments, train

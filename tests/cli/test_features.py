@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
-from xpnet.training.run_folder import read_class_names
+from xpnet.runs.folder import read_class_names
 
 from tests.helpers import refused, torch_named
 from xpnet import Network, datasets, models

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 from tests.helpers import refused
 from xpnet import kernels
