@@ -41,7 +41,7 @@ def configure(
     if deterministic:
         _be_deterministic(backend)
     if not no_malloc_tuning:
-        _tune_malloc()
+        keep_freed_memory()
 
 
 def cores() -> int:
@@ -70,7 +70,7 @@ def _be_deterministic(backend: str | None) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # what is read is written first
 
 
-def _tune_malloc() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of giving it back to the system after every array, for all threads alike.
 
     Page faults of fresh arrays otherwise cost up to half of a training step on the CPU. Elsewhere than on glibc nothing

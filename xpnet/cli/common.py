@@ -159,12 +159,13 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads that share NumPy's convolutions; default: one for each core that this program may use",
+        help="threads that share NumPy's convolutions, oneDNN's too; default: one for each core that this program may use",
     )
     parser.add_argument(
         "--kernels",
         choices=kernels.CHOICES,
-        help="pure: only the kernels written for every array library, also where the library has its own; cudnn: on "
+        help="pure: only the kernels written for every array library, also where the library has its own; onednn: "
+        "the same as fastest, and an error if NumPy's arrays have to do without oneDNN (extra onednn); cudnn: on "
         "CuPy arrays cuDNN's convolutions (unverified: they have not run on a GPU yet; needs the extra cudnn), "
         "elsewhere the same as fastest; default: fastest",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.kernels import table
-from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using
+from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using, versions
 from xpnet.kernels.precision import PRECISIONS
 from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.kernels.windows import channel_sum
@@ -41,6 +41,7 @@ __all__ = [
     "softmax_cross_entropy",
     "use",
     "using",
+    "versions",
 ]
 
 Arrays = Mapping[str, Array]
