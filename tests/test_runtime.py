@@ -15,7 +15,7 @@ from xpnet.shapes import make_window
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """The tests share one process."""
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     yield
@@ -42,7 +42,7 @@ def test_a_number_of_threads_that_no_machine_has(threads, message):
 @pytest.mark.parametrize(("flag", "tuned"), [(False, [1]), (True, [])])
 def test_malloc_is_tuned_unless_told_otherwise(monkeypatch, flag, tuned):
     calls = []
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
     runtime.configure(1, no_malloc_tuning=flag)
     assert calls == tuned
 

@@ -25,7 +25,17 @@ _SEQUENTIAL, _OPENMP = 1, 2
 _IMPLEMENTATION, _SCRATCHPAD_MD = 8, 136
 _SCRATCHPAD = 80
 _ALIGNMENT = 64  # bytes, a line of the cache
-_INSTRUCTION_SETS = {0x1: "SSE4.1", 0x3: "AVX", 0x7: "AVX2", 0xF: "AVX2-VNNI", 0x27: "AVX-512", 0x67: "AVX-512-VNNI"}
+_INSTRUCTION_SETS = {
+    0x1: "SSE4.1",
+    0x3: "AVX",
+    0x7: "AVX2",
+    0xF: "AVX2-VNNI",
+    0x27: "AVX-512",
+    0x67: "AVX-512-VNNI",
+    0xE7: "AVX-512-BF16",
+    0x1EF: "AVX-512-FP16",
+    0xFEF: "AVX-512-AMX",
+}
 
 Memory = ctypes.c_void_p
 
