@@ -72,10 +72,17 @@ def load() -> Library:
     Raises OneDNNError where it is missing, damaged, of another major version, or built for other threads than OpenMP's.
     """
     path = next((place for place in places() if os.path.exists(place)), NAME)
+    # OpenMP's threads spin for milliseconds before they sleep. On a machine with other work that takes the time which
+    # the thread they wait for needs, and a step is ten times slower. libgomp reads this once, when it is loaded.
+    before = os.environ.get("GOMP_SPINCOUNT")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return Library(ctypes.CDLL(path))
     except (OSError, AttributeError) as error:  # AttributeError: some other library of that name
         raise OneDNNError(str(error).partition("\n")[0]) from error
+    finally:
+        if before is None:
+            del os.environ["GOMP_SPINCOUNT"]
 
 
 class Library:
