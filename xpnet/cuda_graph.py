@@ -86,8 +86,8 @@ class GraphedStep:
         self._failed = True
         self._recordings.clear()
         _log.warning(
-            "CUDA graph: training goes on without one, step by step as with --no-graph (%s). Convolutions can be "
-            "recorded with --kernels cudnn only.",
+            "CUDA graph: training goes on without one, step by step (%s). Convolutions can be "
+            "recorded with kernels='cudnn' only.",
             problem,
         )
         return expected

@@ -110,9 +110,10 @@ def test_weights_are_those_of_the_run(finished_run):
 
 
 def test_config_repeats_the_run(finished_run, tmp_path):
+    from xpnet.training.run_folder import RunFolder
+
     from xpnet import datasets
     from xpnet.training import Trainer
-    from xpnet.training.run_folder import RunFolder
 
     folder, _ = finished_run
     config = RunFolder.open(folder).read_config()
@@ -276,9 +277,10 @@ def test_bad_input_gives_one_line_and_exit_code_2(digits_folder, tmp_path, capsy
 
 
 def test_model_options_are_recorded_and_repeat_the_run(digits_folder, tmp_path):
+    from xpnet.training.run_folder import RunFolder
+
     from xpnet import datasets
     from xpnet.training import Trainer
-    from xpnet.training.run_folder import RunFolder
 
     folder = tmp_path / "run"
     flags = ["--data-dir", str(digits_folder), "--out", str(folder), "--iterations", "20", "--quiet", "--no-plots"]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
+from xpnet.training.run_folder import RunFolder
 
 from tests.helpers import refused
 from xpnet import kernels
@@ -15,9 +17,7 @@ from xpnet.errors import InputError
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.training import TrainConfig, Trainer
 from xpnet.training import checkpoint as checkpoint_module
-from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
 from xpnet.training.history import HistoryFile
-from xpnet.training.run_folder import RunFolder
 
 NOBODY = 65534
 

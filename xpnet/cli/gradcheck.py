@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -26,8 +26,8 @@ from xpnet.losses import (
     MeanSquaredError,
     SoftmaxCrossEntropy,
 )
-from xpnet.network import shape_text
 from xpnet.random import generator
+from xpnet.summary import shape_text
 
 # Each with weights for its examples; without, the network's loss is checked.
 LOSSES: tuple[Loss, ...] = (
@@ -44,14 +44,14 @@ MODEL, IMAGE_SHAPE = "mnist_starter", (8, 8, 1)
 TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narrower terminal
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet gradcheck") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _gradcheck(**vars(_parser().parse_args(argv))))
+    return common.run(_parser(prog), argv, _gradcheck)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> common.Parser:
     parser = common.Parser(
-        prog="gradcheck.py",
+        prog=prog,
         description="Check that the library computes gradients correctly. Every layer has a hand-written backward "
         "pass. This program moves one number at a time (of the input or of a parameter) a little up and down, sees how "
         "much the output changes (the finite difference), and compares that with what backward says.",
@@ -65,14 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _gradcheck(seed: int, entries: int, device: str | None, backend: str | None) -> int:
-    where = {"device": device or "cpu", "backend": backend}
+def _gradcheck(flags: argparse.Namespace) -> int:
+    where = {"device": flags.device or "cpu", "backend": flags.backend}
     library = backends.resolve(**where).describe()
     console = common.make_console()
     console.width = max(console.width, TABLE_WIDTH)
-    console.print(f"Gradients in float64 with {library}, step {STEP:g}, seed {seed}")
+    console.print(f"Gradients in float64 with {library}, step {STEP:g}, seed {flags.seed}")
     differences, wrong = [], []
-    for title, checked in _checks({"entries": entries, "seed": seed}, where):
+    for title, checked in _checks({"entries": flags.entries, "seed": flags.seed}, where):
         console.print(f"\n{title}", style="bold")
         console.print(_table(checked))
         differences += [entry.relative_difference for entry in checked]

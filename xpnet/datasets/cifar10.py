@@ -26,7 +26,7 @@ _ARCHIVE = RemoteFile(
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
-_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
+_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and give the folder that it is in as data_dir."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
 _MAX_FILE_BYTES = 1 << 28  # the official files have 31 MB

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,7 +155,7 @@ def resume(trainer: Trainer, config: RunConfig, path: Path, checkpoint: Checkpoi
     if checkpoint.data != _fingerprint(trainer.dataset):
         raise InputError(
             f"Checkpoint {path}: expected the training data that the run began with, got other labels, names of "
-            f"classes or image sizes in {trainer.dataset.name}. Give its folder with --data-dir."
+            f"classes or image sizes in {trainer.dataset.name}. Give its folder: data_dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
     ours, theirs = _lasting_settings(config), _lasting_settings(checkpoint.config)
@@ -192,25 +192,22 @@ class CheckpointPlan:
 class CheckpointWriter(Callback):
     """Writes a run's checkpoints as planned and at its end.
 
-    ``best.safetensors``, which ``Network.load`` reads, has the weights of the best validation score before
-    the newest checkpoint. ``records`` are those of the run before it was resumed.
+    ``best.safetensors``, which ``Network.load`` reads, has the weights of the best validation score before the newest
+    checkpoint. ``history`` is the file of the run's records, which is written first.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        trainer: Trainer,
-        config: RunConfig,
-        history: HistoryFile,
-        plan: CheckpointPlan,
-        records: Iterable[Record] = (),
-    ) -> None:
-        self._folder, self._trainer, self._config = folder, trainer, config
+    def __init__(self, folder: RunFolder, config: RunConfig, history: HistoryFile, plan: CheckpointPlan) -> None:
+        self._folder, self._config = folder, config
         self._history, self._plan = history, plan
-        self._best_score = max((record.monitored for record in records), default=-math.inf)
+        self._best_score = -math.inf
         self._new_best: tuple[Array, State] | None = None
-        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
+        self._written_at, self._written_iteration = time.monotonic(), 0
         remove_partial(folder.checkpoints_path, "*.safetensors")
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Go by what was recorded and written before the run was resumed."""
+        self._best_score = max((record.monitored for record in trainer.history), default=-math.inf)
+        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
 
     def on_step(self, trainer: Trainer) -> None:
         """Write a checkpoint if it is time for one. Raises InputError if it cannot be written."""
@@ -218,7 +215,7 @@ class CheckpointWriter(Callback):
         is_due = self._plan.every is not None and iteration % self._plan.every == 0
         is_last = iteration == trainer.iterations
         if is_due or is_last or time.monotonic() - self._written_at >= self._plan.minutes * 60:
-            self.write()
+            self.write(trainer)
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Remember the network's values if they are the best so far."""
@@ -228,11 +225,11 @@ class CheckpointWriter(Callback):
 
     def on_end(self, trainer: Trainer) -> None:
         """Write the last checkpoint."""
-        self.write()
+        self.write(trainer)
 
-    def write(self) -> None:
+    def write(self, trainer: Trainer) -> None:
         """Write the state of this moment, and what is the best so far. Raises InputError if that fails."""
-        trainer, folder = self._trainer, self._folder.checkpoints_path
+        folder = self._folder.checkpoints_path
         if self._new_best:  # first: of a run that is killed in between, the checkpoint repeats the record
             trainer.network.save(folder / BEST, values=self._new_best)
             self._new_best = None

@@ -46,8 +46,9 @@ class RunFolder:
         Raises InputError if it holds a run already or cannot be made.
         """
         folder = cls(path)
-        found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
-        found += [CHECKPOINTS] if any(folder.checkpoints_path.glob("*")) else []
+        with _making(folder.path):
+            found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
+            found += [CHECKPOINTS] if any(folder.checkpoints_path.glob("*")) else []
         if found:
             raise InputError(
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
@@ -101,7 +102,7 @@ class RunFolder:
 
     def read_config(self) -> RunConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
-        with reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
+        with reading(self.config_path, "the settings of a run", "Give the folder of a run."):
             return RunConfig.from_json(_read_json(self.config_path))
 
     def write_config(self, config: RunConfig) -> None:
@@ -109,9 +110,9 @@ class RunFolder:
         self.write_json(CONFIG, config.to_json())
 
     def read_summary(self) -> dict[str, Any]:
-        """The figures at the end of the run. Raises InputError if the file is missing or not one of figures."""
+        """The results at the end of the run. Raises InputError if the file is missing or not one of results."""
         path = self.path / SUMMARY
-        with reading(path, "the figures of a finished run", "Run it again."):
+        with reading(path, "the results of a finished run", "Run it again."):
             summary = _read_json(path)
             missing = [name for name in _IN_EVERY_SUMMARY if name not in summary]
             if missing:
@@ -131,7 +132,7 @@ class RunFolder:
             if not is_file(path):
                 raise InputError(
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
-                    "Give a folder that train.py wrote."
+                    "Give the folder of a run."
                 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from xpnet import models
@@ -38,24 +39,41 @@ SCHEDULE = {
     "schedule_minimum": "minimum",
     "schedule_patience": "patience",
 }
-LOSS = {"label_smoothing": "label_smoothing"}
+LOSS = {"label_smoothing": "label_smoothing", "focal_gamma": "gamma", "huber_delta": "delta"}
 AUGMENTATION: Mapping[str, type] = {"crop_padding": RandomCrop, "flip": HorizontalFlip, "cutout": Cutout}  # their order
-TRAIN = {
-    "epochs": "epochs",
-    "iterations": "iterations",
-    "batch_size": "batch_size",
-    "pixel_scale": "normalize",
-    "validation_images": "validation",
-    "limit": "limit",
-    "clip_norm": "clip_norm",
-    "decay_biases": "decay_biases",
-    "freeze": "freeze",
-    "report_every": "report_every",
-    "measure_training": "measure_training",
-    "seed": "seed",
-}
+EARLY_STOPPING = {"early_stopping": "patience", "min_delta": "min_delta"}
+TRAIN = (
+    "epochs",
+    "iterations",
+    "batch_size",
+    "class_weight",
+    "normalize",
+    "validation",
+    "limit",
+    "clip_norm",
+    "decay_biases",
+    "freeze",
+    "report_every",
+    "measure_training",
+    "seed",
+)
 RUNTIME = tuple(field.name for field in dataclasses.fields(Runtime))
 RUN = ("data", "data_dir", "image_size", "weights", "replace_head")
+SETTINGS = (
+    *("model", *RUN, *MODEL_OPTIONS, *TRAIN, *RUNTIME, *AUGMENTATION, *EARLY_STOPPING),
+    *("optimizer", *OPTIMIZER, "schedule", *SCHEDULE, "warmup", "loss", *LOSS),
+)
+# Flat names of what an object's own errors call otherwise, by its class.
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    **{kind.__name__: {there: here for here, there in OPTIMIZER.items()} for kind in OPTIMIZERS.values()},
+    **{kind.__name__: {there: here for here, there in SCHEDULE.items()} for kind in SCHEDULES.values()},
+    **{kind.__name__: {there: here for here, there in LOSS.items()} for kind in LOSSES.values()},
+    "EarlyStopping": {there: here for here, there in EARLY_STOPPING.items()},
+    "Warmup": {"steps": "warmup"},
+    "RandomCrop": {"padding": "crop_padding"},
+    "Cutout": {"size": "cutout"},
+    "Clipping": {"norm": "clip_norm"},
+}
 
 
 def make_run(model: str, **settings: Any) -> RunConfig:
@@ -80,15 +98,15 @@ def make_run(model: str, **settings: Any) -> RunConfig:
     train["schedule"] = _schedule(recipe.train.schedule, given)
     train["loss"] = _loss(recipe.train.loss, given)
     train["augmentation"] = _augmentation(recipe.train.augmentation, given)
-    if "early_stopping" in given:
-        train["early_stopping"] = EarlyStopping(given.pop("early_stopping"))
-    train |= {there: given.pop(here) for here, there in TRAIN.items() if here in given}
+    train["early_stopping"] = _early_stopping(recipe.train.early_stopping, given)
+    train |= {name: given.pop(name) for name in TRAIN if name in given}
+    train["validation"] = train["validation"] or None  # 0 is how a flag says it
     runtime = Runtime(**{name: given.pop(name) for name in RUNTIME if name in given})
     run = {name: given.pop(name) for name in RUN if name in given}
     if "image_size" in run:
         run["image_size"] = tuple(run["image_size"])
     if given:
-        pick("Run, setting", dict.fromkeys([*TRAIN, *OPTIMIZER, *SCHEDULE, *RUNTIME, *RUN]), next(iter(given)))
+        pick("Run, setting", dict.fromkeys(SETTINGS), next(iter(given)))
     return RunConfig(
         model=model,
         train=TrainConfig(**train),
@@ -101,9 +119,9 @@ def make_run(model: str, **settings: Any) -> RunConfig:
 def change(run: RunConfig, **settings: Any) -> RunConfig:
     """A run with other flat settings of its optimizer or model options, such as those of a trial of a search."""
     options = {name: settings.pop(name) for name in MODEL_OPTIONS if name in settings}
-    optimizer = dataclasses.replace(run.train.optimizer, **{OPTIMIZER[name]: value for name, value in settings.items()})
-    train = dataclasses.replace(run.train, optimizer=optimizer)
-    return dataclasses.replace(run, train=train, model_options={**run.model_options, **options})
+    optimizer = replace(run.train.optimizer, **{OPTIMIZER[name]: value for name, value in settings.items()})
+    train = replace(run.train, optimizer=optimizer)
+    return replace(run, train=train, model_options={**run.model_options, **options})
 
 
 def _optimizer(published: Optimizer, given: dict[str, Any]) -> Optimizer:
@@ -111,7 +129,7 @@ def _optimizer(published: Optimizer, given: dict[str, Any]) -> Optimizer:
     kind = pick("Training, optimizer", OPTIMIZERS, name)
     settings = _settings_of("optimizer", name, OPTIMIZERS, OPTIMIZER, given)
     if type(published) is kind:
-        return dataclasses.replace(published, **settings)
+        return replace(published, **settings)
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     for field in ("learning_rate", "weight_decay"):
         if defaults[field] is dataclasses.MISSING or not defaults[field]:
@@ -125,7 +143,7 @@ def _schedule(published: Schedule, given: dict[str, Any]) -> Schedule:
     kind = pick("Training, schedule", SCHEDULES, name)
     settings = _settings_of("schedule", name, SCHEDULES, SCHEDULE, given)
     if type(published) is kind:
-        schedule = dataclasses.replace(published, **settings)
+        schedule = replace(published, **settings)
     else:
         _require(kind, settings, f"schedule {name}", SCHEDULE)
         schedule = kind(**settings)
@@ -135,9 +153,17 @@ def _schedule(published: Schedule, given: dict[str, Any]) -> Schedule:
 def _loss(published: Loss | None, given: dict[str, Any]) -> Loss | None:
     if "loss" not in given and not LOSS.keys() & given.keys():
         return published
-    name = given.pop("loss", "cross-entropy")
+    name = given.pop("loss", name_of(LOSSES, published) if published else "cross-entropy")
     kind = pick("Training, loss", LOSSES, name)
-    return kind(**_settings_of("loss", name, LOSSES, LOSS, given))
+    settings = _settings_of("loss", name, LOSSES, LOSS, given)
+    return replace(published, **settings) if type(published) is kind else kind(**settings)
+
+
+def _early_stopping(published: EarlyStopping | None, given: dict[str, Any]) -> EarlyStopping | None:
+    settings = {there: given.pop(here) for here, there in EARLY_STOPPING.items() if here in given}
+    if "min_delta" in settings and "patience" not in settings and published is None:
+        raise InputError("Training: expected early_stopping with min_delta, got none. Say how many reports to wait.")
+    return EarlyStopping(**settings) if settings and published is None else published and replace(published, **settings)
 
 
 def _augmentation(published: tuple[Augmentation, ...], given: dict[str, Any]) -> tuple[Augmentation, ...]:
@@ -202,15 +228,15 @@ def flatten(run: RunConfig) -> dict[str, Any]:
         **{name: getattr(run, name) for name in RUN},
         **{name: run.model_options.get(name) for name in MODEL_OPTIONS},
         **{name: getattr(run.runtime, name) for name in RUNTIME},
-        **{here: getattr(train, there) for here, there in TRAIN.items()},
+        **{name: getattr(train, name) for name in TRAIN},
         "optimizer": name_of(OPTIMIZERS, train.optimizer),
         **{here: getattr(train.optimizer, there, None) for here, there in OPTIMIZER.items()},
         "schedule": name_of(SCHEDULES, schedule),
         **{here: getattr(schedule, there, None) for here, there in SCHEDULE.items()},
         "warmup": warmup,
-        "loss": name_of(LOSSES, train.loss) if train.loss else "cross-entropy",
+        "loss": name_of(LOSSES, train.loss) if train.loss else None,
         **{here: getattr(train.loss, there, None) for here, there in LOSS.items()},
-        "early_stopping": train.early_stopping.patience if train.early_stopping else None,
+        **{here: getattr(train.early_stopping, there, None) for here, there in EARLY_STOPPING.items()},
         "crop_padding": getattr(augmentation.get(RandomCrop), "padding", 0),
         "flip": HorizontalFlip in augmentation,
         "cutout": getattr(augmentation.get(Cutout), "size", 0),

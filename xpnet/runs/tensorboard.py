@@ -19,8 +19,8 @@ def find_library() -> Any:
     """The module that writes event files. Raises InputError if it is missing or broken."""
     return import_library(
         "tensorboardX",
-        '--tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
-        "or leave --tensorboard out.",
+        'TensorBoard: expected tensorboardX, found none installed. Install it with: pip install "xpnet[tensorboard]"; '
+        "or leave tensorboard out.",
     )
 
 

@@ -16,6 +16,7 @@ from xpnet.errors import InputError
 from xpnet.network import Network
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
+from xpnet.training.weights import check_sample_weights
 
 _VALIDATION_EXAMPLES = 2000
 
@@ -88,6 +89,8 @@ def prepare(
 
     Raises InputError as ``split`` and ``BatchSampler`` do.
     """
+    if sample_weight is not None:
+        sample_weight = check_sample_weights("Training", sample_weight, len(dataset.train_targets))
     train, validation = split(dataset, config, sample_weight)
     sampler = BatchSampler(len(train.targets), min(config.batch_size, len(train.targets)), config.seed)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)

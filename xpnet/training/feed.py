@@ -124,9 +124,18 @@ class IterableFeed:
         self._input_shape, self._classes = input_shape, classes
         self._iterator: Iterator[Any] = iter(batches)
         self._step = 0
+        self._first: Batch | None = None
+
+    def peek(self) -> Batch:
+        """The first batch, which the first step then takes."""
+        if self._first is None:
+            self._first = self.batch(0)
+        return self._first
 
     def batch(self, step: int) -> Batch:
         """The examples to train on in this step, counted from 0."""
+        if step == 0 and self._first is not None:
+            return self._first
         if step < self._step:
             raise InputError(
                 f"Batches: expected step {self._step}, the next one, got {step}. Make the iterable of batches again."
