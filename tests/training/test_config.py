@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import refused
 from xpnet import models
-from xpnet.datasets.augment import Augmentation
+from xpnet.datasets.augment import HorizontalFlip, RandomCrop
 from xpnet.errors import InputError
 from xpnet.models import registry
 from xpnet.optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp
@@ -39,10 +39,10 @@ def test_a_recipe_may_have_a_schedule_and_augmentation():
     config = TrainConfig.for_model("cifar10_cnn")
     assert config.schedule_minimum == 0  # a default that config.json states
     assert config.make_schedule(100).factor(50) == pytest.approx(0.5)
-    assert config.make_augmentation() == Augmentation(crop_padding=2, flip=True)
+    assert config.make_augmentation() == (RandomCrop(2), HorizontalFlip())
     changed = TrainConfig.for_model("cifar10_cnn", schedule="step", schedule_every=10, flip=False)
     assert changed.make_schedule(100).factor(10) == pytest.approx(0.1)
-    assert changed.make_augmentation() == Augmentation(crop_padding=2)
+    assert changed.make_augmentation() == (RandomCrop(2),)
 
 
 def test_mnist_starter_is_trained_as_published():
@@ -243,8 +243,8 @@ def test_a_warmup_of_a_run_in_epochs_is_compared_with_its_iterations():
         ({"loss": "hinge"}, "Training, loss: expected one of cross-entropy, mean-squared-error"),
         ({"loss": "mean-squared-error", "label_smoothing": 0.1}, "no label_smoothing with the loss mean-squared-error"),
         ({"label_smoothing": 1.0}, "label_smoothing in"),
-        ({"crop_padding": -1}, "crop_padding"),
-        ({"cutout": -1}, "cutout"),
+        ({"crop_padding": -1}, "RandomCrop: expected padding"),
+        ({"cutout": -1}, "Cutout: expected size"),
     ],
 )
 def test_losses_and_augmentation_out_of_range_are_refused(settings, message):

@@ -357,7 +357,7 @@ def test_augmentation_changes_what_is_trained_on_and_nothing_else(config, digits
 )
 def test_loss_is_the_one_asked_for_in_training_and_in_the_test(config, digits, settings, loss):
     trainer = Trainer(dataclasses.replace(config, iterations=1, **settings), digits)
-    images, labels = trainer._feed.batch(0)
+    images, labels, _ = trainer._feed.batch(0)
     network = trainer.network
     logits = network.forward(network.theta, network.state, images.astype(np.float32)).y
     assert trainer.step().loss == pytest.approx(loss.forward(logits, labels).loss, rel=1e-5)
