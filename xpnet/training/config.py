@@ -38,7 +38,8 @@ class TrainConfig:
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
     ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
-    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
+    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
+    stay as they are (``Network.freeze``).
 
     ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
