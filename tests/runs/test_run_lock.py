@@ -1,5 +1,5 @@
 import pytest
-from xpnet.training.run_lock import only_user
+from xpnet.runs.lock import only_user
 
 from tests.helpers import refused
 
