@@ -54,4 +54,3 @@ def test_the_last_line_holds_accuracy_and_loss():
     assert re.search(r"accuracy\D*60\.00%", last)  # 24 of 40
     assert re.search(r"loss\D*0\.7531", last)
     assert {"24", "40"} <= set(numbers(last))
-

@@ -21,4 +21,3 @@ def test_no_count_is_cut_off_on_any_terminal(names, width):
         assert any(line.split()[-10:] == [str(count) for count in row] and name in line for line in lines)
     assert "…" not in console.file.getvalue()
     assert console.width == width
-

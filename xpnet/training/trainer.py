@@ -190,9 +190,9 @@ class Trainer:
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
-        if detect_nonfinite:
-            where = (self.network, self.config, self._mixed)
-            check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
+            if detect_nonfinite:
+                where = (self.network, self.config, self._mixed)
+                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
         seen = progress.examples_seen + batch.y.shape[0]
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._now = _Now(state, progress, (metrics, pending))
