@@ -21,9 +21,9 @@ from xpnet.cli import search as cli
 from xpnet.cli.search import main
 from xpnet.datasets import Dataset, load
 from xpnet.errors import InputError
-from xpnet.search import Search, Trial, best, configure, parse_hidden
 from xpnet.runs import RunConfig
 from xpnet.runs.settings import make_run
+from xpnet.search import Search, Trial, best, configure, parse_hidden
 from xpnet.training import Trainer
 
 optuna = pytest.importorskip("optuna")

@@ -36,7 +36,11 @@ def test_validation_and_normalization_may_be_said_in_several_ways(validation, no
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        *(({name: value}, name) for name in ("batch_size", "iterations", "epochs") for value in (0, -1, 1.5, "3", True)),
+        *(
+            ({name: value}, name)
+            for name in ("batch_size", "iterations", "epochs")
+            for value in (0, -1, 1.5, "3", True)
+        ),
         *(({name: 0}, name) for name in ("limit", "report_every")),
         ({"iterations": 5, "epochs": 5}, "either epochs or iterations"),
         ({"optimizer": "adam"}, "optimizer"),

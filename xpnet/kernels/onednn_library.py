@@ -183,6 +183,14 @@ def integers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(values))(*values)
 
 
+def _address(array: np.ndarray) -> int:
+    """Where an array begins in memory; NumPy's own answer takes three times as long."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except TypeError:  # it may not be written to
+        return array.ctypes.data
+
+
 class Step(NamedTuple):
     """A primitive with what it is given."""
 
@@ -242,7 +250,7 @@ class Plan:
         """
         functions = self._library.functions
         for memory, array in zip(self._inputs, arrays, strict=True):
-            functions.dnnl_memory_set_data_handle(memory, array.__array_interface__["data"][0])
+            functions.dnnl_memory_set_data_handle(memory, _address(array))
         base = self._scratch.address(self._bytes)
         if base != self._base:
             for memory, offset in self._buffers:
