@@ -126,10 +126,11 @@ class Part(NamedTuple):
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet check-gpu") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _check_gpu)
+    return common.run(make_parser(prog), argv, _check_gpu)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "

@@ -23,10 +23,11 @@ BATCH_SIZE, REPORT_EVERY = 100, 290
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet compare-optimizers") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _compare)
+    return common.run(make_parser(prog), argv, _compare)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     rates = ", ".join(f"{name} {contender.learning_rate:g}" for name, contender in CONTENDERS.items())
     parser = common.Parser(
         prog=prog,

@@ -18,10 +18,11 @@ from xpnet.training import Evaluator
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet evaluate") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _evaluate)
+    return common.run(make_parser(prog), argv, _evaluate)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s RUN [options]",
