@@ -100,7 +100,8 @@ class TrainConfig:
     def _check_loss(self) -> None:
         if self.loss is not None and (not hasattr(self.loss, "backward") or isinstance(self.loss, type)):
             raise InputError(
-                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. Give an object."
+                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. "
+                "Give an object."
             )
 
 
