@@ -126,10 +126,11 @@ class Part(NamedTuple):
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet check-gpu") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _check_gpu)
+    return common.run(make_parser(prog), argv, _check_gpu)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
@@ -279,12 +280,12 @@ def check_deterministic(console: Console, backend: Backend) -> bool:
 
 def check_float16(console: Console, backend: Backend) -> bool:
     """Whether training in float16 comes to the loss that float32 comes to."""
-    settings = {"model": "mnist_starter", "kernels": "cudnn"}
+    settings: dict[str, Any] = {"model": "mnist_starter", "kernels": "cudnn"}
     losses = [_last_loss(_trained(backend, **settings, precision=name)) for name in ("float16", "float32")]
     return _print_check(console, Check("loss in float16 and float32", abs(losses[0] / losses[1] - 1), 0.05))
 
 
-def _trained(backend: Backend, *, recordable: bool = False, **settings: Any) -> Trainer:
+def _trained(backend: Backend, recordable: bool = False, **settings: Any) -> Trainer:
     """A trainer after its iterations on the bundled digits; ``recordable``: by the kernels of a graph, without one."""
     place = {"device": backend.device_name(), "backend": backend.name}
     run = make_run(data="mnist", iterations=ITERATIONS, report_every=ITERATIONS, **place, **settings)
