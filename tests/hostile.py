@@ -24,10 +24,10 @@ from xpnet.datasets.idx import read_idx
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.network import Network
-from xpnet.serialization import FORMAT_VERSION, read_tensors, to_config
 from xpnet.runs import checkpoint
 from xpnet.runs.folder import RunFolder, read_class_names
 from xpnet.runs.settings import make_run
+from xpnet.serialization import FORMAT_VERSION, read_tensors, to_config
 from xpnet.training import Callback, Trainer
 from xpnet.training.snapshot import Snapshot
 

@@ -202,6 +202,12 @@ def peak_of(refuse):
         tracemalloc.stop()
 
 
+# 60,000 numbers whose hashes are all equal; and a tuple of tuples, of 2^60 in all.
+COLLIDING = [b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") for n in range(60_000)]
+NESTED = b")" + b"".join(b"q\x00h\x00\x86" for _ in range(60))
+ARRAY_OF_THAT = b"cnumpy.core.numeric\n_frombuffer\n(U\x01ah\x01K\x01U\x01CtR."
+
+
 @pytest.mark.parametrize(
     ("bomb", "reason"),
     [
@@ -214,8 +220,30 @@ def peak_of(refuse):
             "again and again",
         ),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00utf_8\x86R.", "encoded in another way"),
+        (b"\x80\x02}(" + b"N".join(COLLIDING) + b"Nu.", "other keys than up to 100 texts"),
+        (b"\x80\x02(" + b"N".join(COLLIDING) + b"Nd.", "other keys than up to 100 texts"),
+        (b"\x80\x02}" + b"Ns".join(COLLIDING) + b"Ns.", "other keys than up to 100 texts"),
+        (b"\x80\x04\x8f(" + b"".join(COLLIDING) + b"\x90.", ""),
+        (b"\x80\x04(" + b"".join(COLLIDING) + b"\x91.", ""),
+        (b"\x80\x02}" + NESTED + b"Ns.", "other keys than up to 100 texts"),
+        (b"\x80\x02cnumpy\ndtype\n" + NESTED + b"\x85Rq\x01" + ARRAY_OF_THAT, "an array of <class 'tuple'>"),
+        (pickle.dumps({f"{n}": 0 for n in range(101)}, 2), "other keys than up to 100 texts"),
     ],
-    ids=["memo", "memo in text", "sets", "encode", "codec"],
+    ids=[
+        "memo",
+        "memo in text",
+        "sets",
+        "encode",
+        "codec",
+        "dictionary",
+        "old dictionary",
+        "item by item",
+        "colliding set",
+        "frozen set",
+        "nested key",
+        "nested dtype",
+        "many keys",
+    ],
 )
 def test_a_pickle_that_would_grow_is_refused(tmp_path, bomb, reason):
     trial = Trial(READERS["cifar10_batch"], tmp_path)
@@ -349,7 +377,9 @@ def test_a_folder_that_no_system_can_hold_is_refused(folder):
 def test_other_safetensors_types_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     header = json.dumps({**_header(), "layer": to_config(Sequential([Dense(1)])), "input_shape": [2]})
-    content = save({"dense1.weight": np.zeros((1, 2), np.float16), "dense1.bias": np.zeros(1, np.float16)}, {"xpnet": header})
+    content = save(
+        {"dense1.weight": np.zeros((1, 2), np.float16), "dense1.bias": np.zeros(1, np.float16)}, {"xpnet": header}
+    )
     path.write_bytes(content.replace(b'"F16"', b'"I16"'))
     with refused("'dense1.weight' to hold float32 numbers, got int16"):
         Network.load(path)

@@ -18,7 +18,7 @@ from xpnet.shapes import make_window
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """The tests share one process."""
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     yield
@@ -43,7 +43,7 @@ def test_a_number_of_threads_that_no_machine_has(threads, message):
 @pytest.mark.parametrize(("flag", "tuned"), [(True, [1]), (False, [])])
 def test_malloc_is_tuned_unless_told_otherwise(monkeypatch, flag, tuned):
     calls = []
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
     Runtime(threads=1, tune_malloc=flag).configure()
     assert calls == tuned
 
@@ -153,7 +153,7 @@ def fit(**settings):
 
 def test_threads_and_kernels_and_malloc_are_set_by_fit_as_by_the_command_line(monkeypatch):
     calls = []
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
     fit(threads=3, kernels="pure")
     assert (sharing.threads(), kernels.in_use()["kernels"], calls) == (3, "pure", [1])
     fit(tune_malloc=False)
@@ -180,7 +180,7 @@ def test_pytorch_is_deterministic_where_it_is_the_networks():
 
 def test_fit_without_a_runtime_uses_all_cores_and_tunes_malloc(monkeypatch):
     calls = []
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
     sharing.set_threads(1)
     monkeypatch.setattr(runtime, "cores", lambda: 5)
     Network([Dense(2)], (3,)).fit(np.ones((4, 3)), np.arange(4) % 2, progress=False)

@@ -209,3 +209,59 @@ def test_a_function_is_applied_within_subclasses_of_residual_too():
         pass
 
     assert map_leaves(lambda name, leaf: Dense(1), Block(ReLU())) == Block(Dense(1))
+
+
+def test_each_layer_is_checked_once_a_pass_and_not_by_the_unchecked_functions(monkeypatch):
+    checked, check_input = [], Layer.check_input
+
+    def noted(self, *arguments, **settings):
+        checked.append(type(self).__name__)
+        return check_input(self, *arguments, **settings)
+
+    monkeypatch.setattr(Layer, "check_input", noted)
+    layer = Sequential([Dense(3), ReLU(), Residual(Sequential([Dense(3)]))])
+    params, state, _ = layer.init(np.random.default_rng(0), (2,))
+    x = np.ones((1, 2))
+    y, cache, _ = layer.unchecked_forward(params, state, x, train=True)
+    layer.unchecked_backward(params, cache, y)
+    assert checked == []
+    layer.backward(params, layer.forward(params, state, x, train=True).cache, y)
+    assert sorted(checked) == ["Dense", "Dense", "ReLU", "Residual", "Sequential", "Sequential"]
+
+
+class Scale(Layer):
+    """A layer without checks of its own, as the README writes one."""
+
+    prefix = "scale"
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        return Forward(x * params["weight"], {"x": x} if train else None, state)
+
+    def backward(self, params, cache, dy, *, need_dx=True):
+        return Backward(dy * params["weight"] if need_dx else None, {"weight": (dy * cache["x"]).sum(0)})
+
+
+class HalfScale(Scale):
+    """A layer that changes what the one it inherits from computes."""
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        return super().forward(params, state, x / 2, train=train, key=key)
+
+
+def test_a_layer_of_ones_own_is_checked_as_xpnets_are():
+    params, x = {"weight": np.ones(3)}, np.ones((2, 3))
+    y, cache, _ = HalfScale().forward(params, {}, x, train=True)
+    np.testing.assert_array_equal(y, x / 2)
+    with refused("HalfScale: backward needs the cache of forward(..., train=True), got None."):
+        HalfScale().backward(params, None, y)
+    with refused("HalfScale: expected dy in the shape of y, (2, 3), got (2, 2)."):
+        HalfScale().backward(params, cache, y[:, :2])
+    with refused("HalfScale: expected x to be float64 of numpy on cpu as its parameters, got float32 of numpy"):
+        HalfScale().forward(params, {}, x.astype(np.float32))
+    with refused("Scale 's': expected x to be float64"):
+        Sequential([("s", Scale())]).forward({"s": params}, {"s": {}}, x.astype(np.float32))
+    with refused("Scale: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
+        Scale().forward(params, {}, x.tolist())

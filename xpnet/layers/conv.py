@@ -86,6 +86,7 @@ class Conv2D(Layer):
         return Forward(y, {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        weight = params["weight"]
-        dx, dw = kernels.conv2d_backward(cache["x"], dy, weight, self.window, self.groups, need_dx=need_dx)
-        return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})
+        dx, dw, db = kernels.conv2d_backward(
+            *(cache["x"], dy, params["weight"], self.window, self.groups), need_dx=need_dx, need_db=self.bias
+        )
+        return Backward(dx, {"weight": dw, "bias": db} if self.bias else {"weight": dw})

@@ -56,16 +56,12 @@ EXAMPLES = (
     Example(layers.Normalize(), (4, 5, 3)),
     Example(layers.Flatten(), (3, 4, 2)),
     Example(
-        layers.Residual(
-            layers.Sequential([layers.BatchNorm(), layers.Tanh(), layers.Conv2D(2, kernel_size=3, padding=1)])
-        ),
+        layers.Residual(layers.Sequential([layers.BatchNorm(), layers.Tanh(), ("a", layers.Conv2D(2, 3, padding=1))])),
         (4, 3, 2),
     ),
     Example(
         layers.Residual(
-            layers.Sequential(
-                [layers.Conv2D(4, kernel_size=3, stride=2, padding=1), layers.Dropout(0.3), layers.Tanh()]
-            ),
+            layers.Sequential([("a", layers.Conv2D(4, 3, stride=2, padding=1)), layers.Dropout(0.3), layers.Tanh()]),
             shortcut=layers.Conv2D(4, kernel_size=1, stride=2),
         ),
         (4, 5, 2),
@@ -74,11 +70,11 @@ EXAMPLES = (
         layers.Sequential(
             [
                 layers.Normalize(),
-                layers.Conv2D(2, kernel_size=3, padding="same"),
+                ("a", layers.Conv2D(2, kernel_size=3, padding="same")),
                 layers.ReLU(),
                 layers.MaxPool2D(2),
                 layers.Flatten(),
-                ("out", layers.Dense(3)),
+                layers.Dense(3),
             ]
         ),
         (4, 4, 1),

@@ -115,16 +115,16 @@ class BatchNorm(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         if train and not self.frozen:
-            y, cache, state = kernels.batch_norm(by_batch, x, params, state, self.momentum, self.eps, relu=self.relu)
+            y, saved, state = kernels.batch_norm(by_batch, x, params, state, self.momentum, self.eps, relu=self.relu)
         else:
-            y, cache = kernels.batch_norm_by_running_statistics(
+            y, saved = kernels.batch_norm_by_running_statistics(
                 by_running_statistics, x, params, state, self.eps, relu=self.relu
             )
-        return Forward(y, cache if train else None, state)
+        return Forward(y, {"saved": saved} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         dx, grads = kernels.batch_norm_gradients(
-            gradients, dy, params, cache, constant=self.frozen, need_dx=need_dx, relu=self.relu
+            gradients, dy, params, cache["saved"], constant=self.frozen, need_dx=need_dx, relu=self.relu
         )
         return Backward(dx, grads)
 

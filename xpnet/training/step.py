@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.compile import compiled
 from xpnet.datasets.augment import Augmentation, augment
 from xpnet.layers.base import State
 from xpnet.network import Network
-from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
+from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm, optimizer_update
 from xpnet.random import fold_in
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
 from xpnet.training.scores import Score
@@ -72,7 +71,7 @@ def make_step(
         else:
             result = network.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
         gradient = result.gradient if clip_norm is None else clip_by_global_norm(result.gradient, clip_norm)
-        theta, optimizer_state = kernels.optimizer_update(
+        theta, optimizer_state = optimizer_update(
             optimizer,
             state.theta,
             gradient,
