@@ -159,7 +159,7 @@ def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads that share NumPy's convolutions, oneDNN's too; default: one for each core that this program may use",
+        help="threads that share NumPy's convolutions, and oneDNN's; default: one for each core this program may use",
     )
     parser.add_argument(
         "--kernels",
