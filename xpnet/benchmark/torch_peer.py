@@ -222,5 +222,5 @@ def _tensors(network: Network) -> dict[str, np.ndarray]:
 
 
 def make(case: Case, device: str, variant: str) -> TorchTwin:
-    """PyTorch as it comes, or channels-last, tuned (channels-last, and the allocator), compile, or graphs (on a GPU)."""
+    """PyTorch as it comes, or channels-last, tuned (channels-last, and the allocator), compile, graphs (on a GPU)."""
     return TorchTwin(case, device, variant)
