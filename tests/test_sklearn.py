@@ -73,7 +73,7 @@ def test_a_step_is_scikit_learns_own(solver, kind):
     theirs_fresh.fit(X, y)
     ours.fit(X, y)
     for a, b in zip(ours.coefs_ + ours.intercepts_, theirs_fresh.coefs_ + theirs_fresh.intercepts_, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 if solver == "sgd" else 1e-6)  # another place of epsilon
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 if solver == "sgd" else 1e-5)  # Adam: epsilon has another place
     np.testing.assert_allclose(ours.loss_, theirs_fresh.loss_, rtol=2e-3)  # theirs is of before the step
 
 
