@@ -55,7 +55,7 @@ def test_it_does_as_well_as_mlp_classifier(solver):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("kind", ["classes", "two classes", "real"])
 def test_a_step_is_scikit_learns_own(solver, kind):
-    """From the same weights, an epoch in one batch gives the same weights: loss, penalty, momentum and Adam are theirs."""
+    """From the same weights, an epoch in one batch gives the same weights: loss, penalty and update are theirs."""
     X, y = load_iris(return_X_y=True)
     X, y = (X[:100], y[:100]) if kind == "two classes" else (X, y)
     y = X[:, 0] * 2 - 1 if kind == "real" else y
@@ -73,7 +73,9 @@ def test_a_step_is_scikit_learns_own(solver, kind):
     theirs_fresh.fit(X, y)
     ours.fit(X, y)
     for a, b in zip(ours.coefs_ + ours.intercepts_, theirs_fresh.coefs_ + theirs_fresh.intercepts_, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 if solver == "sgd" else 1e-5)  # Adam: epsilon has another place
+        np.testing.assert_allclose(
+            a, b, rtol=1e-7, atol=1e-9 if solver == "sgd" else 1e-5
+        )  # Adam: epsilon has another place
     np.testing.assert_allclose(ours.loss_, theirs_fresh.loss_, rtol=2e-3)  # theirs is of before the step
 
 
