@@ -53,7 +53,7 @@ class LayeredFunction:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer: Sequential = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
         self.as_built = self.layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
@@ -263,7 +263,7 @@ class LayeredFunction:
             is_whole = isinstance(layer, BatchNorm) and name not in learning
             return replace(layer, frozen=True) if is_whole else layer
 
-        self.layer = Sequential([(name, map_leaves(settled, layer, name)) for name, layer in self.layer.layers])
+        self.layer = map_leaves(settled, self.layer)
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)
@@ -284,8 +284,9 @@ def _listed(layers: Any) -> Any:
     return [layers] if isinstance(layers, Layer) else layers
 
 
-def _normalizing(layer: Sequential) -> Sequential:
-    return Sequential([(_NORMALIZE, Normalize()), *layer.layers])
+def _normalizing(layer: Layer) -> Sequential:
+    named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
+    return Sequential([(_NORMALIZE, Normalize()), *named])
 
 
 def _checked_input_shape(input_shape: Any) -> Shape:
