@@ -45,7 +45,7 @@ def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
 
 
 def documented_commands():
-    """Every ``python scripts/...`` and ``xpnet ...`` in the README and the docs, as the words that a shell makes of it."""
+    """Every ``python scripts/...`` and ``xpnet ...`` in README and docs, as the words that a shell makes of it."""
     for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
         for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", "").splitlines():

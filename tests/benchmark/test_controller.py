@@ -269,7 +269,7 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
     if "torch" in implementation:
         pytest.importorskip("torch")
     tuned = []
-    monkeypatch.setattr(Runtime, "configure", tuned.append)
+    monkeypatch.setattr(Runtime, "configure", lambda runtime: tuned.append(runtime))
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
     assert tuned == [Runtime(threads=1, kernels=choice, precision="tf32", graph=graph)]

@@ -110,7 +110,7 @@ class TorchTwin:
 
     def __init__(self, case: Case, device: str, variant: str) -> None:
         network = case.network()
-        self._tensors = _torch_tensors(network)
+        self._tensors = _places(network)
         self._dtype: torch.dtype = getattr(torch, case.dtype)
         module: Any = build(case.layer, case.input_shape).to(self._dtype)
         load_weights(module, network, self._tensors)
@@ -212,7 +212,7 @@ def load_weights(module: nn.Module, network: Network, tensors: Mapping[str, Torc
     module.load_state_dict({**module.state_dict(), **theirs})
 
 
-def _torch_tensors(network: Network) -> dict[str, TorchTensor]:
+def _places(network: Network) -> dict[str, TorchTensor]:
     shapes = {name: tensor.shape for name, tensor in _tensors(network).items()}
     return torch_tensors(network.layer.leaves(network.input_shape), shapes, lambda name: name)
 

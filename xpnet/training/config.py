@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +37,8 @@ class TrainConfig:
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
     ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
-    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
+    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
+    stay as they are (``Network.freeze``).
 
     ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
@@ -123,7 +123,7 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 def _check_validation(validation: Any) -> None:
     if validation is None or validation == "auto" or (is_whole(validation) and validation > 0):
         return
-    if not (isinstance(validation, numbers.Real) and math.isfinite(validation) and 0 < validation < 1):
+    if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
             f"Training: expected validation to be a number of examples, a fraction between 0 and 1, 'auto' or None, "
             f"got {validation!r}. Try 0.1."

@@ -299,7 +299,7 @@ class Trainer:
 
     def _record(self) -> Record:
         self.publish()
-        network, theta, state = self.network, self.network.theta, self.network.state
+        theta, state = self.network.theta, self.network.state
         with np.errstate(over="ignore", invalid="ignore"):
             decay = self.weight_decay_loss()
             check_finite(self.config, "sum of the squared weights", decay, self.iteration)
