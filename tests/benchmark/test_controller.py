@@ -15,6 +15,7 @@ from xpnet.benchmark.controller import Row, WorkerError, _Taken, measure, profil
 from xpnet.benchmark.implementation import make
 from xpnet.benchmark.profile import REST
 from xpnet.kernels import onednn_kernels, table
+from xpnet.runtime import Runtime
 
 SETTINGS = {"device": "cpu", "threads": 1}
 
@@ -161,7 +162,7 @@ def test_small_differences_are_rounding(monkeypatch, case):
 def test_without_a_reference_nothing_is_timed(case):
     said = []
     assert measure(case, ("xpnet-nonsense", "torch"), said.append, rounds=1, **SETTINGS) == []
-    assert "xpnet-nonsense left out for mnist_starter: InputError: --backend nonsense" in said[0]
+    assert "xpnet-nonsense left out for mnist_starter: InputError: backend 'nonsense'" in said[0]
 
 
 @pytest.mark.parametrize("failing", ["predict", "train"])
@@ -268,15 +269,15 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
     if "torch" in implementation:
         pytest.importorskip("torch")
     tuned = []
-    monkeypatch.setattr(worker.runtime, "configure", lambda *arguments, **settings: tuned.append((arguments, settings)))
+    monkeypatch.setattr(Runtime, "configure", lambda runtime: tuned.append(runtime))
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
-    assert tuned == [((1, choice), {"precision": "tf32", "graph": graph})]
+    assert tuned == [Runtime(threads=1, kernels=choice, precision="tf32", graph=graph)]
 
 
 def test_gradients_are_compared_without_tf32(monkeypatch, tmp_path, case):
     used = []
-    monkeypatch.setattr(worker.runtime, "configure", lambda *_, precision, graph: used.append(precision))
+    monkeypatch.setattr(Runtime, "configure", lambda runtime: used.append(runtime.precision))
     monkeypatch.setattr(worker, "_set_precision", lambda implementation, precision: used.append(precision))
     monkeypatch.setattr(worker, "make", lambda implementation, case, device: make(implementation, case, "cpu"))
     session = worker.Session("xpnet-numpy", dataclasses.replace(case, precision="tf32").to_json(), "cuda:0", 1)

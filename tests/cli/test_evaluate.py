@@ -58,7 +58,8 @@ def test_other_data(run_folder):
         (lambda folder: (folder / "weights.safetensors").unlink(), "no weights.safetensors"),
         (lambda folder: (folder / "weights.safetensors").write_bytes(b"abc"), "weights.safetensors: not a readable"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: expected the settings"),
-        (lambda folder: (folder / "config.json").write_text('{"model": "x", "colour": 1}'), "colour"),
+        (lambda folder: (folder / "config.json").write_text('{"version": 2, "model": "mlp", "colour": 1}'), "colour"),
+        (lambda folder: (folder / "config.json").write_text('{"model": "mlp"}'), "got 1"),
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json: expected the settings"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_failed_experiment_ends_the_program_and_keeps_nothing(docs, monkeypatc
     ("flags", "expected"),
     [
         (["cnn_32_46"], "Did you mean 'cnn_32_64'?"),
-        (["--seeds", "0"], "expected seeds"),
+        (["--seeds", "0"], "expected --seeds"),
         (["--docs", "nowhere"], "nowhere"),
         (["--render"], "results.json: expected the results of experiments"),
     ],

@@ -144,9 +144,18 @@ def test_a_file_of_weights_and_a_run_without_names_have_numbers(animals, tmp_pat
     run, dog = animals
     old = shutil.copytree(run, tmp_path / "old")
     (old / "classes.txt").unlink()
-    for weights in (run / "weights.safetensors", old):
+    network = Network.load(old / "weights.safetensors")
+    network.class_names = None
+    network.save(old / "weights.safetensors")
+    for weights in (old / "weights.safetensors", old):
         assert main([dog, "--weights", str(weights)]) == 0
         assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["1", "0"]
+
+
+def test_a_file_of_weights_knows_its_classes(animals, capsys):
+    run, dog = animals
+    assert main([dog, "--weights", str(run / "weights.safetensors")]) == 0
+    assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["dog, wet", "cat [b]"]
 
 
 @pytest.mark.parametrize(

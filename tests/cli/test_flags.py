@@ -97,7 +97,7 @@ RUNS = [
     make_run("mnist_starter"),
     make_run("mlp", hidden=(8, 4), batch_norm=True, dropout=0.25, optimizer="adam", amsgrad=True, learning_rate=0.01),
     make_run("mlp", schedule="step", schedule_every=7, schedule_gamma=0.5, warmup=3, iterations=20, seed=5),
-    make_run("cifar10_cnn", flip=False, crop_padding=0, cutout=3, decay_biases=False, clip_norm=2.0, freeze=("a*",)),
+    make_run("cifar10_cnn", flip=False, crop_padding=0, cutout=3, decay_biases=False, shuffle=False, clip_norm=2.0, freeze=("a*",)),
     make_run("lenet5", loss="focal", focal_gamma=1.0, early_stopping=4, min_delta=0.01, class_weight="balanced"),
     make_run("mlp", data="folder", data_dir="/data", image_size=(8, 9), normalize=False, validation=0.2, limit=50),
     make_run("mlp", label_smoothing=0.1, dtype="float64", threads=2, tune_malloc=False, deterministic=True),

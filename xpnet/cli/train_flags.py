@@ -156,6 +156,7 @@ def _add_loss(group: _Group) -> None:
 
 def _add_images(group: _Group) -> None:
     group.add_argument("--limit", type=int, metavar="N", help="train on N images only")
+    group.add_argument("--shuffle", action=_ON_OFF, help="a new order of the images in each epoch; default: on")
     group.add_argument(
         "--validation",
         type=_number,

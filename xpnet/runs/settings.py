@@ -46,6 +46,7 @@ TRAIN = (
     "epochs",
     "iterations",
     "batch_size",
+    "shuffle",
     "class_weight",
     "normalize",
     "validation",
