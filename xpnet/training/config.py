@@ -75,7 +75,7 @@ class TrainConfig:
             raise InputError("Training: expected either epochs or iterations, got both. Give one of them.")
         for name in ("decay_biases", "measure_training"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"Training: expected {name} to be True or False, got {getattr(self, name)!r}.")
+                raise InputError(f"Training: expected {name} to be True or False, got {getattr(self, name)!r}. Change it.")
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer, such as xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule, such as xpnet.schedules.Cosine()")
@@ -97,7 +97,7 @@ class TrainConfig:
 
     def _check_loss(self) -> None:
         if self.loss is not None and not hasattr(self.loss, "backward"):
-            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}.")
+            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. Make one.")
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:
