@@ -16,6 +16,7 @@ import pytest
 # Before JAX is first used: float64 for the gradient checks, and a second device.
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: without it scikit-learn takes NumPy arrays only
 
 from tests.fake_cupy import FakeCupy
 from xpnet import backend as backends

@@ -14,6 +14,7 @@ from xpnet.benchmark.cases import find_cases
 from xpnet.cli import benchmark, check_gpu, common
 from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, compare_products, main
 from xpnet.cuda_graph import GraphedStep
+from xpnet.kernels.choice import chosen
 from xpnet.kernels.precision import precision_in_use
 from xpnet.layers import Conv2D
 from xpnet.runs.settings import make_run
@@ -64,7 +65,7 @@ def test_libraries_agree_with_numpy(monkeypatch, library):
         pytest.importorskip(library)
     monkeypatch.setattr(check_gpu, "CONVOLUTIONS", SMALL)
     checks = list(compare(backends.resolve("cpu", library)))
-    assert len(checks) == 2 * 3 + 3
+    assert len(checks) == 2 * 4 + 3
     assert all(check.difference <= check.allowed for check in checks)
 
 
@@ -84,7 +85,7 @@ def test_cudnn_is_compared_in_each_precision(monkeypatch, cudnn):
     monkeypatch.setattr(kernels, "use", lambda *choice: chosen.append(choice) or right(*choice))
     checks = list(compare_cudnn(backends.resolve("cpu")))
     assert chosen == [("cudnn", "float32"), ("cudnn", "tf32")]
-    assert [check.allowed for check in checks] == [1e-5] * 7 + [1e-2] * 7
+    assert [check.allowed for check in checks] == [1e-5] * 9 + [1e-2] * 9
     assert all(check.difference <= check.allowed for check in checks)
     assert checks[0].what == "float32, 5x5 convolution of 2x9x9x3: y"
     assert checks[-1].what == "tf32, matrix product"
@@ -105,7 +106,7 @@ def test_wrong_products_for_graphs_are_found(monkeypatch, cudnn):
 
 def test_products_in_tf32_are_those_that_may_be_rounded_more(monkeypatch, cudnn):
     def matmul(a, b):
-        assert kernels._recordable
+        assert chosen().recordable
         return a @ b * (1.001 if precision_in_use() == "tf32" else 1)
 
     monkeypatch.setattr(kernels, "matmul", matmul)
@@ -189,7 +190,7 @@ def test_all_parts_count(monkeypatch, tmp_path, capsys, cudnn, difference, in_ke
         f"Some checks FAILED: {failed}." if failed else "All checks passed."
     )
     assert flags[-2:] == ["--json", "rows.json"]
-    benchmark._parser().parse_args(flags)
+    benchmark.make_parser("benchmark").parse_args(flags)
 
 
 def targets_printed(monkeypatch, capsys, times, code=0, gpu="NVIDIA H200, 580.65"):
@@ -267,7 +268,7 @@ def test_what_could_not_be_measured_fails_the_benchmark(monkeypatch, capsys):
 
 
 def test_every_target_is_measured():
-    flags = benchmark._parser().parse_args(check_gpu.BENCHMARK)
+    flags = benchmark.make_parser("benchmark").parse_args(check_gpu.BENCHMARK)
     cases = {(case.model, case.batch_size) for model in flags.models for case in find_cases(model)}
     for target in check_gpu.TARGETS:
         assert (target.model, target.batch_size) in cases

@@ -49,6 +49,7 @@ CONVOLUTIONS: tuple[tuple[Shape, Conv2D], ...] = (
     ((4, 28, 28, 64), Conv2D(128, 1, stride=2)),
     ((4, 28, 28, 8), Conv2D(12, 3, padding=2, dilation=2)),
     ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
+    ((4, 28, 28, 32), Conv2D(64, 3, padding=1, groups=4)),
 )
 OURS = ("xpnet-cupy", CUDNN, GRAPH)
 PRODUCTS = {"float16": 5e-3, **TOLERANCES, "float64": 1e-12}
@@ -126,10 +127,11 @@ class Part(NamedTuple):
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet check-gpu") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _check_gpu)
+    return common.run(make_parser(prog), argv, _check_gpu)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
@@ -279,12 +281,12 @@ def check_deterministic(console: Console, backend: Backend) -> bool:
 
 def check_float16(console: Console, backend: Backend) -> bool:
     """Whether training in float16 comes to the loss that float32 comes to."""
-    settings = {"model": "mnist_starter", "kernels": "cudnn"}
+    settings: dict[str, Any] = {"model": "mnist_starter", "kernels": "cudnn"}
     losses = [_last_loss(_trained(backend, **settings, precision=name)) for name in ("float16", "float32")]
     return _print_check(console, Check("loss in float16 and float32", abs(losses[0] / losses[1] - 1), 0.05))
 
 
-def _trained(backend: Backend, *, recordable: bool = False, **settings: Any) -> Trainer:
+def _trained(backend: Backend, recordable: bool = False, **settings: Any) -> Trainer:
     """A trainer after its iterations on the bundled digits; ``recordable``: by the kernels of a graph, without one."""
     place = {"device": backend.device_name(), "backend": backend.name}
     run = make_run(data="mnist", iterations=ITERATIONS, report_every=ITERATIONS, **place, **settings)
@@ -333,17 +335,18 @@ def _compare_convolutions(backend: Backend, allowed: float, prefix: str = "") ->
 
 def _compare_convolution(title: str, backend: Backend, images: Shape, layer: Conv2D, allowed: float) -> Iterator[Check]:
     rng, window = generator(0), layer.window
-    shapes = (images, (layer.filters, *window.kernel, images[3]), (layer.filters,))
+    shapes = (images, (layer.filters, *window.kernel, images[3] // layer.groups), (layer.filters,))
     shapes += ((images[0], *window.output_size(images[1], images[2]), layer.filters),)
     arrays = [rng.normal(size=shape) for shape in shapes]
 
     def results(where: Backend, dtype: str) -> list[np.ndarray]:
         x, weight, bias, dy = (where.asarray(array, dtype) for array in arrays)
-        gradients = kernels.conv2d_backward(x, dy, weight, window)
-        return [to_numpy(array) for array in (kernels.conv2d(x, weight, bias, window), *gradients)]
+        gradients = kernels.conv2d_backward(x, dy, weight, window, layer.groups)
+        y = kernels.conv2d(x, weight, bias, window, layer.groups)
+        return [to_numpy(array) for array in (y, *gradients)]
 
     pairs = zip(results(backend, "float32"), results(backends.resolve("cpu"), "float64"), strict=True)
-    for part, (actual, expected) in zip(("y", "dx", "dw"), pairs, strict=True):
+    for part, (actual, expected) in zip(("y", "dx", "dw", "db"), pairs, strict=True):
         yield Check(f"{title}: {part}", check_kernels.difference(actual, expected), allowed)
 
 

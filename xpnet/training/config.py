@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,8 +36,9 @@ class TrainConfig:
     ``validation`` is how many training examples are set apart where the data have no validation part: a number, a
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
-    ``clip_norm`` shortens longer gradients; ``decay_biases=False`` excludes biases and norm scales from weight decay;
-    ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
+    ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
+    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
+    stay as they are (``Network.freeze``).
 
     ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
@@ -60,6 +60,7 @@ class TrainConfig:
     limit: int | None = None
     clip_norm: float | None = None
     decay_biases: bool = True
+    shuffle: bool = True
     freeze: tuple[str, ...] = ()
     early_stopping: EarlyStopping | None = None
     report_every: int | None = None
@@ -73,9 +74,11 @@ class TrainConfig:
                 check_positive("Training", name, getattr(self, name))
         if self.epochs and self.iterations:
             raise InputError("Training: expected either epochs or iterations, got both. Give one of them.")
-        for name in ("decay_biases", "measure_training"):
+        for name in ("decay_biases", "shuffle", "measure_training"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"Training: expected {name} to be True or False, got {getattr(self, name)!r}. Change it.")
+                raise InputError(
+                    f"Training: expected {name} to be True or False, got {getattr(self, name)!r}. Change {name}."
+                )
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer, such as xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule, such as xpnet.schedules.Cosine()")
@@ -96,8 +99,11 @@ class TrainConfig:
             for_run(self.schedule, self.iterations)
 
     def _check_loss(self) -> None:
-        if self.loss is not None and not hasattr(self.loss, "backward"):
-            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. Make one.")
+        if self.loss is not None and (not hasattr(self.loss, "backward") or isinstance(self.loss, type)):
+            raise InputError(
+                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. "
+                "Give an object."
+            )
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:
@@ -117,7 +123,7 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 def _check_validation(validation: Any) -> None:
     if validation is None or validation == "auto" or (is_whole(validation) and validation > 0):
         return
-    if not (isinstance(validation, numbers.Real) and math.isfinite(validation) and 0 < validation < 1):
+    if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
             f"Training: expected validation to be a number of examples, a fraction between 0 and 1, 'auto' or None, "
             f"got {validation!r}. Try 0.1."

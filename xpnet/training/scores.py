@@ -19,7 +19,7 @@ def accuracy(outputs: Array, targets: Array, dtype: Any) -> Array:
 def binary_accuracy(outputs: Array, targets: Array, dtype: Any) -> Array:
     """The share of 0/1 targets that the sign of their output tells."""
     xp = array_namespace(outputs)
-    hits = (outputs > 0) == (xp.reshape(targets, outputs.shape) > 0)
+    hits = (outputs > 0) == (xp.astype(xp.reshape(targets, outputs.shape), outputs.dtype) > 0)
     return xp.mean(xp.astype(hits, dtype))
 
 
