@@ -57,7 +57,7 @@ class LayeredFunction:
         self.as_built = self.layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
-        self.has_own_loss = loss is not None
+        self.own_loss = loss  # the one it was made with, or was last told to train on
         self.dtype = pick("Network, dtype", {name: name for name in DTYPES}, dtype)
         self.backend = backends.resolve(device or "cpu", backend)
         self.is_placed = device is not None or backend is not None

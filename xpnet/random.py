@@ -24,6 +24,7 @@ class Stream(IntEnum):
     SPLIT = 1
     EPOCH = 2
     LAYERS = 3
+    AGAIN = 4
 
 
 UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly

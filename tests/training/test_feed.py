@@ -268,8 +268,8 @@ def test_a_later_step_is_reached_by_leaving_out_batches():
     feed = IterableFeed(backends.resolve(), iter(BATCHES), (2,), 2)
     assert_iterated(backends.resolve(), feed, 2, BATCHES[2])
     assert_iterated(backends.resolve(), feed, 3, BATCHES[3])
-    with refused("Batches: expected step 4, the next one, got 3."):
-        feed.batch(3)
+    with refused("Batches: expected step 3 or the next, got 2."):
+        feed.batch(2)
 
 
 @pytest.mark.parametrize("batches", [iter(BATCHES[:2]), (batch for batch in BATCHES[:2])])

@@ -17,7 +17,7 @@ from xpnet.datasets import Dataset
 from xpnet.errors import InputError
 from xpnet.layout import map_tree
 from xpnet.network import Network
-from xpnet.random import make_key
+from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import Runtime
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.callbacks import Callback
@@ -36,6 +36,7 @@ from xpnet.training.setup import (
     normalize_inputs,
     settle_loss,
     settle_score,
+    settle_stream_loss,
     weights_only,
 )
 from xpnet.training.snapshot import Progress, Snapshot, put_back, take
@@ -51,6 +52,7 @@ class _Now(NamedTuple):
     state: TrainState
     progress: Progress
     pending: Any = None
+    best: Best | None = None
 
 
 class Trainer:
@@ -61,7 +63,8 @@ class Trainer:
     to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
-    training examples. ``runtime`` sets up the process; where it names a device it must be the network's.
+    training examples. With another ``order`` the same examples are set apart for validation, but batches are others and so
+    are random numbers. ``runtime`` sets up the process; where it names a device it must be the network's.
 
     Raises InputError if data, configuration, runtime and network do not fit together.
     """
@@ -74,22 +77,25 @@ class Trainer:
         runtime: Runtime | None = None,
         *,
         sample_weight: Array | None = None,
+        order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
         runtime = runtime or Runtime(dtype=network.dtype)
         check_runtime(network, runtime)
         self.runtime = dataclasses.replace(runtime, backend=network.backend.name)  # to which settings may apply
         self.runtime.configure()
-        backend = network.backend
+        backend, seed = network.backend, config.seed
+        if order:
+            seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
         if isinstance(dataset, Dataset):
             loss = settle_loss(network, dataset, config)
             check_fits(network, dataset, loss)
-            self.data = prepare(dataset, config, backend, sample_weight)
+            self.data = prepare(dataset, config, backend, sample_weight, seed)
             network.class_names = dataset.class_names
         else:
-            loss = config.loss or network.loss
-            self.data = prepare_stream(dataset, config, network)
-        network.loss, network.has_own_loss = loss, network.has_own_loss or config.loss is not None
+            self.data = prepare_stream(dataset, config, network, sample_weight)
+            loss = settle_stream_loss(network, self.data.train.targets, config)
+        network.loss, network.own_loss = loss, config.loss or network.own_loss
         if config.freeze:
             network.freeze(*config.freeze)
         per_epoch = self.data.batches_per_epoch
@@ -101,7 +107,7 @@ class Trainer:
         self._report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
-        self._key = backend.asarray(make_key(config.seed))
+        self._key = backend.asarray(make_key(seed))
         self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
         self._decay_mask = 1.0 if config.decay_biases else weights_only(network)
         self._score_targets = self.data.train.targets
@@ -118,7 +124,6 @@ class Trainer:
         self._step = graphed(self._plain_step, backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network)
         self.history = History([], metric_name(loss, self._score_targets), per_epoch)
-        self.best: Best | None = None
         self._now = _Now(TrainState(network.theta, network.state, self._first_optimizer_state()), Progress())
         self._stop, self._started = False, 0.0
 
@@ -131,6 +136,11 @@ class Trainer:
     def reported(self) -> int:
         """The iteration of the last record that counts."""
         return self._now.progress.reported
+
+    @property
+    def best(self) -> Best | None:
+        """The best values so far, with early stopping."""
+        return self._now.best
 
     @property
     def progress(self) -> Progress:
@@ -167,9 +177,9 @@ class Trainer:
                 due = self._next_report()
                 self._train_until(due, callbacks, detect_nonfinite)
                 record = self._record()
+                self.history.records.append(record)
                 if record.iteration == due:  # one after ``stop`` changes nothing, or ``run`` again would go another way
                     self._after_report(record)
-                self.history.records.append(record)
                 for callback in callbacks:
                     callback.on_report(self, record)
         finally:
@@ -185,7 +195,7 @@ class Trainer:
 
         Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
         """
-        before, progress, pending = self._now
+        before, progress, pending, _ = self._now
         batch = self.data.feed.batch(progress.iteration)
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
@@ -196,7 +206,7 @@ class Trainer:
                 check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
         seen = progress.examples_seen + batch.y.shape[0]
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = _Now(state, progress, (metrics, pending))
+        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
 
     def stop(self) -> None:
@@ -219,8 +229,8 @@ class Trainer:
                 f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
                 "Train for longer."
             )
-        state, self.best, self._key = put_back(self.network, self._now.state, snapshot, source)
-        self._now = _Now(state, snapshot.progress)
+        state, best, self._key = put_back(self.network, self._now.state, snapshot, source)
+        self._now = _Now(state, snapshot.progress, best=best)
         self.publish()
 
     def test(self) -> AnyEvaluation:
@@ -270,7 +280,7 @@ class Trainer:
 
     def _flush_metrics(self) -> None:
         """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
-        state, progress, pending = self._now
+        _, progress, pending, _ = self._now
         if pending is None:
             return
         start = time.perf_counter()
@@ -287,7 +297,7 @@ class Trainer:
             loss, score = loss.add(one_loss), score.add(one_score)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
-        self._now = _Now(state, progress._replace(loss=loss, score=score, **seconds))
+        self._now = self._now._replace(progress=progress._replace(loss=loss, score=score, **seconds), pending=None)
 
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
@@ -335,9 +345,9 @@ class Trainer:
 
     def _after_report(self, record: Record) -> None:
         """Let the record act on the learning rate and on whether to go on."""
-        progress = self.progress._replace(reported=record.iteration)
+        progress, best = self.progress._replace(reported=record.iteration), self.best
         if self._plateau:
             progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
         if self.config.early_stopping:
-            self.best = self.config.early_stopping.update(self.best, record, self.network.theta, self.network.state)
-        self._now = self._now._replace(progress=progress)
+            best = self.config.early_stopping.update(best, record, self.network.theta, self.network.state)
+        self._now = self._now._replace(progress=progress, best=best)
