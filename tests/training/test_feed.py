@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import PRESENT
 from tests.helpers import refused
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
@@ -28,11 +29,9 @@ def files(images, tmp_path_factory):
     return ImageFiles(paths, (3, 2, 3))
 
 
-@pytest.fixture(params=["numpy", "torch", "jax"])
+@pytest.fixture(params=[library for library in PRESENT if library != "array_api_strict"])
 def backend(request):
-    if request.param != "numpy":
-        pytest.importorskip(request.param, exc_type=ImportError)
-    return backends.resolve("cpu", request.param)
+    return backends.resolve("cuda" if request.param == "cupy" else "cpu", request.param)
 
 
 LABELS = np.arange(COUNT, dtype=np.int32) % 5
