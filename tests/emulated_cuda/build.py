@@ -52,9 +52,14 @@ def surroundings() -> dict[str, str]:
             f"expected CuPy {' or '.join(CUPY_VERSIONS)}, which this was tried with, got {cupy}. "
             "Install one of those, or try it and add it to CUPY_VERSIONS."
         )
-    sources = [path for path in sorted(HERE.rglob("*")) if path.suffix in (".cpp", ".h", ".cuh", ".py")]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return {"python": sys.prefix, "cupy": cupy, "sources": digest}
+    return {"python": sys.prefix, "cupy": cupy, "sources": _digest(HERE), "kernels": _digest(HERE / "include")}
+
+
+def _digest(folder: Path) -> str:
+    """Of everything in a folder that something is built of."""
+    suffixes = (".cpp", ".h", ".cuh", ".py")
+    sources = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and "test_" not in path.name]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def build(folder: Path) -> None:
@@ -62,7 +67,8 @@ def build(folder: Path) -> None:
     needs = surroundings()
     site = Path(find_spec("cupy_backends").submodule_search_locations[0]).parent
     try:
-        for part in ("lib64", "include", "python", "kernels", "headers"):
+        is_cache_good = _built(folder).get("kernels") == needs["kernels"]
+        for part in ("lib64", "include", "python", "headers", *([] if is_cache_good else ["kernels"])):
             shutil.rmtree(folder / part, ignore_errors=True)
         lib, headers = folder / "lib64", folder / "headers"
         lib.mkdir(parents=True)
@@ -81,16 +87,23 @@ def build(folder: Path) -> None:
 
 def check(folder: Path) -> None:
     """Raise MissingError unless a folder holds a device that was built for these surroundings."""
-    try:
-        built = json.loads((folder / "surroundings.json").read_text())
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{folder} holds no emulated device. Build it: {_command('build', folder)}") from error
+    built = _built(folder)
+    if not built:
+        raise MissingError(f"{folder} holds no emulated device. Build it: {_command('build', folder)}")
     for name, value in surroundings().items():
         if built.get(name) != value:
             raise MissingError(
                 f"{folder} was built for another {name}: {built.get(name)}, not {value}. "
                 f"Build it again: {_command('build', folder)}"
             )
+
+
+def _built(folder: Path) -> dict[str, str]:
+    """What the device in a folder was built for; nothing where there is none."""
+    try:
+        return json.loads((folder / "surroundings.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _command(verb: str, folder: Path) -> str:

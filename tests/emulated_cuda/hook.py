@@ -42,8 +42,7 @@ def device() -> ctypes.CDLL:
     if not _loaded:
         import numpy  # noqa: F401  # whose OpenBLAS multiplies matrices
 
-        for library in LIBRARIES:
-            _loaded.append(ctypes.CDLL(str(TOOLKIT / "lib64" / library), mode=ctypes.RTLD_GLOBAL))
+        _loaded.extend(ctypes.CDLL(str(TOOLKIT / "lib64" / name), mode=ctypes.RTLD_GLOBAL) for name in LIBRARIES)
     return _loaded[0]
 
 

@@ -10,7 +10,7 @@ IS_EMULATED = "EMULATED_CUDA" in os.environ
 
 
 class Record(list):
-    """What was done, in order: launch, to device, to host, on device, set, wait, graph, allocate, each with its detail."""
+    """What was done, in order, with its detail: launch, to device, to host, on device, set, wait, graph, allocate."""
 
     def count(self, kind: str) -> int:
         """How often something of a kind was done."""

@@ -35,7 +35,7 @@ class TestRefusals:
 
     @pytest.fixture(params=["build", "run"])
     def words(self, request, tmp_path):
-        (tmp_path / "surroundings.json").write_text("{}")
+        (tmp_path / "surroundings.json").write_text('{"python": ""}')
         return [request.param, tmp_path] + ([sys.executable] if request.param == "run" else [])
 
     def test_no_compiler(self, monkeypatch, capsys, words):
