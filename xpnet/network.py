@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet.backend import Array
+from xpnet.backend import Array, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
@@ -77,6 +77,7 @@ class Network:
         self.trainable: Array | float = 1.0
         self.init(seed)
 
+    @on_own_device
     def init(self, seed: int) -> None:
         """Draw new parameters and set the state back to its start."""
         params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
@@ -94,6 +95,7 @@ class Network:
         """Dotted name of the last layer with parameters, which gives the logits."""
         return list(self.layout.slots())[-1].rpartition(".")[0]
 
+    @on_own_device
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
@@ -102,6 +104,7 @@ class Network:
         self._check_arrays(theta, state, x)
         return self.layer.forward(params, state, x, train=train, key=key)
 
+    @on_own_device
     def loss_and_gradient(
         self, theta: Array, state: State, x: Array, labels: Array, *, key: Array | None = None
     ) -> LossAndGradient:
@@ -116,6 +119,7 @@ class Network:
             gradient = gradient * self.trainable
         return LossAndGradient(loss, gradient, logits, state)
 
+    @on_own_device
     def predict(self, images: Array, *, batch_size: int = 256) -> Array:
         """Logits (N, classes) for images (N, H, W, C) of any supported library, returned as arrays of that library.
 
@@ -125,6 +129,7 @@ class Network:
         """
         return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
 
+    @on_own_device
     def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
         """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``, for images; see ``predict``.
 

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--late", action="store_true", help="do work only when somebody waits for it")
     runner.add_argument("--guard", action="store_true", help="end each array at a page that faults; new arrays are NaN")
     runner.add_argument("--reverse", action="store_true", help="run blocks and threads in reverse order")
-    runner.add_argument("--devices", type=int, default=1, metavar="N", help="this many devices; 0 for none")
+    runner.add_argument("--devices", type=int, default=2, metavar="N", help="this many devices, 2 by default")
     runner.add_argument("--memory", type=int, default=8 << 30, metavar="BYTES", help="memory of each device")
     runner.add_argument("--old-driver", action="store_true", help="a driver that is too old for CuPy")
     runner.add_argument("--verbose", action="store_true", help="print each error of CUDA")

@@ -57,8 +57,8 @@ def surroundings() -> dict[str, str]:
 
 def _digest(folder: Path) -> str:
     """Of everything in a folder that something is built of."""
-    suffixes = (".cpp", ".h", ".cuh", ".py")
-    sources = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and "test_" not in path.name]
+    sources = [path for path in sorted(folder.rglob("*")) if path.suffix in (".cpp", ".h", ".cuh")]
+    sources += [HERE / name for name in ("build.py", "hook.py", "thrust.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
