@@ -15,11 +15,12 @@ import pytest
 import xpnet
 
 PACKAGE = Path(xpnet.__file__).parent
+OF_ONE_LIBRARY = ("*_kernels.py", "numpy_*.py", "onednn_*.py", "__main__.py")
 ARRAY_CODE = sorted(  # kernels for a single library may use all of it
     [
         *(PACKAGE / "layers").rglob("*.py"),
         *set((PACKAGE / "kernels").rglob("*.py"))
-        - {*(PACKAGE / "kernels").rglob("*_kernels.py"), *(PACKAGE / "kernels").rglob("numpy_*.py")},
+        - {path for names in OF_ONE_LIBRARY for path in (PACKAGE / "kernels").rglob(names)},
         PACKAGE / "losses.py",
         PACKAGE / "optimizers.py",
     ]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.conftest import PRESENT
 from tests.helpers import assert_close, refused
 from tests.kernels import host_cuda, naive
+from tests.kernels.pretend import choose, pretend_cupy
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
@@ -24,7 +25,7 @@ from xpnet.cli import check_kernels
 from xpnet.kernels import normalization
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from xpnet.network import Network
-from xpnet.optimizers import SGD, Adam, AdamW, Momentum
+from xpnet.optimizers import SGD, Adam, AdamW, Momentum, optimizer_update
 from xpnet.shapes import Window
 from xpnet.training.trainer import TrainState, make_step
 
@@ -35,16 +36,14 @@ MODULE = "xpnet.kernels.cuda_kernels"
 def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """Where the kernels run. On the host, NumPy's arrays are taken for CuPy's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "_choice", "cudnn")
+        choose(patch, "cudnn")
         if request.param == "cupy":
             yield backends.resolve("cuda")
             return
         if shutil.which("g++") is None:
             pytest.skip("g++ is not here")
         patch.setitem(sys.modules, "cupy", host_cuda.make_cupy(tmp_path_factory.mktemp("cuda")))
-        patch.setattr(kernels, "is_cupy_array", lambda array: isinstance(array, np.ndarray))
-        patch.setattr(kernels, "_delegate", lambda array: None)
-        patch.setattr(kernels, "on_accelerator", lambda array: True)
+        pretend_cupy(patch, lambda array: isinstance(array, np.ndarray), without=("cudnn_kernels",))
         real = sys.modules.pop(MODULE, None)
         yield backends.resolve("cpu")
         sys.modules.pop(MODULE)
@@ -154,7 +153,7 @@ def test_five_steps_of_an_optimizer_equal_its_formula(cuda, launched, optimizer,
         if on_device:
             lr_scale, decay_mask = cuda.asarray(np.asarray(lr_scale, np.float32)), cuda.asarray(mask)
         factors = {"lr_scale": lr_scale, "decay_mask": decay_mask}
-        ours, our_state = kernels.optimizer_update(optimizer, ours, gradient, our_state, **factors)
+        ours, our_state = optimizer_update(optimizer, ours, gradient, our_state, **factors)
         theirs, their_state = optimizer.update(theirs, gradient, their_state, **factors)
     rtol = 0 if isinstance(optimizer, Momentum) else 1e-5
     assert_close(ours, theirs, rtol=rtol, atol=rtol / 10)
@@ -239,19 +238,6 @@ def test_sums_have_one_order(cuda):
         assert_close(a, b)
 
 
-@pytest.mark.parametrize(("window", "shape"), POOLS)
-def test_a_relu_with_the_pooling_equals_one_before_it(cuda, launched, window, shape):
-    x = np.random.default_rng(1).integers(-3, 3, shape).astype(np.float32)
-    y, winners = kernels.max_pool2d_with_winners(cuda.asarray(x), window, relu=True)
-    dy = np.random.default_rng(2).integers(1, 10, y.shape).astype(np.float32)
-    dx = kernels.max_pool2d_input_gradient(cuda.asarray(dy), winners, window, shape[1:3], relu=True)
-    expected, expected_dx = naive.max_pool2d(np.maximum(x, 0), dy, window)
-    assert_close(y, cuda.asarray(expected, "float32"))
-    assert_close(kernels.max_pool2d(cuda.asarray(x), window, relu=True), y)
-    assert_close(dx, cuda.asarray(expected_dx * (x > 0), "float32"))
-    assert launched == ["max_pool2d", "max_pool2d_input_gradient", "max_pool2d"]
-
-
 STEP = [
     *("slab_moments", "moments", "normalize", "max_pool2d", "softmax_cross_entropy"),
     *("max_pool2d_input_gradient", *BACKWARD, "moving_average"),
@@ -274,7 +260,7 @@ def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched, mon
 
     ours = train()
     assert launched == 3 * STEP
-    monkeypatch.setattr(kernels, "_choice", "pure")
+    choose(monkeypatch, "pure")
     for a, b in zip(ours, train(), strict=True):
         np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=1e-4, atol=1e-5)
     assert launched == 3 * STEP
@@ -320,7 +306,7 @@ def test_the_pure_loss_and_normalisation_take_what_the_kernels_cannot(cuda, laun
 def test_an_optimizer_without_a_kernel_updates_itself(cuda, launched, optimizer):
     theta, gradient = cuda.asarray(normal(5)), cuda.asarray(normal(5, seed=1))
     arguments = (theta, gradient, optimizer.init(theta))
-    actual = kernels.optimizer_update(optimizer, *arguments, lr_scale=1.0, decay_mask=1.0)
+    actual = optimizer_update(optimizer, *arguments, lr_scale=1.0, decay_mask=1.0)
     assert_close(actual[0], optimizer.update(*arguments)[0])
     assert launched == []
 
@@ -332,23 +318,20 @@ def test_an_optimizer_of_another_class_is_left_alone(cuda, launched):
 
     theta = cuda.asarray(normal(5))
     optimizer = Mine(0.1)
-    assert (
-        kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=1.0, decay_mask=1.0)[0]
-        is theta
-    )
+    assert optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=1.0, decay_mask=1.0)[0] is theta
     assert launched == []
 
 
 def test_factors_of_another_dtype_are_left_to_the_formula(cuda, launched):
     theta, optimizer = cuda.asarray(normal(5)), Momentum(0.1)
     lr_scale = cuda.asarray(np.asarray(0.5))
-    kernels.optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=lr_scale, decay_mask=1.0)
+    optimizer_update(optimizer, theta, theta, optimizer.init(theta), lr_scale=lr_scale, decay_mask=1.0)
     assert launched == []
 
 
 @pytest.mark.parametrize("choice", ["fastest", "pure"])
 def test_the_kernels_serve_only_where_asked_for(cuda, launched, monkeypatch, choice):
-    monkeypatch.setattr(kernels, "_choice", choice)
+    choose(monkeypatch, choice)
     kernels.max_pool2d(cuda.asarray(X), PAIRS)
     kernels.softmax_cross_entropy(cuda.asarray(normal(2, 2)), cuda.asarray(np.array([0, 1])), 0.0)
     assert launched == []
@@ -404,8 +387,10 @@ def test_indices_stay_within_32_bits(cuda):
     assert module.blocks(most, module.THREADS) * module.THREADS < 2**31
     for size, served in [(1, True), (most, True), (most + 1, False), (0, False)]:
         array = SimpleNamespace(dtype=np.dtype("float32"), flags=SimpleNamespace(c_contiguous=True), size=size)
-        assert module.serves(array) is served
-    assert not module.pools(SimpleNamespace(shape=(1, 2**15, 2**15, 1)), Window((2, 2), (1, 1), ((1, 1), (1, 1))))
+        assert module._reads(array) is served
+    array.size, array.shape = most, (1, 2**15, 2**15, 1)
+    assert not module.serves("max_pool2d", array, Window((2, 2), (1, 1), ((1, 1), (1, 1))))
+    assert module.serves("max_pool2d", array, Window((2, 2), (2, 2)))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (256, 1), (257, 2), (512, 2)])

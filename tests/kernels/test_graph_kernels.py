@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.kernels.pretend import pretend_cupy
 from xpnet import kernels
 from xpnet.kernels import graph_kernels
 from xpnet.layers import Dense
@@ -68,7 +69,7 @@ def cupy(library, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(graph_kernels, "_library", lambda: library)
-    monkeypatch.setattr(kernels, "is_cupy_array", lambda array: isinstance(array, HostArray))
+    pretend_cupy(monkeypatch, lambda array: isinstance(array, HostArray))
     graph_kernels._handle.cache_clear()
     yield module
     graph_kernels._handle.cache_clear()
@@ -152,10 +153,10 @@ def test_vectors_are_joined_eight_at_a_time(cupy, count):
 
 def test_what_cublas_has_no_form_for_is_left_to_cupy(cupy):
     kernels.use("fastest", recordable=True)
-    assert graph_kernels.serves(*matrices("float32"))
+    assert graph_kernels.serves("matmul", *matrices("float32"))
     whole = [array.astype(np.int32) for array in matrices("float32")]
-    assert not graph_kernels.serves(*whole)
-    assert not graph_kernels.serves(np.zeros((0, 3), np.float32), np.zeros((3, 2), np.float32))
+    assert not graph_kernels.serves("matmul", *whole)
+    assert not graph_kernels.serves("matmul", np.zeros((0, 3), np.float32), np.zeros((3, 2), np.float32))
     np.testing.assert_array_equal(kernels.matmul(*map(on_host, whole)), whole[0] @ whole[1])
 
 

@@ -15,6 +15,7 @@ import threading
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
+from xpnet.kernels.choice import chosen
 from xpnet.kernels.precision import precision_in_use
 
 WORKSPACE = 32 * 1024 * 1024  # bytes; what cuBLAS takes for itself on the H100 and its successors
@@ -44,8 +45,11 @@ class CublasError(RuntimeError):
     """A call of cuBLAS failed."""
 
 
-def serves(a: Array, b: Array) -> bool:
-    """Whether the product of two matrices is one that ``matmul`` can compute."""
+def serves(operation: str, *arrays: Array) -> bool:
+    """Whether a CUDA graph must be able to hold the operation, and a product is one that ``matmul`` can compute."""
+    if not chosen().recordable or operation == "join_vectors":
+        return chosen().recordable
+    a, b = arrays
     return a.ndim == b.ndim == 2 and a.dtype == b.dtype and str(a.dtype) in _KINDS and 0 not in (*a.shape, *b.shape)
 
 
@@ -92,13 +96,14 @@ def matmul(a: Array, b: Array) -> Array:
     return product
 
 
-def join(vectors: list[Array]) -> Array:
+def join_vectors(*vectors: Array) -> Array:
     """One vector of several."""
     cupy = importlib.import_module("cupy")
-    while len(vectors) > 1:
-        starts = range(0, len(vectors), _JOINED_AT_ONCE)
-        vectors = [cupy.concatenate(vectors[start : start + _JOINED_AT_ONCE]) for start in starts]
-    return vectors[0]
+    parts = list(vectors)
+    while len(parts) > 1:
+        starts = range(0, len(parts), _JOINED_AT_ONCE)
+        parts = [cupy.concatenate(parts[start : start + _JOINED_AT_ONCE]) for start in starts]
+    return parts[0]
 
 
 def _operand(cupy: Any, matrix: Array) -> tuple[Array, int, int]:

@@ -90,5 +90,6 @@ class Conv2D(Layer):
         x = self.require_cache(cache)["x"]
         self.check_like(x, params["weight"])
         self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])), like=x)
-        dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)
-        return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})
+        needs = {"need_dx": need_dx, "need_db": self.bias}
+        dx, dw, db = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, **needs)
+        return Backward(dx, {"weight": dw, "bias": db} if self.bias else {"weight": dw})

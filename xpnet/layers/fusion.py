@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
@@ -52,10 +53,15 @@ class _RectifiedMaxPool2D(Wrapper):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(*self.inner.pooled(x, train=train, relu=True), state)
+        y, pooled, _ = self.inner.forward(params, state, x, train=train)
+        y = kernels.rectify(y)
+        return Forward(y, {"pool": pooled, "y": y} if train else None, state)
 
     def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(self.inner.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
+        cache = self.inner.require_cache(cache)
+        self.inner.check_gradient(dy, cache["y"].shape, like=cache["y"])
+        dy = kernels.rectify_gradient(dy, cache["y"] > 0)
+        return self.inner.backward(params, cache["pool"], dy, need_dx=need_dx)
 
 
 @dataclass(frozen=True)

@@ -68,28 +68,19 @@ class MaxPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(*self.pooled(x, train=train), state)
-
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(self.pull_back(cache, dy, need_dx=need_dx), {})
-
-    def pooled(self, x: Array, *, train: bool, relu: bool = False) -> tuple[Array, Cache | None]:
-        """The output, with ``relu`` that of a ReLU before the layer, and the cache."""
         self.check(x)
         if not train:
-            return kernels.max_pool2d(x, self.window, relu=relu), None
-        y, winners = kernels.max_pool2d_with_winners(x, self.window, relu=relu)
-        return y, {"winners": winners, "x_shape": shape_holder(x)}
+            return Forward(kernels.max_pool2d(x, self.window), None, state)
+        y, winners = kernels.max_pool2d_with_winners(x, self.window)
+        return Forward(y, {"winners": winners, "x_shape": shape_holder(x)}, state)
 
-    def pull_back(self, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False) -> Array | None:
-        """The input gradient if it is needed, with ``relu`` that of a ReLU before the layer."""
+    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
         cache = self.require_cache(cache)
         x_shape = cache["x_shape"]
         self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
         if not need_dx:
-            return None
-        image_size = x_shape.shape[1:3]
-        return kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size, relu=relu)
+            return Backward(None, {})
+        return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, x_shape.shape[1:3]), {})
 
 
 @dataclass(frozen=True)

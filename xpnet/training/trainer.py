@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import kernels, models
+from xpnet import models
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled, graphed
 from xpnet.datasets import BatchSampler, Dataset, split_indices
@@ -23,7 +23,7 @@ from xpnet.layers.base import State
 from xpnet.layout import map_tree
 from xpnet.models.pretrained import load_weights
 from xpnet.network import Network
-from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm
+from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm, optimizer_update
 from xpnet.random import fold_in, make_key
 from xpnet.schedules import PlateauState
 from xpnet.training.config import TrainConfig
@@ -90,7 +90,7 @@ def make_step(
         loss, gradient, logits, state = result
         if clip_norm is not None:
             gradient = clip_by_global_norm(gradient, clip_norm)
-        theta, optimizer_state = kernels.optimizer_update(
+        theta, optimizer_state = optimizer_update(
             *(optimizer, values.theta, gradient, values.optimizer),
             lr_scale=lr_scale,
             decay_mask=decay_mask * network.trainable,
