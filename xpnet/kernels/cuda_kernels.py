@@ -105,7 +105,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
     arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), losses, gradient)
     numbers = (*_floats(1 - label_smoothing, label_smoothing / classes), *_integers(rows, classes))
     _launch("cross_entropy/softmax_cross_entropy", (blocks(rows, STRANDS),), (LANES, STRANDS), *arrays, *numbers)
-    return losses.mean(), gradient
+    return losses.sum(), gradient
 
 
 def batch_norm(

@@ -13,7 +13,7 @@ __device__ float warp_sum(float value)
 }
 
 // p = softmax(z);  t[k] = off, and on more for the true class
-// losses[n] = log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m),  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
+// losses[n] = (log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m)) / N,  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
 extern "C" __global__ void softmax_cross_entropy(
     const float* logits, const int* labels, float* losses, float* gradient, float on, float off, int rows, int classes)
 {
@@ -40,5 +40,5 @@ extern "C" __global__ void softmax_cross_entropy(
         float target = k == label ? on + off : off;
         dz[k] = (expf(z[k] - maximum) / total - target) / rows;
     }
-    if (lane == 0) losses[row] = logf(total) - hit;
+    if (lane == 0) losses[row] = (logf(total) - hit) / rows;
 }
