@@ -86,10 +86,18 @@ def test_freed_memory_faults():
     assert_fails(program, "freed or never allocated", settings="guard")
 
 
-def test_threads_that_do_not_meet_are_an_error():
-    program = """
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        "if (threadIdx.x % 2) __syncthreads(); else __syncwarp();",
+        "if (threadIdx.x > 3) return; __syncthreads();",
+        "if (threadIdx.x != 40) __shfl_xor_sync(0xffffffff, 1, 1);",
+    ],
+)
+def test_threads_that_do_not_meet_are_an_error(kernel):
+    program = f"""
         import cupy
-        code = 'extern "C" __global__ void f() { if (threadIdx.x % 2) __syncthreads(); else __syncwarp(); }'
+        code = 'extern "C" __global__ void f() {{ {kernel} }}'
         cupy.RawKernel(code, "f")((1,), (64,), ()); cupy.zeros(1).get()
     """
     assert_fails(program, "did not meet", "launch failure")

@@ -1,11 +1,5 @@
-"""The CUDA kernels against the pure ones and the definition: on a GPU where CuPy finds one, and as host code anywhere.
+"""The CUDA kernels against the pure ones and the definition, on CuPy: a GPU, or the emulated one."""
 
-What the host's run does not prove is said in ``host_cuda.py``.
-"""
-
-import shutil
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -16,8 +10,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import PRESENT
 from tests.helpers import assert_close, refused
-from tests.kernels import host_cuda, naive
-from tests.kernels.pretend import choose, pretend_cupy
+from tests.kernels import naive
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
@@ -32,23 +25,13 @@ from xpnet.training.trainer import TrainState, make_step
 MODULE = "xpnet.kernels.cuda_kernels"
 
 
-@pytest.fixture(scope="module", params=["host", *({"cupy"} & set(PRESENT))])
-def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """Where the kernels run. On the host, NumPy's arrays are taken for CuPy's."""
-    with pytest.MonkeyPatch.context() as patch:
-        choose(patch, "cudnn")
-        if request.param == "cupy":
-            yield backends.resolve("cuda")
-            return
-        if shutil.which("g++") is None:
-            pytest.skip("g++ is not here")
-        patch.setitem(sys.modules, "cupy", host_cuda.make_cupy(tmp_path_factory.mktemp("cuda")))
-        pretend_cupy(patch, lambda array: isinstance(array, np.ndarray), without=("cudnn_kernels",))
-        real = sys.modules.pop(MODULE, None)
-        yield backends.resolve("cpu")
-        sys.modules.pop(MODULE)
-        if real:
-            sys.modules[MODULE] = real
+pytestmark = pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA device")
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Backend:
+    """Where the kernels run."""
+    return backends.resolve("cuda")
 
 
 @pytest.fixture
@@ -244,7 +227,7 @@ STEP = [
 ]
 
 
-def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched, monkeypatch):
+def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched):
     """Layers, loss and training step come to them without knowing."""
     layers = [Conv2D(4, 3), BatchNorm(), ReLU(), MaxPool2D(2), Flatten(), Dense(3)]
     network = Network(Sequential(layers), (8, 8, 2), device=cuda.device_name(), seed=0)
@@ -260,8 +243,9 @@ def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched, mon
 
     ours = train()
     assert launched == 3 * STEP
-    choose(monkeypatch, "pure")
-    for a, b in zip(ours, train(), strict=True):
+    with kernels.using("pure"):
+        pure = train()
+    for a, b in zip(ours, pure, strict=True):
         np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=1e-4, atol=1e-5)
     assert launched == 3 * STEP
 
@@ -329,12 +313,12 @@ def test_factors_of_another_dtype_are_left_to_the_formula(cuda, launched):
     assert launched == []
 
 
-@pytest.mark.parametrize("choice", ["fastest", "pure"])
-def test_the_kernels_serve_only_where_asked_for(cuda, launched, monkeypatch, choice):
-    choose(monkeypatch, choice)
-    kernels.max_pool2d(cuda.asarray(X), PAIRS)
-    kernels.softmax_cross_entropy(cuda.asarray(normal(2, 2)), cuda.asarray(np.array([0, 1])), 0.0)
-    assert launched == []
+@pytest.mark.parametrize(("choice", "expected"), [("fastest", ["max_pool2d", "softmax_cross_entropy"]), ("pure", [])])
+def test_the_kernels_serve_unless_only_pure_ones_may(cuda, launched, choice, expected):
+    with kernels.using(choice):
+        kernels.max_pool2d(cuda.asarray(X), PAIRS)
+        kernels.softmax_cross_entropy(cuda.asarray(normal(2, 2)), cuda.asarray(np.array([0, 1])), 0.0)
+    assert launched == expected
 
 
 @pytest.fixture
@@ -396,21 +380,3 @@ def test_indices_stay_within_32_bits(cuda):
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (256, 1), (257, 2), (512, 2)])
 def test_blocks_cover_every_element(cuda, count, expected):
     assert import_module(MODULE).blocks(count, 256) == expected
-
-
-@pytest.mark.parametrize(
-    "kernel", ["if (threadIdx.x > 3) return; __syncthreads();", "if (threadIdx.x != 40) x[0] = shuffled(x[0]);"]
-)
-def test_the_stand_in_finds_threads_that_do_not_meet(kernel, tmp_path):
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not here")
-    shuffled = "float shuffled(float value) { return __shfl_xor_sync(0xffffffff, value, 1); }"
-    code = f'{shuffled} extern "C" __global__ void broken(float* x) {{ {kernel} }}'
-    with pytest.raises(AssertionError, match="did not meet"):
-        host_cuda.build(code, tmp_path)["broken"]((1,), (64,), (np.zeros(1, np.float32),))
-
-
-@pytest.mark.parametrize("argument", [np.zeros(2), np.zeros((4, 2), np.float32)[:, 0], np.float32(1), 3])
-def test_the_stand_in_refuses_what_a_kernel_does_not_declare(argument):
-    with pytest.raises((AssertionError, AttributeError)):
-        host_cuda.converted(argument, "float*")

@@ -77,11 +77,9 @@ API bool emulated_check(const void* p) { return is_readable_by_kernel(p); }
 
 static bool release_block()
 {
-    size_t waiting = 0, done = 0;
-    for (size_t i = 0; i < count; ++i) waiting += fibers[i].state == IN_BLOCK, done += fibers[i].state == DONE;
-    if (!waiting || waiting + done != count) return false;
     for (size_t i = 0; i < count; ++i)
-        if (fibers[i].state == IN_BLOCK) fibers[i].state = RUNNING;
+        if (fibers[i].state != IN_BLOCK) return false;  // whoever has returned is missed, as by the CUDA C++ guide
+    for (size_t i = 0; i < count; ++i) fibers[i].state = RUNNING;
     return true;
 }
 static bool release_warp(size_t first)
@@ -95,7 +93,7 @@ static bool release_warp(size_t first)
         auto meets = [&](size_t j) { return fibers[j].state == IN_WARP && fibers[j].place == place; };
         bool all = true;
         for (size_t j = first; j < last; ++j)
-            if (mask >> (j - first) & 1) all &= fibers[j].state == DONE || meets(j);
+            if (mask >> (j - first) & 1) all &= meets(j);
         if (!all) continue;
         for (size_t j = first; j < last; ++j)
             if ((mask >> (j - first) & 1) && meets(j)) fibers[j].state = RUNNING;
