@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save
+from xpnet.training.run_folder import RunFolder, read_class_names
 
 from xpnet.datasets import Dataset, cifar10, fer2013, image_files, image_folder
 from xpnet.datasets.idx import read_idx
@@ -26,7 +27,6 @@ from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, 
 from xpnet.network import Network
 from xpnet.serialization import FORMAT_VERSION, read_tensors, to_config
 from xpnet.training import TrainConfig, Trainer, checkpoint
-from xpnet.training.run_folder import RunFolder, read_class_names
 from xpnet.training.snapshot import Snapshot
 
 RNG = np.random.default_rng(0)

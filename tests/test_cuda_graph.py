@@ -18,7 +18,8 @@ from xpnet.layers import BatchNorm, Dense, Dropout, Flatten, Normalize, ReLU, Se
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS, SGD, Adam, Momentum
 from xpnet.random import make_key
-from xpnet.training.trainer import TrainState, make_step
+from xpnet.training.scores import accuracy
+from xpnet.training.step import TrainState, make_step
 
 KEY = make_key(0)
 
@@ -41,10 +42,10 @@ def follow(step, graphed_step, values, counts, lr_scale=lambda iteration: 0.03 *
     """Run both side by side on batches of these sizes and compare everything after every step."""
     ours = theirs = values
     for iteration, count in enumerate(counts):
-        arguments = (*batch(iteration, count), KEY, iteration, lr_scale(iteration), decay_mask)
-        ours, figures = graphed_step(ours, *arguments)
+        arguments = (*batch(iteration, count), None, KEY, iteration, lr_scale(iteration), decay_mask)
+        ours, metrics = graphed_step(ours, *arguments)
         theirs, expected = step(theirs, *arguments)
-        assert_same_bits((ours, figures), (theirs, expected))
+        assert_same_bits((ours, metrics), (theirs, expected))
     return ours
 
 
@@ -52,14 +53,14 @@ def follow(step, graphed_step, values, counts, lr_scale=lambda iteration: 0.03 *
 def test_a_hundred_steps_are_the_same_bit_for_bit(fake_cupy, optimizer):
     network = make_network()
     optimizer = OPTIMIZERS[optimizer](learning_rate=1.0, weight_decay=0.01)
-    step = make_step(network, optimizer, clip_norm=1.0)
+    step = make_step(network, optimizer, accuracy, clip_norm=1.0)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 100)
     assert fake_cupy.calls.count("launch") == 99
 
 
 def test_what_is_done_and_in_what_order(fake_cupy):
     network, optimizer = make_network(), Momentum(1.0)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 3)
     assert fake_cupy.calls == [
         "Stream(non_blocking=True)",
@@ -79,25 +80,25 @@ def test_what_is_done_and_in_what_order(fake_cupy):
 def test_the_warm_up_changes_nothing(fake_cupy):
     """Only the replays may act: with the rate at 0 but for the last step, the values stay until then."""
     network, optimizer = make_network(), SGD(1.0)
-    step = GraphedStep(make_step(network, optimizer), fake_cupy)
+    step = GraphedStep(make_step(network, optimizer, accuracy), fake_cupy)
     values, theta = first_values(network, optimizer), network.theta.copy()
     for iteration in range(4):
-        values, _ = step(values, *batch(iteration), KEY, iteration, 0.0)
+        values, _ = step(values, *batch(iteration), None, KEY, iteration, 0.0)
         np.testing.assert_array_equal(values.theta, theta)
-    values, _ = step(values, *batch(4), KEY, 4, 1.0)
+    values, _ = step(values, *batch(4), None, KEY, 4, 1.0)
     assert not np.array_equal(values.theta, theta)
     np.testing.assert_array_equal(network.theta, theta)
 
 
 def test_batch_key_and_iteration_reach_a_replay(fake_cupy):
     network, optimizer = make_network(), SGD(0.0)
-    step = GraphedStep(make_step(network, optimizer), fake_cupy)
+    step = GraphedStep(make_step(network, optimizer, accuracy), fake_cupy)
     values = first_values(network, optimizer)
 
     def loss(seed, key, iteration):
         nonlocal values
-        values, figures = step(values, *batch(seed), key, iteration)
-        return float(figures.loss)
+        values, metrics = step(values, *batch(seed), None, key, iteration)
+        return float(metrics.loss)
 
     first = [loss(0, KEY, 0) for _ in range(4)]
     assert len(set(first)) == 1
@@ -108,7 +109,7 @@ def test_batch_key_and_iteration_reach_a_replay(fake_cupy):
 
 def test_the_odd_batch_is_not_recorded(fake_cupy):
     network, optimizer = make_network(), Adam(1.0)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5, 5, 5, 2] * 4)
     assert fake_cupy.calls.count("begin_capture") == 1
     assert fake_cupy.calls.count("launch") == 11
@@ -116,14 +117,14 @@ def test_the_odd_batch_is_not_recorded(fake_cupy):
 
 def test_a_run_may_begin_with_the_odd_batch(fake_cupy):
     network, optimizer = make_network(), Adam(1.0)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [2, 5, 5, 5])
     assert fake_cupy.calls.count("launch") == 2
 
 
 def test_each_shape_that_comes_twice_in_a_row_has_a_graph(fake_cupy):
     network, optimizer = make_network(), Adam(1.0)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5, 5, 5, 2, 2, 2, 5, 2, 5, 3])
     assert fake_cupy.calls.count("begin_capture") == 2
     assert fake_cupy.calls.count("launch") == 7
@@ -133,7 +134,7 @@ def test_decays_may_be_a_vector_and_parameters_frozen(fake_cupy):
     network, optimizer = make_network(), Momentum(1.0, weight_decay=0.1)
     network.freeze("dense1.*")
     decay_mask = network.mask(lambda name: name.endswith("weight"))
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 6, decay_mask=decay_mask)
     assert fake_cupy.calls.count("launch") == 5
 
@@ -141,7 +142,7 @@ def test_decays_may_be_a_vector_and_parameters_frozen(fake_cupy):
 def test_other_decays_are_another_graph(fake_cupy):
     """A number of them is baked in, where a kernel would take an array to have one for each parameter."""
     network, optimizer = make_network(), Momentum(1.0, weight_decay=0.1)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     graphed_step = GraphedStep(step, fake_cupy)
     values = follow(step, graphed_step, first_values(network, optimizer), [5] * 3)
     follow(step, graphed_step, values, [5] * 3, decay_mask=0.0)
@@ -150,7 +151,7 @@ def test_other_decays_are_another_graph(fake_cupy):
 
 def test_what_cannot_be_recorded_is_computed_step_by_step_and_said_once(fake_cupy, caplog):
     network, optimizer = make_network(), Adam(1.0)
-    plain = make_step(network, optimizer)
+    plain = make_step(network, optimizer, accuracy)
 
     def step(*args, **kwargs):
         if fake_cupy.is_capturing:
@@ -169,7 +170,7 @@ def test_what_cannot_be_recorded_is_computed_step_by_step_and_said_once(fake_cup
 
 def test_a_recording_that_cannot_be_ended_is_given_up(fake_cupy, caplog):
     network, optimizer = make_network(), Adam(1.0)
-    step = make_step(network, optimizer)
+    step = make_step(network, optimizer, accuracy)
     end = fake_cupy.cuda.Stream.end_capture
 
     def fail(stream):
@@ -185,10 +186,10 @@ def test_a_recording_that_cannot_be_ended_is_given_up(fake_cupy, caplog):
 def test_a_replay_that_differs_from_the_step_is_given_up(fake_cupy, caplog):
     """Here the iteration is read by Python, so that its value is baked in."""
     network, optimizer = make_network(), SGD(1.0)
-    plain = make_step(network, optimizer)
+    plain = make_step(network, optimizer, accuracy)
 
-    def step(values, images, labels, key, iteration, lr_scale, decay_mask):
-        return plain(values, images, labels, key, int(iteration), lr_scale, decay_mask)
+    def step(state, x, targets, weights, key, iteration, lr_scale, decay_mask):
+        return plain(state, x, targets, weights, key, int(iteration), lr_scale, decay_mask)
 
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 4)
     assert "its first step differs in theta by" in caplog.text
@@ -198,12 +199,12 @@ def test_a_replay_that_differs_from_the_step_is_given_up(fake_cupy, caplog):
 def test_a_replay_that_differs_beside_theta_is_given_up(fake_cupy, caplog):
     """Here the number of steps, which the optimizer keeps, is baked in."""
     network, optimizer = make_network(), Adam(1.0)
-    plain = make_step(network, optimizer)
+    plain = make_step(network, optimizer, accuracy)
 
-    def step(values, images, labels, key, iteration, lr_scale, decay_mask):
-        new, figures = plain(values, images, labels, key, iteration, lr_scale, decay_mask)
-        steps = values.optimizer["steps"] * 0 + (int(iteration) + 1)
-        return new._replace(optimizer={**new.optimizer, "steps": steps}), figures
+    def step(state, x, targets, weights, key, iteration, lr_scale, decay_mask):
+        new, metrics = plain(state, x, targets, weights, key, iteration, lr_scale, decay_mask)
+        steps = state.optimizer["steps"] * 0 + (int(iteration) + 1)
+        return new._replace(optimizer={**new.optimizer, "steps": steps}), metrics
 
     follow(step, GraphedStep(step, fake_cupy), first_values(network, optimizer), [5] * 4)
     assert "its first step differs in optimizer.steps by" in caplog.text

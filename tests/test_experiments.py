@@ -5,13 +5,13 @@ import math
 import os
 
 import pytest
+from xpnet.training.run_folder import RunFolder
 
 from tests.helpers import refused
 from xpnet import experiments
 from xpnet.experiments import BEGIN, END, EXPERIMENTS, first_epoch, read_page, read_results, render
 from xpnet.training import Record, TrainConfig
 from xpnet.training.history import HistoryFile
-from xpnet.training.run_folder import RunFolder
 
 PAGE = f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n"
 

@@ -52,7 +52,9 @@ class Backend:
         Raises InputError for float64 where it does not exist, or where JAX would silently compute in float32 instead.
         """
         if name == "float64" and str(self.device) == "mps":
-            raise InputError("dtype float64: --device mps computes in float32 only. Use --device cpu.")
+            raise InputError(
+                "device 'mps': expected dtype float32, which is all it computes in, got float64. Use device='cpu'."
+            )
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
                 "dtype float64: JAX computes in float32 unless told otherwise. "
@@ -76,7 +78,7 @@ class Backend:
         return importlib.import_module(self.name).__version__
 
     def device_name(self) -> str:
-        """The device as the trainer's flag spells it."""
+        """The device as ``resolve`` takes it."""
         if self.name == "cupy":
             return f"cuda:{self.device.id}"
         if self.name == "jax":
@@ -96,7 +98,7 @@ def on_own_device(method: Callable[..., T]) -> Callable[..., T]:
 
 
 def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
-    """Find the array library and device that the flags ``--device`` and ``--backend`` name.
+    """Find the array library and device of these names.
 
     Without a backend, ``cpu`` is NumPy, ``cuda`` and ``cuda:N`` are CuPy, and ``auto`` is CuPy where a GPU answers and
     NumPy elsewhere.
@@ -105,9 +107,9 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
     """
     family, colon, index = device.partition(":")
     if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
-        raise InputError(f"--device {device}: expected one of {', '.join(DEVICES)}. Choose one of these.")
+        raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
-        raise InputError(f"--backend {backend}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
+        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
     if backend is None:
         return _resolve_default(family, device, index)
     return _RESOLVERS[backend](family, device, index)
@@ -145,6 +147,15 @@ def namespace_name(array: Array, where: str = "Array") -> str:
     if kind not in _names:
         _names[kind] = _find_name(_typical(array), where)
     return _names[kind]
+
+
+def is_array(value: Any) -> bool:
+    """Whether something is an array of a supported library."""
+    try:
+        namespace_name(value)
+    except InputError:
+        return False
+    return True
 
 
 def check_array(where: str, value: Any) -> None:
@@ -247,7 +258,7 @@ def on_accelerator(array: Array) -> bool:
 
 def _resolve_default(family: str, device: str, index: str) -> Backend:
     if family == "mps":
-        raise InputError("--device mps: NumPy and CuPy have no such device. Add --backend torch, or use --device cpu.")
+        raise InputError("device 'mps': NumPy and CuPy have no such device. Add backend='torch', or use device='cpu'.")
     if family == "cuda":
         return _cupy(family, device, index)
     if family == "auto":
@@ -260,29 +271,29 @@ def _resolve_default(family: str, device: str, index: str) -> Backend:
 
 def _numpy(family: str, device: str, index: str) -> Backend:
     if family not in ("cpu", "auto"):
-        raise InputError(f"--device {device}: NumPy computes on the CPU. Use --device cpu, or leave --backend out.")
+        raise InputError(f"device {device!r}: NumPy computes on the CPU. Use device='cpu', or leave backend out.")
     return Backend("numpy", importlib.import_module("array_api_compat.numpy"), "cpu")
 
 
 def _cupy(family: str, device: str, index: str) -> Backend:
     if family not in ("cuda", "auto"):
-        raise InputError(f"--device {device}: CuPy computes on CUDA GPUs. Use --device cuda, or leave --backend out.")
+        raise InputError(f"device {device!r}: CuPy computes on CUDA GPUs. Use device='cuda', or leave backend out.")
     cupy = import_library(
         "cupy",
-        f"--device {device}: CuPy is not installed. Install it with: "
-        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with --device cpu.',
+        f"device {device!r}: CuPy is not installed. Install it with: "
+        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with device=\'cpu\'.',
     )
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--device {device}: CuPy is installed but finds no usable CUDA driver ({reason}). "
-            "Check that nvidia-smi lists a GPU; or run with --device cpu."
+            f"device {device!r}: CuPy is installed but finds no usable CUDA driver ({reason}). "
+            "Check that nvidia-smi lists a GPU; or run with device='cpu'."
         ) from error
     number = int(index or 0)
     if number >= count:
-        raise InputError(f"--device {device}: {_found(count)}. {_choose(count)}")
+        raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
     chosen = cupy.cuda.Device(number)
     chosen.use()  # for those who call layers on their own
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
@@ -291,27 +302,27 @@ def _cupy(family: str, device: str, index: str) -> Backend:
 def _torch(family: str, device: str, index: str) -> Backend:
     torch = import_library(
         "torch",
-        "--backend torch: PyTorch is not installed. "
-        'Install it with: pip install "xpnet[torch]"; or leave --backend out.',
+        "backend 'torch': PyTorch is not installed. "
+        'Install it with: pip install "xpnet[torch]"; or leave backend out.',
     )
     if family == "auto":
         family = device = "cuda" if torch.cuda.is_available() else "cpu"
     if family == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: PyTorch finds no Apple GPU here. Use --device cpu.")
+        raise InputError("device 'mps': PyTorch finds no Apple GPU here. Use device='cpu'.")
     if family == "cuda":
         count = torch.cuda.device_count()
         if int(index or 0) >= count:
-            raise InputError(f"--device {device}: with PyTorch, {_found(count)}. {_choose(count)}")
+            raise InputError(f"device {device!r}: with PyTorch, {_found(count)}. {_choose(count)}")
     return Backend("torch", importlib.import_module("array_api_compat.torch"), torch.device(device))
 
 
 def _jax(family: str, device: str, index: str) -> Backend:
     jax = import_library(
         "jax",
-        '--backend jax: JAX is not installed. Install it with: pip install "xpnet[jax]"; or leave --backend out.',
+        "backend 'jax': JAX is not installed. Install it with: pip install \"xpnet[jax]\"; or leave backend out.",
     )
     if family == "mps":
-        raise InputError("--device mps: JAX is supported on cpu and cuda. Use --backend torch, or --device cpu.")
+        raise InputError("device 'mps': JAX is supported on cpu and cuda. Use backend='torch', or device='cpu'.")
     if family == "auto":
         family = "cuda" if jax.default_backend() == "gpu" else "cpu"
     try:
@@ -320,7 +331,7 @@ def _jax(family: str, device: str, index: str) -> Backend:
         devices = []
     number = int(index or 0)
     if number >= len(devices):
-        raise InputError(f"--device {device}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
+        raise InputError(f"device {device!r}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
     return Backend("jax", importlib.import_module("jax.numpy"), devices[number])
 
 
@@ -333,5 +344,5 @@ def _found(count: int) -> str:
 
 def _choose(count: int) -> str:
     if count == 0:
-        return "Use --device cpu."
-    return "Use --device cuda:0" + (f" to cuda:{count - 1}." if count > 1 else ".")
+        return "Use device='cpu'."
+    return "Use device='cuda:0'" + (f" to cuda:{count - 1}." if count > 1 else ".")

@@ -35,6 +35,6 @@ def graphed(step: Callable[..., tuple[Any, Any]], backend: Backend) -> Callable[
     """
     if backend.name != "cupy":
         raise InputError(
-            f"CUDA graph: expected CuPy arrays (--device cuda), got {backend.describe()}. Give --no-graph."
+            f"CUDA graph: expected CuPy arrays (device='cuda'), got {backend.describe()}. Leave graph out."
         )
     return GraphedStep(step, importlib.import_module("cupy"))

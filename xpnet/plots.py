@@ -26,6 +26,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from xpnet import training
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
@@ -39,6 +40,7 @@ __all__ = [
     "error_rate_curves",
     "feature_maps",
     "filters",
+    "history",
     "loss_curves",
     "misclassified",
     "range_test",
@@ -88,6 +90,7 @@ STYLE: dict[Any, Any] = {
     ),
     "image.interpolation": "nearest",
 }
+METRIC_LABELS = {"accuracy": "Accuracy", "r2": "R²"}
 ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 
@@ -114,6 +117,24 @@ def check_suffix(path: str | PathLike[str]) -> None:
     suffix = Path(path).suffix
     if suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
         raise InputError(f"Plot {path}: expected a name that ends in .png, .pdf or .svg, got {suffix!r}. Change it.")
+
+
+@rc_context(STYLE)
+def history(records: training.History) -> Figure:
+    """Draw the losses and the scores of a training side by side, against epochs.
+
+    Losses are those of the data, without weight decay, so that training and validation can be compared.
+    """
+    columns, per_epoch, name = records.to_dict(), records.batches_per_epoch, METRIC_LABELS[records.metric]
+    figure = _figure(PAGE_WIDTH, 2.8)
+    losses, scores = figure.subplots(1, 2)
+    labels = {"loss": "Training", "validation_loss": "Validation"}
+    _draw_curves(losses, "history", columns, labels, batches_per_epoch=per_epoch)
+    losses.set(title="Loss", ylabel="Loss")
+    labels = {f"train_{records.metric}": "Training", f"validation_{records.metric}": "Validation"}
+    _draw_curves(scores, "history", columns, labels, batches_per_epoch=per_epoch)
+    scores.set(title=name, ylabel=name)
+    return figure
 
 
 @rc_context(STYLE)

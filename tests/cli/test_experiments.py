@@ -4,12 +4,12 @@ import json
 
 import pytest
 from PIL import Image
+from xpnet.training.run_folder import RunFolder
 
 from tests.helpers import files_of_at_most, refused
 from xpnet.cli import compare_optimizers, experiments, train
 from xpnet.cli.experiments import main
 from xpnet.experiments import BEGIN, END, EXPERIMENTS, keep_picture
-from xpnet.training.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
+from xpnet.training.run_folder import read_class_names
 
 from tests.helpers import refused, torch_named
 from xpnet import Network, datasets, models
 from xpnet.cli.features import main
 from xpnet.cli.train import main as train
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
-from xpnet.training.run_folder import read_class_names
 
 
 @pytest.fixture

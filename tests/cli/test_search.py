@@ -178,15 +178,15 @@ def test_an_optuna_that_is_there_but_fails_says_so(digits_folder, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trials", "0"], "Search: expected trials to be a whole number of at least 1, got 0"),
+        (["--trials", "0"], "Search: expected trials to be an integer of at least 1, got 0"),
         (["--lr", "0.1", "-1"], "finite learning_rate of at least 0, got -1"),
         (["--weight-decay", "nan"], "finite weight_decay"),
         (["--dropout", "0", "1"], "Dropout: expected p"),
         (["--hidden", "100x100"], "Topology: expected units of each hidden layer such as 100,100, got '100x100'"),
         (["--hidden", "100,0"], "expected units"),
-        (["--hidden", "1000000000000000000000"], "expected units to be at most 1073741823"),
+        (["--hidden", "1000000000000000000000"], "expected a shape that fits into memory"),
         (["--model", "lenet5", "--dropout", "0.1"], "Search: expected no dropout, which lenet5 does not have"),
-        (["--limit", "0"], "expected limit to be a whole number of at least 1, got 0"),
+        (["--limit", "0"], "expected limit to be an integer of at least 1, got 0"),
         (["--lr-range-test", "--lr", "0.1"], "expected rates with 0 < low < high, got 0.1 and 0.1"),
         (["--lr-range-test", "--dropout", "0.1", "0.2"], "Search: expected one value of --dropout here, got 2"),
         (["--dropout-vs-l2", "--lr", "0.1", "0.2"], "Search: expected one value of --lr here, got 2"),

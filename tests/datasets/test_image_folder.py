@@ -216,12 +216,12 @@ def test_no_folder_or_a_file(image_folder):
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((0, 5), "the image height to be a whole number of at least 1, got 0"),
-        ((5, -1), "the image width to be a whole number of at least 1, got -1"),
-        ((5, 2.5), "the image width to be a whole number"),
+        ((0, 5), "the image height to be an integer of at least 1, got 0"),
+        ((5, -1), "the image width to be an integer of at least 1, got -1"),
+        ((5, 2.5), "the image width to be an integer"),
         ((60_000, 60_000), "at most 67108864 pixels in an image, got 60000x60000"),
         ((5,), "an image size of height and width, got (5,)"),
-        ("55", "the image height to be a whole number"),
+        ("55", "the image height to be an integer"),
         (5, "an image size of height and width, got 5"),
     ],
 )

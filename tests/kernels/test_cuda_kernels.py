@@ -15,12 +15,13 @@ from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
 from xpnet.cli import check_kernels
-from xpnet.kernels import normalization
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum, optimizer_update
 from xpnet.shapes import Window
-from xpnet.training.trainer import TrainState, make_step
+from xpnet.training.scores import accuracy
+from xpnet.training.step import TrainState, make_step
 
 MODULE = "xpnet.kernels.cuda_kernels"
 
@@ -163,26 +164,23 @@ SHAPES = [(2, 1), (2, 3), (7, 32), (65, 33), (3, 9, 5, 2), (2, 40, 30, 70)]
 def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched, shape, constant, relu):
     x, params, state, dy = batch_norm_arguments(shape)
 
-    def run(where, dtype, normalize, normalize_by_state, gradients):
+    def run(where, dtype, normalize, normalize_by_state, backward):
         moved = [{name: where.asarray(array, dtype) for name, array in tree.items()} for tree in (params, state)]
         here, g = (where.asarray(array, dtype) for array in (x, dy))
         y, saved, after = (*normalize_by_state(here, *moved), state) if constant else normalize(here, *moved)
-        dx, grads = gradients(g, moved[0], saved)
+        dx, grads = backward(g, moved[0], saved)
         return [y, dx, *(grads[name] for name in params), *(after[name] for name in state)]
 
-    actual = run(
-        *(cuda, "float32", lambda *a: kernels.batch_norm(*a, 0.3, 1e-5, relu=relu)),
-        lambda *a: kernels.batch_norm_by_running_statistics(*a, 1e-5, relu=relu),
-        lambda *a: kernels.batch_norm_gradients(*a, constant=constant, need_dx=True, relu=relu),
+    functions = (
+        lambda *a: kernels.batch_norm(by_batch, *a, 0.3, 1e-5, relu=relu),
+        lambda *a: kernels.batch_norm_by_running_statistics(by_running_statistics, *a, 1e-5, relu=relu),
+        lambda *a: kernels.batch_norm_gradients(gradients, *a, constant=constant, need_dx=True, relu=relu),
     )
+    actual = run(cuda, "float32", *functions)
     assert launched == [*([] if constant else ["slab_moments", "moments"]), "normalize", *BACKWARD]
-    how = {"constant": constant, "need_dx": True}
-    expected = run(
-        *(backends.resolve("cpu"), "float64"),
-        lambda *a: normalization.by_batch(*a, 0.3, 1e-5, relu=relu),
-        lambda *a: normalization.by_running_statistics(*a, 1e-5, relu=relu),
-        lambda g, p, saved: normalization.gradients(g, p["weight"], saved, **how),
-    )
+    launched.clear()
+    expected = run(backends.resolve("cpu"), "float64", *functions)
+    assert not launched
     for a, b in zip(actual, expected, strict=True):
         # Of two rows, dx is what is left of terms that cancel.
         np.testing.assert_allclose(to_numpy(a), b, rtol=2e-5, atol=2e-5 * max(1, np.max(np.abs(b))))
@@ -191,7 +189,7 @@ def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched,
 def test_the_variance_of_a_large_mean_keeps_its_digits(cuda):
     x, params, state, _ = batch_norm_arguments((1000, 3), offset=3000.0)
     params, state = on(cuda, params, state)
-    _, _, running = kernels.batch_norm(cuda.asarray(x), params, state, 1.0, 1e-5)
+    _, _, running = kernels.batch_norm(by_batch, cuda.asarray(x), params, state, 1.0, 1e-5)
     np.testing.assert_allclose(
         to_numpy(running["running_var"]), np.var(x.astype(np.float64), axis=0, ddof=1), rtol=1e-4
     )
@@ -200,9 +198,9 @@ def test_the_variance_of_a_large_mean_keeps_its_digits(cuda):
 def test_without_dx_only_the_parameters_have_gradients(cuda, launched):
     x, params, state, dy = batch_norm_arguments((6, 2))
     params, state = on(cuda, params, state)
-    _, saved, _ = kernels.batch_norm(cuda.asarray(x), params, state, 0.1, 1e-5)
+    _, saved, _ = kernels.batch_norm(by_batch, cuda.asarray(x), params, state, 0.1, 1e-5)
     del launched[:]
-    dx, _ = kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, constant=False, need_dx=False)
+    dx, _ = kernels.batch_norm_gradients(gradients, cuda.asarray(dy), params, saved, constant=False, need_dx=False)
     assert dx is None
     assert launched == BACKWARD[:2]
 
@@ -212,9 +210,9 @@ def test_sums_have_one_order(cuda):
     params, state = on(cuda, params, state)
 
     def run():
-        y, saved, after = kernels.batch_norm(cuda.asarray(x), params, state, 0.1, 1e-5)
+        y, saved, after = kernels.batch_norm(by_batch, cuda.asarray(x), params, state, 0.1, 1e-5)
         arguments = {"constant": False, "need_dx": True}
-        dx, grads = kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, **arguments)
+        dx, grads = kernels.batch_norm_gradients(gradients, cuda.asarray(dy), params, saved, **arguments)
         return [y, dx, *grads.values(), *after.values()]
 
     for a, b in zip(run(), run(), strict=True):
@@ -233,7 +231,8 @@ def test_a_network_trains_on_the_kernels_as_on_the_pure_ones(cuda, launched):
     network = Network(Sequential(layers), (8, 8, 2), device=cuda.device_name(), seed=0)
     images, labels = cuda.asarray(normal(6, 8, 8, 2)), cuda.asarray(np.arange(6, dtype=np.int32) % 3)
     optimizer, frozen = Momentum(0.1, weight_decay=0.01), cuda.asarray(np.ones(network.parameter_count, np.float32))
-    step, start = make_step(network, optimizer), TrainState(network.theta, network.state, optimizer.init(network.theta))
+    step = make_step(network, optimizer, accuracy)
+    start = TrainState(network.theta, network.state, optimizer.init(network.theta))
 
     def train():
         values = start
@@ -280,9 +279,9 @@ def test_the_pure_loss_and_normalisation_take_what_the_kernels_cannot(cuda, laun
     params, state = on(cuda, params, state)
     for array in (cuda.asarray(x, "float64"), cuda.asarray(normal(6, 4))[:, ::2]):
         kernels.softmax_cross_entropy(array, labels, 0.0)
-        _, saved, _ = kernels.batch_norm(array, params, state, 0.1, 1e-5)
-        kernels.batch_norm_gradients(cuda.asarray(dy), params, saved, constant=False, need_dx=True)
-        kernels.batch_norm_by_running_statistics(array, params, state, 1e-5)
+        _, saved, _ = kernels.batch_norm(by_batch, array, params, state, 0.1, 1e-5)
+        kernels.batch_norm_gradients(gradients, cuda.asarray(dy), params, saved, constant=False, need_dx=True)
+        kernels.batch_norm_by_running_statistics(by_running_statistics, array, params, state, 1e-5)
     assert launched == []
 
 

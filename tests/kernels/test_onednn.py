@@ -20,6 +20,7 @@ from tests.kernels.test_convolution import problems
 from tests.kernels.test_pooling import windows
 from xpnet import kernels, models
 from xpnet.kernels import onednn_kernels, onednn_library, onednn_plans, sharing, table
+from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
 from xpnet.shapes import Window
 
@@ -126,12 +127,14 @@ def test_batch_normalisation_equals_the_pure_formulas_in_float64(shape, constant
 
     def run(x, dy, params, state):
         if constant:
-            y, saved = kernels.batch_norm_by_running_statistics(x, params, state, 1e-5, relu=relu)
+            y, saved = kernels.batch_norm_by_running_statistics(
+                by_running_statistics, x, params, state, 1e-5, relu=relu
+            )
             after = {}
         else:
-            y, saved, after = kernels.batch_norm(x, params, state, 0.3, 1e-5, relu=relu)
-        assert saved["batch"].shape == x.shape
-        dx, grads = kernels.batch_norm_gradients(dy, params, saved, constant=constant, need_dx=True, relu=relu)
+            y, saved, after = kernels.batch_norm(by_batch, x, params, state, 0.3, 1e-5, relu=relu)
+        settings = {"constant": constant, "need_dx": True, "relu": relu}
+        dx, grads = kernels.batch_norm_gradients(gradients, dy, params, saved, **settings)
         return [y, dx, *(grads[name] for name in sorted(grads)), *(after[name] for name in sorted(after))]
 
     assert table.find("batch_norm", x, params, state, 0.3, 1e-5) is onednn_kernels
@@ -149,8 +152,8 @@ def test_nan_passes_through_batch_normalisation_and_relu(where):
     params = {name: values[name] for name in ("weight", "bias")}
     state = {"running_mean": np.zeros(4, np.float32), "running_var": np.ones(4, np.float32)}
     for y in (
-        kernels.batch_norm(values["x"], params, state, 0.1, 1e-5, relu=True)[0],
-        kernels.batch_norm_by_running_statistics(values["x"], params, state, 1e-5, relu=True)[0],
+        kernels.batch_norm(by_batch, values["x"], params, state, 0.1, 1e-5, relu=True)[0],
+        kernels.batch_norm_by_running_statistics(by_running_statistics, values["x"], params, state, 1e-5, relu=True)[0],
     ):
         assert np.isnan(y[..., 1]).all()
         assert np.isfinite(y[..., [0, 2, 3]]).all()
@@ -160,14 +163,14 @@ def test_nan_passes_through_batch_normalisation_and_relu(where):
 def test_a_networks_gradient_in_float32_is_that_of_the_pure_kernels_in_float64(model):
     recipe = models.create(model)
     images, labels = normal(4, *recipe.input_shape), np.arange(4, dtype=np.int32)
-    gradients = {}
+    found = {}
     for dtype in ("float32", "float64"):
         network = Network(recipe.layer, recipe.input_shape, seed=0, dtype=dtype)
         with kernels.using("fastest" if dtype == "float32" else "pure"):
             result = network.loss_and_gradient(network.theta, network.state, images.astype(dtype), labels)
-        gradients[dtype] = result.gradient
-    scale = np.abs(gradients["float64"]).max()
-    np.testing.assert_allclose(gradients["float32"], gradients["float64"], rtol=0, atol=2e-5 * scale)
+        found[dtype] = result.gradient
+    scale = np.abs(found["float64"]).max()
+    np.testing.assert_allclose(found["float32"], found["float64"], rtol=0, atol=2e-5 * scale)
 
 
 def test_arrays_with_gaps_and_at_odd_addresses_are_copied():

@@ -51,7 +51,7 @@ def test_parameter_counts_are_the_published_ones(name, count):
 
 
 def test_parameter_counts_that_follow_from_the_layers():
-    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 10
+    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 100 + 101 * 10 == 376_906
     convolutions = 3 * 32 + 32 * 64 + 64 * 128 + 128 * 256
     assert parameters("cifar10_cnn").size == 9 * convolutions + 2 * (32 + 64 + 128 + 256) + (2 * 2 * 256 + 1) * 10
     assert parameters("mlp").size == 785 * 100 + 101 * 100 + 101 * 10

@@ -240,7 +240,7 @@ def test_a_warmup_of_a_run_in_epochs_is_compared_with_its_iterations():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "hinge"}, "Training, loss: expected one of cross-entropy, mean-squared-error"),
+        ({"loss": "hinge"}, "Training, loss: expected one of cross-entropy, .*, huber, got .hinge"),
         ({"loss": "mean-squared-error", "label_smoothing": 0.1}, "no label_smoothing with the loss mean-squared-error"),
         ({"label_smoothing": 1.0}, "label_smoothing in"),
         ({"crop_padding": -1}, "crop_padding"),

@@ -9,15 +9,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.training.runs import make_trainer
 from xpnet.backend import to_numpy
 from xpnet.datasets import load
 from xpnet.optimizers import OPTIMIZERS
-from xpnet.training import TrainConfig, Trainer
 
 
 def make(digits, **settings):
-    settings = {"iterations": 5, "report_every": 5, "model_options": {"hidden": (6,)}, **settings}
-    return Trainer(TrainConfig.for_model("mlp", **settings), digits)
+    return make_trainer(digits, "mlp", **{"iterations": 5, "model_options": {"hidden": (6,)}, **settings})
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
@@ -29,7 +28,7 @@ def test_the_first_hundred_losses_agree_across_libraries(backend):
         trainer, seen = Trainer(TrainConfig.for_model("mnist_starter", iterations=100, backend=backend), mnist), []
         step = trainer._step
         trainer._step = lambda *arguments: (result := step(*arguments), seen.append(result[1].loss))[0]
-        list(trainer.run())
+        trainer.run()
         return np.array([float(loss) for loss in seen])
 
     mnist = load("mnist")
@@ -45,7 +44,7 @@ def test_dead_relus_stay_as_they_are_and_give_no_nan(digits, optimizer):
     snapshot = trainer.snapshot()
     changed = {**snapshot.tensors, **{f"network/{name}": tensor for name, tensor in tensors.items()}}
     trainer.restore(snapshot._replace(tensors=changed))
-    records = list(trainer.run())
+    records = trainer.run()
     assert records[-1].loss == pytest.approx(np.log(10), abs=0.2)
     for name, tensor in trainer.network.parameters().items():
         assert np.array_equal(tensor, tensors[name]) == (name != "dense2.bias"), name
@@ -55,7 +54,7 @@ def test_dead_relus_stay_as_they_are_and_give_no_nan(digits, optimizer):
 def test_a_learning_rate_of_0_changes_no_parameter(digits, optimizer):
     trainer = make(digits, optimizer=optimizer, learning_rate=0.0, weight_decay=0.1, batch_size=30)
     before = trainer.network.theta.copy()
-    assert np.isfinite(list(trainer.run())[-1].total_loss)
+    assert np.isfinite(trainer.run()[-1].total_loss)
     np.testing.assert_array_equal(trainer.network.theta, before)
 
 
@@ -71,6 +70,6 @@ def test_images_all_of_one_value(digits, pixel):
     """Batch normalisation then has no variance anywhere, and every image the same logits."""
     same = dataclasses.replace(digits, train_inputs=np.full_like(digits.train_inputs, pixel))
     trainer = make(same, model_options={"hidden": (6,), "batch_norm": True}, batch_size=60, iterations=20)
-    records = list(trainer.run())
+    records = trainer.run()
     assert np.isfinite(trainer.network.theta).all()
     assert records[-1].loss == pytest.approx(np.log(10), abs=0.3)

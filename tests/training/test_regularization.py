@@ -1,5 +1,6 @@
-from xpnet.training import TrainConfig
 from xpnet.training.regularization import dropout_against_l2
+
+from xpnet.training import TrainConfig
 
 
 def test_each_kind_is_trained_without_the_other(digits):

@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from xpnet import backend as backends
-from xpnet import datasets, kernels
+from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
 from xpnet.benchmark.implementation import CUDNN, GRAPH
 from xpnet.checks import pick
@@ -30,8 +30,9 @@ from xpnet.cli import benchmark, check_kernels, common
 from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dropout
 from xpnet.random import fold_in, generator, make_key
+from xpnet.runs.settings import make_run
 from xpnet.shapes import Shape
-from xpnet.training import TrainConfig, Trainer
+from xpnet.training import Trainer
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = (
@@ -123,14 +124,14 @@ class Part(NamedTuple):
     passes: Callable[[Console, Backend], bool]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet check-gpu") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _check_gpu(**vars(_parser().parse_args(argv))))
+    return common.run(_parser(prog), argv, _check_gpu)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> common.Parser:
     parser = common.Parser(
-        prog="check_gpu.py",
+        prog=prog,
         description="Check xpnet on an NVIDIA GPU: convolutions and dropout against NumPy, with cuDNN too, the CUDA "
         "kernels, CUDA graphs, deterministic runs, float16, the time of a launch, the benchmark of mnist_starter and "
         "ResNet-50, and the tests with CuPy. It takes some minutes. A part that fails does not stop the others.",
@@ -145,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what to check, of {', '.join(_parts(None))}; default: all",
     )
     parser.add_argument(
-        "--json", dest="path", metavar="FILE", help="write the benchmark's figures to this file; default: none"
+        "--json", dest="path", metavar="FILE", help="write the benchmark's results to this file; default: none"
     )
     return parser
 
@@ -172,10 +173,11 @@ def _parts(path: str | None) -> dict[str, Part]:
     }
 
 
-def _check_gpu(device: str, parts: list[str], path: str | None) -> int:
-    chosen = {name: pick("Parts", _parts(path), name) for name in parts}
-    common.check_file("--json", path)
-    backend = _find_gpu(device)
+def _check_gpu(flags: argparse.Namespace) -> int:
+    parts = _parts(flags.path)
+    chosen = {name: pick("Parts", parts, name) for name in flags.parts}
+    common.check_file("--json", flags.path)
+    backend = _find_gpu(flags.device)
     console = common.make_console()
     console.print(f"Checking {backend.describe()}")
     failed = [name for name, part in chosen.items() if not _passes(console, part, backend)]
@@ -251,17 +253,17 @@ def check_graph(console: Console, backend: Backend) -> bool:
 
 def _check_graph(console: Console, backend: Backend, case: GraphCase) -> bool:
     """Whether every value is the same bit for bit after so many iterations, and there was a graph to replay."""
+    settings = {**case.settings, "kernels": case.kernels, "deterministic": True}
     try:
-        kernels.use(case.kernels, recordable=True, deterministic=True)
-        plain = _trained(backend, **case.settings)
+        plain = _trained(backend, **settings, recordable=True)
         with _warnings() as messages:
-            graphed = _trained(backend, **case.settings, graph=True)
+            graphed = _trained(backend, **settings, graph=True)
     except Exception as error:  # of one case, which must not hide the next
         console.print(f"  {case.name}: {type(error).__name__}: {error}", style="red")
         return False
     if not messages and not _same_bits(plain, graphed):
         messages.append("other bits")
-    speeds = f"{plain.images_per_second:,.0f} images/s without, {graphed.images_per_second:,.0f} with"
+    speeds = f"{plain.examples_per_second:,.0f} images/s without, {graphed.examples_per_second:,.0f} with"
     verdict = Text("; ".join(["FAILED", *messages]), "bold red") if messages else Text("OK", "green")
     console.print(f"  {case.name}: {speeds}:", verdict)
     return not messages
@@ -269,30 +271,32 @@ def _check_graph(console: Console, backend: Backend, case: GraphCase) -> bool:
 
 def check_deterministic(console: Console, backend: Backend) -> bool:
     """Whether two runs with cuDNN's deterministic kernels are the same bit for bit."""
-    kernels.use("cudnn", deterministic=True)
-    right = _same_bits(*(_trained(backend, model="mnist_starter") for _ in range(2)))
+    settings = {"model": "mnist_starter", "kernels": "cudnn", "deterministic": True}
+    right = _same_bits(*(_trained(backend, **settings) for _ in range(2)))
     console.print("  mnist_starter:", Text("OK", "green") if right else Text("FAILED", "bold red"))
     return right
 
 
 def check_float16(console: Console, backend: Backend) -> bool:
     """Whether training in float16 comes to the loss that float32 comes to."""
-    kernels.use("cudnn")
-    losses = [_last_loss(_trained(backend, model="mnist_starter", precision=name)) for name in ("float16", "float32")]
+    settings = {"model": "mnist_starter", "kernels": "cudnn"}
+    losses = [_last_loss(_trained(backend, **settings, precision=name)) for name in ("float16", "float32")]
     return _print_check(console, Check("loss in float16 and float32", abs(losses[0] / losses[1] - 1), 0.05))
 
 
-def _trained(backend: Backend, **settings: Any) -> Trainer:
-    """A trainer after its iterations on the bundled digits."""
+def _trained(backend: Backend, *, recordable: bool = False, **settings: Any) -> Trainer:
+    """A trainer after its iterations on the bundled digits; ``recordable``: by the kernels of a graph, without one."""
     place = {"device": backend.device_name(), "backend": backend.name}
-    config = TrainConfig.for_model(data="mnist", iterations=ITERATIONS, report_every=ITERATIONS, **place, **settings)
-    trainer = Trainer(config, datasets.load("mnist"))
-    list(trainer.run())
+    run = make_run(data="mnist", iterations=ITERATIONS, report_every=ITERATIONS, **place, **settings)
+    trainer = run.make_trainer()
+    if recordable:
+        kernels.use(run.runtime.kernels, recordable=True, deterministic=run.runtime.deterministic)
+    trainer.run()
     return trainer
 
 
 def _last_loss(trainer: Trainer) -> float:
-    return trainer.snapshot().progress.loss[0]
+    return trainer.snapshot().progress.loss.value
 
 
 def _same_bits(one: Trainer, other: Trainer) -> bool:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import kernels
 from xpnet.backend import Array, Backend, to_numpy
-from xpnet.kernels import cross_entropy, normalization, pooling
+from xpnet.kernels import cross_entropy, pooling
+from xpnet.layers import normalization
 from xpnet.optimizers import Adam, AdamW, Momentum, Optimizer
 from xpnet.random import generator
 from xpnet.shapes import Shape, Window
@@ -87,10 +89,12 @@ def _batch_norm(backend: Backend, cuda_kernels: Any, shape: Shape) -> Pairs:
     params = {name: rng.normal(size=shape[1]).astype(np.float32) for name in ("weight", "bias")}
     state = {name: rng.uniform(1, 2, shape[1]).astype(np.float32) for name in ("running_mean", "running_var")}
     arguments = (_doubled(params), _doubled(state), 0.1, 1e-5)
-    before_relu = normalization.by_batch(x.astype(np.float64), *arguments, relu=False)[0]
+    before_relu = normalization.by_batch(x.astype(np.float64), *arguments)[0]
     dy[np.abs(before_relu) < 1e-4] = 0  # rounding decides on which side of the ReLU's kink these are
-    expected, saved, after = normalization.by_batch(x.astype(np.float64), *arguments, relu=True)
-    dx, grads = normalization.gradients(dy.astype(np.float64), arguments[0]["weight"], saved, **how)
+    expected, saved, after = kernels.batch_norm(normalization.by_batch, x.astype(np.float64), *arguments, relu=True)
+    dx, grads = kernels.batch_norm_gradients(
+        normalization.gradients, dy.astype(np.float64), arguments[0], saved, relu=True, **how
+    )
 
     p, s = ({name: backend.asarray(array) for name, array in tree.items()} for tree in (params, state))
     our_y, our_saved, our_after = cuda_kernels.batch_norm(backend.asarray(x), p, s, 0.1, 1e-5, relu=True)

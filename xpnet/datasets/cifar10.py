@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.datasets.base import Dataset, check_counts, check_labels
+from xpnet.datasets.arrays import check_counts, check_labels
+from xpnet.datasets.base import Dataset
 from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
 from xpnet.files import is_file
@@ -25,7 +26,7 @@ _ARCHIVE = RemoteFile(
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
-_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
+_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and give the folder that it is in as data_dir."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
 _MAX_FILE_BYTES = 1 << 28  # the official files have 31 MB

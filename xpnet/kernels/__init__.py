@@ -6,15 +6,16 @@ kernel needs of its forward one is made and read by the same module, whose name 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.kernels import normalization, table
+from xpnet.kernels import table
 from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using
 from xpnet.kernels.precision import PRECISIONS
 from xpnet.kernels.rectifier import rectify, rectify_gradient
+from xpnet.kernels.vectors import vector
 from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Pair, Window
 
@@ -41,9 +42,11 @@ __all__ = [
     "softmax_cross_entropy",
     "use",
     "using",
+    "vector",
 ]
 
 Arrays = Mapping[str, Array]
+_FORMULA = "formula"  # in place of a module's name
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -104,39 +107,65 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
 
 
 def batch_norm(
-    x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool = False
+    formula: Callable[..., tuple[Array, Arrays, Arrays]],
+    x: Array,
+    params: Arrays,
+    state: Arrays,
+    momentum: float,
+    eps: float,
+    *,
+    relu: bool = False,
 ) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics.
 
-    With ``relu`` the result is at least 0. What the gradients need has under "batch" an array in the shape of x.
+    ``formula`` is that of ``xpnet.layers.BatchNorm``, which computes where no kernel serves. With ``relu`` the result
+    is at least 0.
     """
     module, result = table.call("batch_norm", x, params, state, momentum, eps, relu=relu)
-    y, saved, running = result or normalization.by_batch(x, params, state, momentum, eps, relu=relu)
-    return y, _signed(saved, module or normalization), running
+    y, saved, running = result if module else formula(x, params, state, momentum, eps)
+    return *_made_by(module, y, saved, relu), running
 
 
 def batch_norm_by_running_statistics(
-    x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool = False
+    formula: Callable[..., tuple[Array, Arrays]],
+    x: Array,
+    params: Arrays,
+    state: Arrays,
+    eps: float,
+    *,
+    relu: bool = False,
 ) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
     module, result = table.call("batch_norm_by_running_statistics", x, params, state, eps, relu=relu)
-    y, saved = result or normalization.by_running_statistics(x, params, state, eps, relu=relu)
-    return y, _signed(saved, module or normalization)
+    y, saved = result if module else formula(x, params, state, eps)
+    return _made_by(module, y, saved, relu)
 
 
 def batch_norm_gradients(
-    dy: Array, params: Arrays, saved: Arrays, *, constant: bool, need_dx: bool, relu: bool = False
+    formula: Callable[..., tuple[Array | None, Arrays]],
+    dy: Array,
+    params: Arrays,
+    saved: Arrays,
+    *,
+    constant: bool,
+    need_dx: bool,
+    relu: bool = False,
 ) -> tuple[Array | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
-    ((maker, made),) = ((name, value) for name, value in saved.items() if name != "batch")
-    made = {"batch": saved["batch"], **made}
-    if maker == table.name_of(normalization):
-        return normalization.gradients(dy, params["weight"], made, constant=constant, need_dx=need_dx)
-    settings = {"constant": constant, "need_dx": need_dx, "relu": relu}
-    return table.by_name(maker).batch_norm_gradients(dy, params, made, **settings)
+    ((maker, made),) = saved.items()
+    if maker != _FORMULA:
+        settings = {"constant": constant, "need_dx": need_dx, "relu": relu}
+        return table.by_name(maker).batch_norm_gradients(dy, params, made, **settings)
+    if relu:
+        dy = rectify_gradient(dy, made["y"] > 0)
+    return formula(dy, params, made, constant=constant, need_dx=need_dx)
 
 
-def _signed(saved: Arrays, maker: ModuleType) -> Arrays:
-    """What batch normalisation's gradients need, with the name of the module that can read it."""
-    others = {key: array for key, array in saved.items() if key != "batch"}
-    return {"batch": saved["batch"], table.name_of(maker): others}
+def _made_by(module: ModuleType | None, y: Array, saved: Arrays, relu: bool) -> tuple[Array, Arrays]:
+    """A result of batch normalisation and what the gradients need; a formula's ReLU is still to come."""
+    if module:
+        return y, {table.name_of(module): saved}
+    if relu:
+        y = rectify(y)
+        saved = {**saved, "y": y}
+    return y, {_FORMULA: saved}

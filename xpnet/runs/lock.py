@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, remove_partial, writing
-from xpnet.training.run_folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
+from xpnet.runs.folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 

@@ -1,8 +1,7 @@
-"""The folder that a run leaves behind: settings, history, weights, figures."""
+"""The folder that a run leaves behind: settings, history, weights, plots."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ import xpnet
 from xpnet.backend import Backend
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, is_file, require_regular_file
-from xpnet.training.config import TrainConfig
+from xpnet.runs.config import RunConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS, CLASS_NAMES = "evaluation.json", "plots", "metrics.jsonl", "classes.txt"
@@ -47,12 +46,13 @@ class RunFolder:
         Raises InputError if it holds a run already or cannot be made.
         """
         folder = cls(path)
-        found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
-        found += [CHECKPOINTS] if any(folder.checkpoints_path.glob("*")) else []
+        with _making(folder.path):
+            found = [name for name in (CONFIG, HISTORY, SUMMARY, WEIGHTS) if (folder.path / name).exists()]
+            found += [CHECKPOINTS] if any(folder.checkpoints_path.glob("*")) else []
         if found:
             raise InputError(
                 f"Run folder {path}: expected a new folder, found {', '.join(found)} of an earlier run. "
-                "Choose another one with --out."
+                "Choose another folder."
             )
         with _making(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -100,19 +100,19 @@ class RunFolder:
         with _making(self.path):
             self.checkpoints_path.mkdir(exist_ok=True)
 
-    def read_config(self) -> TrainConfig:
+    def read_config(self) -> RunConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
-        with reading(self.config_path, "the settings of a run", "Give a folder that train.py wrote."):
-            return TrainConfig(**_read_json(self.config_path))
+        with reading(self.config_path, "the settings of a run", "Give the folder of a run."):
+            return RunConfig.from_json(_read_json(self.config_path))
 
-    def write_config(self, config: TrainConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Write everything that is needed to repeat the run."""
-        self.write_json(CONFIG, dataclasses.asdict(config))
+        self.write_json(CONFIG, config.to_json())
 
     def read_summary(self) -> dict[str, Any]:
-        """The figures at the end of the run. Raises InputError if the file is missing or not one of figures."""
+        """The results at the end of the run. Raises InputError if the file is missing or not one of results."""
         path = self.path / SUMMARY
-        with reading(path, "the figures of a finished run", "Run it again."):
+        with reading(path, "the results of a finished run", "Run it again."):
             summary = _read_json(path)
             missing = [name for name in _IN_EVERY_SUMMARY if name not in summary]
             if missing:
@@ -132,7 +132,7 @@ class RunFolder:
             if not is_file(path):
                 raise InputError(
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
-                    "Give a folder that train.py wrote."
+                    "Give the folder of a run."
                 )
 
 
@@ -141,9 +141,7 @@ def _making(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"Run folder {path}: cannot be made ({error.strerror}). Choose another one with --out."
-        ) from error
+        raise InputError(f"Run folder {path}: cannot be made ({error.strerror}). Choose another folder.") from error
 
 
 @contextmanager

@@ -10,19 +10,21 @@ from typing import Any
 
 from xpnet.checks import import_library
 from xpnet.files import writing
-from xpnet.training.history import Record
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import Record, column_name
+from xpnet.training.trainer import Trainer
 
 
 def find_library() -> Any:
     """The module that writes event files. Raises InputError if it is missing or broken."""
     return import_library(
         "tensorboardX",
-        '--tensorboard: tensorboardX is not installed. Install it with: pip install "xpnet[tensorboard]"; '
-        "or leave --tensorboard out.",
+        'TensorBoard: expected tensorboardX, found none installed. Install it with: pip install "xpnet[tensorboard]"; '
+        "or leave tensorboard out.",
     )
 
 
-class TensorBoardFile:
+class TensorBoardFile(Callback):
     """An event file in a folder that ``tensorboard --logdir`` reads; each record is flushed.
 
     Of files of the same run before it was resumed, what follows iteration ``after`` is hidden.
@@ -42,11 +44,12 @@ class TensorBoardFile:
             self._write(file_version="brain.Event:2")
             self._write(step=after + 1, session_log=start)
 
-    def append(self, record: Record) -> None:
+    def on_report(self, trainer: Trainer, record: Record) -> None:
         """Write one record: a scalar for each of its columns."""
         with writing(self._path):
-            for name, value in record._asdict().items():
-                if name != "iteration":
+            for field, value in record._asdict().items():
+                if field != "iteration" and value is not None:
+                    name = column_name(field, trainer.history.metric)
                     self._write(step=record.iteration, summary=self._library.summary.scalar(name, value))
             self._file.flush()
 

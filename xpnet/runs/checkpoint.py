@@ -6,10 +6,11 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,29 +23,25 @@ from xpnet.errors import InputError
 from xpnet.files import remove_partial
 from xpnet.layers.base import State
 from xpnet.provenance import blas
+from xpnet.runs.config import RunConfig
+from xpnet.runs.folder import RunFolder, versions
+from xpnet.runs.records import HistoryFile
+from xpnet.runs.settings import flatten
+from xpnet.schedules import depends_on_length
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.shapes import check_positive
-from xpnet.training.config import TrainConfig
-from xpnet.training.history import HistoryFile, Record
-from xpnet.training.run_folder import RunFolder, versions
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import Record
 from xpnet.training.snapshot import Progress, Snapshot
 from xpnet.training.trainer import Trainer
 
-FORMAT_VERSION = 2  # 1 knew training data without the names of their classes
+FORMAT_VERSION = 3  # 2 had every setting of optimizers and schedules beside the others
 BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
-_SETTINGS_OF_PLACE_AND_LENGTH = (
-    "device",
-    "backend",
-    "threads",
-    "kernels",
-    "graph",
-    "deterministic",
-    "data_dir",
-    "iterations",
-    "epochs",
-)
+# Settings that a resumed run may have of its own: where it computes, and for how long.
+_PLACE = ("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc")
+_LENGTH = {"iterations", "epochs"}
 
 
 class Checkpoint(NamedTuple):
@@ -54,20 +51,20 @@ class Checkpoint(NamedTuple):
     """
 
     snapshot: Snapshot
-    config: TrainConfig
+    config: RunConfig
     data: str
     made_on: Mapping[str, str]
 
 
-def save(path: Path, trainer: Trainer) -> None:
-    """Write a trainer's state to a safetensors file, whole or not at all.
+def save(path: Path, trainer: Trainer, config: RunConfig) -> None:
+    """Write the state of a run's trainer to a safetensors file, whole or not at all.
 
     Raises InputError if it cannot be written.
     """
     snapshot = trainer.snapshot()
     header = {
         "checkpoint": FORMAT_VERSION,
-        "config": dataclasses.asdict(trainer.config),
+        "config": config.to_json(),
         "data": _fingerprint(trainer.dataset),
         "made_on": _made_on(trainer),
         "progress": snapshot.progress._asdict(),
@@ -90,8 +87,8 @@ def load(path: Path) -> Checkpoint:
     try:
         snapshot = Snapshot(tensors, Progress.from_json(header["progress"]))
         made_on = {str(name): str(value) for name, value in header["made_on"].items()}
-        return Checkpoint(snapshot, TrainConfig(**header["config"]), header["data"], made_on)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        return Checkpoint(snapshot, RunConfig.from_json(header["config"]), header["data"], made_on)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(  # whose names may have line breaks
             f"Checkpoint {path}: its header is not one of this version ({error!r}). Use the version that wrote it."
         ) from error
@@ -121,31 +118,35 @@ def load_newest(folder: RunFolder) -> Newest | None:
     return None
 
 
-def resumed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a run that goes on: its own, but for where it computes and for how long.
+def resumed_config(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The settings of a run that goes on: its own, but for flat settings of where it computes and for how long.
 
     Raises InputError for any other change, and for another length of a cosine, whose past steps it would have changed.
     """
-    changes = {name: value for name, value in changes.items() if value != getattr(config, name)}
+    train, runtime = config.train, config.runtime
+    own = {**{name: getattr(runtime, name) for name in _PLACE}, **{name: getattr(train, name) for name in _LENGTH}}
+    own["data_dir"] = config.data_dir
+    flat = {**flatten(config), **own}
+    changes = {name: value for name, value in changes.items() if value != flat.get(name)}
     for name, value in changes.items():
-        if name not in _SETTINGS_OF_PLACE_AND_LENGTH:
+        if name not in own:
+            raise InputError(f"Resuming: expected the run's own {name} ({flat.get(name)}), got {value}. Leave it out.")
+    if _LENGTH & changes.keys():
+        if depends_on_length(train.schedule):
             raise InputError(
-                f"Resuming: expected the run's own {name} ({getattr(config, name)}), got {value}. Leave it out."
-            )
-    if "iterations" in changes or "epochs" in changes:
-        if config.schedule == "cosine":
-            raise InputError(
-                f"Resuming: expected the run's own {config.iterations or config.epochs} "
-                f"{'iterations' if config.iterations else 'epochs'}, on which its cosine schedule depends, got another "
+                f"Resuming: expected the run's own {train.iterations or train.epochs} "
+                f"{'iterations' if train.iterations else 'epochs'}, on which its cosine schedule depends, got another "
                 "length. Leave it out."
             )
-        changes = {"iterations": None, "epochs": None, **changes}
-    if "device" in changes and config.backend in ("numpy", "cupy"):  # each is the default of its own devices only
+        length = {name: changes.get(name) for name in _LENGTH}
+        train = dataclasses.replace(train, **length)
+    if "device" in changes and runtime.backend in ("numpy", "cupy"):  # each is the default of its own devices only
         changes = {"backend": None, **changes}
-    return dataclasses.replace(config, **changes)
+    runtime = dataclasses.replace(runtime, **{name: changes[name] for name in _PLACE if name in changes})
+    return dataclasses.replace(config, train=train, runtime=runtime, data_dir=changes.get("data_dir", config.data_dir))
 
 
-def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
+def resume(trainer: Trainer, config: RunConfig, path: Path, checkpoint: Checkpoint) -> list[str]:
     """Let a trainer go on from a checkpoint; returns what is different now, so that results may differ in rounding.
 
     Raises InputError if the checkpoint is of another network, naming the first tensor that differs, of other settings,
@@ -154,10 +155,10 @@ def resume(trainer: Trainer, path: Path, checkpoint: Checkpoint) -> list[str]:
     if checkpoint.data != _fingerprint(trainer.dataset):
         raise InputError(
             f"Checkpoint {path}: expected the training data that the run began with, got other labels, names of "
-            f"classes or image sizes in {trainer.dataset.name}. Give its folder with --data-dir."
+            f"classes or image sizes in {trainer.dataset.name}. Give its folder: data_dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
-    ours, theirs = _lasting_settings(trainer.config), _lasting_settings(checkpoint.config)
+    ours, theirs = _lasting_settings(config), _lasting_settings(checkpoint.config)
     for name in ours:
         if ours[name] != theirs[name]:
             raise InputError(
@@ -188,44 +189,47 @@ class CheckpointPlan:
         check_positive("Checkpoints", "number to keep", self.keep)
 
 
-class CheckpointWriter:
+class CheckpointWriter(Callback):
     """Writes a run's checkpoints as planned and at its end.
 
-    ``best.safetensors``, which ``Network.load`` reads, has the weights of the highest validation accuracy before
-    the newest checkpoint. ``records`` are those of the run before it was resumed.
+    ``best.safetensors``, which ``Network.load`` reads, has the weights of the best validation score before the newest
+    checkpoint. ``history`` is the file of the run's records, which is written first.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        trainer: Trainer,
-        history: HistoryFile,
-        plan: CheckpointPlan,
-        records: Iterable[Record] = (),
-    ) -> None:
-        self._folder, self._trainer, self._history, self._plan = folder, trainer, history, plan
-        self._best_accuracy = max((record.validation_accuracy for record in records), default=-1.0)
+    def __init__(self, folder: RunFolder, config: RunConfig, history: HistoryFile, plan: CheckpointPlan) -> None:
+        self._folder, self._config = folder, config
+        self._history, self._plan = history, plan
+        self._best_score = -math.inf
         self._new_best: tuple[Array, State] | None = None
-        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
+        self._written_at, self._written_iteration = time.monotonic(), 0
         remove_partial(folder.checkpoints_path, "*.safetensors")
 
-    def after_iteration(self, iteration: int) -> None:
+    def on_begin(self, trainer: Trainer) -> None:
+        """Go by what was recorded and written before the run was resumed."""
+        self._best_score = max((record.monitored for record in trainer.history), default=-math.inf)
+        self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
+
+    def on_step(self, trainer: Trainer) -> None:
         """Write a checkpoint if it is time for one. Raises InputError if it cannot be written."""
+        iteration = trainer.iteration
         is_due = self._plan.every is not None and iteration % self._plan.every == 0
-        is_last = iteration == self._trainer.iterations
+        is_last = iteration == trainer.iterations
         if is_due or is_last or time.monotonic() - self._written_at >= self._plan.minutes * 60:
-            self.write()
+            self.write(trainer)
 
-    def after_record(self, record: Record) -> None:
+    def on_report(self, trainer: Trainer, record: Record) -> None:
         """Remember the network's values if they are the best so far."""
-        counts = record.iteration == self._trainer.reported
-        if counts and record.validation_accuracy > self._best_accuracy:
-            network = self._trainer.network
-            self._best_accuracy, self._new_best = record.validation_accuracy, (network.theta, network.state)
+        if record.iteration == trainer.reported and record.monitored > self._best_score:
+            network = trainer.network
+            self._best_score, self._new_best = record.monitored, (network.theta, network.state)
 
-    def write(self) -> None:
+    def on_end(self, trainer: Trainer) -> None:
+        """Write the last checkpoint."""
+        self.write(trainer)
+
+    def write(self, trainer: Trainer) -> None:
         """Write the state of this moment, and what is the best so far. Raises InputError if that fails."""
-        trainer, folder = self._trainer, self._folder.checkpoints_path
+        folder = self._folder.checkpoints_path
         if self._new_best:  # first: of a run that is killed in between, the checkpoint repeats the record
             trainer.network.save(folder / BEST, values=self._new_best)
             self._new_best = None
@@ -233,7 +237,7 @@ class CheckpointWriter:
             return
         self._history.sync()  # or after a power failure the checkpoint might follow records that are lost
         path = folder / f"iteration-{trainer.iteration:09d}.safetensors"
-        save(path, trainer)
+        save(path, trainer, self._config)
         self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
         _log.info("wrote %s", path)
         # Not one of a later iteration: it could not be read, or the run would have begun there.
@@ -253,10 +257,13 @@ def _checkpoints(folder: RunFolder) -> list[Path]:
     return [path / name for name in sorted(names) if re.fullmatch(r"iteration-\d{9,}\.safetensors", name)]
 
 
-def _lasting_settings(config: TrainConfig) -> dict[str, Any]:
+def _lasting_settings(config: RunConfig) -> dict[str, Any]:
     """Those that a run keeps, as they are when they have been through JSON."""
-    settings = json.loads(json.dumps(dataclasses.asdict(config)))
-    return {name: value for name, value in settings.items() if name not in _SETTINGS_OF_PLACE_AND_LENGTH}
+    settings = json.loads(json.dumps(config.to_json()))
+    train = {name: value for name, value in settings.pop("train").items() if name not in _LENGTH}
+    runtime = {name: value for name, value in settings.pop("runtime").items() if name not in _PLACE}
+    del settings["data_dir"]
+    return {**settings, **train, **runtime}
 
 
 def _made_on(trainer: Trainer) -> dict[str, str]:

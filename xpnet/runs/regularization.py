@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.datasets import Dataset
-from xpnet.training.config import TrainConfig
+from xpnet.runs.config import RunConfig
+from xpnet.runs.settings import change
 from xpnet.training.evaluation import Evaluator
-from xpnet.training.trainer import Trainer, split_data
 
 
 class Regularized(NamedTuple):
@@ -30,7 +30,7 @@ class Regularized(NamedTuple):
 
 
 def dropout_against_l2(
-    config: TrainConfig,
+    run: RunConfig,
     dataset: Dataset,
     weight_decays: Sequence[float],
     dropouts: Sequence[float],
@@ -39,23 +39,24 @@ def dropout_against_l2(
     """Train with neither, then with each weight decay and with each probability of dropping; every seed in turn."""
     cases = [("none", 0.0), *(("L2", decay) for decay in weight_decays), *(("dropout", p) for p in dropouts)]
     for kind, strength in cases:
-        options = {**config.model_options, "dropout": strength if kind == "dropout" else 0.0}
-        decay = strength if kind == "L2" else 0.0
-        case = dataclasses.replace(config, weight_decay=decay, model_options=options)
-        runs = [_run(dataclasses.replace(case, seed=seed), dataset) for seed in seeds]
+        case = change(
+            run,
+            weight_decay=strength if kind == "L2" else 0.0,
+            dropout=strength if kind == "dropout" else 0.0,
+        )
+        runs = [_run(case, seed, dataset) for seed in seeds]
         epochs, validation, train, test = zip(*runs, strict=True)
         yield Regularized(kind, strength, epochs[0], np.asarray(validation), np.asarray(train), np.asarray(test))
 
 
-def _run(config: TrainConfig, dataset: Dataset) -> tuple[list[float], list[float], float, float]:
+def _run(run: RunConfig, seed: int, dataset: Dataset) -> tuple[list[float], list[float | None], float, float]:
     """Epochs and validation accuracies of the reports, and the final accuracy on training and test images."""
-    trainer = Trainer(config, dataset)
-    records = list(trainer.run())
-    network, (images, labels, *_) = trainer.network, split_data(config, dataset)
-    train = Evaluator(network)(network.theta, network.state, images, labels).accuracy
+    trainer = dataclasses.replace(run, train=dataclasses.replace(run.train, seed=seed)).make_trainer(dataset)
+    records, network = trainer.run(), trainer.network
+    train = Evaluator(network)(network.theta, network.state, *trainer.data.train[:2])
     return (
-        [record.iteration / trainer.sampler.batches_per_epoch for record in records],
-        [record.validation_accuracy for record in records],
-        train,
-        trainer.test().accuracy,
+        [record.iteration / trainer.data.batches_per_epoch for record in records],
+        [record.validation_score for record in records],
+        train.score,
+        trainer.test().score,
     )

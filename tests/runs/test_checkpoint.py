@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
+from xpnet.training.run_folder import RunFolder
 
 from tests.helpers import refused
 from xpnet import kernels
@@ -15,9 +17,7 @@ from xpnet.errors import InputError
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.training import TrainConfig, Trainer
 from xpnet.training import checkpoint as checkpoint_module
-from xpnet.training.checkpoint import CheckpointPlan, CheckpointWriter, load, load_newest, resume, resumed_config, save
 from xpnet.training.history import HistoryFile
-from xpnet.training.run_folder import RunFolder
 
 NOBODY = 65534
 
@@ -188,9 +188,9 @@ def test_a_record_out_of_turn_is_not_the_best(trainer, tmp_path, make_writer):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ({"every": 0}, "Checkpoints: expected number of iterations between two to be a whole number of at least 1"),
+        ({"every": 0}, "Checkpoints: expected number of iterations between two to be an integer of at least 1"),
         ({"minutes": 0.0}, "Checkpoints: expected a finite number of minutes between two above 0, got 0.0."),
-        ({"keep": 0}, "Checkpoints: expected number to keep to be a whole number of at least 1"),
+        ({"keep": 0}, "Checkpoints: expected number to keep to be an integer of at least 1"),
     ],
 )
 def test_plans_that_make_no_sense(plan, message):
