@@ -184,25 +184,16 @@ class Trainer:
             callback.on_end(self)
         return self.history
 
-    @on_own_device
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
         """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
 
-        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
+        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
         """
-        before, progress, pending = self._now
-        batch = self.data.feed.batch(progress.iteration)
-        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
-        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
-            if detect_nonfinite:
-                where = (self.network, self.config, self._mixed)
-                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
-        seen = progress.examples_seen + batch.y.shape[0]
-        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = _Now(state, progress, (metrics, pending))
-        return metrics
+        try:
+            return self._take_step(detect_nonfinite)
+        except MemoryError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise MemoryError(f"Training, step {self.iteration + 1}: {reason}. Use a smaller batch_size.") from error
 
     def stop(self) -> None:
         """End ``run`` after the current iteration."""
@@ -245,6 +236,22 @@ class Trainer:
             )
         check_finite(self.config, "loss on the test examples", evaluation.loss, self.iteration)
         return evaluation
+
+    @on_own_device
+    def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
+        before, progress, pending = self._now
+        batch = self.data.feed.batch(progress.iteration)
+        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
+        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
+            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
+            if detect_nonfinite:
+                where = (self.network, self.config, self._mixed)
+                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
+        seen = progress.examples_seen + batch.y.shape[0]
+        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
+        self._now = _Now(state, progress, (metrics, pending))
+        return metrics
 
     @on_own_device
     def _first_optimizer_state(self) -> Any:
