@@ -26,10 +26,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from xpnet import training
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
+from xpnet.training.history import History
 
 __all__ = [
     "accuracy_comparison",
@@ -51,7 +51,7 @@ __all__ = [
     "search_trials",
 ]
 
-History = Mapping[str, Sequence[float] | NDArray[np.float64]]
+Columns = Mapping[str, Sequence[float | None] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
@@ -90,7 +90,6 @@ STYLE: dict[Any, Any] = {
     ),
     "image.interpolation": "nearest",
 }
-METRIC_LABELS = {"accuracy": "Accuracy", "r2": "R²"}
 ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 
@@ -120,25 +119,28 @@ def check_suffix(path: str | PathLike[str]) -> None:
 
 
 @rc_context(STYLE)
-def history(records: training.History) -> Figure:
-    """Draw the losses and the scores of a training side by side, against epochs.
+def history(training: History) -> Figure:
+    """Draw the loss and the score (accuracy or R²) of a training, and those of validation where there are any.
 
-    Losses are those of the data, without weight decay, so that training and validation can be compared.
+    The axis counts epochs, or iterations where it is not known how many make an epoch.
     """
-    columns, per_epoch, name = records.to_dict(), records.batches_per_epoch, METRIC_LABELS[records.metric]
-    figure = _figure(PAGE_WIDTH, 2.8)
+    columns, metric = training.to_dict(), training.metric
+    figure = _figure(PAGE_WIDTH, 3.2)
     losses, scores = figure.subplots(1, 2)
-    labels = {"loss": "Training", "validation_loss": "Validation"}
-    _draw_curves(losses, "history", columns, labels, batches_per_epoch=per_epoch)
+    kinds = {"train": "Training", "validation": "Validation"}
+    titles = {"loss": kinds["train"], "validation_loss": kinds["validation"]}
+    _draw_curves(losses, "history", columns, titles, batches_per_epoch=training.batches_per_epoch)
     losses.set(title="Loss", ylabel="Loss")
-    labels = {f"train_{records.metric}": "Training", f"validation_{records.metric}": "Validation"}
-    _draw_curves(scores, "history", columns, labels, batches_per_epoch=per_epoch)
-    scores.set(title=name, ylabel=name)
+    titles = {f"{kind}_{metric}": title for kind, title in kinds.items()}
+    is_share = metric == "accuracy"
+    scale = 100 if is_share else 1
+    _draw_curves(scores, "history", columns, titles, scale, batches_per_epoch=training.batches_per_epoch)
+    scores.set(title="Accuracy" if is_share else "R²", ylabel="Accuracy (%)" if is_share else "R²")
     return figure
 
 
 @rc_context(STYLE)
-def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figure:
+def loss_curves(history: Columns, batches_per_epoch: int | None = None) -> Figure:
     """Draw the total loss, the classification loss and the weight-decay loss against the iteration.
 
     With ``batches_per_epoch`` the axis counts epochs instead.
@@ -158,7 +160,7 @@ def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figur
 
 
 @rc_context(STYLE)
-def accuracy_curves(history: History, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
+def accuracy_curves(history: Columns, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
     """Draw the training and validation accuracy, in percent, against the iteration.
 
     ``averaged`` says that the training accuracy is the moving average over batches, which lags behind.
@@ -176,7 +178,7 @@ def accuracy_curves(history: History, averaged: bool = True, batches_per_epoch: 
 
 
 @rc_context(STYLE)
-def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
+def error_rate_curves(history: Columns, batches_per_epoch: int) -> Figure:
     """Draw the training and validation error rate, 100·(1 - accuracy) in percent, against epochs.
 
     The scale is logarithmic, so that the first fall and the last mistakes both show; where a rate falls below 0.1 % it
@@ -201,7 +203,7 @@ def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
 
 
 @rc_context(STYLE)
-def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+def cost_comparison(histories: Mapping[str, Columns], batches_per_epoch: int) -> Figure:
     """Draw the total training loss of several runs, by their names, against epochs; on a logarithmic scale.
 
     Reads the columns iteration, which must be the same in all runs, and total_loss.
@@ -214,7 +216,7 @@ def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) ->
 
 
 @rc_context(STYLE)
-def accuracy_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+def accuracy_comparison(histories: Mapping[str, Columns], batches_per_epoch: int) -> Figure:
     """Draw the validation accuracy of several runs, by their names, in percent against epochs.
 
     Reads the columns iteration, which must be the same in all runs, and validation_accuracy.
@@ -570,7 +572,7 @@ def _write_instead(axes: Axes, text: str) -> None:
 
 
 def _comparison(
-    where: str, histories: Mapping[str, History], column: str, batches_per_epoch: int, scale: float = 1
+    where: str, histories: Mapping[str, Columns], column: str, batches_per_epoch: int, scale: float = 1
 ) -> tuple[Figure, Axes]:
     """One column of several runs as lines."""
     columns = {name: history.get(column, ()) for name, history in histories.items()}
@@ -584,7 +586,7 @@ def _comparison(
 def _draw_curves(
     axes: Axes,
     where: str,
-    history: History,
+    history: Columns,
     labels: Mapping[str, str],
     scale: float = 1,
     batches_per_epoch: int | None = None,

@@ -27,10 +27,10 @@ class Runtime:
     parameters and activations.
 
     ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
-    one library, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32" lets CuPy multiply float32 less exactly;
-    "float16" computes forward and backward passes in that (``training/mixed_precision.py``). ``graph`` replays a
-    training step as one CUDA graph. ``deterministic`` asks for the same bits from every run on a GPU too.
-    ``tune_malloc`` lets glibc keep freed memory, which saves up to half of a step on the CPU.
+    one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
+    lets CuPy multiply float32 less exactly; "float16" computes forward and backward passes in that
+    (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph. ``deterministic`` asks for
+    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of a step on the CPU.
 
     Raises InputError if a setting is out of range.
     """
@@ -69,7 +69,7 @@ class Runtime:
         if self.deterministic:
             _be_deterministic(self.backend)
         if self.tune_malloc:
-            _tune_malloc()
+            keep_freed_memory()
 
 
 def cores() -> int:
@@ -90,14 +90,15 @@ def _be_deterministic(backend: str | None) -> None:
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if "--xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if backend == "torch":
         torch = importlib.import_module("torch")
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # what is read is written first
 
 
-def _tune_malloc() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of giving it back to the system after every array, for all threads alike.
 
     Page faults of fresh arrays otherwise cost up to half of a training step on the CPU. Elsewhere than on glibc nothing

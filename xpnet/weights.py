@@ -87,7 +87,7 @@ def load_weights(
     """Take over parameters and state from a file of xpnet's or PyTorch's."""
     source = f"Weights file {path}"
     ours = {name: backends.to_numpy(tensor) for name, tensor in network.tensors().items()}
-    if is_written_by_xpnet(path) or not os.path.isfile(path):
+    if is_written_by_xpnet(path):
         theirs, _ = read_tensors(path)
         if replace_head:
             theirs = {name: tensor for name, tensor in theirs.items() if not _is_of_head(network, name)}

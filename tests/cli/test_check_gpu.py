@@ -16,7 +16,8 @@ from xpnet.cli.check_gpu import Check, Part, compare, compare_cudnn, compare_pro
 from xpnet.cuda_graph import GraphedStep
 from xpnet.kernels.precision import precision_in_use
 from xpnet.layers import Conv2D
-from xpnet.training import TrainConfig, Trainer
+from xpnet.runs.settings import make_run
+from xpnet.training import Trainer
 
 SMALL = (((2, 9, 9, 3), Conv2D(4, 5, padding=2)), ((2, 8, 8, 3), Conv2D(4, 3, stride=2, padding=1)))
 
@@ -348,8 +349,9 @@ def test_a_graph_with_other_bits_and_an_error_fail_the_check(graph_case, monkeyp
     def trained(backend, **settings):
         trainer = right(backend, **settings)
         if settings.get("graph"):
-            values = trainer._values
-            trainer._values = values._replace(theta=np.nextafter(values.theta, np.float32(9)))
+            state = trainer._now.state
+            other = state._replace(theta=np.nextafter(state.theta, np.float32(9)))
+            trainer._now = trainer._now._replace(state=other)
         return trainer
 
     monkeypatch.setattr(check_gpu, "_trained", trained)
@@ -379,14 +381,13 @@ def test_float16_is_compared_with_float32(monkeypatch, capsys, cudnn):
     small = {"model": "mlp", "model_options": {"hidden": (4,)}, "batch_size": 16}
     monkeypatch.setattr(check_gpu, "_trained", lambda backend, model, **settings: right(backend, **small, **settings))
     assert printed(check_gpu.check_float16, capsys)[0]
-    monkeypatch.setattr(check_gpu, "_last_loss", lambda trainer: 1.0 + (trainer.config.precision == "float16"))
+    monkeypatch.setattr(check_gpu, "_last_loss", lambda trainer: 1.0 + (trainer.runtime.precision == "float16"))
     assert not printed(check_gpu.check_float16, capsys)[0]
 
 
 @pytest.mark.parametrize("case", check_gpu.GRAPH_CASES, ids=lambda case: case.name)
 def test_what_is_recorded_on_a_gpu_can_be_trained(case, monkeypatch):
     monkeypatch.setattr(check_gpu, "ITERATIONS", 1)
-    config = TrainConfig.for_model(**{"iterations": 1, **case.settings})
-    assert config.model == case.settings["model"]
-    monkeypatch.setattr(Trainer, "run", lambda trainer: iter([trainer.step()]))
+    assert make_run(**{"iterations": 1, **case.settings}).model == case.settings["model"]
+    monkeypatch.setattr(Trainer, "run", lambda trainer: trainer.step())
     assert check_gpu._trained(backends.resolve("cpu"), **{**case.settings, "batch_size": 2}).iteration == 1

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
-from xpnet.training.run_folder import read_class_names
 
 from tests.helpers import refused, torch_named
 from xpnet import Network, datasets, models
 from xpnet.cli.features import main
 from xpnet.cli.train import main as train
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
+from xpnet.runs.folder import read_class_names
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_layer_of_a_run(finished_run, digit, tmp_path, capsys):
     assert main([digit, "--weights", str(run), "--layer", "relu1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "relu1: 28 x 28 x 16, from 0 to " in printed
-    logits = Network.load(run / "weights.safetensors").predict(datasets.load("mnist").test_inputs[:1])[0].astype(float)
+    logits = Network.load(run / "weights.safetensors")(datasets.load("mnist").test_inputs[:1])[0].astype(float)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     best = np.argsort(-probabilities)[:5]
     assert classes_printed(printed) == [(str(index), f"{100 * probabilities[index]:.2f}") for index in best]

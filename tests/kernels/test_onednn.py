@@ -181,7 +181,9 @@ def test_arrays_with_gaps_and_at_odd_addresses_are_copied():
     misplaced[...] = weight
     assert not misplaced.flags.aligned
     turned = np.ascontiguousarray(x.transpose(1, 3, 2, 0)).transpose(3, 0, 2, 1)
-    for arrays in ((turned, weight), (x, misplaced), (np.repeat(x, 2, axis=3)[..., ::2], weight)):
+    locked = x.copy()
+    locked.flags.writeable = False
+    for arrays in ((turned, weight), (x, misplaced), (locked, weight), (np.repeat(x, 2, axis=3)[..., ::2], weight)):
         assert table.find("conv2d", *arrays, None, SAME, 1) is onednn_kernels
         np.testing.assert_array_equal(kernels.conv2d(*arrays, None, SAME), expected)
 

@@ -16,8 +16,8 @@ from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.work import multiplications
 from xpnet.benchmark.xpnet_implementation import XpnetImplementation
-from xpnet.layers.base import Backward, Cache, Forward, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
 
 REST = "loss, θ, optimizer"
 _SIDE = 2048

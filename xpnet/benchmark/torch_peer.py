@@ -117,7 +117,7 @@ class TorchTwin:
         images, labels = case.batch()
         self._labels = torch.tensor(labels, dtype=torch.int64, device=device)
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # channels_last
-        if variant == "channels-last":
+        if variant in ("channels-last", "tuned"):
             module = module.to(memory_format=torch.channels_last)
         else:
             self._images = self._images.contiguous()
@@ -222,5 +222,5 @@ def _tensors(network: Network) -> dict[str, np.ndarray]:
 
 
 def make(case: Case, device: str, variant: str) -> TorchTwin:
-    """PyTorch as it comes, or in the variants channels-last, compile and graphs (on a GPU)."""
+    """PyTorch as it comes, channels-last, tuned (that and the allocator), compile, or graphs (on a GPU)."""
     return TorchTwin(case, device, variant)

@@ -220,8 +220,8 @@ def add_speed_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--kernels",
         **choices(kernels.CHOICES),
-        help="fastest; pure: only those written for every array library; cudnn: cuDNN's on CuPy arrays (needs the "
-        "extra cudnn); default: fastest",
+        help="fastest; pure: only those written for every array library; onednn: fastest, and an error without oneDNN "
+        "(extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
     )
     group.add_argument(
         "--no-malloc-tuning",

@@ -351,7 +351,7 @@ def _single(values: Parameters) -> Parameters:
     """The one value that was given for each parameter."""
     for name, given in values.items():
         if len(given) != 1:
-            raise InputError(f"Search: expected one value of {name} here, got {len(given)}. Give one.")
+            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
     return {name: value for name, (value,) in values.items()}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from xpnet.runs.settings import FIELDS
 
 # A message that speaks of a setting says "expected limit to be ...", "expected no momentum with ...", "Change limit.".
-_BEFORE = r"(?:expected (?:no |a |an |a finite |either |the run's own )?|Change |[Ll]eave |another )"
-_AFTER = r"(?= to | in \[| below| above| or | with| of at| out\b|, got| \(|\.)"
+_BEFORE = r"(?:expected (?:no |a |an |a finite |either |one value of |the run's own )?|Change |[Ll]eave |another )"
+_AFTER = r"(?= to | in \[| below| above| or | with| of at| out\b|,| \(|\.)"
 
 
 _QUOTES = "'()"

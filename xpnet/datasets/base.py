@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array, array_namespace, to_numpy
 from xpnet.datasets.arrays import (
     Targets,
     as_inputs,
@@ -43,8 +43,8 @@ class Dataset:
     largest. The validation part is None unless it was published with the data; training then may split one off.
 
     Raises InputError, beginning with the part at fault, for other arrays and objects; an empty array; NaN or infinity
-    (in memory maps they are found in the batches); numbers of examples that differ; training examples of one class
-    only; a class that has no name; parts of different shapes or tasks; and arrays of two libraries or devices.
+    (in memory maps they are found in the batches); numbers of examples that differ; a class that has no name; parts of
+    different shapes or tasks; and arrays of two libraries or devices.
     """
 
     name: str
@@ -60,8 +60,6 @@ class Dataset:
         if self.class_names is not None:
             self._set("class_names", _checked_names(self.name, self.class_names))
         train = self._convert("train", self.class_names)
-        if not _is_real(train.on_host):
-            _check_differ(f"{self.name} train_targets", train)
         self._set("class_names", train.class_names and _checked_names(self.name, train.class_names))
         for part in ("test", "validation"):
             given = [getattr(self, f"{part}_{values}") is not None for values in ("inputs", "targets")]
@@ -87,7 +85,7 @@ class Dataset:
 
             Dataset.from_arrays(x, y, test=(x_test, y_test))
 
-        Raises InputError as the class does.
+        Raises InputError as the class does, and if all training examples are of one class.
         """
         pairs = {"test": test, "validation": validation}
         for part, pair in pairs.items():
@@ -97,7 +95,10 @@ class Dataset:
                 )
         test_x, test_y = test or (None, None)
         validation_x, validation_y = validation or (None, None)
-        return cls(name, x, y, test_x, test_y, class_names, validation_x, validation_y)
+        dataset = cls(name, x, y, test_x, test_y, class_names, validation_x, validation_y)
+        if dataset.task != "real":
+            _check_differ(f"{name} train_targets", to_numpy(dataset.train_targets), dataset.class_names)
+        return dataset
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -164,18 +165,17 @@ def _checked_names(name: str, class_names: Any) -> tuple[str, ...]:
             raise InputError(
                 f"{name} class_names: expected text that can be printed, got {one!r:.80}. Change this name."
             )
-    if len(set(names)) < max(len(names), 2):
+    if not names or len(set(names)) < len(names):
         raise InputError(
-            f"{name} class_names: expected two different names or more, got {names!r:.80}. Name each class once."
+            f"{name} class_names: expected different names, at least one, got {names!r:.80}. Name each class once."
         )
     return names
 
 
-def _check_differ(where: str, targets: Targets) -> None:
-    if (targets.on_host == targets.on_host[:1]).all():
-        value = targets.on_host.flat[0]
-        name = repr(targets.class_names[value]) if targets.class_names else value
+def _check_differ(where: str, targets: np.ndarray, class_names: tuple[str, ...] | None) -> None:
+    if (targets == targets[:1]).all():
+        value = targets.flat[0]
         raise InputError(
-            f"{where}: expected two classes or more, got {name} for all {len(targets.on_host)} examples. "
-            "Add examples of another class."
+            f"{where}: expected two classes or more, got {repr(class_names[value]) if class_names else value} for all "
+            f"{len(targets)} examples. Add examples of another class."
         )

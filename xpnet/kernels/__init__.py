@@ -12,7 +12,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.kernels import table
-from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using
+from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using, versions
 from xpnet.kernels.precision import PRECISIONS
 from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.kernels.vectors import vector
@@ -43,6 +43,7 @@ __all__ = [
     "use",
     "using",
     "vector",
+    "versions",
 ]
 
 Arrays = Mapping[str, Array]

@@ -66,6 +66,13 @@ def in_use() -> dict[str, str]:
     return {"kernels": _choice.kernels, "threads": str(sharing.threads())}
 
 
+def versions(library: str) -> dict[str, str]:
+    """What rounding depends on beside a library of arrays: the version of another one whose kernels serve them."""
+    if library != "numpy" or _choice.kernels == "pure":
+        return {}
+    return {"oneDNN": import_module("xpnet.kernels.onednn_kernels").version()}
+
+
 def is_deterministic() -> bool:
     """Whether the kernels must give the same bits each time."""
     return _choice.deterministic

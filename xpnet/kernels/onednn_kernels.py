@@ -38,6 +38,11 @@ def is_available() -> bool:
     return True
 
 
+def version() -> str:
+    """OneDNN's version and the instruction set that it compiles for, on which rounding depends; none without it."""
+    return f"{load().version} {load().instruction_set()}" if is_available() else "none"
+
+
 def serves(operation: str, x: np.ndarray, *arguments: Any) -> bool:
     """Whether oneDNN has a fast kernel for an operation on these arrays."""
     if x.dtype != np.float32 or x.size == 0 or _has_failed or not is_available():

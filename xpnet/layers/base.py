@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from array_api_compat import device
 
-from xpnet.backend import Array, array_namespace, check_array, location, same_location
+from xpnet.backend import Array, array_namespace, check_array, same_location
 from xpnet.errors import InputError
+from xpnet.layers.errors import LayerError, batched, home, inside
 from xpnet.shapes import Pair, Shape, Window
 
 # Trees of arrays, keyed by layer and then by tensor name.
@@ -50,34 +50,6 @@ class Part(NamedTuple):
     name: str
     layer: Layer
     input_shape: Shape
-
-
-class LayerError(InputError):
-    """An InputError raised by a layer; the containers around it complete the layer's dotted path."""
-
-    def __init__(self, layer: Layer, message: str) -> None:
-        super().__init__(message)
-        self.kind = type(layer).__name__
-        self.message = message
-        self.path: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        where = f"{self.kind} '{'.'.join(self.path)}'" if self.path else self.kind
-        return f"{where}: {self.message}"
-
-
-class inside:  # noqa: N801 (reads as a keyword: with inside("conv1"): ...)
-    """Completes the dotted path of a LayerError that passes through."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if isinstance(error, LayerError):
-            error.path = (self.name, *error.path)
 
 
 # In the cache that a checked forward gives, for the checks of backward; a name with a dot is nobody else's.
@@ -246,9 +218,7 @@ class Layer:
         if y is not None:
             shape = tuple(y.shape[1:])
             if tuple(dy.shape) != shape:
-                raise self.error(
-                    f"expected dy in the shape of y, {shape}, got {tuple(dy.shape)}. Give the gradient of y."
-                )
+                raise self.error(f"expected dy in the shape of y, {shape}, got {tuple(dy.shape)}. Give dL/dy.")
             self.check_like(dy, y, what="dy", of="y")
         for name, tensor in params.items():
             if isinstance(tensor, Mapping):
@@ -259,7 +229,7 @@ class Layer:
     def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its parameters") -> None:
         """Raise InputError for an array of another library, dtype or device than one that belongs to the layer."""
         if not same_location(x, tensor) or x.dtype != tensor.dtype:
-            raise self.error(f"expected {what} to be {_home(tensor)} as {of}, got {_home(x)}. Convert or move {what}.")
+            raise self.error(f"expected {what} to be {home(tensor)} as {of}, got {home(x)}. Convert or move {what}.")
 
     def check_key(self, key: Array | None, like: Array) -> None:
         """Raise InputError unless ``key`` is one of ``xpnet.random``, in the same place as the batch."""
@@ -278,14 +248,14 @@ class Layer:
     def check_features(self, shape: Shape) -> int:
         """The length of a vector shape (without the batch)."""
         if len(shape) != 1:
-            raise self.error(f"expected vectors (N, features), got shape {_batched(shape)}. Put a Flatten before it.")
+            raise self.error(f"expected vectors (N, features), got shape {batched(shape)}. Put a Flatten before it.")
         return shape[0]
 
     def check_images(self, shape: Shape) -> tuple[int, int, int]:
         """Height, width and channels of an image shape (without the batch)."""
         if len(shape) != 3:
             raise self.error(
-                f"expected images (N, H, W, C), got shape {_batched(shape)}. "
+                f"expected images (N, H, W, C), got shape {batched(shape)}. "
                 + ("Put no Flatten before it." if len(shape) == 1 else "Add the missing axis.")
             )
         return shape[0], shape[1], shape[2]
@@ -300,40 +270,6 @@ class Layer:
                 f"{height + top + bottom}x{width + left + right}. Use a smaller window or more padding."
             )
         return rows, columns
-
-
-@dataclass(frozen=True)
-class Wrapper(Layer):
-    """A layer in place of another one, with its parameters, state and shapes; a subclass says what it does instead."""
-
-    inner: Layer
-    prefix: ClassVar[str] = "wrapper"
-
-    @property
-    def is_random(self) -> bool:
-        return self.inner.is_random
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.inner.output_shape(input_shape)
-
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
-        return self.inner.init(rng, input_shape)
-
-    def check_input(
-        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
-    ) -> None:
-        self.inner.check_input(params, state, shape, like, train=train, key=key)
-
-
-def _home(array: Array) -> str:
-    """Library, dtype and device in words."""
-    library, where = location(array)
-    dtype = str(array.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
-    return f"{dtype} of {library}" + ("" if where is None else f" on {where}")
-
-
-def _batched(shape: Shape) -> str:
-    return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
 def shape_holder(x: Array) -> Array:

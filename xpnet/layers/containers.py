@@ -12,7 +12,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, inside
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.errors import inside
 from xpnet.layers.fusion import Step, steps
 from xpnet.random import fold_in
 from xpnet.shapes import Shape
@@ -190,6 +191,29 @@ class Residual(Layer):
     def _paths(self) -> list[tuple[str, Layer]]:
         """The branch, and the shortcut where it is a layer."""
         return [("branch", self.branch), *([("shortcut", self.shortcut)] if self.shortcut else [])]
+
+
+@dataclass(frozen=True)
+class Wrapper(Layer):
+    """A layer in place of another one, with its parameters, state and shapes; a subclass says what it does instead."""
+
+    inner: Layer
+    prefix: ClassVar[str] = "wrapper"
+
+    @property
+    def is_random(self) -> bool:
+        return self.inner.is_random
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.inner.output_shape(input_shape)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        return self.inner.init(rng, input_shape)
+
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        self.inner.check_input(params, state, shape, like, train=train, key=key)
 
 
 def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:

@@ -127,6 +127,8 @@ def resumed_config(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     own = {**{name: getattr(runtime, name) for name in _PLACE}, **{name: getattr(train, name) for name in _LENGTH}}
     own["data_dir"] = config.data_dir
     flat = {**flatten(config), **own}
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    flat = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
     changes = {name: value for name, value in changes.items() if value != flat.get(name)}
     for name, value in changes.items():
         if name not in own:

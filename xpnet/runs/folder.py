@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import xpnet
+from xpnet import kernels
 from xpnet.backend import Backend
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, is_file, require_regular_file
@@ -189,4 +190,5 @@ def versions(backend: Backend) -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         backend.name: backend.version(),
+        **kernels.versions(backend.name),
     }

@@ -19,8 +19,8 @@ from array_api_compat import device
 from xpnet.backend import Array, array_namespace
 from xpnet.function import LossAndGradient
 from xpnet.layers import BatchNorm, Normalize
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
 from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
 from xpnet.network import Network

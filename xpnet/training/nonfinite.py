@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array, array_namespace
-from xpnet.layers.base import Backward, Cache, Forward, LayerError, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
+from xpnet.layers.errors import LayerError
 from xpnet.layout import walk
 from xpnet.network import Network
 

@@ -76,8 +76,9 @@ class Trainer:
         sample_weight: Array | None = None,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
-        self.runtime = runtime or Runtime(dtype=network.dtype)
-        check_runtime(network, self.runtime)
+        runtime = runtime or Runtime(dtype=network.dtype)
+        check_runtime(network, runtime)
+        self.runtime = dataclasses.replace(runtime, backend=network.backend.name)  # to which settings may apply
         self.runtime.configure()
         backend = network.backend
         if isinstance(dataset, Dataset):
