@@ -14,7 +14,6 @@ from tests.kernels import naive
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend, to_numpy
-from xpnet.cli import check_kernels
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
@@ -318,40 +317,6 @@ def test_the_kernels_serve_unless_only_pure_ones_may(cuda, launched, choice, exp
         kernels.max_pool2d(cuda.asarray(X), PAIRS)
         kernels.softmax_cross_entropy(cuda.asarray(normal(2, 2)), cuda.asarray(np.array([0, 1])), 0.0)
     assert launched == expected
-
-
-@pytest.fixture
-def small_checks(monkeypatch):
-    monkeypatch.setattr(check_kernels, "POOLS", [(shape, window) for window, shape in POOLS])
-    monkeypatch.setattr(check_kernels, "ROWS", ((100, 3), (7, 40)))
-    monkeypatch.setattr(check_kernels, "LOGITS", ((5, 40),))
-    monkeypatch.setattr(check_kernels, "PARAMETERS", 300)
-
-
-def test_the_check_on_a_gpu_passes(cuda, small_checks):
-    checks = list(check_kernels.compare(cuda))
-    assert len(checks) == 6 * 2 + 2 + 2 * 6 + 3 * 2 + 2 * 4
-    assert [check for check in checks if not check[1] <= check[2]] == []
-
-
-def test_the_check_on_a_gpu_finds_a_wrong_kernel_and_goes_on_after_an_error(cuda, small_checks, monkeypatch):
-    module = import_module(MODULE)
-    launch = module._launch
-
-    def spoiled(name, *rest):
-        if name == "cross_entropy/softmax_cross_entropy":
-            raise RuntimeError("no such kernel")
-        launch(name, *rest)
-        if name == "optimizers/heavy_ball":
-            rest[2 + 3][...] *= 1.0001
-
-    monkeypatch.setattr(module, "_launch", spoiled)
-    wrong = [what for what, difference, allowed in check_kernels.compare(cuda) if not difference <= allowed]
-    assert wrong == [
-        "softmax cross-entropy of 5x40: RuntimeError: no such kernel",
-        "momentum, heavy-ball: theta",
-        "momentum, nesterov: theta",
-    ]
 
 
 @given(rows=st.integers(1, 2**30), channels=st.integers(1, 4096))

@@ -3,7 +3,7 @@
 What runs on the GPU is played by NumPy: ``Arrays`` stands for CuPy, with arrays that have an address, and ``Plan`` for
 a plan, which reads and writes what lies at the addresses it is given. That proves which plan is asked for and what it
 is given, not what cuDNN makes of it. That cuDNN accepts each graph is proved by building it, where cuDNN is installed;
-that it computes the right thing, by ``scripts/check_gpu.py`` on a GPU.
+that it computes the right thing, by the tests with CuPy where cuDNN is installed.
 """
 
 import ctypes
