@@ -33,6 +33,9 @@ class Backend:
     xp: Any
     device: Any
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return resolve, (self.device_name(), self.name)  # a module cannot be pickled
+
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Move an array of any supported library here, as ``dtype`` where one is named."""
         target = dtype and self.dtype(dtype)

@@ -30,7 +30,8 @@ class Runtime:
     one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
     lets CuPy multiply float32 less exactly; "float16" computes forward and backward passes in that
     (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph. ``deterministic`` asks for
-    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of a step on the CPU.
+    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of
+    a step on the CPU.
 
     Raises InputError if a setting is out of range.
     """

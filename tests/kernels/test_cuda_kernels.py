@@ -344,3 +344,16 @@ def test_indices_stay_within_32_bits(cuda):
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (256, 1), (257, 2), (512, 2)])
 def test_blocks_cover_every_element(cuda, count, expected):
     assert import_module(MODULE).blocks(count, 256) == expected
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (5, 10), (300, 3), (1000, 40)])
+@pytest.mark.parametrize("labels_dtype", [np.int32, np.int64])
+def test_accuracy_is_the_share_of_hits(cuda, launched, rows, classes, labels_dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(0, 4, (rows, classes)).astype(np.float32)  # of equal ones the first is meant
+    logits[rng.random(logits.shape) < 0.02] = np.nan
+    labels = rng.integers(0, classes, rows).astype(labels_dtype)
+    share = kernels.accuracy(cuda.asarray(logits), cuda.asarray(labels), cuda.xp.float32)
+    assert (share.shape, share.dtype) == ((), np.float32)
+    assert float(share) == np.float32(np.mean(logits.argmax(axis=1) == labels))
+    assert launched == ["accuracy"]

@@ -52,6 +52,7 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "batch_norm": (CUDA, ONEDNN),
     "batch_norm_by_running_statistics": (CUDA, ONEDNN),
     "softmax_cross_entropy": (CUDA, CROSS_ENTROPY),
+    "accuracy": (CUDA, CROSS_ENTROPY),
     "optimizer_update": (CUDA, BLOCKWISE),
     "matmul": (GRAPH, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),

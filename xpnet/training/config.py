@@ -37,8 +37,8 @@ class TrainConfig:
     ``validation`` is how many training examples are set apart where the data have no validation part: a number, a
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
-    ``clip_norm`` shortens longer gradients; ``decay_biases=False`` excludes biases and norm scales from weight decay;
-    ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
+    ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
+    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
 
     ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
@@ -60,6 +60,7 @@ class TrainConfig:
     limit: int | None = None
     clip_norm: float | None = None
     decay_biases: bool = True
+    shuffle: bool = True
     freeze: tuple[str, ...] = ()
     early_stopping: EarlyStopping | None = None
     report_every: int | None = None
@@ -73,7 +74,7 @@ class TrainConfig:
                 check_positive("Training", name, getattr(self, name))
         if self.epochs and self.iterations:
             raise InputError("Training: expected either epochs or iterations, got both. Give one of them.")
-        for name in ("decay_biases", "measure_training"):
+        for name in ("decay_biases", "shuffle", "measure_training"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"Training: expected {name} to be True or False, got {getattr(self, name)!r}.")
         check_seed(self.seed)

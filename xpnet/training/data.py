@@ -49,7 +49,7 @@ def split(dataset: Dataset, config: TrainConfig, sample_weight: Array | None = N
     """
     whole = Part(dataset.train_inputs, dataset.train_targets, sample_weight)
     has_validation = dataset.validation_inputs is not None
-    count = len(whole.targets)
+    count = whole.targets.shape[0]
     split_off = 0 if has_validation else _validation_count(config.validation, count)
     validation = Part(dataset.validation_inputs, dataset.validation_targets) if has_validation else None
     if not split_off and config.limit is None:
@@ -90,9 +90,11 @@ def prepare(
     Raises InputError as ``split`` and ``BatchSampler`` do.
     """
     if sample_weight is not None:
-        sample_weight = check_sample_weights("Training", sample_weight, len(dataset.train_targets))
+        sample_weight = check_sample_weights("Training", sample_weight, dataset.train_targets.shape[0])
     train, validation = split(dataset, config, sample_weight)
-    sampler = BatchSampler(len(train.targets), min(config.batch_size, len(train.targets)), config.seed)
+    sampler = BatchSampler(
+        train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), config.seed, config.shuffle
+    )
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
     check_fits(config.augmentation, dataset.input_shape)
     if validation is not None and not stays_on_host(backend, validation.inputs):

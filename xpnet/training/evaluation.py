@@ -156,7 +156,7 @@ class Evaluator:
         outputs = np.concatenate(
             [
                 to_numpy(self._outputs(theta, state, self._network.backend.asarray(inputs[start:stop])))
-                for start, stop in _bounds(len(targets), self.batch_size)
+                for start, stop in _bounds(targets.shape[0], self.batch_size)
             ]
         )
         return evaluate(self._network.loss, outputs, to_numpy(targets))

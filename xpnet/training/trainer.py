@@ -178,7 +178,7 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_report(self, record)
         finally:
-            self._publish()
+            self.publish()
         if self.best:
             self.network.theta, self.network.state = self.best.theta, self.best.state
         for callback in callbacks:
@@ -220,7 +220,7 @@ class Trainer:
             )
         state, self.best, self._key = put_back(self.network, self._now.state, snapshot, source)
         self._now = _Now(state, snapshot.progress)
-        self._publish()
+        self.publish()
 
     @on_own_device
     def test(self) -> AnyEvaluation:
@@ -256,13 +256,13 @@ class Trainer:
 
     @on_own_device
     def _first_optimizer_state(self) -> Any:
-        """What the optimizer remembers of the network's last training, if that was with the same optimizer."""
+        """What the optimizer remembers of the network's last training, if that was with one of its kind."""
         fresh = {
             **self._optimizer.init(self.network.theta),
             **(MixedPrecision.init(self.network.theta) if self._mixed else {}),
         }
         optimizer, state = self.network.optimizer_memory or (None, {})
-        return state if optimizer == self.config.optimizer and state.keys() == fresh.keys() else fresh
+        return state if type(optimizer) is type(self.config.optimizer) and state.keys() == fresh.keys() else fresh
 
     def _next_report(self) -> int:
         every, earliest = self._report_every, max(self.reported + 1, self.iteration)
@@ -308,8 +308,8 @@ class Trainer:
         self._now = _Now(state, progress._replace(loss=loss, score=score, **seconds))
 
     @on_own_device
-    def _publish(self) -> None:
-        """Give the network the values of the last complete step."""
+    def publish(self) -> None:
+        """Give the network the values of the last complete step, as ``run`` does at each record."""
         theta, state, optimizer = self._now.state
         if self.runtime.graph:  # whose next replay overwrites them
             theta, state = self._copy(theta), map_tree(self._copy, state)
@@ -318,11 +318,10 @@ class Trainer:
 
     @on_own_device
     def _record(self) -> Record:
-        self._publish()
-        network, theta, state = self.network, self.network.theta, self.network.state
+        self.publish()
+        theta, state = self.network.theta, self.network.state
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = float(network.backend.xp.sum(self._decay_mask * theta * theta))
-            decay = self.config.optimizer.weight_decay / 2 * squares
+            decay = self.weight_decay_loss()
             check_finite(self.config, "sum of the squared weights", decay, self.iteration)
             if self._mixed:
                 check_scale(self._now.state, self.iteration)
@@ -344,6 +343,13 @@ class Trainer:
             seconds=seconds,
             learning_rate=self._rate(self.iteration - 1),
         )
+
+    @on_own_device
+    def weight_decay_loss(self) -> float:
+        """λ/2·‖θ‖² over what decays, of the network's values."""
+        theta = self.network.theta
+        squares = float(self.network.backend.xp.sum(self._decay_mask * theta * theta))
+        return self.config.optimizer.weight_decay / 2 * squares
 
     def _copy(self, array: Array) -> Array:
         return self.network.backend.xp.asarray(array, copy=True)
