@@ -144,6 +144,6 @@ def test_bad_input_gives_one_line_and_runs_nothing(docs, commands, capsys, flags
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_every_command_is_one_that_its_program_understands(experiment):
     program, *flags = experiment.command.split()
-    parser = {"train.py": train, "compare_optimizers.py": compare_optimizers}[program]._parser()
+    parser = {"train.py": train, "compare_optimizers.py": compare_optimizers}[program].make_parser(program)
     settings = vars(parser.parse_args(flags))
     assert settings["seed"] in (None, 0)

@@ -83,7 +83,7 @@ def test_the_library_speaks_of_arguments():
         for line in path.read_text(encoding="utf-8").splitlines():
             # Compilers, TensorBoard and XLA have flags too.
             if re.search(r"(?<![\w-])--[a-z]", line) and not re.search("fmad|--logdir|--xla", line):
-                found.append(f"{name}: {line.strip()}")
+                found.append(f"{name}: {line.strip()}")  # noqa: PERF401
     assert found == []
 
 

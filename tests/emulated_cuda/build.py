@@ -128,7 +128,8 @@ def _build_libraries(lib: Path, site: Path) -> None:
     written = set(re.findall(r"^API \w+ (cublas\w+)\(", (HERE / "source/cublas.cpp").read_text(), re.M))
     for name, modules in LIBRARIES.items():
         prefix = name.removeprefix("lib").partition(".")[0]
-        tables = [_run("nm", "-D", "--undefined-only", *site.glob(f"{module}.*.so")) for module in modules]
+        files = [file for module in modules for file in site.glob(f"{module}.*.so")]  # not all are in every CuPy
+        tables = [_run("nm", "-D", "--undefined-only", file) for file in files]
         needed = {function for table in tables for function in re.findall(rf"\b({prefix}[A-Z]\w+)", table)}
         lines = [f'#include "{HERE}/source/cublas.cpp"'] if prefix == "cublas" else [
             '#define API extern "C" __attribute__((visibility("default")))',

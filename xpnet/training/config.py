@@ -38,7 +38,8 @@ class TrainConfig:
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
     ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
-    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that stay as they are (``Network.freeze``).
+    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
+    stay as they are (``Network.freeze``).
 
     ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
@@ -76,7 +77,9 @@ class TrainConfig:
             raise InputError("Training: expected either epochs or iterations, got both. Give one of them.")
         for name in ("decay_biases", "shuffle", "measure_training"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"Training: expected {name} to be True or False, got {getattr(self, name)!r}.")
+                raise InputError(
+                    f"Training: expected {name} to be True or False, got {getattr(self, name)!r}. Change {name}."
+                )
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer, such as xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule, such as xpnet.schedules.Cosine()")
@@ -97,8 +100,11 @@ class TrainConfig:
             for_run(self.schedule, self.iterations)
 
     def _check_loss(self) -> None:
-        if self.loss is not None and not hasattr(self.loss, "backward"):
-            raise InputError(f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}.")
+        if self.loss is not None and (not hasattr(self.loss, "backward") or isinstance(self.loss, type)):
+            raise InputError(
+                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. "
+                "Give an object."
+            )
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:
