@@ -45,19 +45,20 @@ def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
 
 
 def documented_commands():
-    """Every ``python scripts/...`` in the README and the docs, as the words that a shell makes of it."""
+    """Every ``python scripts/...`` and ``xpnet ...`` in README and docs, as the words that a shell makes of it."""
     for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
         for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", "").splitlines():
-                if line.startswith("python scripts/"):
-                    yield pytest.param(shlex.split(line, comments=True)[1:], id=f"{page.name}: {line}")
+                if line.startswith(("python scripts/", "xpnet ")):
+                    words = shlex.split(line, comments=True)
+                    yield pytest.param(words[1:], id=f"{page.name}: {line}")
 
 
 @pytest.mark.parametrize("words", list(documented_commands()))
 def test_documented_commands_have_flags_that_the_program_knows(words):
     script, *flags = words
-    program = importlib.import_module(f"xpnet.cli.{Path(script).stem}")
-    program._parser().parse_args(flags)
+    program = importlib.import_module(f"xpnet.cli.{Path(script).stem.replace('-', '_')}")
+    program.make_parser(script).parse_args(flags)
 
 
 def test_fine_tuning_is_the_same_command_in_the_readme_and_in_the_docs():

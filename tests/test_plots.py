@@ -69,16 +69,16 @@ def records(points, metric="accuracy", validated=True):
     return History(made, metric, 20)
 
 
-@pytest.mark.parametrize(("metric", "scale", "label"), [("accuracy", 100, "Accuracy (%)"), ("r2", 1, "R²")])
+@pytest.mark.parametrize(("metric", "label"), [("accuracy", "Accuracy"), ("r2", "R²")])
 @pytest.mark.parametrize("validated", [True, False])
-def test_a_history_draws_losses_and_scores_against_epochs(metric, scale, label, validated):
+def test_a_history_draws_losses_and_scores_against_epochs(metric, label, validated):
     losses, scores = records(3, metric, validated).plot().axes
     drawn = {"Training": [1, 1 / 2, 1 / 3], "Validation": [2, 1, 2 / 3]}
     assert {line.get_label(): line.get_ydata().tolist() for line in losses.lines} == {
         name: pytest.approx(values) for name, values in drawn.items() if validated or name == "Training"
     }
     drawn = {"Training": [0.1, 0.2, 0.3], "Validation": [0.05, 0.1, 0.15]}
-    assert {line.get_label(): (line.get_ydata() / scale).tolist() for line in scores.lines} == {
+    assert {line.get_label(): line.get_ydata().tolist() for line in scores.lines} == {
         name: pytest.approx(values) for name, values in drawn.items() if validated or name == "Training"
     }
     assert scores.get_ylabel() == label

@@ -85,7 +85,8 @@ def run_alone(code):
 
 def test_libraries_are_told_to_be_deterministic():
     code = (
-        "import os; from xpnet import kernels; from xpnet.runtime import Runtime; os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
+        "import os; from xpnet import kernels; from xpnet.runtime import Runtime; "
+        "os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
         "Runtime(deterministic=True).configure(); "
         "print(kernels.is_deterministic(), os.environ['CUBLAS_WORKSPACE_CONFIG'], os.environ['XLA_FLAGS'])"
     )

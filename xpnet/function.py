@@ -53,7 +53,8 @@ class LayeredFunction:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer = self.as_built = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.layer: Sequential = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.as_built = self.layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
         self.has_own_loss = loss is not None
@@ -265,7 +266,7 @@ class LayeredFunction:
             is_whole = isinstance(layer, BatchNorm) and name not in learning
             return replace(layer, frozen=True) if is_whole else layer
 
-        self.layer = map_leaves(settled, self.layer)
+        self.layer = Sequential([(name, map_leaves(settled, layer, name)) for name, layer in self.layer.layers])
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)

@@ -133,7 +133,7 @@ class Search:
 
     def _make_sampler(self, trial: int) -> Any:
         samplers = self._optuna.samplers
-        seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self._config.train.seed, trial)).generate_state(1)[0])
         sampler = samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
         return self._make_grid_sampler(trial, sampler) if self._sampler == "grid" else sampler
 

@@ -73,7 +73,7 @@ def check_reasonable(config: Any) -> None:
     """Raise InputError for an integer above LARGEST: layers lay out their weights before the file's are looked at."""
     for inner in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
         check_reasonable(inner)
-    if is_whole(config) and config > LARGEST:
+    if isinstance(config, int) and config > LARGEST:
         raise InputError(f"Configuration: expected integers of at most {LARGEST}, got {config}. Get a new copy.")
 
 

@@ -105,6 +105,8 @@ class _NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         "device": [str, None],
     }
     classes_: Any
+    n_outputs_: int
+    out_activation_: str
 
     def __init__(
         self,
@@ -212,7 +214,8 @@ class _NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _validated_pair(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         rules = {"multi_output": True, "y_numeric": not is_classifier(self), **self._shape_rule()}
-        return validate_data(self, X, y, reset=reset, dtype=_float_dtypes(X), **rules)
+        checked: Any = validate_data(self, X, y, reset=reset, dtype=_float_dtypes(X), **rules)
+        return checked
 
     def _make_network(self, X: Any, seed: int) -> Network:
         """Hidden layers as the settings say, or ``layers``, and a dense layer that gives the outputs.
@@ -233,7 +236,7 @@ class _NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _hidden(self, init: VarianceScaling) -> list[Layer]:
         sizes, layers = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist(), list[Layer]()
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {list(sizes)}.")
         activation = _ACTIVATIONS[self.activation]
         for size in sizes:
@@ -294,9 +297,10 @@ class _NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """Examples to train on, and inputs and targets that are held out."""
         stratify = targets if is_classifier(self) and targets.ndim == 1 else None
         indices = np.arange(len(targets))
-        kept, held = train_test_split(
+        parts: Any = train_test_split(
             indices, test_size=self.validation_fraction, random_state=self._seeds, stratify=stratify
         )
+        kept, held = parts
         if len(held) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of the data.")
         weights = None if weights is None else weights[kept]

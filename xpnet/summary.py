@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xpnet.shapes import Shape
 
 if TYPE_CHECKING:
-    from xpnet.network import Network
+    from xpnet.function import LayeredFunction
 
 
 class LayerInfo(NamedTuple):
@@ -20,7 +20,7 @@ class LayerInfo(NamedTuple):
     parameters: int
 
 
-def layer_info(network: Network) -> list[LayerInfo]:
+def layer_info(network: LayeredFunction) -> list[LayerInfo]:
     """Every layer that holds no others, with its output shape and number of parameters."""
     counts: Counter[str] = Counter()
     for name, slot in network.layout.slots().items():
@@ -31,7 +31,7 @@ def layer_info(network: Network) -> list[LayerInfo]:
     ]
 
 
-def summary(network: Network) -> str:
+def summary(network: LayeredFunction) -> str:
     """The layers as a plain text table."""
     cells = [("layer", "kind", "output shape", "parameters")]
     cells += [(i.name, i.kind, shape_text(i.output_shape), f"{i.parameters:,}") for i in layer_info(network)]

@@ -28,6 +28,7 @@ from xpnet.shapes import Shape
 from xpnet.torch_weights import NEW_HEAD, from_torch, read_torch_tensors, torch_tensors
 
 if TYPE_CHECKING:
+    from xpnet.function import LayeredFunction
     from xpnet.network import Network
 
 
@@ -103,7 +104,7 @@ def load_weights(
     network.theta, network.state = from_tensors(network, theirs, source)
 
 
-def from_tensors(network: Network, tensors: Mapping[str, Any], source: str) -> tuple[Array, State]:
+def from_tensors(network: LayeredFunction, tensors: Mapping[str, Any], source: str) -> tuple[Array, State]:
     """θ and state from arrays by name, of any library."""
     arrays = {name: _host_array(name, tensor, source) for name, tensor in tensors.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in network.tensors().items()}
@@ -176,7 +177,7 @@ def _host_array(name: str, tensor: Any, source: str) -> np.ndarray:
         return array
 
 
-def _is_of_head(network: Network, tensor: str) -> bool:
+def _is_of_head(network: LayeredFunction, tensor: str) -> bool:
     return tensor.rpartition(".")[0] == network.head
 
 

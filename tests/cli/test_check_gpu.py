@@ -86,7 +86,7 @@ def test_all_parts_count(monkeypatch, tmp_path, capsys, launches, tests, failed)
         f"Some checks FAILED: {failed}." if failed else "All checks passed."
     )
     assert flags[-2:] == ["--json", "rows.json"]
-    benchmark._parser("benchmark.py").parse_args(flags)
+    benchmark.make_parser("benchmark.py").parse_args(flags)
 
 
 def targets_printed(monkeypatch, capsys, times, code=0, gpu="NVIDIA H200, 580.65"):
@@ -164,7 +164,7 @@ def test_what_could_not_be_measured_fails_the_benchmark(monkeypatch, capsys):
 
 
 def test_every_target_is_measured():
-    flags = benchmark._parser("benchmark.py").parse_args(check_gpu.BENCHMARK)
+    flags = benchmark.make_parser("benchmark.py").parse_args(check_gpu.BENCHMARK)
     cases = {(case.model, case.batch_size) for model in flags.models for case in find_cases(model)}
     for target in check_gpu.TARGETS:
         assert (target.model, target.batch_size) in cases

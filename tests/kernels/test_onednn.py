@@ -146,17 +146,18 @@ def test_batch_normalisation_equals_the_pure_formulas_in_float64(shape, constant
 
 
 @pytest.mark.parametrize("where", ["x", "weight", "bias"])
-def test_nan_passes_through_batch_normalisation_and_relu(where):
-    values = {"x": integers(2, 3, 3, 4), "weight": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
+@pytest.mark.parametrize("channels", [4, 16])  # of 16 oneDNN's own ReLU makes 0 of NaN
+def test_nan_passes_through_batch_normalisation_and_relu(where, channels):
+    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    values = {"x": integers(2, 3, 3, channels), "weight": ones.copy(), "bias": zeros.copy()}
     values[where][..., 1] = np.nan
-    params = {name: values[name] for name in ("weight", "bias")}
-    state = {"running_mean": np.zeros(4, np.float32), "running_var": np.ones(4, np.float32)}
+    params, state = {name: values[name] for name in ("weight", "bias")}, {"running_mean": zeros, "running_var": ones}
     for y in (
         kernels.batch_norm(by_batch, values["x"], params, state, 0.1, 1e-5, relu=True)[0],
         kernels.batch_norm_by_running_statistics(by_running_statistics, values["x"], params, state, 1e-5, relu=True)[0],
     ):
         assert np.isnan(y[..., 1]).all()
-        assert np.isfinite(y[..., [0, 2, 3]]).all()
+        assert np.isfinite(np.delete(y, 1, axis=3)).all()
 
 
 @pytest.mark.parametrize("model", ["mnist_starter", "lenet5", "cifar10_starter"])

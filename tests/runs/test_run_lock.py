@@ -1,7 +1,7 @@
 import pytest
-from xpnet.training.run_lock import only_user
 
 from tests.helpers import refused
+from xpnet.runs.lock import only_user
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7", b"{}", b'{"pid": 1}', None])

@@ -5,6 +5,7 @@ without variance with batch normalisation.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -19,20 +20,33 @@ def make(digits, **settings):
     return make_trainer(digits, "mlp", **{"iterations": 5, "model_options": {"hidden": (6,)}, **settings})
 
 
+@functools.cache
+def losses(backend, dtype, seed):
+    """The first hundred of the starter's, at its published settings."""
+    trainer = make_trainer(load("mnist"), backend=backend, dtype=dtype, seed=seed, iterations=100)
+    return [float(trainer.step().loss) for _ in range(100)]
+
+
+@pytest.mark.parametrize("seed", [0, 2])
 @pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_the_first_hundred_losses_agree_across_libraries(backend):
-    """On the CPU, at the starter's published settings."""
+def test_the_first_hundred_losses_in_float64_agree_across_libraries(backend, seed):
     pytest.importorskip(backend, exc_type=ImportError)
+    np.testing.assert_allclose(losses(backend, "float64", seed), losses("numpy", "float64", seed), rtol=1e-12)
 
-    def losses(backend):
-        trainer, seen = Trainer(TrainConfig.for_model("mnist_starter", iterations=100, backend=backend), mnist), []
-        step = trainer._step
-        trainer._step = lambda *arguments: (result := step(*arguments), seen.append(result[1].loss))[0]
-        trainer.run()
-        return np.array([float(loss) for loss in seen])
 
-    mnist = load("mnist")
-    np.testing.assert_allclose(losses(backend), losses("numpy"), rtol=0, atol=1e-4)
+@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_in_float32_they_agree_from_the_same_values(backend, seed):
+    """Left alone they go apart where two values of a pooling window tie but for rounding: with seed 2 after 28 steps.
+
+    The loss does not jump there, but the gradient does.
+    """
+    pytest.importorskip(backend, exc_type=ImportError)
+    mnist, settings = load("mnist"), {"seed": seed, "iterations": 100}
+    ours, theirs = (make_trainer(mnist, backend=b, **settings) for b in ("numpy", backend))
+    for _ in range(100):
+        theirs.restore(ours.snapshot())
+        assert float(theirs.step().loss) == pytest.approx(float(ours.step().loss), rel=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

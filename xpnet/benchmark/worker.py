@@ -74,7 +74,9 @@ class Session:
             words = variants(self._name)
             left_out = words[-1] if "without" in words else None
             choice = next((word for word in words if word in kernels.CHOICES and word != left_out), "fastest")
-            runtime.configure(self._threads, choice, precision=precision, graph="graph" in words)
+            runtime.Runtime(
+                threads=self._threads, kernels=choice, precision=precision, graph="graph" in words
+            ).configure()
             if left_out:
                 ablation.leave_out(left_out)
         if "tuned" in variants(self._name):

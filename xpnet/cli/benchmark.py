@@ -32,10 +32,11 @@ _TITLES = {"train": "Training step", "predict": "Inference"}
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet benchmark") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _benchmark)
+    return common.run(make_parser(prog), argv, _benchmark)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Measure how long a training step and a prediction take, beside the same network, optimizer and "

@@ -83,10 +83,11 @@ class Part(NamedTuple):
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet check-gpu") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _check_gpu)
+    return common.run(make_parser(prog), argv, _check_gpu)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Check xpnet on an NVIDIA GPU: the tests with CuPy, the time of a launch, and the benchmark of "

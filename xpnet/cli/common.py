@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         """How each setting is given on the command line, by its name in Python."""
         return {action.dest: tuple(action.option_strings) for action in self._actions if action.option_strings}
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Let a full disk be an error: argparse would ignore it."""
         (file or sys.stderr).write(message)
 

@@ -23,10 +23,11 @@ BATCH_SIZE, REPORT_EVERY = 100, 290
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet compare-optimizers") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _compare)
+    return common.run(make_parser(prog), argv, _compare)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     rates = ", ".join(f"{name} {contender.learning_rate:g}" for name, contender in CONTENDERS.items())
     parser = common.Parser(
         prog=prog,
@@ -61,7 +62,7 @@ def _compare(flags: argparse.Namespace) -> int:
     trainers = {name: _config(contender, flags).make_trainer(dataset) for name, contender in CONTENDERS.items()}
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default("optimizers")
     histories = {name: trainer.run([_Printer(console, name)]) for name, trainer in trainers.items()}
-    accuracies = {name: trainer.test().accuracy for name, trainer in trainers.items()}
+    accuracies = {name: trainer.test().score for name, trainer in trainers.items()}
     trainer = trainers["gradient descent"]
     folder.write_json(
         SUMMARY,
@@ -117,6 +118,6 @@ def _draw(folder: RunFolder, histories: Mapping[str, History]) -> None:
     from xpnet import plots  # here: matplotlib takes a second to import
 
     columns = {name: history.to_dict() for name, history in histories.items()}
-    batches_per_epoch = next(iter(histories.values())).batches_per_epoch
+    batches_per_epoch = next(iter(histories.values())).batches_per_epoch or 1
     plots.save(plots.cost_comparison(columns, batches_per_epoch), folder.plots_path / "cost.png")
     plots.save(plots.accuracy_comparison(columns, batches_per_epoch), folder.plots_path / "accuracy.png")

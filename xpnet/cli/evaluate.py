@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from xpnet import datasets
 from xpnet.cli import common, report
@@ -13,15 +14,16 @@ from xpnet.errors import InputError
 from xpnet.network import Network
 from xpnet.runs.folder import EVALUATION, RunFolder, versions
 from xpnet.runtime import Runtime
-from xpnet.training import Evaluator
+from xpnet.training import Evaluation, Evaluator
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet evaluate") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _evaluate)
+    return common.run(make_parser(prog), argv, _evaluate)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s RUN [options]",
@@ -64,13 +66,15 @@ def _evaluate(flags: argparse.Namespace) -> int:
         f"{config.model} of {folder.path} on {dataset.name}, {network.backend.describe()}: "
         f"{len(dataset.test_targets):,} test images"
     )
-    evaluation = Evaluator(network)(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
+    evaluate = Evaluator(network)
+    evaluation = evaluate(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
+    evaluation = cast(Evaluation, evaluation)  # data sets that have a name have classes
     if not math.isfinite(evaluation.loss):
         raise InputError(
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
             "Use weights from before the run diverged."
         )
-    report.print_evaluation(console, evaluation, dataset.class_names)
+    report.print_evaluation(console, evaluation, dataset.class_names or ())
     content = {
         "model": config.model,
         "data": config.data,

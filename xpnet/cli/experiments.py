@@ -33,10 +33,11 @@ _PROGRAMS: Mapping[str, Callable[[list[str]], int]] = {
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet experiments") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _run)
+    return common.run(make_parser(prog), argv, _run)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s [NAME ...] [options]",

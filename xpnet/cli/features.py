@@ -26,10 +26,11 @@ from xpnet.summary import shape_text
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet features") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _features)
+    return common.run(make_parser(prog), argv, _features)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s IMAGE --weights FILE [options]",

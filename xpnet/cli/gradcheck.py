@@ -46,10 +46,11 @@ TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narro
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet gradcheck") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _gradcheck)
+    return common.run(make_parser(prog), argv, _gradcheck)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Check that the library computes gradients correctly. Every layer has a hand-written backward "

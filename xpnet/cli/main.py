@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 COMMANDS = {
     "train": "train a network on images",
@@ -30,24 +31,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words[0], words[1:], f"{name} {words[0]}")
     from xpnet.cli import common  # here: a program imports what it needs itself
 
-    return common.run(_parser(common.Parser, name), words or ["--help"], lambda flags: common.EXIT_OK)
-
-
-def _parser(kind: type[argparse.ArgumentParser], name: str) -> argparse.ArgumentParser:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {command:{width}}  {what}" for command, what in COMMANDS.items())
-    parser = kind(
-        prog=name,
-        usage="%(prog)s COMMAND [options]",
-        description=f"Neural networks whose layers are written once, and run on NumPy, CuPy, PyTorch\n"
-        f"and JAX arrays.\n\ncommands:\n{listed}",
-        epilog=f"{name} COMMAND --help lists the options of a command.\nWithout options, {name} train learns "
-        "the bundled digits.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common.Parser(prog=name, **_description(name))
     parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"xpnet {import_module('xpnet').__version__}")
-    return parser
+    return common.run(parser, words or ["--help"], lambda flags: common.EXIT_OK)
+
+
+def _description(name: str) -> dict[str, Any]:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {command:{width}}  {what}" for command, what in COMMANDS.items())
+    return {
+        "usage": "%(prog)s COMMAND [options]",
+        "description": f"Neural networks whose layers are written once, and run on NumPy, CuPy, PyTorch\n"
+        f"and JAX arrays.\n\ncommands:\n{listed}",
+        "epilog": f"{name} COMMAND --help lists the options of a command.\nWithout options, {name} train learns "
+        "the bundled digits.",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
 
 
 def _run(command: str, argv: Sequence[str], prog: str) -> int:

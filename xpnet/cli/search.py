@@ -55,10 +55,11 @@ _L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5)
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet search") -> int:
     """Run the program and return its exit code."""
-    return common.run(_parser(prog), argv, _search)
+    return common.run(make_parser(prog), argv, _search)
 
 
-def _parser(prog: str) -> common.Parser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
         prog=prog,
         description="Search for the learning rate, weight decay, dropout and topology with the best validation "

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -14,6 +14,7 @@ from xpnet import runtime
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
+from xpnet.datasets import Dataset
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import SUMMARY, TENSORBOARD, RunFolder, versions
@@ -38,8 +39,8 @@ def _train(flags: argparse.Namespace) -> int:
     tensorboard = find_library() if flags.tensorboard else None
     with following.logging_to(flags.log_file, flags.log_level), ExitStack() as stack:
         begin = _resume if flags.resume else _begin
-        trainer, config, folder = begin(flags, console, stack)
-        _print_start(console, trainer, config)
+        trainer, dataset, config, folder = begin(flags, console, stack)
+        _print_start(console, trainer, dataset, config)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
         callbacks: list[Callback] = [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
@@ -56,17 +57,18 @@ def _train(flags: argparse.Namespace) -> int:
             )
             stop_signals.check(trainer)  # for one that came in the last write
         cut_short = stop_signals.signal is not None and not trainer.is_over
-        _finish(console, trainer, config, folder, interrupted=cut_short, plots=not flags.no_plots)
+        _finish(console, trainer, dataset, config, folder, interrupted=cut_short, plots=not flags.no_plots)
     return common.EXIT_OK if stop_signals.signal is None else common.EXIT_INTERRUPTED
 
 
-_Begun = tuple[Trainer, RunConfig, RunFolder]
+_Begun = tuple[Trainer, Dataset, RunConfig, RunFolder]
 
 
 def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _Begun:
     """A new run in a new folder."""
     config = make_run(**{"model": DEFAULT_MODEL, "threads": runtime.cores(), **settings_of(flags)})
-    trainer = config.make_trainer()
+    dataset = config.load_data()
+    trainer = config.make_trainer(dataset)
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
     stack.enter_context(only_user(folder.path))
     folder.make_checkpoints()  # before the settings: a run that is resumed without it has lost something
@@ -74,7 +76,7 @@ def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _Be
     place = replace(config.runtime, device=backend.device_name(), backend=backend.name)
     config = replace(config, runtime=place)
     folder.write_config(config)
-    return trainer, config, folder
+    return trainer, dataset, config, folder
 
 
 def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _Begun:
@@ -85,7 +87,8 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
     config = resumed_config(folder.read_config(), settings_of(flags))
     # A checkpoint has all values: those to start from need not be there any more.
     anew = replace(config, weights=None, replace_head=False) if newest else config
-    trainer = anew.make_trainer()
+    dataset = anew.load_data()
+    trainer = anew.make_trainer(dataset)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")
@@ -99,32 +102,40 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
     trainer.history.records += cut_back(folder.history_path, trainer.reported)
     folder.write_config(config)
-    return trainer, config, folder
+    return trainer, dataset, config, folder
 
 
 def _finish(
-    console: Console, trainer: Trainer, config: RunConfig, folder: RunFolder, *, interrupted: bool, plots: bool
+    console: Console,
+    trainer: Trainer,
+    dataset: Dataset,
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    interrupted: bool,
+    plots: bool,
 ) -> None:
     """Write and show what came out of it."""
+    class_names = dataset.class_names or ()
     if trainer.best:
         kept = trainer.best.record
         score = "" if kept.validation_score is None else f"validation accuracy: {kept.validation_score:.2%} "
         console.print(f"Best {score}in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
-    folder.write_class_names(trainer.dataset.class_names)
-    evaluation = trainer.test()
+    folder.write_class_names(class_names)
+    evaluation = cast(Evaluation, trainer.test())  # data sets that have a name have classes
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
     if plots:
-        _draw(folder, trainer, evaluation)
-    report.print_evaluation(console, evaluation, trainer.dataset.class_names)
+        _draw(folder, trainer, dataset, evaluation)
+    report.print_evaluation(console, evaluation, class_names)
     following.note(
         console, f"{trainer.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
 
 
-def _print_start(console: Console, trainer: Trainer, config: RunConfig) -> None:
+def _print_start(console: Console, trainer: Trainer, dataset: Dataset, config: RunConfig) -> None:
     console.print(
-        f"{config.model} on {trainer.dataset.name}, {trainer.network.backend.describe()}: {trainer.data.count:,} "
+        f"{config.model} on {dataset.name}, {trainer.network.backend.describe()}: {trainer.data.count:,} "
         f"training images, {trainer.iterations:,} iterations of {trainer.config.batch_size} images"
     )
     report.print_layers(console, trainer.network)
@@ -155,23 +166,24 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
     }
 
 
-def _draw(folder: RunFolder, trainer: Trainer, evaluation: Evaluation) -> None:
+def _draw(folder: RunFolder, trainer: Trainer, dataset: Dataset, evaluation: Evaluation) -> None:
     from xpnet import plots  # here: matplotlib takes a second to import
 
-    data, history, batches_per_epoch = trainer.dataset, trainer.history.to_dict(), trainer.data.batches_per_epoch
+    class_names, history = dataset.class_names or (), trainer.history.to_dict()
+    batches_per_epoch = trainer.data.batches_per_epoch
     unit = batches_per_epoch if trainer.config.epochs else None  # the run's length is given in epochs or iterations
     figures = {
         "loss": plots.loss_curves(history, unit),
         "accuracy": plots.accuracy_curves(history, not trainer.config.measure_training, unit),
         "error_rate": plots.error_rate_curves(history, batches_per_epoch),
         "misclassified": plots.misclassified(
-            data.test_inputs,
-            data.test_targets,
+            dataset.test_inputs,
+            dataset.test_targets,
             evaluation.probabilities.argmax(axis=1),
-            data.class_names,
+            class_names,
             evaluation.probabilities,
         ),
-        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, data.class_names),
+        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, class_names),
     }
     filters = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
     if filters:

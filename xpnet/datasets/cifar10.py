@@ -200,7 +200,10 @@ _MAX_KEYS = 100  # the official files have 3 or 4
 _ENCODE = ("_codecs", "encode")  # how Python 3 writes bytes in protocols 0 to 2
 
 
-class _Unpickler(pickle._Unpickler):
+_PythonUnpickler: Any = pickle._Unpickler  # type checkers do not know what it is made of
+
+
+class _Unpickler(_PythonUnpickler):
     """The unpickler that is written in Python, which can look at a dictionary before it is built.
 
     Numbers can be chosen so that they all fall on one place of its table, and tuples of tuples so that the hash of one
@@ -208,7 +211,7 @@ class _Unpickler(pickle._Unpickler):
     """
 
     dispatch: ClassVar[Any] = {
-        code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _SETS
+        code: load for code, load in _PythonUnpickler.dispatch.items() if bytes([code]) not in _SETS
     }
 
     def load_dict(self) -> None:

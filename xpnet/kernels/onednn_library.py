@@ -183,7 +183,7 @@ def integers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(values))(*values)
 
 
-def _address(array: np.ndarray) -> int:
+def _address(array: Any) -> int:
     """Where an array begins in memory; NumPy's own answer takes three times as long."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))

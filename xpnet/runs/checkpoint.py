@@ -65,7 +65,7 @@ def save(path: Path, trainer: Trainer, config: RunConfig) -> None:
     header = {
         "checkpoint": FORMAT_VERSION,
         "config": config.to_json(),
-        "data": _fingerprint(trainer.dataset),
+        "data": _fingerprint(_dataset_of(trainer)),
         "made_on": _made_on(trainer),
         "progress": snapshot.progress._asdict(),
     }
@@ -154,10 +154,10 @@ def resume(trainer: Trainer, config: RunConfig, path: Path, checkpoint: Checkpoi
     Raises InputError if the checkpoint is of another network, naming the first tensor that differs, of other settings,
     or of other data.
     """
-    if checkpoint.data != _fingerprint(trainer.dataset):
+    if checkpoint.data != _fingerprint(_dataset_of(trainer)):
         raise InputError(
             f"Checkpoint {path}: expected the training data that the run began with, got other labels, names of "
-            f"classes or image sizes in {trainer.dataset.name}. Give its folder: data_dir."
+            f"classes or image sizes in {_dataset_of(trainer).name}. Give its folder: data_dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
     ours, theirs = _lasting_settings(config), _lasting_settings(checkpoint.config)
@@ -273,6 +273,13 @@ def _made_on(trainer: Trainer) -> dict[str, str]:
     products = ", ".join(" ".join(map(str, library.values())) for library in blas())
     place = {"backend": backend.name, "device": backend.device_name()}
     return {**place, **versions(backend), "BLAS": products, **kernels.in_use()}
+
+
+def _dataset_of(trainer: Trainer) -> Dataset:
+    """What a trainer learns from. Raises InputError for batches, which nobody could begin again in the middle of."""
+    if not isinstance(trainer.dataset, Dataset):
+        raise InputError("Checkpoint: expected a training on a data set, got one on batches. Use arrays or files.")
+    return trainer.dataset
 
 
 def _fingerprint(dataset: Dataset) -> str:

@@ -143,7 +143,7 @@ def _schedule(published: Schedule, given: dict[str, Any]) -> Schedule:
     kind = pick("Training, schedule", SCHEDULES, name)
     settings = _settings_of("schedule", name, SCHEDULES, SCHEDULE, given)
     if type(published) is kind:
-        schedule = replace(published, **settings)
+        schedule = replace(published, **settings)  # pyright: ignore[reportArgumentType] (all of them are dataclasses)
     else:
         _require(kind, settings, f"schedule {name}", SCHEDULE)
         schedule = kind(**settings)
@@ -156,7 +156,9 @@ def _loss(published: Loss | None, given: dict[str, Any]) -> Loss | None:
     name = given.pop("loss", name_of(LOSSES, published) if published else "cross-entropy")
     kind = pick("Training, loss", LOSSES, name)
     settings = _settings_of("loss", name, LOSSES, LOSS, given)
-    return replace(published, **settings) if type(published) is kind else kind(**settings)
+    if published is None or type(published) is not kind:
+        return kind(**settings)
+    return replace(published, **settings)  # pyright: ignore[reportArgumentType] (all of them are dataclasses)
 
 
 def _early_stopping(published: EarlyStopping | None, given: dict[str, Any]) -> EarlyStopping | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 def _check_validation(validation: Any) -> None:
     if validation is None or validation == "auto" or (is_whole(validation) and validation > 0):
         return
-    if not (isinstance(validation, numbers.Real) and math.isfinite(validation) and 0 < validation < 1):
+    if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
             f"Training: expected validation to be a number of examples, a fraction between 0 and 1, 'auto' or None, "
             f"got {validation!r}. Try 0.1."

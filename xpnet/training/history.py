@@ -42,7 +42,7 @@ class Record(NamedTuple):
         iteration, *others = values
         numbers: list[Any] = [None if value in (None, "") else float(value) for value in others]
         record = cls(int(iteration), *numbers)
-        measured = [number for name, number in record._asdict().items() if number is not None or name not in _OPTIONAL]
+        measured: list[Any] = [v for name, v in record._asdict().items() if v is not None or name not in _OPTIONAL]
         if not all(map(math.isfinite, measured)):  # TypeError: None
             raise ValueError("a number is not finite")
         return record
