@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
@@ -109,6 +109,7 @@ class LayeredFunction:
         """Whether the parameters are those that were drawn at first."""
         return self.theta is self._drawn
 
+    @on_own_device
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
@@ -117,6 +118,7 @@ class LayeredFunction:
         self._check_arrays(theta, state, x)
         return self.layer.forward(params, state, x, train=train, key=key)
 
+    @on_own_device
     def loss_and_gradient(
         self,
         theta: Array,
@@ -203,6 +205,7 @@ class LayeredFunction:
         slots = self.layout.slots().items()
         return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in slots]))
 
+    @on_own_device
     def freeze(self, *patterns: str) -> None:
         """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
 

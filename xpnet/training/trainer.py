@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, Backend, on_own_device, to_numpy
 from xpnet.compile import graphed
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
@@ -63,8 +63,8 @@ class Trainer:
     to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
-    training examples. With another ``order`` the same examples are set apart for validation, but batches are others and so
-    are random numbers. ``runtime`` sets up the process; where it names a device it must be the network's.
+    training examples. With another ``order`` the same examples are set apart for validation, but batches and random
+    numbers are others. ``runtime`` sets up the process; where it names a device it must be the network's.
 
     Raises InputError if data, configuration, runtime and network do not fit together.
     """
@@ -126,6 +126,11 @@ class Trainer:
         self.history = History([], metric_name(loss, self._score_targets), per_epoch)
         self._now = _Now(TrainState(network.theta, network.state, self._first_optimizer_state()), Progress())
         self._stop, self._started = False, 0.0
+
+    @property
+    def backend(self) -> Backend:
+        """The network's."""
+        return self.network.backend
 
     @property
     def iteration(self) -> int:
@@ -193,31 +198,25 @@ class Trainer:
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
         """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
 
-        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
+        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
         """
-        before, progress, pending, _ = self._now
-        batch = self.data.feed.batch(progress.iteration)
-        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
-        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
-            if detect_nonfinite:
-                where = (self.network, self.config, self._mixed)
-                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
-        seen = progress.examples_seen + batch.y.shape[0]
-        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
-        return metrics
+        try:
+            return self._take_step(detect_nonfinite)
+        except MemoryError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise MemoryError(f"Training, step {self.iteration + 1}: {reason}. Use a smaller batch_size.") from error
 
     def stop(self) -> None:
         """End ``run`` after the current iteration."""
         self._stop = True
 
+    @on_own_device
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
         self._flush_metrics()
         return take(self.network, self._now.state, self.progress, self.best, self._key)
 
+    @on_own_device
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
         """Go on from a snapshot of a run with the same settings, but for device, backend and length.
 
@@ -233,6 +232,7 @@ class Trainer:
         self._now = _Now(state, snapshot.progress, best=best)
         self.publish()
 
+    @on_own_device
     def test(self) -> AnyEvaluation:
         """Evaluate the network's values on the test part of the data set.
 
@@ -247,6 +247,22 @@ class Trainer:
             )
         check_finite(self.config, "loss on the test examples", evaluation.loss, self.iteration)
         return evaluation
+
+    @on_own_device
+    def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
+        before, progress, pending, _ = self._now
+        batch = self.data.feed.batch(progress.iteration)
+        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
+        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
+            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
+            if detect_nonfinite:
+                where = (self.network, self.config, self._mixed)
+                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
+        seen = progress.examples_seen + batch.y.shape[0]
+        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
+        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
+        return metrics
 
     def _first_optimizer_state(self) -> Any:
         """What the optimizer remembers of the network's last training, if that was with one of its kind."""
@@ -278,6 +294,7 @@ class Trainer:
         """The learning rate of a step."""
         return self.config.optimizer.learning_rate * (self._schedule.factor(step) * self.progress.plateau.factor)
 
+    @on_own_device
     def _flush_metrics(self) -> None:
         """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
         _, progress, pending, _ = self._now
@@ -299,6 +316,7 @@ class Trainer:
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
         self._now = self._now._replace(progress=progress._replace(loss=loss, score=score, **seconds), pending=None)
 
+    @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
         theta, state, optimizer = self._now.state
@@ -307,6 +325,7 @@ class Trainer:
         self.network.theta, self.network.state = theta, state
         self.network.optimizer_memory = (self.config.optimizer, optimizer)
 
+    @on_own_device
     def _record(self) -> Record:
         self.publish()
         theta, state = self.network.theta, self.network.state
@@ -334,6 +353,7 @@ class Trainer:
             learning_rate=self._rate(self.iteration - 1),
         )
 
+    @on_own_device
     def weight_decay_loss(self) -> float:
         """λ/2·‖θ‖² over what decays, of the network's values."""
         theta = self.network.theta
