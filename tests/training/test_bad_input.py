@@ -39,7 +39,7 @@ MISTAKES = {
     "lengths": ((X, Y[:7]), {}, ["12", "7"]),
     "lengths of lists": ((X.tolist(), Y.tolist()[:7]), {}, ["12", "7"]),
     "NaN in x": ((with_nan(X, 5), Y), {}, ["NaN or infinity in 1 of 12 rows", "5"]),
-    "infinity in x": ((np.where(X == X[3], np.inf, X), Y), {}, ["NaN or infinity"]),
+    "infinity in x": ((np.where(X[3] == X, np.inf, X), Y), {}, ["NaN or infinity"]),
     "NaN in y": ((X, with_nan(Y, 4)), {}, ["integer dtype", "float64"]),
     "strings as pixels": ((np.full((12, 2), "black"), Y), {}, ["x", "real numbers", "<U5"]),
     "objects as pixels": ((np.full((12, 2), {}), Y), {}, ["x", "real numbers", "object"]),

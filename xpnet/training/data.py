@@ -106,8 +106,8 @@ def prepare_stream(
 ) -> TrainingData:
     """Batches as an iterable gives them; an epoch is its length, if it has one.
 
-    Raises InputError if it is not known how many batches there will be, if the first is not one for the network, and for
-    settings of whole data sets.
+    Raises InputError if it is not known how many batches there will be, if the first is not one for the network, and
+    for settings of whole data sets.
     """
     unknown = {"sample_weight": sample_weight, **{name: getattr(config, name) for name in _OF_DATA_SETS}}
     for name, value in unknown.items():
