@@ -63,8 +63,8 @@ class Trainer:
     to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
-    training examples. With another ``order`` the same examples are set apart for validation, but batches and random
-    numbers are others. ``runtime`` sets up the process; where it names a device it must be the network's.
+    training examples. Another ``order`` gives other batches and random numbers, but sets the same examples apart for
+    validation. ``runtime`` sets up the process; where it names a device it must be the network's.
 
     Raises InputError if data, configuration, runtime and network do not fit together.
     """
