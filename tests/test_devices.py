@@ -54,7 +54,7 @@ def on(device: str, array):
 def test_outputs_come_from_the_networks_device(network):
     expected = Network(network.layer, (6, 6, 1))
     np.testing.assert_allclose(network(IMAGES, batch_size=3), expected(IMAGES), rtol=1e-5)
-    np.testing.assert_array_equal(network.predict(IMAGES), expected.predict(IMAGES))
+    np.testing.assert_array_equal(network(IMAGES), expected(IMAGES))
     np.testing.assert_allclose(network.predict_proba(IMAGES), expected.predict_proba(IMAGES), rtol=1e-5)
     assert network.features(IMAGES, "dense1").shape == (4, 4)
     assert current_device() == 0
@@ -65,7 +65,7 @@ def test_images_on_any_device_are_moved_there_and_back(network, device):
     images = on(device, IMAGES)
     for outputs in (
         network(images, batch_size=3),
-        network.predict(images, batch_size=3),
+        network(images, batch_size=3),
         network.predict_proba(images),
     ):
         assert f"cuda:{outputs.device.id}" == device

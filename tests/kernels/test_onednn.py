@@ -305,12 +305,12 @@ def test_the_same_bits_from_run_to_run(threads):
 def test_several_threads_predict_at_once():
     network = Network(models.create("mnist_starter").layer, (28, 28, 1), seed=0)
     batches = [normal(count, 28, 28, 1, seed=count) for count in (1, 2, 3, 4)]
-    expected = [network.predict(batch) for batch in batches]
+    expected = [network(batch) for batch in batches]
     barrier = threading.Barrier(4)
 
     def predict(number):
         barrier.wait()
-        return [network.predict(batches[number]) for _ in range(20)]
+        return [network(batches[number]) for _ in range(20)]
 
     with ThreadPoolExecutor(4) as pool:
         for right, found in zip(expected, pool.map(predict, range(4)), strict=True):

@@ -33,7 +33,7 @@ def assert_same_logits(network, twin, images):
         expected = twin(nchw(images)).numpy()
     scale = expected.std()
     assert np.isfinite(scale)
-    np.testing.assert_allclose(network.predict(images) / scale, expected / scale, rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(network(images) / scale, expected / scale, rtol=0.0, atol=1e-4)
 
 
 def test_alexnet(tmp_path):
