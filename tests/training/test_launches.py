@@ -1,14 +1,18 @@
 """What a training step makes a GPU do: few launches, no wait, and no copy but the numbers of its batch."""
 
+import numpy as np
 import pytest
 
 from tests.emulated_cuda.records import IS_EMULATED, recorded
 from tests.training.runs import make_trainer
+from xpnet.backend import resolve
+from xpnet.losses import Huber, MeanAbsoluteError, MeanSquaredError
 
 pytestmark = pytest.mark.skipif(not IS_EMULATED, reason="needs the emulated CUDA device")
 
 OPTIONS = {"hidden": (8,), "dropout": 0.5, "batch_norm": True}
 MLP = {"model": "mlp", "model_options": OPTIONS, "optimizer": "adam"}
+REGRESSIONS = [MeanSquaredError(), MeanAbsoluteError(), Huber(0.5)]
 AUGMENTED = {"crop_padding": 2, "flip": True, "cutout": 7}
 
 
@@ -45,3 +49,13 @@ def test_a_report_reads_but_steps_do_not(on_gpu):
         trainer.run()
     kinds = [kind for kind, _ in record]
     assert 0 < kinds.count("to host") <= 3 * 7, str(record)  # three reports, each with two batches of validation
+
+
+@pytest.mark.parametrize("loss", REGRESSIONS, ids=lambda loss: type(loss).__name__)
+def test_no_loss_of_real_targets_waits(loss):
+    cuda, rng = resolve("cuda"), np.random.default_rng(0)
+    outputs, targets = (cuda.asarray(rng.normal(size=(6, 2)), "float32") for _ in range(2))
+    loss.backward(loss.forward(outputs, targets).cache)
+    with recorded() as record:
+        loss.backward(loss.forward(outputs, targets).cache)
+    assert record.count("wait") == record.count("to host") == record.count("to device") == 0, str(record)

@@ -131,7 +131,7 @@ class MeanAbsoluteError(_Distance):
 
     def slope(self, d: Array) -> Array:
         """f'(d) = sign(d)."""
-        return array_namespace(d).sign(d)
+        return _sign(d)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Huber(_Distance):
 
     def slope(self, d: Array) -> Array:
         """f'(d) = sign(d) c."""
-        return array_namespace(d).sign(d) * self._sizes(d)[1]
+        return _sign(d) * self._sizes(d)[1]
 
     def _sizes(self, d: Array) -> tuple[Array, Array]:
         """|d| and c = min(|d|, δ)."""
@@ -173,3 +173,9 @@ class Huber(_Distance):
 def _are_classes(outputs: Array, targets: Array) -> bool:
     is_vector = getattr(outputs, "ndim", 0) == 2 and outputs.shape[1] > 1 and getattr(targets, "ndim", 0) == 1
     return is_vector and array_namespace(targets).isdtype(targets.dtype, "integral")
+
+
+def _sign(d: Array) -> Array:
+    """-1, 0 or 1, and NaN of NaN. On CuPy the ``sign`` of array-api-compat reads a mask, for which the host waits."""
+    xp = array_namespace(d)
+    return xp.where(d != d, d, xp.astype(d > 0, d.dtype) - xp.astype(d < 0, d.dtype))
