@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,20 @@ OPTIONAL = {"cudnn", "cupy", "torch", "jax", "sklearn"}  # what a module for one
 MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
 
 
+@pytest.mark.filterwarnings("ignore:.*converge")  # of estimators that are trained for a short time only
 def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert blocks
     names = {"__name__": "readme"}
     for block in blocks:
-        exec(compile(block, str(README), "exec"), names)
-    assert names["logits"].shape[1] == 10
+        if "sklearn" not in block or find_spec("sklearn"):
+            exec(compile(block, str(README), "exec"), names)
+    printed = capsys.readouterr().out
+    assert float(re.findall(r"^(0\.\d+)$", printed, re.MULTILINE)[0]) > 0.95
+    assert float(re.findall(r"R² (\S+),", printed)[0]) > 0.9
     assert names["edges"].shape == (1, 28, 28, 16)
     assert names["loss"] < 1
-    assert names["trainer"].test().accuracy > 0.85
-    assert "14,682" in capsys.readouterr().out
 
 
 def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
@@ -70,6 +73,7 @@ def test_fine_tuning_is_the_same_command_in_the_readme_and_in_the_docs():
     assert commands[0] == commands[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*converge")
 @pytest.mark.parametrize("module", ["xpnet", *MODULES])
 def test_docstring_examples(module):
     try:

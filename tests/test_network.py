@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from tests.helpers import (
 )
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
+from xpnet.errors import InputError
 from xpnet.initializers import Normal
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.layout import map_tree, walk
-from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
+from xpnet.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.models.resnet import basic_block, bottleneck, bottleneck_v2, resnet
 from xpnet.network import Network
 from xpnet.optimizers import Momentum
@@ -536,6 +538,91 @@ def test_other_precision_is_converted():
     network.set_tensors(tensors)
     assert network.theta.dtype == np.float32
     assert np.all(network.theta == 0.5)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("home", ["numpy", "torch"])
+def test_tensors_go_out_and_in_on_any_library(home, library):
+    for name in {home, library} - {"numpy"}:
+        pytest.importorskip(name)
+    source, network = small_network(backend=library, seed=5), small_network(backend=home)
+    network.set_tensors(source.tensors())
+    assert backends.backend_of(network.theta).name == home
+    np.testing.assert_array_equal(to_numpy(network.theta), to_numpy(source.theta))
+    np.testing.assert_array_equal(to_numpy(network.state["normalize1"]["mean"]), [0.5, -0.25])
+
+
+def test_tensors_as_lists_of_numbers():
+    network = Network([Dense(2)], (3,))
+    network.set_tensors({"dense1.weight": [[1.0, 2.0, 3.0], [0.5, 0.0, -1.0]], "dense1.bias": [0.25, 0.0]})
+    assert network(np.ones((1, 3))).tolist() == [[6.25, -0.5]]
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (np.zeros(2, np.int64), ("'dense1.bias'", "float32", "int64", "Convert")),
+        (["a", "b"], ("'dense1.bias'", "float32")),
+        (None, ("'dense1.bias'", "NoneType")),
+        ([0.0], ("'dense1.bias'", "(1,)", "(2,)")),
+        ([0.0, np.nan], ("'dense1.bias'", "NaN")),
+    ],
+)
+def test_tensors_that_are_not_the_networks_are_named_and_no_file_is_blamed(value, parts):
+    network = Network([Dense(2)], (3,))
+    before = network.theta.copy()
+    with pytest.raises(InputError) as caught:
+        network.set_tensors({**network.tensors(), "dense1.bias": value})
+    message = str(caught.value)
+    assert all(part in message for part in ("Network: ", *parts)), message
+    assert not {"file", "replace_head"} & set(re.findall(r"\w+", message))
+    np.testing.assert_array_equal(network.theta, before)
+
+
+# Predictions of each kind
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_predictions_are_what_targets_are(library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    x = backends.resolve("cpu", library).asarray(np.random.default_rng(0).normal(size=(7, 3)))
+    classes, real = Network([Dense(4)], (3,)), Network([Dense(1)], (3,), loss=MeanSquaredError())
+    binary = Network([Dense(2)], (3,), loss=BinaryCrossEntropy())
+    outputs = to_numpy(classes(x))
+    np.testing.assert_array_equal(to_numpy(classes.predict(x)), outputs.argmax(axis=1))
+    exponentials = np.exp(outputs)
+    np.testing.assert_allclose(
+        to_numpy(classes.predict_proba(x)), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5
+    )
+    np.testing.assert_array_equal(to_numpy(binary.predict(x)) > 0, to_numpy(binary(x)) > 0)
+    np.testing.assert_allclose(to_numpy(binary.predict_proba(x)), 1 / (1 + np.exp(-to_numpy(binary(x)))), rtol=1e-5)
+    np.testing.assert_array_equal(to_numpy(real.predict(x)), to_numpy(real(x))[:, 0])
+    for network in (classes, binary):
+        assert backends.backend_of(network.predict(x)).name == library
+        assert backends.backend_of(network.predict_proba(x)).name == library
+    with refused("MeanSquaredError"):
+        real.predict_proba(x)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_network_moves_with_all_it_has(library):
+    pytest.importorskip(library)
+    network = small_network()
+    network.freeze("conv1.*")
+    before = network(images())
+    assert network.to("cpu", library) is network
+    for array in (network.theta, network.trainable, *leaves(network.state)):
+        assert backends.backend_of(array).name == library
+    assert_close(network(images()), before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(to_numpy(network.to("cpu").theta), small_network().theta)
+
+
+def test_a_file_keeps_the_names_of_classes(tmp_path):
+    network = small_network()
+    network.class_names = ("ant", "bee", "wasp", "fly")
+    network.save(tmp_path / "weights.safetensors")
+    assert Network.load(tmp_path / "weights.safetensors").class_names == network.class_names
 
 
 def test_settings_are_in_the_file_as_json(tmp_path):

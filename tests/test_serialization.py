@@ -11,7 +11,7 @@ from tests.helpers import refused
 from xpnet.errors import InputError
 from xpnet.initializers import Normal, glorot_uniform
 from xpnet.layers import Conv2D, Dense, Layer, ReLU, Sequential
-from xpnet.serialization import LARGEST, from_config, read_tensors, to_config, write_tensors
+from xpnet.serialization import LARGEST, check_reasonable, from_config, read_tensors, to_config, write_tensors
 
 # Settings
 
@@ -188,5 +188,5 @@ def test_safetensors_of_another_program_or_version(tmp_path, metadata, message):
 def test_settings_larger_than_any_network_needs(units):
     layers = {"type": "Sequential", "layers": [["a", {"type": "Dense", "units": units}]]}
     with refused(f"Configuration: expected integers of at most {LARGEST}, got {units}."):
-        from_config(layers)
+        check_reasonable({"layer": layers})
     assert LARGEST**2 * 8 < 1 << 63

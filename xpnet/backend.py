@@ -6,9 +6,12 @@ Layers find their namespace from the arrays they are given.
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -17,6 +20,7 @@ from xpnet.checks import import_library
 from xpnet.errors import InputError
 
 Array = Any  # the standard has no type for "an array of any library" yet
+T = TypeVar("T")
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 DEVICES = ("cpu", "cuda", "cuda:N", "mps", "auto")
 
@@ -37,7 +41,8 @@ class Backend:
         target = dtype and self.dtype(dtype)
         if namespace_name(array) == self.name:
             if target is not None:
-                array = self.xp.astype(array, target, copy=False)
+                with backend_of(array).current():
+                    array = self.xp.astype(array, target, copy=False)
             return array_api_compat.to_device(array, self.device)
         array = to_numpy(array)
         if self.name == "torch":  # which knows neither read-only arrays nor negative strides
@@ -60,6 +65,13 @@ class Backend:
             )
         return getattr(self.xp, name)
 
+    def current(self) -> AbstractContextManager[Any]:
+        """Makes the device the current one in a ``with`` block.
+
+        CuPy computes on the current device, whichever the operands are on; the other libraries on that of the operands.
+        """
+        return self.device if self.name == "cupy" else nullcontext()
+
     def describe(self) -> str:
         """One phrase for people: the library, its version and the device."""
         return f"{self.name} {self.version()} on {self.device_name()}"
@@ -75,6 +87,17 @@ class Backend:
         if self.name == "jax":
             return "cpu" if self.device.platform == "cpu" else f"cuda:{self.device.id}"
         return str(self.device)
+
+
+def on_own_device(method: Callable[..., T]) -> Callable[..., T]:
+    """A method that computes on the device of its object's ``backend``, whichever is the current one."""
+
+    @functools.wraps(method)
+    def entered(self: Any, *args: Any, **kwargs: Any) -> T:
+        with self.backend.current():
+            return method(self, *args, **kwargs)
+
+    return entered
 
 
 def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
@@ -275,7 +298,7 @@ def _cupy(family: str, device: str, index: str) -> Backend:
     if number >= count:
         raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
     chosen = cupy.cuda.Device(number)
-    chosen.use()  # CuPy allocates results on the current device, not on that of the operands
+    chosen.use()  # for those who call layers on their own
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
 
 

@@ -85,11 +85,7 @@ class GraphedStep:
                 return result
         self._failed = True
         self._recordings.clear()
-        _log.warning(
-            "CUDA graph: training goes on without one, step by step (%s). Convolutions can be "
-            "recorded with kernels='cudnn' only.",
-            problem,
-        )
+        _log.warning("CUDA graph: training goes on without one, step by step (%s).", problem)
         return expected
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Forward, Layer, State
@@ -53,11 +53,11 @@ class LayeredFunction:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer: Sequential = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
         self.as_built = self.layer
         self.input_shape = _checked_input_shape(input_shape)
         self.loss: Loss = loss or SoftmaxCrossEntropy()
-        self.has_own_loss = loss is not None
+        self.own_loss = loss  # the one it was made with, or was last told to train on
         self.dtype = pick("Network, dtype", {name: name for name in DTYPES}, dtype)
         self.backend = backends.resolve(device or "cpu", backend)
         self.is_placed = device is not None or backend is not None
@@ -109,6 +109,7 @@ class LayeredFunction:
         """Whether the parameters are those that were drawn at first."""
         return self.theta is self._drawn
 
+    @on_own_device
     def forward(
         self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
@@ -117,6 +118,7 @@ class LayeredFunction:
         self._check_arrays(theta, state, x)
         return self.layer.forward(params, state, x, train=train, key=key)
 
+    @on_own_device
     def loss_and_gradient(
         self,
         theta: Array,
@@ -203,6 +205,7 @@ class LayeredFunction:
         slots = self.layout.slots().items()
         return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in slots]))
 
+    @on_own_device
     def freeze(self, *patterns: str) -> None:
         """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
 
@@ -263,7 +266,7 @@ class LayeredFunction:
             is_whole = isinstance(layer, BatchNorm) and name not in learning
             return replace(layer, frozen=True) if is_whole else layer
 
-        self.layer = Sequential([(name, map_leaves(settled, layer, name)) for name, layer in self.layer.layers])
+        self.layer = map_leaves(settled, self.layer)
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)
@@ -284,8 +287,9 @@ def _listed(layers: Any) -> Any:
     return [layers] if isinstance(layers, Layer) else layers
 
 
-def _normalizing(layer: Sequential) -> Sequential:
-    return Sequential([(_NORMALIZE, Normalize()), *layer.layers])
+def _normalizing(layer: Layer) -> Sequential:
+    named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
+    return Sequential([(_NORMALIZE, Normalize()), *named])
 
 
 def _checked_input_shape(input_shape: Any) -> Shape:

@@ -130,14 +130,18 @@ class Network(LayeredFunction):
 
         ``class_names`` says what the numbers stand for. Raises InputError as calling the network does.
         """
-        return self.loss.predictions(self(x, batch_size=batch_size))
+        outputs = self(x, batch_size=batch_size)
+        with backends.backend_of(outputs).current():
+            return self.loss.predictions(outputs)
 
     def predict_proba(self, x: Array, *, batch_size: int = 256) -> Array:
         """Probabilities of the classes, (N, classes), or of 1 for 0/1 targets.
 
         Raises InputError as calling the network does, and of a network for real targets, which has none.
         """
-        return self.loss.probabilities(self(x, batch_size=batch_size))
+        outputs = self(x, batch_size=batch_size)
+        with backends.backend_of(outputs).current():
+            return self.loss.probabilities(outputs)
 
     def features(self, x: Array, name: str, *, batch_size: int = 256) -> Array:
         """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``; see ``layer_shapes`` for names.
@@ -148,7 +152,8 @@ class Network(LayeredFunction):
         params = self.layout.unflatten(self.theta)
 
         def output(batch: Array) -> Array:
-            return next(y for path, y in self.layer.trace(params, self.state, batch) if path == name)
+            with self.backend.current():
+                return next(y for path, y in self.layer.trace(params, self.state, batch) if path == name)
 
         return self._in_batches(x, batch_size, output)
 
@@ -210,7 +215,8 @@ class Network(LayeredFunction):
             home.asarray(function(self._asarray(x[start : min(start + batch_size, count), ...])))
             for start in range(0, count, batch_size)
         ]
-        return results[0] if len(results) == 1 else home.xp.concat(results)
+        with home.current():
+            return results[0] if len(results) == 1 else home.xp.concat(results)
 
 
 def with_channel(x: Array, input_shape: Shape) -> Array:

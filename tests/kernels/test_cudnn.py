@@ -3,7 +3,7 @@
 What runs on the GPU is played by NumPy: ``Arrays`` stands for CuPy, with arrays that have an address, and ``Plan`` for
 a plan, which reads and writes what lies at the addresses it is given. That proves which plan is asked for and what it
 is given, not what cuDNN makes of it. That cuDNN accepts each graph is proved by building it, where cuDNN is installed;
-that it computes the right thing, by ``scripts/check_gpu.py`` on a GPU.
+that it computes the right thing, by the tests with CuPy where cuDNN is installed.
 """
 
 import ctypes
@@ -25,10 +25,11 @@ from tests.kernels import naive
 from tests.kernels.pretend import choose, pretend_cupy
 from tests.kernels.test_convolution import EXAMPLES
 from xpnet import kernels
-from xpnet.backend import to_numpy
+from xpnet.backend import resolve, to_numpy
 from xpnet.cli import train
 from xpnet.errors import InputError
 from xpnet.kernels import choice, im2col, precision, table
+from xpnet.layers import Conv2D
 from xpnet.shapes import Window
 
 ROOT = Path(__file__).parents[2]
@@ -380,7 +381,7 @@ def forbidden(graph):
 
 
 def test_cupys_arrays_get_cudnn_where_it_is_asked_for(gpu, monkeypatch):
-    pretend_cupy(monkeypatch, lambda array: isinstance(array, DeviceArray))
+    pretend_cupy(monkeypatch, lambda array: isinstance(array, DeviceArray), without=("cupy_kernels",))
     x, weight, _ = on_device(PROBLEM)
     for name, module in (("fastest", im2col), ("cudnn", gpu.kernels), ("pure", im2col)):
         kernels.use(name)
@@ -402,6 +403,41 @@ def test_on_a_gpu_convolution_equals_the_definition(backend, problem):
         (dw, naive.conv2d_weight_gradient(x, dy, window, problem.groups)),
     ):
         np.testing.assert_allclose(to_numpy(actual), expected, rtol=0, atol=1e-9)
+
+
+# Images and a layer: of the starters, of a ResNet's stem and blocks, and what is rare.
+LARGE = (
+    ((16, 28, 28, 1), Conv2D(16, 5, padding=2)),
+    ((16, 14, 14, 16), Conv2D(16, 5, padding=2)),
+    ((4, 64, 64, 3), Conv2D(64, 7, stride=2, padding=3)),
+    ((4, 56, 56, 64), Conv2D(64, 3, padding=1)),
+    ((4, 28, 28, 64), Conv2D(128, 1, stride=2)),
+    ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
+    ((4, 28, 28, 32), Conv2D(64, 3, padding=1, groups=4)),
+)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("tf32", 1e-2)])
+@pytest.mark.parametrize(("shape", "layer"), LARGE, ids=str)
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_on_a_gpu_float32_is_as_exact_as_asked_for(backend, shape, layer, precision, allowed):
+    """By the largest value of the CPU's result in float64."""
+    pytest.importorskip("cudnn")
+    rng, window, groups = np.random.default_rng(0), layer.window, layer.groups
+    weight = rng.normal(size=(layer.filters, *window.kernel, shape[3] // groups))
+    x, dy = rng.normal(size=shape), rng.normal(size=(shape[0], *window.output_size(*shape[1:3]), layer.filters))
+    kernels.use("cudnn", precision)
+
+    def results(where, dtype):
+        arrays = [where.asarray(array, dtype) for array in (x, weight, dy)]
+        y = kernels.conv2d(arrays[0], arrays[1], None, window, groups)
+        return [to_numpy(a) for a in (y, *kernels.conv2d_backward(arrays[0], arrays[2], arrays[1], window, groups))]
+
+    try:
+        for actual, expected in zip(results(backend, "float32"), results(resolve("cpu"), "float64"), strict=True):
+            assert np.max(np.abs(actual - expected)) <= allowed * np.max(np.abs(expected))
+    finally:
+        kernels.use("fastest")
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])

@@ -1,4 +1,4 @@
-"""How exactly float32 is multiplied. That CuPy's products follow is seen on a GPU only (``scripts/check_gpu.py``)."""
+"""How exactly float32 is multiplied."""
 
 import os
 import sys

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import PRESENT
 from tests.helpers import refused
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
@@ -28,11 +29,9 @@ def files(images, tmp_path_factory):
     return ImageFiles(paths, (3, 2, 3))
 
 
-@pytest.fixture(params=["numpy", "torch", "jax"])
+@pytest.fixture(params=[library for library in PRESENT if library != "array_api_strict"])
 def backend(request):
-    if request.param != "numpy":
-        pytest.importorskip(request.param, exc_type=ImportError)
-    return backends.resolve("cpu", request.param)
+    return backends.resolve("cuda" if request.param == "cupy" else "cpu", request.param)
 
 
 LABELS = np.arange(COUNT, dtype=np.int32) % 5
@@ -268,8 +267,8 @@ def test_a_later_step_is_reached_by_leaving_out_batches():
     feed = IterableFeed(backends.resolve(), iter(BATCHES), (2,), 2)
     assert_iterated(backends.resolve(), feed, 2, BATCHES[2])
     assert_iterated(backends.resolve(), feed, 3, BATCHES[3])
-    with refused("Batches: expected step 4, the next one, got 3."):
-        feed.batch(3)
+    with refused("Batches: expected step 3 or the next, got 2."):
+        feed.batch(2)
 
 
 @pytest.mark.parametrize("batches", [iter(BATCHES[:2]), (batch for batch in BATCHES[:2])])

@@ -405,3 +405,14 @@ def test_weights_that_are_not_finite_end_it_before_anything_is_reported(digits, 
     trainer = make_trainer(digits, learning_rate=learning_rate, iterations=iterations)
     with pytest.raises(TrainingDivergedError, match=r"became (inf|nan) in iteration"):
         trainer.run()
+
+
+def test_a_step_without_memory_says_which_and_what_helps(digits):
+    trainer = make_trainer(digits, iterations=3)
+    trainer.step()
+    trainer._step = lambda *arguments: (_ for _ in ()).throw(MemoryError("Out of memory allocating 1,024 bytes."))
+    before = trainer.network.theta
+    with pytest.raises(MemoryError, match=r"^Training, step 2: Out of memory allocating 1,024 bytes. .*batch_size\.$"):
+        trainer.run()
+    assert trainer.iteration == 1
+    assert not np.array_equal(trainer.network.theta, before)  # the first step's, which was complete

@@ -100,7 +100,7 @@ def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int
         _print_error(error)
         return EXIT_FAILED
     except MemoryError as error:
-        _print_error(f"not enough memory. {error}")
+        _print_error(in_flags(f"not enough memory. {error}", parser.spellings()))
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -22,6 +22,7 @@ from xpnet.shapes import Pair, Window
 __all__ = [
     "CHOICES",
     "PRECISIONS",
+    "accuracy",
     "average_pool2d",
     "average_pool2d_input_gradient",
     "batch_norm",
@@ -105,6 +106,11 @@ def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
     """Mean loss of logits (N, K) for labels (N,), and its gradient with respect to the logits."""
     return table.call("softmax_cross_entropy", logits, labels, label_smoothing)[1]
+
+
+def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:
+    """The share of rows of logits (N, K) whose largest is that of their label, as an array of ``dtype``."""
+    return table.call("accuracy", logits, labels, dtype)[1]
 
 
 def batch_norm(

@@ -52,6 +52,10 @@ def _serves_loss(logits: Array, labels: Array, label_smoothing: float) -> bool:
     return _reads(logits)
 
 
+def _serves_accuracy(logits: Array, labels: Array, dtype: Any) -> bool:
+    return _reads(logits) and dtype == np.float32
+
+
 def _serves_batch_norm(x: Array, params: Arrays, state: Arrays, *numbers: float) -> bool:
     return _reads(x, *params.values(), *state.values())
 
@@ -66,6 +70,7 @@ _SERVES: Mapping[str, Callable[..., bool]] = {
     "max_pool2d": _serves_pooling,
     "max_pool2d_with_winners": _serves_pooling,
     "softmax_cross_entropy": _serves_loss,
+    "accuracy": _serves_accuracy,
     "batch_norm": _serves_batch_norm,
     "batch_norm_by_running_statistics": _serves_batch_norm,
     "optimizer_update": _serves_optimizer,
@@ -105,7 +110,15 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
     arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), losses, gradient)
     numbers = (*_floats(1 - label_smoothing, label_smoothing / classes), *_integers(rows, classes))
     _launch("cross_entropy/softmax_cross_entropy", (blocks(rows, STRANDS),), (LANES, STRANDS), *arrays, *numbers)
-    return losses.mean(), gradient
+    return losses.sum(), gradient
+
+
+def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:
+    """The share of rows of logits (N, K) whose largest is that of their label."""
+    (rows, classes), share = logits.shape, cupy.empty((), dtype=dtype)
+    arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), share)
+    _launch("cross_entropy/accuracy", (1,), (THREADS,), *arrays, *_integers(rows, classes))
+    return share
 
 
 def batch_norm(

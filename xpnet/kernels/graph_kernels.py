@@ -1,8 +1,7 @@
-"""What CuPy's own functions refuse while a CUDA graph is recorded, for CuPy arrays.
+"""Matrix products of CuPy arrays, which CuPy's own functions refuse while a CUDA graph is recorded.
 
 CuPy 14 computes matrix products by cuBLAS, but not while recording (cupy_backends/cuda/libs/cublas.pyx, setStream);
 here cuBLAS is called directly, which allows it where it has a workspace of its own and writes no result to the host.
-And CuPy joins more than eight arrays with the help of a table that it sends from the host.
 Source: NVIDIA, cuBLAS documentation, sections "CUDA Graphs Support", "cublasSetWorkspace" and "cublasGemmEx".
 """
 
@@ -23,7 +22,6 @@ WORKSPACE = 32 * 1024 * 1024  # bytes; what cuBLAS takes for itself on the H100 
 _AS_IT_IS, _TRANSPOSED = 0, 1
 _DEFAULT_ALGORITHM = -1
 _SUMS_OF_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
-_JOINED_AT_ONCE = 8
 
 
 class _Kind(NamedTuple):
@@ -47,10 +45,9 @@ class CublasError(RuntimeError):
 
 def serves(operation: str, *arrays: Array) -> bool:
     """Whether a CUDA graph must be able to hold the operation, and a product is one that ``matmul`` can compute."""
-    if not chosen().recordable or operation == "join_vectors":
-        return chosen().recordable
     a, b = arrays
-    return a.ndim == b.ndim == 2 and a.dtype == b.dtype and str(a.dtype) in _KINDS and 0 not in (*a.shape, *b.shape)
+    is_known = a.ndim == b.ndim == 2 and a.dtype == b.dtype and str(a.dtype) in _KINDS
+    return chosen().recordable and is_known and 0 not in (*a.shape, *b.shape)
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -94,16 +91,6 @@ def matmul(a: Array, b: Array) -> Array:
         )
     )
     return product
-
-
-def join_vectors(*vectors: Array) -> Array:
-    """One vector of several."""
-    cupy = importlib.import_module("cupy")
-    parts = list(vectors)
-    while len(parts) > 1:
-        starts = range(0, len(parts), _JOINED_AT_ONCE)
-        parts = [cupy.concatenate(parts[start : start + _JOINED_AT_ONCE]) for start in starts]
-    return parts[0]
 
 
 def _operand(cupy: Any, matrix: Array) -> tuple[Array, int, int]:

@@ -27,8 +27,9 @@ class Candidate(NamedTuple):
     choices: tuple[str, ...] = choice.CHOICES
 
 
-CUDA = Candidate("cuda_kernels", "cupy", ("cudnn",))
+CUDA = Candidate("cuda_kernels", "cupy", _FAST)
 CUDNN = Candidate("cudnn_kernels", "cupy", ("cudnn",))
+CUPY = Candidate("cupy_kernels", "cupy", _FAST)
 GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
@@ -42,8 +43,8 @@ CROSS_ENTROPY, PRODUCTS = Candidate("cross_entropy"), Candidate("products")
 
 # Batch normalisation and optimizers have their formulas elsewhere, which compute where no module of a row serves.
 TABLE: dict[str, tuple[Candidate, ...]] = {
-    "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, IM2COL, UNROLLED),
-    "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, IM2COL, UNROLLED),
+    "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
+    "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "max_pool2d": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, JAX, POOLING),
     "max_pool2d_with_winners": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, POOLING),
     "average_pool2d": (ONEDNN, TORCH, POOLING),
@@ -51,9 +52,10 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "batch_norm": (CUDA, ONEDNN),
     "batch_norm_by_running_statistics": (CUDA, ONEDNN),
     "softmax_cross_entropy": (CUDA, CROSS_ENTROPY),
+    "accuracy": (CUDA, CROSS_ENTROPY),
     "optimizer_update": (CUDA, BLOCKWISE),
     "matmul": (GRAPH, PRODUCTS),
-    "join_vectors": (GRAPH, PRODUCTS),
+    "join_vectors": (CUPY, PRODUCTS),
 }
 
 

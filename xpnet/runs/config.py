@@ -51,7 +51,9 @@ class RunConfig:
                 raise InputError(f"Run: expected {name} to be printable text, got {value!r}. Change {name}.")
         for name, kind in (("train", TrainConfig), ("runtime", Runtime), ("model_options", Mapping)):
             if not isinstance(getattr(self, name), kind):
-                raise InputError(f"Run: expected {name} to be a {kind.__name__}, got {getattr(self, name)!r}.")
+                raise InputError(
+                    f"Run: expected {name} to be a {kind.__name__}, got {getattr(self, name)!r}. Change it."
+                )
         if self.replace_head and self.weights is None:
             raise InputError("Run: expected weights with replace_head, got none. Give a file, or leave it out.")
 

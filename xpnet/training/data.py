@@ -19,6 +19,7 @@ from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
 from xpnet.training.weights import check_sample_weights
 
 _VALIDATION_EXAMPLES = 2000
+_OF_DATA_SETS = ("class_weight", "validation", "limit", "measure_training")
 
 
 class Part(NamedTuple):
@@ -83,18 +84,16 @@ class TrainingData:
 
 
 def prepare(
-    dataset: Dataset, config: TrainConfig, backend: Backend, sample_weight: Array | None = None
+    dataset: Dataset, config: TrainConfig, backend: Backend, sample_weight: Array | None, seed: int
 ) -> TrainingData:
     """Split the data and put them where batches are taken from: on the device, or left in files and memory maps.
 
-    Raises InputError as ``split`` and ``BatchSampler`` do.
+    ``seed`` is that of the batches' order. Raises InputError as ``split`` and ``BatchSampler`` do.
     """
     if sample_weight is not None:
         sample_weight = check_sample_weights("Training", sample_weight, dataset.train_targets.shape[0])
     train, validation = split(dataset, config, sample_weight)
-    sampler = BatchSampler(
-        train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), config.seed, config.shuffle
-    )
+    sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
     check_fits(config.augmentation, dataset.input_shape)
     if validation is not None and not stays_on_host(backend, validation.inputs):
@@ -102,11 +101,21 @@ def prepare(
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
 
 
-def prepare_stream(batches: Iterable[Any], config: TrainConfig, network: Network) -> TrainingData:
+def prepare_stream(
+    batches: Iterable[Any], config: TrainConfig, network: Network, sample_weight: Array | None
+) -> TrainingData:
     """Batches as an iterable gives them; an epoch is its length, if it has one.
 
-    Raises InputError if it is not known how many batches there will be, or the first is not one for the network.
+    Raises InputError if it is not known how many batches there will be, if the first is not one for the network, and
+    for settings of whole data sets.
     """
+    unknown = {"sample_weight": sample_weight, **{name: getattr(config, name) for name in _OF_DATA_SETS}}
+    for name, value in unknown.items():
+        if value is not None and value is not False:
+            raise InputError(
+                f"Training: expected no {name} with an iterable of batches, got one. Leave it out; "
+                "batches (x, y, weights) weigh examples."
+            )
     if isinstance(batches, Sized):
         per_epoch = len(batches)
     elif config.iterations:
@@ -117,9 +126,10 @@ def prepare_stream(batches: Iterable[Any], config: TrainConfig, network: Network
             "Say how many batches to train on: iterations=1000."
         )
     check_fits(config.augmentation, network.input_shape)
-    classes = network.output_shape[0] if (config.loss or network.loss).target == "classes" else None
+    loss = config.loss or network.own_loss
+    classes = network.output_shape[0] if loss is None or loss.target == "classes" else None
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
-    first = feed.peek()
+    first = feed.batch(0)
     return TrainingData(feed, Part(first.x, first.y), None, per_epoch, 0)
 
 

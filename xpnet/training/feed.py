@@ -123,28 +123,17 @@ class IterableFeed:
         self._backend, self._batches = backend, batches
         self._input_shape, self._classes = input_shape, classes
         self._iterator: Iterator[Any] = iter(batches)
-        self._step = 0
-        self._first: Batch | None = None
-
-    def peek(self) -> Batch:
-        """The first batch, which the first step then takes."""
-        if self._first is None:
-            self._first = self.batch(0)
-        return self._first
+        self._last: tuple[int, Any] = (-1, None)  # in one assignment: a step that is interrupted comes again
 
     def batch(self, step: int) -> Batch:
-        """The examples to train on in this step, counted from 0."""
-        if step == 0 and self._first is not None:
-            return self._first
-        if step < self._step:
+        """The examples to train on in this step, counted from 0; of the last step they may be had again."""
+        if step < self._last[0]:
             raise InputError(
-                f"Batches: expected step {self._step}, the next one, got {step}. Make the iterable of batches again."
+                f"Batches: expected step {self._last[0]} or the next, got {step}. Make the iterable of batches again."
             )
-        item = None
-        while self._step <= step:
-            item = self._next()
-            self._step += 1
-        return self._checked(f"Batch {step}", item)
+        while self._last[0] < step:
+            self._last = (self._last[0] + 1, self._next())
+        return self._checked(f"Batch {step}", self._last[1])
 
     def _next(self) -> Any:
         for _ in range(2):
@@ -153,7 +142,7 @@ class IterableFeed:
             except StopIteration:
                 self._iterator = iter(self._batches)  # a generator is its own iterator, and stays at its end
         raise InputError(
-            f"Batches: expected a batch for step {self._step}, got the end of the iterable. Train for fewer "
+            f"Batches: expected a batch for step {self._last[0] + 1}, got the end of the iterable. Train for fewer "
             "iterations, or give one that can be iterated over again."
         )
 
@@ -184,7 +173,7 @@ class IterableFeed:
             if is_readable(y):
                 check_finite(where, y)
             return y
-        if self._classes is not None and is_readable(y):
+        if self._classes is not None and y.ndim == 1 and is_readable(y):
             check_labels(where, to_numpy(y), self._classes)
         return xp.astype(y, xp.int32, copy=False)
 

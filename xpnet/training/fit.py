@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
-from xpnet.backend import Array, backend_of, is_array
+from xpnet.backend import Array, backend_of, is_array, same_location
 from xpnet.datasets import Dataset
+from xpnet.datasets.arrays import as_inputs
 from xpnet.errors import InputError
-from xpnet.network import Network
+from xpnet.network import Network, with_channel
 from xpnet.optimizers import Adam
-from xpnet.random import generator
 from xpnet.runtime import Runtime
 from xpnet.schedules import Constant
 from xpnet.training.callbacks import Callback
@@ -36,13 +37,12 @@ def fit(
     schedule: Any,
     epochs: int | None,
     iterations: int | None,
-    seed: int,
     **settings: Any,
 ) -> History:
     """Train a network as ``Network.fit`` says."""
     if epochs is None and iterations is None:
         epochs = 1
-    data, validation = _data(x, y, validation, network.class_names)
+    data, validation = _data(network, x, y, validation)
     _move_to(network, data)
     config = TrainConfig(
         optimizer=optimizer or Adam(),
@@ -50,10 +50,9 @@ def fit(
         epochs=epochs,
         iterations=iterations,
         validation=validation,
-        seed=_seed(seed, network.fits),
         **settings,
     )
-    trainer = Trainer(network, data, config, runtime, sample_weight=sample_weight)
+    trainer = Trainer(network, data, config, runtime, sample_weight=sample_weight, order=network.fits)
     network.fits += 1
     if not progress:
         return trainer.run(callbacks)
@@ -73,21 +72,25 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
     else:
         if y is None:
             raise InputError("Evaluation: expected targets y for the inputs x, got None. Give net.evaluate(x, y).")
-        data = Dataset.from_arrays(x, y, class_names=network.class_names, name="x and y")
+        data = Dataset("x and y", _inputs(network, x), y, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
     return Evaluator(network)(network.theta, network.state, inputs, targets)
 
 
-def _data(x: Any, y: Any, validation: Any, class_names: tuple[str, ...] | None) -> tuple[Any, Any]:
+def _data(network: Network, x: Any, y: Any, validation: Any) -> tuple[Any, Any]:
     """The data set (or iterable of batches), and the validation that is still to be split off."""
-    part = tuple(validation) if isinstance(validation, tuple | list) else None
-    if part is not None and len(part) != 2:
-        raise InputError(f"fit: expected validation data (x, y), got {len(part)} values. Give two arrays.")
+    part, rest = None, validation
+    if isinstance(validation, tuple | list):
+        if len(validation) != 2:
+            raise InputError(f"fit: expected validation data (x, y), got {len(validation)} values. Give two arrays.")
+        part, rest = (_inputs(network, validation[0]), validation[1]), None
     if isinstance(x, Dataset):
         if y is not None:
             raise InputError("fit: expected no y beside a data set, which has its own targets, got one. Leave it out.")
-        return x, None if x.validation_inputs is not None else validation
+        if validation is not None and x.validation_inputs is not None:
+            raise InputError(f"fit: expected no validation beside {x.name}, which has its own, got one. Leave it out.")
+        return x if part is None else replace(x, validation_inputs=part[0], validation_targets=part[1]), rest
     if y is None:
         if is_array(x) or not isinstance(x, Iterable):
             raise InputError(
@@ -97,17 +100,17 @@ def _data(x: Any, y: Any, validation: Any, class_names: tuple[str, ...] | None) 
         if validation is not None:
             raise InputError("fit: expected no validation with an iterable of batches. Evaluate after fit instead.")
         return x, None
-    data = Dataset.from_arrays(x, y, validation=part, class_names=class_names)
-    return data, None if part is not None else validation
+    return Dataset.from_arrays(_inputs(network, x), y, validation=part, class_names=network.class_names), rest
+
+
+def _inputs(network: Network, x: Any) -> Any:
+    """Inputs as an array, of images without a channel axis as the network takes them."""
+    return with_channel(as_inputs("x", x), network.input_shape)
 
 
 def _move_to(network: Network, data: Any) -> None:
     """Move a network that nobody has placed to the library and device of its data."""
     if network.is_placed or not isinstance(data, Dataset) or not is_array(data.train_inputs):
         return
-    network.move(backend_of(data.train_inputs))
-
-
-def _seed(seed: int, fits: int) -> int:
-    """Another order of batches in each call of ``fit``."""
-    return seed if fits == 0 else int(generator(seed, fits).integers(2**32))
+    if not same_location(network.theta, data.train_inputs):
+        network.move(backend_of(data.train_inputs))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of, is_array, to_numpy
+from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
@@ -45,7 +45,7 @@ def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss
 
     Raises InputError for a loss that does not take such targets, or class weights that a loss does not have.
     """
-    loss = config.loss or (network.loss if network.has_own_loss else _DEFAULT_LOSSES[dataset.task]())
+    loss = config.loss or network.own_loss or _DEFAULT_LOSSES[dataset.task]()
     if config.class_weight is not None:
         if not hasattr(loss, "class_weights") or dataset.class_names is None:
             raise InputError(
@@ -55,6 +55,13 @@ def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss
         weights = class_weights(config.class_weight, to_numpy(dataset.train_targets), dataset.class_names)
         loss = dataclasses.replace(loss, class_weights=weights)  # pyright: ignore[reportArgumentType]
     return loss
+
+
+def settle_stream_loss(network: Network, targets: Array, config: TrainConfig) -> Loss:
+    """The loss to train on with batches from an iterable, of which these are the first targets."""
+    is_real = array_namespace(targets).isdtype(targets.dtype, "real floating")
+    task = "real" if is_real else "classes" if targets.ndim == 1 else "binary"
+    return config.loss or network.own_loss or _DEFAULT_LOSSES[task]()
 
 
 def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> None:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, Backend, on_own_device, to_numpy
 from xpnet.compile import graphed
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
 from xpnet.layout import map_tree
 from xpnet.network import Network
-from xpnet.random import make_key
+from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import Runtime
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.callbacks import Callback
@@ -36,6 +36,7 @@ from xpnet.training.setup import (
     normalize_inputs,
     settle_loss,
     settle_score,
+    settle_stream_loss,
     weights_only,
 )
 from xpnet.training.snapshot import Progress, Snapshot, put_back, take
@@ -51,6 +52,7 @@ class _Now(NamedTuple):
     state: TrainState
     progress: Progress
     pending: Any = None
+    best: Best | None = None
 
 
 class Trainer:
@@ -61,7 +63,8 @@ class Trainer:
     to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
-    training examples. ``runtime`` sets up the process; where it names a device it must be the network's.
+    training examples. Another ``order`` gives other batches and random numbers, but sets the same examples apart for
+    validation. ``runtime`` sets up the process; where it names a device it must be the network's.
 
     Raises InputError if data, configuration, runtime and network do not fit together.
     """
@@ -74,22 +77,25 @@ class Trainer:
         runtime: Runtime | None = None,
         *,
         sample_weight: Array | None = None,
+        order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
         runtime = runtime or Runtime(dtype=network.dtype)
         check_runtime(network, runtime)
         self.runtime = dataclasses.replace(runtime, backend=network.backend.name)  # to which settings may apply
         self.runtime.configure()
-        backend = network.backend
+        backend, seed = network.backend, config.seed
+        if order:
+            seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
         if isinstance(dataset, Dataset):
             loss = settle_loss(network, dataset, config)
             check_fits(network, dataset, loss)
-            self.data = prepare(dataset, config, backend, sample_weight)
+            self.data = prepare(dataset, config, backend, sample_weight, seed)
             network.class_names = dataset.class_names
         else:
-            loss = config.loss or network.loss
-            self.data = prepare_stream(dataset, config, network)
-        network.loss, network.has_own_loss = loss, network.has_own_loss or config.loss is not None
+            self.data = prepare_stream(dataset, config, network, sample_weight)
+            loss = settle_stream_loss(network, self.data.train.targets, config)
+        network.loss, network.own_loss = loss, config.loss or network.own_loss
         if config.freeze:
             network.freeze(*config.freeze)
         per_epoch = self.data.batches_per_epoch
@@ -101,7 +107,7 @@ class Trainer:
         self._report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
-        self._key = backend.asarray(make_key(config.seed))
+        self._key = backend.asarray(make_key(seed))
         self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
         self._decay_mask = 1.0 if config.decay_biases else weights_only(network)
         self._score_targets = self.data.train.targets
@@ -118,9 +124,13 @@ class Trainer:
         self._step = graphed(self._plain_step, backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network)
         self.history = History([], metric_name(loss, self._score_targets), per_epoch)
-        self.best: Best | None = None
         self._now = _Now(TrainState(network.theta, network.state, self._first_optimizer_state()), Progress())
         self._stop, self._started = False, 0.0
+
+    @property
+    def backend(self) -> Backend:
+        """The network's."""
+        return self.network.backend
 
     @property
     def iteration(self) -> int:
@@ -131,6 +141,11 @@ class Trainer:
     def reported(self) -> int:
         """The iteration of the last record that counts."""
         return self._now.progress.reported
+
+    @property
+    def best(self) -> Best | None:
+        """The best values so far, with early stopping."""
+        return self._now.best
 
     @property
     def progress(self) -> Progress:
@@ -167,9 +182,9 @@ class Trainer:
                 due = self._next_report()
                 self._train_until(due, callbacks, detect_nonfinite)
                 record = self._record()
+                self.history.records.append(record)
                 if record.iteration == due:  # one after ``stop`` changes nothing, or ``run`` again would go another way
                     self._after_report(record)
-                self.history.records.append(record)
                 for callback in callbacks:
                     callback.on_report(self, record)
         finally:
@@ -183,31 +198,25 @@ class Trainer:
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
         """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
 
-        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``.
+        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
         """
-        before, progress, pending = self._now
-        batch = self.data.feed.batch(progress.iteration)
-        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
-        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
-            if detect_nonfinite:
-                where = (self.network, self.config, self._mixed)
-                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
-        seen = progress.examples_seen + batch.y.shape[0]
-        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = _Now(state, progress, (metrics, pending))
-        return metrics
+        try:
+            return self._take_step(detect_nonfinite)
+        except MemoryError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise MemoryError(f"Training, step {self.iteration + 1}: {reason}. Use a smaller batch_size.") from error
 
     def stop(self) -> None:
         """End ``run`` after the current iteration."""
         self._stop = True
 
+    @on_own_device
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
         self._flush_metrics()
         return take(self.network, self._now.state, self.progress, self.best, self._key)
 
+    @on_own_device
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
         """Go on from a snapshot of a run with the same settings, but for device, backend and length.
 
@@ -219,10 +228,11 @@ class Trainer:
                 f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
                 "Train for longer."
             )
-        state, self.best, self._key = put_back(self.network, self._now.state, snapshot, source)
-        self._now = _Now(state, snapshot.progress)
+        state, best, self._key = put_back(self.network, self._now.state, snapshot, source)
+        self._now = _Now(state, snapshot.progress, best=best)
         self.publish()
 
+    @on_own_device
     def test(self) -> AnyEvaluation:
         """Evaluate the network's values on the test part of the data set.
 
@@ -237,6 +247,22 @@ class Trainer:
             )
         check_finite(self.config, "loss on the test examples", evaluation.loss, self.iteration)
         return evaluation
+
+    @on_own_device
+    def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
+        before, progress, pending, _ = self._now
+        batch = self.data.feed.batch(progress.iteration)
+        key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
+        step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
+            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
+            if detect_nonfinite:
+                where = (self.network, self.config, self._mixed)
+                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
+        seen = progress.examples_seen + batch.y.shape[0]
+        progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
+        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
+        return metrics
 
     def _first_optimizer_state(self) -> Any:
         """What the optimizer remembers of the network's last training, if that was with one of its kind."""
@@ -268,9 +294,10 @@ class Trainer:
         """The learning rate of a step."""
         return self.config.optimizer.learning_rate * (self._schedule.factor(step) * self.progress.plateau.factor)
 
+    @on_own_device
     def _flush_metrics(self) -> None:
         """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
-        state, progress, pending = self._now
+        _, progress, pending, _ = self._now
         if pending is None:
             return
         start = time.perf_counter()
@@ -287,8 +314,9 @@ class Trainer:
             loss, score = loss.add(one_loss), score.add(one_score)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
-        self._now = _Now(state, progress._replace(loss=loss, score=score, **seconds))
+        self._now = self._now._replace(progress=progress._replace(loss=loss, score=score, **seconds), pending=None)
 
+    @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
         theta, state, optimizer = self._now.state
@@ -297,6 +325,7 @@ class Trainer:
         self.network.theta, self.network.state = theta, state
         self.network.optimizer_memory = (self.config.optimizer, optimizer)
 
+    @on_own_device
     def _record(self) -> Record:
         self.publish()
         theta, state = self.network.theta, self.network.state
@@ -324,6 +353,7 @@ class Trainer:
             learning_rate=self._rate(self.iteration - 1),
         )
 
+    @on_own_device
     def weight_decay_loss(self) -> float:
         """λ/2·‖θ‖² over what decays, of the network's values."""
         theta = self.network.theta
@@ -335,9 +365,9 @@ class Trainer:
 
     def _after_report(self, record: Record) -> None:
         """Let the record act on the learning rate and on whether to go on."""
-        progress = self.progress._replace(reported=record.iteration)
+        progress, best = self.progress._replace(reported=record.iteration), self.best
         if self._plateau:
             progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
         if self.config.early_stopping:
-            self.best = self.config.early_stopping.update(self.best, record, self.network.theta, self.network.state)
-        self._now = self._now._replace(progress=progress)
+            best = self.config.early_stopping.update(best, record, self.network.theta, self.network.state)
+        self._now = self._now._replace(progress=progress, best=best)

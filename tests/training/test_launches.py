@@ -1,0 +1,47 @@
+"""What a training step makes a GPU do: few launches, no wait, and no copy but the numbers of its batch."""
+
+import pytest
+
+from tests.emulated_cuda.records import IS_EMULATED, recorded
+from tests.training.runs import make_trainer
+
+pytestmark = pytest.mark.skipif(not IS_EMULATED, reason="needs the emulated CUDA device")
+
+OPTIONS = {"hidden": (8,), "dropout": 0.5, "batch_norm": True}
+MLP = {"model": "mlp", "model_options": OPTIONS, "optimizer": "adam"}
+AUGMENTED = {"crop_padding": 2, "flip": True, "cutout": 7}
+
+
+@pytest.fixture
+def on_gpu(digits):
+    """A trainer on the device whose kernels are compiled."""
+
+    def make(settings):
+        trainer = make_trainer(digits, device="cuda", **settings)
+        trainer.step()
+        trainer.step()
+        return trainer
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [({}, 39), (MLP, 33), (AUGMENTED, 99), ({**MLP, "precision": "float16"}, 79)],
+    ids=["starter", "mlp", "augmented", "float16"],
+)
+def test_a_step_is_few_launches_and_nobody_waits(on_gpu, settings, most):
+    trainer = on_gpu(settings)
+    with recorded() as record:
+        trainer.step()
+    assert record.count("launch") + record.count("set") <= most, str(record)
+    assert record.count("wait") == record.count("to host") == 0, str(record)
+    assert record.count("to device") <= 1, str(record)
+
+
+def test_a_report_reads_but_steps_do_not(on_gpu):
+    trainer, kinds = on_gpu({}), []
+    with recorded() as record:
+        trainer.run()
+    kinds = [kind for kind, _ in record]
+    assert 0 < kinds.count("to host") <= 3 * 7, str(record)  # three reports, each with two batches of validation
