@@ -63,7 +63,7 @@ def test_program_fails_for_a_broken_backward(monkeypatch, capsys, factor, shown)
     [
         (["--device", "cuda"], "--device cuda: CuPy is not installed."),
         (["--device", "gpu"], "--device gpu: expected one of cpu, cuda, cuda:N, mps, auto."),
-        (["--entries", "0"], "expected entries to be an integer of at least 1, got 0."),
+        (["--entries", "0"], "expected --entries to be"),
         (["--seed", "-1"], "Seed: expected a whole number of at least 0, got -1."),
     ],
 )
@@ -79,7 +79,9 @@ def test_a_device_without_float64_is_refused(monkeypatch, capsys):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert main(["--device", "mps", "--backend", "torch"]) == 2
-    assert capsys.readouterr().err == "error: dtype float64: --device mps computes in float32 only. Use --device cpu.\n"
+    error = capsys.readouterr().err
+    assert error.startswith("error: --device mps: expected dtype float32")
+    assert error.endswith("Use --device cpu.\n")
 
 
 def test_script():

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
 
 from xpnet.cli import common
+from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.runs.checkpoint import CheckpointWriter
 from xpnet.training import Callback, Record, Trainer
@@ -101,8 +102,10 @@ def note(console: Console, text: str) -> None:
 
 
 @contextmanager
-def logging_to(path: str | None, level: str) -> Iterator[None]:
+def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[str]]) -> Iterator[None]:
     """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
+
+    ``spellings`` are those of the program's flags, in which errors are worded.
 
     Warnings go to the terminal as well, with a file or without.
 
@@ -124,7 +127,7 @@ def logging_to(path: str | None, level: str) -> Iterator[None]:
     try:
         yield
     except (InputError, TrainingDivergedError) as error:
-        _log.error("%s", error)
+        _log.error("%s", in_flags(str(error), spellings))
         raise
     except Exception:
         _log.exception("ended by an error")

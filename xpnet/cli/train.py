@@ -37,7 +37,8 @@ def _train(flags: argparse.Namespace) -> int:
     console = common.make_console(flags.quiet)
     plan = CheckpointPlan(**common.given(flags, _PLAN))
     tensorboard = find_library() if flags.tensorboard else None
-    with following.logging_to(flags.log_file, flags.log_level), ExitStack() as stack:
+    logging = following.logging_to(flags.log_file, flags.log_level, make_parser("train").spellings())
+    with logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack)
         _print_start(console, trainer, dataset, config)
