@@ -84,6 +84,8 @@ class LayeredFunction:
 
     def move(self, backend: Backend) -> Self:
         """Move the network to where arrays of a backend are; returns the network."""
+        if backend == self.backend:
+            return self
         self.backend, is_untrained = backend, self.is_untrained
         self.theta = self._asarray(self.theta)
         self.state = map_tree(self._asarray, self.state)

@@ -281,17 +281,11 @@ def test_openmp_has_as_many_threads_as_before_afterwards(two_threads):
 DIGEST = """
 import hashlib, sys
 import numpy as np
-from xpnet import kernels, runtime
-from xpnet.benchmark.cases import find_cases
-from xpnet.optimizers import Momentum
-from xpnet.training.trainer import TrainState, make_step
-runtime.configure(int(sys.argv[1]))
-(case,) = find_cases("mnist_starter", (16,))
-network, optimizer = case.network(), Momentum(0.1)
-values, step = TrainState(network.theta, network.state, optimizer.init(network.theta)), make_step(network, optimizer)
-for iteration in range(5):
-    values, _ = step(values, *case.batch(), None, iteration)
-print(hashlib.sha256(values.theta.tobytes()).hexdigest())
+from xpnet import datasets
+from xpnet.runs.settings import make_run
+trainer = make_run("mnist_starter", iterations=5, limit=100, threads=int(sys.argv[1])).make_trainer()
+trainer.run()
+print(hashlib.sha256(trainer.network.theta.tobytes()).hexdigest())
 """
 
 
@@ -321,9 +315,9 @@ def test_several_threads_predict_at_once():
 FORKED = """
 import os, signal, sys
 import numpy as np
-from xpnet import kernels, runtime
+from xpnet import Runtime, kernels
 from xpnet.shapes import Window
-runtime.configure(2)
+Runtime(threads=2).configure()
 x, weight = np.ones((32, 28, 28, 16), np.float32), np.ones((16, 3, 3, 16), np.float32)
 y = kernels.conv2d(x, weight, None, Window((3, 3)))
 child = os.fork()

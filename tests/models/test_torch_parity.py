@@ -23,7 +23,7 @@ def nchw(images):
 
 def load(network, state_dict, path):
     torch.save(state_dict, path)
-    network.load_torch(path)
+    network.load_weights(path)
     path.unlink()  # of hundreds of megabytes
     return network
 
@@ -42,7 +42,7 @@ def test_alexnet(tmp_path):
 
     twin, network = randomize(AlexNet(1000)), models.create("alexnet", input_shape=(227, 227, 3))
     save_file(twin.state_dict(), tmp_path / "alexnet.safetensors")
-    network.load_torch(tmp_path / "alexnet.safetensors")
+    network.load_weights(tmp_path / "alexnet.safetensors")
     assert_same_logits(network, twin, draw_images(1, 227))
 
 
