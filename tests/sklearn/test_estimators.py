@@ -149,14 +149,16 @@ def test_partial_fit_and_warm_start_go_on():
     for _ in range(60):
         model.partial_fit(X, y, classes=[0, 1, 2])
     assert model.score(X, y) > 0.9
-    assert model.n_iter_ == 60
+    assert model.n_iter_ == 1  # of the last call, as scikit-learn counts
+    assert model.t_ == 60 * len(X)
+    assert len(model.loss_curve_) == 60
     before = model.loss_
     again = NetworkClassifier(learning_rate_init=0.02, max_iter=5, warm_start=True, random_state=0).fit(X, y)
     first = again.loss_
     assert again.fit(X, y).loss_ < first
     assert model.partial_fit(X, y).loss_ < before * 1.5
-    only_one_class = model.partial_fit(X[:5], y[:5])
-    assert only_one_class.n_iter_ == 62
+    assert len(model.partial_fit(X[:5], y[:5]).loss_curve_) == 62  # examples of one class only
+    assert len(again.loss_curve_) == 10
 
 
 def test_not_converged_is_a_warning():
