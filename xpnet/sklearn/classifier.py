@@ -11,6 +11,7 @@ from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import column_or_1d
 
@@ -79,6 +80,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             self._set_classes(X, unique_labels(y), y.ndim == 2)
         return self._learn(X, y, sample_weight, incremental=False)
 
+    @available_if(lambda self: self._can_go_on())
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> NetworkClassifier:
         """One epoch on these examples, going on from what was learned; the first call needs all ``classes``.

@@ -13,7 +13,6 @@ from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet.backend import Array, to_numpy
-from xpnet.errors import InputError
 from xpnet.layers import Dense
 from xpnet.losses import Loss
 from xpnet.network import Network
@@ -84,11 +83,6 @@ class NetworkEstimator(CallbackSupportMixin, Settings):
         """Train on inputs and targets as the loss takes them; callbacks get ``y``."""
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if incremental and self._is_lbfgs:
-            raise InputError(
-                f"{type(self).__name__}: expected a solver that goes on, sgd or adam, for partial_fit, got lbfgs. "
-                "Change solver."
-            )
         examples, held_out = Examples(as_rows(X), targets, weights), None
         self._begin(examples.X, incremental)
         task = FitTask(self, X, y, weights, max_subtasks=1 if incremental else self.max_iter)
@@ -106,18 +100,23 @@ class NetworkEstimator(CallbackSupportMixin, Settings):
     def _is_lbfgs(self) -> bool:
         return self.solver == "lbfgs" and self.optimizer is None
 
+    def _can_go_on(self) -> bool:
+        if self._is_lbfgs:
+            raise AttributeError(f"{type(self).__name__}: solver='lbfgs' has no partial_fit. Use solver='adam'.")
+        return True
+
     def _begin(self, X: Any, incremental: bool) -> None:
         """Make a new network, unless this goes on with the one there is."""
-        if is_new := not hasattr(self, "network_") or not (self.warm_start or incremental):
+        if not hasattr(self, "network_") or not (self.warm_start or incremental):
             self._seeds = check_random_state(self.random_state)
             self.network_, self.t_ = self._make_network(X), 0
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        if is_new or not incremental:
-            self.network_.optimizer_memory = None
             self.best_loss_: float | None = None if self.early_stopping else math.inf
             self.best_validation_score_: float | None = -math.inf if self.early_stopping else None
             self._no_improvement = 0
+        if not incremental:
+            self.network_.optimizer_memory = None
         self.n_iter_ = 0
         self.n_layers_ = sum(len(slot.shape) > 1 for slot in self.network_.layout.slots().values()) + 1
 

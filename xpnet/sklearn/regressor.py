@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from xpnet.errors import InputError
@@ -57,6 +58,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         """
         return self._learn(X, y, sample_weight, incremental=False)
 
+    @available_if(lambda self: self._can_go_on())
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkRegressor:
         """One epoch on these examples, going on from what was learned."""
