@@ -160,6 +160,16 @@ def test_early_stopping_keeps_the_best_and_says_how_it_went():
     assert model.best_loss_ is None
 
 
+def test_the_validation_score_is_weighted():
+    X, y = load_iris(return_X_y=True)
+    weights = np.ones(len(y))
+    weights[::2], wrong = 0, y.copy()
+    wrong[::2] = (y[::2] + 1) % 3  # labels that no weight is on
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "learning_rate_init": 0.02, "random_state": 0}
+    model = NetworkClassifier(**settings, n_iter_no_change=40, max_iter=60)
+    assert model.fit(X, wrong, weights).best_validation_score_ > 0.9
+
+
 def test_partial_fit_and_warm_start_go_on():
     X, y = load_iris(return_X_y=True)
     model = NetworkClassifier(learning_rate_init=0.02, random_state=0)
@@ -230,13 +240,24 @@ def test_callbacks_of_scikit_learn_are_told_and_may_stop(solver):
     assert accuracies[-1] == model.score(X, y) > accuracies[0]  # each is of the network as it was then
 
 
-def test_scikit_learns_progress_bar_in_a_search():
+class Keeper(Stopper):
+    """Keeps the fitted estimator of each iteration."""
+
+    def __init__(self):
+        super().__init__(after=100)
+        self.kept = []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        self.kept.append(fitted_estimator)
+
+
+def test_a_callback_may_keep_the_estimator_of_an_iteration():
     X, y = load_iris(return_X_y=True)
-    search = GridSearchCV(NetworkClassifier(max_iter=2, random_state=0), {"alpha": [0, 1]}, cv=2)
-    scores = ScoringMonitor(scoring="accuracy")
-    search.estimator.set_callbacks(scores)
-    search.fit(X, y)
-    assert scores.get_logs(select="all")
+    keeper = Keeper()
+    model = NetworkClassifier(max_iter=3, random_state=0).set_callbacks(keeper).fit(X, y)
+    first, last = keeper.kept[0], keeper.kept[-1]
+    assert not np.allclose(first.predict_proba(X), last.predict_proba(X))
+    np.testing.assert_array_equal(last.predict_proba(X), model.predict_proba(X))
 
 
 def test_an_interruption_leaves_what_was_learned():
