@@ -77,7 +77,7 @@ def make_step(
             gradient,
             state.optimizer,
             lr_scale=lr_scale,
-            decay_mask=decay_mask * network.trainable,
+            decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
         )
         after = TrainState(theta, result.state, optimizer_state)
         if mixed:
@@ -91,4 +91,4 @@ def prepared(network: Network, augmentation: Sequence[Augmentation], x: Array, k
     """A batch as a step sees it: augmented, in θ's dtype."""
     if augmentation:
         x = augment(augmentation, fold_in(key, _AUGMENTATION), x)
-    return network.backend.xp.astype(x, network.theta.dtype)
+    return network.backend.xp.astype(x, network.theta.dtype, copy=False)
