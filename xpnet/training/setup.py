@@ -82,7 +82,7 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
             f"Training: expected a network that gives {wanted} for the {targets} of {dataset.name}, got one that gives "
             f"{outputs}. Change its last layer, such as Dense({math.prod(wanted)})."
         )
-    targets = to_numpy(dataset.train_targets[:1])
+    targets = to_numpy(dataset.train_targets[:1, ...])
     loss.check(np.zeros((1, *outputs), network.dtype), targets)  # refuses kinds of targets
 
 
