@@ -160,7 +160,7 @@ def test_an_archive_with_another_hash_is_not_opened(archive, tmp_path, monkeypat
     path.parent.mkdir()
     path.write_bytes(archive[:-1])
     monkeypatch.delattr(tarfile, "open")
-    assert_refused(path.parent, f"{path}: expected the SHA-256 {cifar10._ARCHIVE.sha256}, got ", "--data-dir")
+    assert_refused(path.parent, f"{path}: expected the SHA-256 {cifar10._ARCHIVE.sha256}, got ", "data_dir")
 
 
 def test_a_file_that_cannot_be_read(cifar_folder, monkeypatch):

@@ -148,7 +148,7 @@ def test_a_whole_network():
     loss = functional.cross_entropy(logits, torch.tensor(labels))
     loss.backward()
 
-    assert_same(result.logits, logits.detach())
+    assert_same(result.outputs, logits.detach())
     assert_same(np.asarray(result.loss), loss.detach())
     gradient = network.layout.unflatten(result.gradient)
     for name, weight in weights.items():

@@ -204,7 +204,7 @@ class BatchNorm(NamedTuple):
         return {_WORKSPACE: plan.array(library.chosen_layout(forward, _WORKSPACE_MD))} if self.relu else {}
 
     def _as_images(self) -> Shape:
-        """The shape of x, or for rows (N, C) that of one image, which divides among threads as well."""
+        """The shape of x, or for rows (N, C) that of one image."""
         return self.shape if len(self.shape) == 4 else (1, math.prod(self.shape[:-1]), 1, self.shape[-1])
 
     def _flags(self) -> int:
@@ -215,7 +215,9 @@ def find(operation: str, description: Convolution | Pooling | BatchNorm) -> Plan
     """The calling thread's plan for an operation, a method of its description; None where oneDNN has no fast one."""
     if _mine.find is None:
         _mine.find = lru_cache(_MOST_PLANS)(partial(_build, Scratch(load())))
-    return _mine.find(operation, description, 1 if _forked else sharing.threads())
+    # Rows come behind a dense layer: if theirs took BLAS's threads away, its first product would be another step's.
+    is_alone = _forked or (isinstance(description, BatchNorm) and len(description.shape) == 2)
+    return _mine.find(operation, description, 1 if is_alone else sharing.threads())
 
 
 def _build(scratch: Scratch, operation: str, description: Any, count: int) -> Plan | None:

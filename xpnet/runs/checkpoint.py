@@ -260,12 +260,15 @@ def _checkpoints(folder: RunFolder) -> list[Path]:
 
 
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
-    """Those that a run keeps, as they are when they have been through JSON."""
-    settings = json.loads(json.dumps(config.to_json()))
-    train = {name: value for name, value in settings.pop("train").items() if name not in _LENGTH}
-    runtime = {name: value for name, value in settings.pop("runtime").items() if name not in _PLACE}
+    """Those that a run keeps, as they are when they have been through JSON: by their flat names, and then whatever has
+    none."""
+    other = {*_LENGTH, *_PLACE, "data_dir"}
+    settings = config.to_json()
+    for part in ("train", "runtime"):
+        settings[part] = {name: value for name, value in settings[part].items() if name not in other}
     del settings["data_dir"]
-    return {**settings, **train, **runtime}
+    flat = {name: value for name, value in flatten(config).items() if name not in other}
+    return json.loads(json.dumps({**flat, "settings": settings}))
 
 
 def _made_on(trainer: Trainer) -> dict[str, str]:

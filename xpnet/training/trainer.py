@@ -265,13 +265,14 @@ class Trainer:
         return metrics
 
     def _first_optimizer_state(self) -> Any:
-        """What the optimizer remembers of the network's last training, if that was with one of its kind."""
+        """What the optimizer remembers of the network's last training, if that was with the same, but for weight decay."""
         fresh = {
             **self._optimizer.init(self.network.theta),
             **(MixedPrecision.init(self.network.theta) if self._mixed else {}),
         }
         optimizer, state = self.network.optimizer_memory or (None, {})
-        return state if type(optimizer) is type(self.config.optimizer) and state.keys() == fresh.keys() else fresh
+        alike = optimizer and dataclasses.replace(optimizer, weight_decay=self.config.optimizer.weight_decay)
+        return state if alike == self.config.optimizer and state.keys() == fresh.keys() else fresh
 
     def _next_report(self) -> int:
         every, earliest = self._report_every, max(self.reported + 1, self.iteration)
