@@ -204,9 +204,7 @@ def test_a_wrong_folder_is_named(image_folder, change, message):
 
 
 def test_no_folder_or_a_file(image_folder):
-    with pytest.raises(
-        InputError, match=r"folder: expected a folder of images, got no data_dir"
-    ):
+    with pytest.raises(InputError, match=r"folder: expected a folder of images, got no data_dir"):
         load(None)
     path = image_folder / "train" / "cat" / "000.png"
     with pytest.raises(InputError, match=f"{path}: expected a readable folder, got: Not a directory"):

@@ -265,7 +265,7 @@ class Trainer:
         return metrics
 
     def _first_optimizer_state(self) -> Any:
-        """What the optimizer remembers of the network's last training, if that was with the same, but for weight decay."""
+        """What the optimizer remembers of the network's last training, if it is the same one, but for weight decay."""
         fresh = {
             **self._optimizer.init(self.network.theta),
             **(MixedPrecision.init(self.network.theta) if self._mixed else {}),
