@@ -13,7 +13,7 @@ def run(program: str) -> None:
         signal.signal(signal.SIGINT, _end)
     main = import_module(f"xpnet.cli.{program}").main
     signal.signal(signal.SIGINT, in_program)
-    sys.exit(main())
+    sys.exit(main(None, os.path.basename(sys.argv[0])))
 
 
 def _end(*_: object) -> None:

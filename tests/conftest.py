@@ -5,6 +5,7 @@ Where a library has a second device the tests use that one, so that an array cre
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,10 +17,10 @@ import pytest
 # Before JAX is first used: float64 for the gradient checks, and a second device.
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: without it scikit-learn takes NumPy arrays only
 
-from tests.fake_cupy import FakeCupy
 from xpnet import backend as backends
-from xpnet import kernels
+from xpnet import cuda_graph, kernels
 from xpnet.errors import InputError
 
 # The same examples in every run: a red test stays red until it is mended.
@@ -106,9 +107,22 @@ def _running(library: str) -> Iterator[backends.Backend]:
 
 
 @pytest.fixture
-def fake_cupy() -> Iterator[FakeCupy]:
-    """A stand-in for CuPy; it cannot see into kernels that are not made of NumPy's functions, so those are off."""
-    before = kernels.in_use()["kernels"]
-    kernels.use("pure")
-    yield FakeCupy()
-    kernels.use(before)
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Kernels that a CUDA graph can hold; and how many graphs were recorded, and how often one was replayed."""
+    if not LIBRARIES["cupy"]:
+        pytest.skip("needs a CUDA device")
+    counts: Counter[str] = Counter()
+
+    class Recording(cuda_graph._Recording):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            counts["recordings"] += 1
+
+        def replay(self, *arguments):
+            counts["replays"] += 1
+            return super().replay(*arguments)
+
+    monkeypatch.setattr(cuda_graph, "_Recording", Recording)
+    kernels.use("fastest", recordable=True)
+    yield counts
+    kernels.use("fastest")

@@ -24,9 +24,11 @@ from xpnet.datasets.idx import read_idx
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.network import Network
+from xpnet.runs import checkpoint
+from xpnet.runs.folder import RunFolder, read_class_names
+from xpnet.runs.settings import make_run
 from xpnet.serialization import FORMAT_VERSION, read_tensors, to_config
-from xpnet.training import TrainConfig, Trainer, checkpoint
-from xpnet.training.run_folder import RunFolder, read_class_names
+from xpnet.training import Callback, Trainer
 from xpnet.training.snapshot import Snapshot
 
 RNG = np.random.default_rng(0)
@@ -89,12 +91,13 @@ def _pickles(content: Any) -> list[bytes]:
 
 def _cifar_folder(folder: Path) -> None:
     for name in cifar10._FILES:
-        (folder / name).write_bytes(pickle.dumps(_CIFAR_NAMES if "meta" in name else _cifar_batch(1)))
+        (folder / name).write_bytes(pickle.dumps(_CIFAR_NAMES if "meta" in name else _cifar_batch()))
 
 
 def _fer() -> list[bytes]:
     rows = [
-        f"{n},{' '.join(['7'] * 2304)},{usage}" for n, usage in enumerate(("Training", "PublicTest", "PrivateTest"))
+        f"{n},{' '.join(['7'] * 2304)},{usage}"
+        for n, usage in enumerate(("Training", "Training", "Training", "Training", "PublicTest", "PrivateTest"))
     ]
     return ["\n".join(["emotion,pixels,Usage", *rows]).encode()]
 
@@ -142,7 +145,7 @@ def _network() -> Network:
 
 
 def _tensors() -> dict[str, np.ndarray]:
-    return {name: np.asarray(tensor) for name, tensor in _network()._tensors().items()}
+    return {name: np.asarray(tensor) for name, tensor in _network().tensors().items()}
 
 
 def _header() -> dict[str, Any]:
@@ -160,7 +163,7 @@ def _weights(header: bytes | None = None) -> bytes:
     return save(_tensors(), {"xpnet": text})
 
 
-_RUN = TrainConfig.for_model(
+_RUN = make_run(
     "mlp",
     model_options={"hidden": [2]},
     batch_size=4,
@@ -175,14 +178,20 @@ _RUN = TrainConfig.for_model(
 def _trainer() -> Trainer:
     """One for all files, since each of them says all that it shall be, or is refused."""
     images, labels = RNG.integers(0, 256, (12, 2, 2, 1), dtype=np.uint8), np.arange(12, dtype=np.int32) % 2
-    return Trainer(_RUN, Dataset("dots", images, labels, images, labels, ("even", "odd")))
+    return _RUN.make_trainer(Dataset("dots", images, labels, images, labels, ("even", "odd")))
+
+
+class _StopAfterThree(Callback):
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.iteration == 3:
+            trainer.stop()
 
 
 @cache
 def _begun() -> Snapshot:
     """Three iterations of a run, one of them after its first report."""
     trainer = _trainer()
-    list(trainer.run(lambda iteration: trainer.stop() if iteration == 3 else None))
+    trainer.run([_StopAfterThree()])
     return trainer.snapshot()
 
 
@@ -190,7 +199,7 @@ def _begun() -> Snapshot:
 def _checkpoint_header() -> bytes:
     _begun()
     with TemporaryDirectory() as folder:
-        checkpoint.save(Path(folder, "c.safetensors"), _trainer())
+        checkpoint.save(Path(folder, "c.safetensors"), _trainer(), _RUN)
         return json.dumps(read_tensors(Path(folder, "c.safetensors"))[1]).encode()
 
 
@@ -202,11 +211,11 @@ def _resume(folder: Path) -> None:
     """Go on to the end. A loss of 10^308 in the header is a number, and may end as training that diverged."""
     path = folder / "c.safetensors"
     loaded = checkpoint.load(path)
-    changed = checkpoint.resume(_trainer(), path, loaded)
+    changed = checkpoint.resume(_trainer(), _RUN, path, loaded)
     assert all(isinstance(text, str) for text in changed)
     with contextlib.suppress(TrainingDivergedError):
-        assert len(list(_trainer().run())) <= 3
-    json.dumps([_trainer().images_per_second, _trainer().seconds], allow_nan=False)
+        assert len(_trainer().run()) <= 3
+    json.dumps([_trainer().examples_per_second, _trainer().progress.seconds], allow_nan=False)
 
 
 def _small() -> Network:
@@ -214,7 +223,7 @@ def _small() -> Network:
 
 
 def _torch_tensors() -> dict[str, np.ndarray]:
-    return {name: np.asarray(tensor) for name, tensor in _small()._tensors().items()}
+    return {name: np.asarray(tensor) for name, tensor in _small().tensors().items()}
 
 
 def _state_dicts() -> list[bytes]:
@@ -232,11 +241,11 @@ _SUMMARY = json.dumps({"device": "cpu", "backend": "numpy", "test_accuracy": {"a
 
 
 def _config() -> list[bytes]:
-    config = TrainConfig.for_model("mnist_starter", schedule="step", schedule_every=10, data_dir="/data")
-    return [
-        json.dumps(vars(config)).encode(),
-        json.dumps(vars(TrainConfig.for_model("mlp", optimizer="adam"))).encode(),
-    ]
+    runs = (
+        make_run("mnist_starter", schedule="step", schedule_every=10, data_dir="/data", crop_padding=2),
+        make_run("mlp", optimizer="adam", early_stopping=3, loss="focal"),
+    )
+    return [json.dumps(run.to_json()).encode() for run in runs]
 
 
 READERS = {
@@ -273,7 +282,7 @@ READERS = {
     "torch_safetensors": Reader(
         "t.safetensors",
         lambda: [save(_torch_tensors())],
-        lambda folder: _small().load_torch(folder / "t.safetensors", torch_name=str),
+        lambda folder: _small().load_weights(folder / "t.safetensors", torch_name=str),
     ),
     "summary": Reader("summary.json", lambda: [_SUMMARY], lambda folder: RunFolder(folder).read_summary()),
     "class_names": Reader(
@@ -283,5 +292,5 @@ READERS = {
 }
 if find_spec("torch"):
     READERS["torch_state_dict"] = Reader(
-        "t.pth", _state_dicts, lambda folder: _small().load_torch(folder / "t.pth", torch_name=str)
+        "t.pth", _state_dicts, lambda folder: _small().load_weights(folder / "t.pth", torch_name=str)
     )

@@ -11,7 +11,7 @@ from xpnet.backend import on_accelerator, resolve, to_numpy
 
 INSTALL_CUPY = (
     'CuPy is not installed. Install it with: pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; '
-    "or run with --device cpu."
+    "or run with device='cpu'."
 )
 
 
@@ -139,45 +139,45 @@ def test_jax_on_a_gpu(monkeypatch, device, expected):
     "device", ["gpu", "", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:", "cpu:0", "auto:1", "mps:0"]
 )
 def test_unknown_device(device):
-    with refused(f"--device {device}: expected one of cpu, cuda, cuda:N, mps, auto."):
+    with refused(f"device {device!r}: expected one of cpu, cuda, cuda:N, mps, auto."):
         resolve(device)
 
 
 def test_unknown_backend():
-    with refused("--backend tensorflow: expected one of numpy, cupy, torch, jax."):
+    with refused("backend 'tensorflow': expected one of numpy, cupy, torch, jax."):
         resolve("cpu", "tensorflow")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_numpy_is_on_the_cpu_only(device):
-    with refused(f"--device {device}: NumPy computes on the CPU. Use --device cpu"):
+    with refused(f"device {device!r}: NumPy computes on the CPU. Use device='cpu'"):
         resolve(device, "numpy")
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_cupy_is_on_cuda_only(device):
-    with refused(f"--device {device}: CuPy computes on CUDA GPUs. Use --device cuda"):
+    with refused(f"device {device!r}: CuPy computes on CUDA GPUs. Use device='cuda'"):
         resolve(device, "cupy")
 
 
 def test_mps_needs_torch():
-    with refused("--device mps: NumPy and CuPy have no such device. Add --backend torch, or use --device cpu."):
+    with refused("device 'mps': NumPy and CuPy have no such device. Add backend='torch', or use device='cpu'."):
         resolve("mps")
 
 
 @pytest.mark.parametrize(("device", "backend"), [("cuda", None), ("cuda:1", None), ("cuda", "cupy"), ("auto", "cupy")])
 def test_cupy_is_not_installed(without, device, backend):
     without("cupy")
-    with refused(f"--device {device}: {INSTALL_CUPY}"):
+    with refused(f"device {device!r}: {INSTALL_CUPY}"):
         resolve(device, backend)
 
 
 def test_cupy_finds_no_driver(fake_cupy):
     fake_cupy(FakeDriverError("cudaErrorInsufficientDriver: driver is insufficient\n  at line 12"))
     with refused(
-        "--device cuda: CuPy is installed but finds no usable CUDA driver "
+        "device 'cuda': CuPy is installed but finds no usable CUDA driver "
         "(cudaErrorInsufficientDriver: driver is insufficient). "
-        "Check that nvidia-smi lists a GPU; or run with --device cpu."
+        "Check that nvidia-smi lists a GPU; or run with device='cpu'."
     ):
         resolve("cuda")
 
@@ -185,14 +185,14 @@ def test_cupy_finds_no_driver(fake_cupy):
 @pytest.mark.parametrize(
     ("count", "device", "expected"),
     [
-        (0, "cuda", "no CUDA devices found. Use --device cpu."),
-        (1, "cuda:1", "1 CUDA device found. Use --device cuda:0."),
-        (2, "cuda:2", "2 CUDA devices found. Use --device cuda:0 to cuda:1."),
+        (0, "cuda", "no CUDA devices found. Use device='cpu'."),
+        (1, "cuda:1", "1 CUDA device found. Use device='cuda:0'."),
+        (2, "cuda:2", "2 CUDA devices found. Use device='cuda:0' to cuda:1."),
     ],
 )
 def test_no_such_cuda_device(fake_cupy, monkeypatch, count, device, expected):
     fake_cupy(count)
-    with refused(f"--device {device}: {expected}"):
+    with refused(f"device {device!r}: {expected}"):
         resolve(device)
 
 
@@ -200,8 +200,8 @@ def test_no_such_cuda_device(fake_cupy, monkeypatch, count, device, expected):
 def test_library_is_not_installed(without, library, name):
     without(library)
     with refused(
-        f"--backend {library}: {name} is not installed. "
-        f'Install it with: pip install "xpnet[{library}]"; or leave --backend out.'
+        f"backend {library!r}: {name} is not installed. "
+        f'Install it with: pip install "xpnet[{library}]"; or leave backend out.'
     ):
         resolve("cpu", library)
 
@@ -209,21 +209,21 @@ def test_library_is_not_installed(without, library, name):
 @pytest.mark.parametrize(
     ("count", "device", "expected"),
     [
-        (0, "cuda", "with PyTorch, no CUDA devices found. Use --device cpu."),
-        (2, "cuda:5", "with PyTorch, 2 CUDA devices found. Use --device cuda:0 to cuda:1."),
+        (0, "cuda", "with PyTorch, no CUDA devices found. Use device='cpu'."),
+        (2, "cuda:5", "with PyTorch, 2 CUDA devices found. Use device='cuda:0' to cuda:1."),
     ],
 )
 def test_torch_has_no_such_device(monkeypatch, count, device, expected):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with refused(f"--device {device}: {expected}"):
+    with refused(f"device {device!r}: {expected}"):
         resolve(device, "torch")
 
 
 def test_torch_finds_no_apple_gpu(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with refused("--device mps: PyTorch finds no Apple GPU here. Use --device cpu."):
+    with refused("device 'mps': PyTorch finds no Apple GPU here. Use device='cpu'."):
         resolve("mps", "torch")
 
 
@@ -234,9 +234,9 @@ def test_jax_has_no_such_device(monkeypatch):
         raise RuntimeError(f"Unknown backend {platform}")
 
     monkeypatch.setattr(jax, "devices", no_gpu)
-    with refused("--device cuda: with JAX, no CUDA devices found. Use --device cpu."):
+    with refused("device 'cuda': with JAX, no CUDA devices found. Use device='cpu'."):
         resolve("cuda", "jax")
-    with refused("--device mps: JAX is supported on cpu and cuda. Use --backend torch, or --device cpu."):
+    with refused("device 'mps': JAX is supported on cpu and cuda. Use backend='torch', or device='cpu'."):
         resolve("mps", "jax")
 
 

@@ -9,7 +9,7 @@ import pytest
 from xpnet.backend import on_accelerator, resolve
 from xpnet.compile import compiled
 from xpnet.datasets import Dataset
-from xpnet.training import TrainConfig, Trainer
+from xpnet.runs.settings import make_run
 
 
 def square(x):
@@ -53,6 +53,6 @@ def test_a_starter_subtracts_the_mean_of_pixels_and_scales_them_as_published(mod
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, *shape), np.uint8), np.arange(40, dtype=np.int32) % 10
     dataset = Dataset("noise", images, labels, images, labels, tuple("abcdefghij"))
-    state = Trainer(TrainConfig.for_model(model, iterations=1, limit=30), dataset).network.state["normalize1"]
+    state = make_run(model, iterations=1, limit=30).make_trainer(dataset).network.state["normalize1"]
     assert state["scale"] == pytest.approx(np.full(shape[-1], scale))
     assert state["mean"] == pytest.approx(np.full(shape[-1], 127.5), abs=5)

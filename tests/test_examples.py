@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,20 @@ OPTIONAL = {"cudnn", "cupy", "torch", "jax", "sklearn"}  # what a module for one
 MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
 
 
+@pytest.mark.filterwarnings("ignore:.*converge")  # of estimators that are trained for a short time only
 def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert blocks
     names = {"__name__": "readme"}
     for block in blocks:
-        exec(compile(block, str(README), "exec"), names)
-    assert names["logits"].shape[1] == 10
+        if "sklearn" not in block or find_spec("sklearn"):
+            exec(compile(block, str(README), "exec"), names)
+    printed = capsys.readouterr().out
+    assert float(re.findall(r"^(0\.\d+)$", printed, re.MULTILINE)[0]) > 0.95
+    assert float(re.findall(r"R² (\S+),", printed)[0]) > 0.9
     assert names["edges"].shape == (1, 28, 28, 16)
     assert names["loss"] < 1
-    assert names["trainer"].test().accuracy > 0.85
-    assert "14,682" in capsys.readouterr().out
 
 
 def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
@@ -45,19 +48,20 @@ def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
 
 
 def documented_commands():
-    """Every ``python scripts/...`` in the README and the docs, as the words that a shell makes of it."""
+    """Every ``python scripts/...`` and ``xpnet ...`` in README and docs, as the words that a shell makes of it."""
     for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
         for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", "").splitlines():
-                if line.startswith("python scripts/"):
-                    yield pytest.param(shlex.split(line, comments=True)[1:], id=f"{page.name}: {line}")
+                if line.startswith(("python scripts/", "xpnet ")):
+                    words = shlex.split(line, comments=True)
+                    yield pytest.param(words[1:], id=f"{page.name}: {line}")
 
 
 @pytest.mark.parametrize("words", list(documented_commands()))
 def test_documented_commands_have_flags_that_the_program_knows(words):
     script, *flags = words
-    program = importlib.import_module(f"xpnet.cli.{Path(script).stem}")
-    program._parser().parse_args(flags)
+    program = importlib.import_module(f"xpnet.cli.{Path(script).stem.replace('-', '_')}")
+    program.make_parser(script).parse_args(flags)
 
 
 def test_fine_tuning_is_the_same_command_in_the_readme_and_in_the_docs():
@@ -69,6 +73,7 @@ def test_fine_tuning_is_the_same_command_in_the_readme_and_in_the_docs():
     assert commands[0] == commands[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*converge")
 @pytest.mark.parametrize("module", ["xpnet", *MODULES])
 def test_docstring_examples(module):
     try:

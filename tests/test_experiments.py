@@ -9,9 +9,10 @@ import pytest
 from tests.helpers import refused
 from xpnet import experiments
 from xpnet.experiments import BEGIN, END, EXPERIMENTS, first_epoch, read_page, read_results, render
-from xpnet.training import Record, TrainConfig
-from xpnet.training.history import HistoryFile
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
+from xpnet.runs.records import HistoryFile
+from xpnet.runs.settings import make_run
+from xpnet.training import Record
 
 PAGE = f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n"
 
@@ -20,10 +21,10 @@ PAGE = f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n"
 def folder(tmp_path):
     """A run of 4 epochs of 5 batches, reported twice an epoch, whose validation accuracy grows by a tenth each time."""
     folder = RunFolder.create(tmp_path / "run")
-    folder.write_config(TrainConfig.for_model("mlp", epochs=4))
+    folder.write_config(make_run("mlp", epochs=4))
     history = HistoryFile(folder.history_path)
     for report, iteration in enumerate((3, 5, 8, 10, 13, 15, 18, 20), start=1):
-        history.append(Record(iteration, 0.0, 0.0, 0.0, 1.0, report / 10, 0.0, 0.1))
+        history.on_report(None, Record(iteration, 0.0, 0.0, 0.0, 1.0, 0.5, report / 10, 0.0, 0.1))
     history.close()
     return folder
 
@@ -54,7 +55,7 @@ def test_a_damaged_summary_is_refused(folder, content, reason):
     if content is not None:
         path.write_bytes(content)
     for read in (experiments.final_accuracy, experiments.optimizer_accuracy("Adam"), experiments.machine):
-        with refused(f"{path}: expected the figures of a finished run, got something else (", reason, "Run it again."):
+        with refused(f"{path}: expected the results of a finished run, got something else (", reason, "Run it again."):
             read(folder)
 
 

@@ -3,10 +3,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xpnet.cli.gradcheck import LAYERS
 from xpnet.errors import InputError
 from xpnet.gradcheck import TOLERANCE, check_layer, check_loss, check_network, separated_values
 from xpnet.layers import Backward, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layers.examples import EXAMPLES
 from xpnet.layout import walk
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.network import Network
@@ -28,7 +28,7 @@ def small_network(**settings):
 # What is right passes.
 
 
-@pytest.mark.parametrize(("layer", "input_shape"), LAYERS, ids=str)
+@pytest.mark.parametrize(("layer", "input_shape"), EXAMPLES, ids=str)
 def test_every_entry_of_every_layer(layer, input_shape):
     entries = check_layer(layer, input_shape, entries=ALL)
     assert not wrong(entries)
@@ -65,9 +65,9 @@ def test_arrays_live_on_the_backend_asked_for():
             return super().forward(params, state, x, train=train, key=key)
 
     class SpyLoss(SoftmaxCrossEntropy):
-        def forward(self, logits, labels):
-            seen.append(logits)
-            return super().forward(logits, labels)
+        def forward(self, outputs, targets, weights=None):
+            seen.append(outputs)
+            return super().forward(outputs, targets, weights)
 
     assert not wrong(check_layer(Spy(3), (4,), backend="torch"))
     assert not wrong(check_loss(SpyLoss(), np.ones((3, 2)), np.array([0, 1, 0]), backend="torch"))
@@ -127,7 +127,7 @@ def test_few_entries_meet_both_the_zeros_and_the_rest_of_a_sparse_gradient():
 def test_a_broken_loss_is_found(monkeypatch):
     backward = SoftmaxCrossEntropy.backward
     monkeypatch.setattr(SoftmaxCrossEntropy, "backward", lambda self, cache: backward(self, cache) * 3)
-    assert wrong(check_loss(SoftmaxCrossEntropy(), np.ones((3, 2)), np.array([0, 1, 0]))) == {"logits"}
+    assert wrong(check_loss(SoftmaxCrossEntropy(), np.ones((3, 2)), np.array([0, 1, 0]))) == {"outputs"}
 
 
 def test_a_broken_layer_is_found_in_a_network():
@@ -204,5 +204,5 @@ def test_float32_is_refused():
 
 @pytest.mark.parametrize("setting", ["batch", "entries"])
 def test_counts_below_one_are_refused(setting):
-    with pytest.raises(InputError, match=f"expected {setting} to be a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match=f"expected {setting} to be an integer of at least 1, got 0"):
         check_layer(ReLU(), (3,), **{setting: 0})

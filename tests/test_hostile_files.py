@@ -20,7 +20,7 @@ from xpnet.datasets import cifar10, image_folder
 from xpnet.layers import Dense, Sequential
 from xpnet.models.pretrained import load_torchvision
 from xpnet.network import Network
-from xpnet.serialization import read_tensors, write_tensors
+from xpnet.serialization import read_tensors, to_config, write_tensors
 
 MEMORY = 40e6  # of what Python and NumPy allocate
 
@@ -148,7 +148,7 @@ def test_layers_larger_than_the_file_are_never_built(tmp_path, layer, input_shap
 def test_headers_that_describe_no_network_are_refused_with_the_files_name(tmp_path, change):
     path = tmp_path / "w.safetensors"
     path.write_bytes(_weights(json.dumps({**_header(), **change}).encode()))
-    with refused(f"Weights file {path}: its header describes no network ("):
+    with refused(f"Weights file {path}: its header does not describe a network ("):
         Network.load(path)
 
 
@@ -169,7 +169,7 @@ def test_a_header_nested_without_end_is_refused(tmp_path, depth, digest, reason)
         Network.load(tmp_path / "w.safetensors")
 
 
-# TrainState that are no numbers
+# Values that are not numbers
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
@@ -202,6 +202,12 @@ def peak_of(refuse):
         tracemalloc.stop()
 
 
+# 60,000 numbers whose hashes are all equal; and a tuple of tuples, of 2^60 in all.
+COLLIDING = [b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") for n in range(60_000)]
+NESTED = b")" + b"".join(b"q\x00h\x00\x86" for _ in range(60))
+ARRAY_OF_THAT = b"cnumpy.core.numeric\n_frombuffer\n(U\x01ah\x01K\x01U\x01CtR."
+
+
 @pytest.mark.parametrize(
     ("bomb", "reason"),
     [
@@ -214,8 +220,30 @@ def peak_of(refuse):
             "again and again",
         ),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00utf_8\x86R.", "encoded in another way"),
+        (b"\x80\x02}(" + b"N".join(COLLIDING) + b"Nu.", "other keys than up to 100 texts"),
+        (b"\x80\x02(" + b"N".join(COLLIDING) + b"Nd.", "other keys than up to 100 texts"),
+        (b"\x80\x02}" + b"Ns".join(COLLIDING) + b"Ns.", "other keys than up to 100 texts"),
+        (b"\x80\x04\x8f(" + b"".join(COLLIDING) + b"\x90.", ""),
+        (b"\x80\x04(" + b"".join(COLLIDING) + b"\x91.", ""),
+        (b"\x80\x02}" + NESTED + b"Ns.", "other keys than up to 100 texts"),
+        (b"\x80\x02cnumpy\ndtype\n" + NESTED + b"\x85Rq\x01" + ARRAY_OF_THAT, "an array of <class 'tuple'>"),
+        (pickle.dumps({f"{n}": 0 for n in range(101)}, 2), "other keys than up to 100 texts"),
     ],
-    ids=["memo", "memo in text", "sets", "encode", "codec"],
+    ids=[
+        "memo",
+        "memo in text",
+        "sets",
+        "encode",
+        "codec",
+        "dictionary",
+        "old dictionary",
+        "item by item",
+        "colliding set",
+        "frozen set",
+        "nested key",
+        "nested dtype",
+        "many keys",
+    ],
 )
 def test_a_pickle_that_would_grow_is_refused(tmp_path, bomb, reason):
     trial = Trial(READERS["cifar10_batch"], tmp_path)
@@ -268,7 +296,7 @@ def test_a_state_dict_that_would_grow_is_refused(tmp_path, content, reason):
 
     def refuse():
         with refused(f"Weights file {path}: expected a state_dict of tensors, got something else (", reason):
-            Network(Sequential([Dense(3)]), (4,)).load_torch(path)
+            Network(Sequential([Dense(3)]), (4,)).load_weights(path)
 
     assert peak_of(refuse) < MEMORY
 
@@ -278,7 +306,7 @@ def test_a_tensor_of_one_value_repeated_is_refused(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"dense1.weight": torch.zeros(1, 1).expand(10**9, 10**9)}, path)
     with refused(f"Weights file {path}: ", "'dense1.weight' has more values than the file holds for it"):
-        Network(Sequential([Dense(3)]), (4,)).load_torch(path)
+        Network(Sequential([Dense(3)]), (4,)).load_weights(path)
 
 
 @pytest.mark.parametrize("shape", [(10**12, 0), (10**6, 1), ()])
@@ -348,10 +376,12 @@ def test_a_folder_that_no_system_can_hold_is_refused(folder):
 
 def test_other_safetensors_types_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
-    header = json.dumps({**_header(), "layer": {"type": "Dense", "units": 1}, "input_shape": [2]})
-    content = save({"weight": np.zeros((1, 2), np.float16), "bias": np.zeros(1, np.float16)}, {"xpnet": header})
+    header = json.dumps({**_header(), "layer": to_config(Sequential([Dense(1)])), "input_shape": [2]})
+    content = save(
+        {"dense1.weight": np.zeros((1, 2), np.float16), "dense1.bias": np.zeros(1, np.float16)}, {"xpnet": header}
+    )
     path.write_bytes(content.replace(b'"F16"', b'"I16"'))
-    with refused("'weight' is int16 (1, 2) in the file and float32 (1, 2) in the network"):
+    with refused("'dense1.weight' to hold float32 numbers, got int16"):
         Network.load(path)
     path.write_bytes(content.replace(b'"F16"', b'"XYZ"'))
     with refused(f"Weights file {path}: not a readable safetensors file ("):

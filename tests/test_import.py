@@ -15,7 +15,7 @@ def test_importing_xpnet_imports_nothing_heavy():
 
 
 def test_training_imports_nothing_of_other_programs():
-    others = {"xpnet.benchmark", "xpnet.search", "xpnet.training.regularization", "torch", "jax", "optuna", "pooch"}
+    others = {"xpnet.benchmark", "xpnet.search", "xpnet.runs.regularization", "torch", "jax", "optuna", "pooch"}
     assert not others & loaded_by("import xpnet.cli.train")
 
 

@@ -47,6 +47,13 @@ def test_a_standard_deviation_of_0_gives_zeros():
     assert not np.any(Normal(0.0)(np.random.default_rng(0), (3, 2)))
 
 
+@pytest.mark.parametrize("initializer", [he_normal, glorot_uniform, Normal(1.0)])
+@pytest.mark.parametrize("shape", [(1 << 50, 4), (10**20, 4), (1 << 40, 1 << 40)])
+def test_a_shape_that_does_not_fit_into_memory(initializer, shape):
+    with refused(f"Initial weights: expected a shape that fits into memory, got {shape}. Use fewer units or filters."):
+        initializer(np.random.default_rng(0), shape)
+
+
 @pytest.mark.parametrize("std", [-0.1, math.nan, math.inf])
 def test_normal_refuses(std):
     with refused(f"Normal: expected a finite std of at least 0, got {std}. Change std."):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,6 +69,25 @@ def test_metrics_equal_their_definitions(case):
         np.testing.assert_equal(recall[c], np.mean(found_of_present) if found_of_present.size else np.nan)
 
 
+def test_f1_by_hand():
+    """Precision and recall of class 0 are 2/3; class 1 is never predicted, class 2 never present, class 3 neither."""
+    np.testing.assert_array_equal(metrics.f1(CONFUSION), [2 / 3, 0, 0])
+    np.testing.assert_array_equal(metrics.f1(np.pad(CONFUSION, (0, 1))), [2 / 3, 0, 0, np.nan])
+    np.testing.assert_array_equal(metrics.f1(np.array([[1, 3], [0, 2]])), [2 / 5, 4 / 7])
+
+
+@given(labelled_predictions())
+def test_f1_is_the_harmonic_mean_and_equals_scikit_learns(case):
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    classes, labels, predictions = case
+    confusion = metrics.confusion_matrix(labels, predictions, classes)
+    f1, precision, recall = metrics.f1(confusion), metrics.precision(confusion), metrics.recall(confusion)
+    theirs = sklearn_metrics.f1_score(labels, predictions, labels=range(classes), average=None, zero_division=np.nan)
+    np.testing.assert_allclose(f1, theirs, rtol=1e-15)
+    both = precision + recall > 0
+    np.testing.assert_allclose(f1[both], (2 * precision * recall)[both] / (precision + recall)[both], rtol=1e-14)
+
+
 def test_top_k_accuracy_by_hand():
     logits = np.array([[3.0, 2.0, 1.0], [0.0, 5.0, 4.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
     labels = np.array([0, 2, 0, 2])
@@ -93,6 +114,57 @@ def test_top_k_accuracy_equals_sorting_each_row(data):
     assert metrics.top_k_accuracy(logits, np.argmax(logits, axis=1), 1) == 1.0
 
 
+# Real targets
+
+
+@st.composite
+def real_predictions(draw):
+    """Few distinct numbers, so that constant targets and right predictions are common."""
+    shape = draw(st.sampled_from([(2,), (5,), (1, 1), (4, 1), (2, 3), (6, 2)]))
+    size = int(np.prod(shape))
+    values = st.lists(st.sampled_from([-2.0, 0.0, 0.5, 0.5, 0.5, 3.25, 1e4]), min_size=size, max_size=size)
+    targets = np.array(draw(values)).reshape(shape)
+    predictions = targets.copy() if draw(st.booleans()) else np.array(draw(values)).reshape(shape)
+    return targets, predictions
+
+
+@given(real_predictions())
+def test_metrics_of_real_targets_equal_scikit_learns(case):
+    theirs = pytest.importorskip("sklearn.metrics")
+    targets, predictions = case
+    if len(targets) > 1:  # of one example theirs is undefined
+        assert metrics.r2_score(targets, predictions) == pytest.approx(theirs.r2_score(targets, predictions), rel=1e-12)
+    for name in ("mean_absolute_error", "root_mean_squared_error"):
+        actual, expected = (getattr(module, name)(targets, predictions) for module in (metrics, theirs))
+        assert actual == pytest.approx(expected, rel=1e-14)
+
+
+def test_metrics_of_real_targets_by_hand():
+    targets, predictions = np.array([1.0, 2.0, 3.0, 6.0]), np.array([1.0, 3.0, 3.0, 4.0])
+    assert metrics.r2_score(targets, predictions) == 1 - 5 / 14
+    assert metrics.mean_absolute_error(targets, predictions) == 3 / 4
+    assert metrics.root_mean_squared_error(targets, predictions) == math.sqrt(5 / 4)
+    assert metrics.r2_score(targets, np.full(4, 3.0)) == 0
+    two = np.stack([targets, targets], axis=1), np.stack([predictions, targets + 2], axis=1)
+    assert metrics.r2_score(*two) == pytest.approx((1 - 5 / 14 + 1 - 16 / 14) / 2)
+    assert metrics.mean_absolute_error(*two) == (3 / 4 + 2) / 2
+    assert metrics.root_mean_squared_error(*two) == (math.sqrt(5 / 4) + 2) / 2
+
+
+def test_r2_of_equal_targets_is_1_if_all_predictions_are_right_else_0():
+    """The mean of three times 0.1 is not 0.1."""
+    targets = np.full(3, 0.1)
+    assert metrics.r2_score(targets, targets) == 1
+    assert metrics.r2_score(targets, np.array([0.1, 0.1, 0.2])) == 0
+
+
+def test_one_column_is_a_vector_and_integers_do_not_wrap_around():
+    targets, predictions = np.array([0, 255, 3], np.uint8), np.array([[255], [0], [3]], np.uint8)
+    assert metrics.mean_absolute_error(targets, predictions) == 170
+    assert metrics.root_mean_squared_error(predictions, targets) == pytest.approx(255 * math.sqrt(2 / 3))
+    assert metrics.r2_score(targets, targets[:, None]) == 1
+
+
 ONE = np.zeros(1, np.int64)
 
 
@@ -108,6 +180,13 @@ ONE = np.zeros(1, np.int64)
         (lambda: metrics.accuracy(np.ones((2, 3), int)), r"accuracy: .*\(classes, classes\), .* \(2, 3\)"),
         (lambda: metrics.precision(np.ones(4, int)), r"precision: .*\(4,\)"),
         (lambda: metrics.recall(np.ones((0, 0), int)), r"recall: .*\(0, 0\)"),
+        (lambda: metrics.f1(np.ones((2, 3), int)), r"f1: .*\(2, 3\)"),
+        (lambda: metrics.r2_score(np.zeros(2), np.zeros(3)), r"r2_score: .*same shape.*\(2,\) and \(3,\)"),
+        (lambda: metrics.r2_score(np.zeros(0), np.zeros(0)), r"r2_score: .*N >= 1"),
+        (lambda: metrics.mean_absolute_error(np.zeros(2), np.zeros((2, 2))), r"mean_absolute_error: .*\(2, 2\)"),
+        (lambda: metrics.mean_absolute_error(np.zeros(1, bool), ONE), r"targets to be real numbers, got bool"),
+        (lambda: metrics.root_mean_squared_error(ONE, np.zeros(1, complex)), r"predictions .* complex128"),
+        (lambda: metrics.root_mean_squared_error(np.zeros(()), np.zeros(())), r"root_mean_squared_error: .*\(\)"),
         (lambda: metrics.top_k_accuracy(np.zeros(3), ONE, 1), r"logits \(N, classes\) .* \(3,\)"),
         (lambda: metrics.top_k_accuracy(np.zeros((0, 3)), ONE[:0], 1), r"N >= 1, .* \(0, 3\)"),
         (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), ONE, 0), "k in 1..3, got 0"),

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from tests.helpers import (
 )
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
+from xpnet.errors import InputError
 from xpnet.initializers import Normal
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
 from xpnet.layout import map_tree, walk
-from xpnet.losses import MeanSquaredError, SoftmaxCrossEntropy
+from xpnet.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.models.resnet import basic_block, bottleneck, bottleneck_v2, resnet
 from xpnet.network import Network
 from xpnet.optimizers import Momentum
@@ -104,14 +106,14 @@ def test_initial_values_are_the_same_on_every_backend(library):
 def test_everything_has_the_networks_dtype(dtype):
     network = small_network(dtype=dtype)
     result = network.loss_and_gradient(network.theta, network.state, images().astype(dtype), LABELS)
-    for array in [network.theta, *leaves(network.state), *leaves(list(result)), network.predict(images())]:
+    for array in [network.theta, *leaves(network.state), *leaves(list(result)), network(images())]:
         assert array.dtype == dtype
 
 
 def test_what_a_network_cannot_be_built_from():
-    with refused("Network: expected dtype float32 or float64, got 'float16'."):
+    with refused("Network, dtype: expected", "float32, float64", "got 'float16'"):
         Network(Dense(2), (3,), dtype="float16")
-    with refused("Network: expected each length of input_shape to be a whole number of at least 1, got 0."):
+    with refused("Network: expected each length of input_shape ", "of at least 1, got 0."):
         Network(Dense(2), (0,))
     with refused("Network: expected input_shape to be a tuple, got 784. Give one such as (28, 28, 1)."):
         Network(Dense(2), 784)
@@ -122,18 +124,14 @@ def test_what_a_network_cannot_be_built_from():
         Network(Sequential([("block", inner)]), (2, 2, 1))
 
 
-def test_a_list_of_layers_is_no_layer():
-    with refused("Network: expected a layer, got list. Put layers into one: Sequential([...])."):
-        Network([Dense(10)], (4,))
-    with refused("Sequential: expected a list of layers, got Dense. Put brackets around it."):
-        Sequential(Dense(5))
-
-
-def test_one_layer_is_a_network_too():
+def test_lists_pairs_and_single_layers_are_networks():
+    listed = Network([Dense(10), ReLU()], (4,))
+    assert listed.layer == Network(Sequential([Dense(10), ReLU()]), (4,)).layer
+    assert list(Network([("a", Dense(3)), ReLU()], (4,)).parameters()) == ["a.weight", "a.bias"]
     network = Network(Dense(2), (3,))
-    assert network.parameters().keys() == {"weight", "bias"}
+    assert network.parameters().keys() == {"dense1.weight", "dense1.bias"}
     assert_close(
-        network.predict(np.ones((4, 3))), np.float32(np.ones((4, 3)) @ network.parameters()["weight"].T), rtol=1e-6
+        network(np.ones((4, 3))), np.float32(np.ones((4, 3)) @ network.parameters()["dense1.weight"].T), rtol=1e-6
     )
 
 
@@ -195,15 +193,15 @@ def test_loss_and_logits_are_those_of_the_forward_pass():
     network = small_network(dtype="float64")
     theta, state, x, labels = pure_arguments(network, backends.resolve("cpu"))
     result = network.loss_and_gradient(theta, state, x, labels)
-    assert_close(result.logits, network.forward(theta, state, x).y)
-    assert result.loss == network.loss.forward(result.logits, labels).loss
+    assert_close(result.outputs, network.forward(theta, state, x).y)
+    assert result.loss == network.loss.forward(result.outputs, labels).loss
 
 
 def test_no_gradient_of_the_images_is_computed(monkeypatch):
     def backward(*arguments, **settings):
         raise AssertionError("nobody needs this dx")
 
-    monkeypatch.setattr(Normalize, "backward", backward)
+    monkeypatch.setattr(Normalize, "unchecked_backward", backward)
     network = small_network(dtype="float64")
     network.loss_and_gradient(*pure_arguments(network, backends.resolve("cpu")))
 
@@ -227,23 +225,23 @@ def test_predictions_come_back_in_the_images_own_library(backend, library):
     if library != "numpy":
         pytest.importorskip(library)
     network = small_network(backend=library)
-    expected = small_network().predict(images())
-    logits = network.predict(backend.asarray(images()))
+    expected = small_network()(images())
+    logits = network(backend.asarray(images()))
     assert_close(logits, backend.asarray(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_predictions_do_not_depend_on_the_batches(backend):
     network, x = small_network(), backend.asarray(images())
-    whole = network.predict(x)
+    whole = network(x)
     assert tuple(whole.shape) == (5, 4)
     for batch_size in (1, 2, 5):
-        assert_close(network.predict(x, batch_size=batch_size), whole, rtol=1e-5, atol=1e-6)
+        assert_close(network(x, batch_size=batch_size), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_whole_number_pixels_are_taken_as_they_come():
     network = small_network()
     pixels = np.random.default_rng(0).integers(0, 256, (2, *IMAGE), dtype=np.uint8)
-    assert_close(network.predict(pixels), network.predict(pixels.astype(np.float32)))
+    assert_close(network(pixels), network(pixels.astype(np.float32)))
 
 
 def test_features_are_each_layers_output():
@@ -260,7 +258,7 @@ def test_features_are_each_layers_output():
         y = dict(block.layers)[name].forward(params["block"][name], {}, y).y
         expected[f"block.{name}"] = y
     expected["flatten1"] = y.reshape(5, -1)
-    expected["out"] = network.predict(x)
+    expected["out"] = network(x)
     expected["block"] = expected["block.conv1"]
     assert expected.keys() == network.layer_shapes().keys()
     for name, value in expected.items():
@@ -293,15 +291,15 @@ def test_every_part_of_a_residual_network_has_a_name_and_features(block):
 
 @pytest.mark.parametrize("shape", [(5, 6, 6, 3), (6, 6, 2), (0, 6, 6, 2), (5, 72)])
 def test_images_of_another_shape(shape):
-    with refused(f"Network: expected images N x 6 x 6 x 2, got shape {shape}."):
-        small_network().predict(np.zeros(shape))
+    with refused(f"Network: expected inputs N x 6 x 6 x 2, got shape {shape}."):
+        small_network()(np.zeros(shape))
 
 
 def test_other_bad_requests():
-    with refused("Network: expected batch_size to be a whole number of at least 1, got 0."):
-        small_network().predict(images(), batch_size=0)
+    with refused("Network: expected batch_size ", "of at least 1, got 0."):
+        small_network()(images(), batch_size=0)
     with refused("Array: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
-        small_network().predict(images().tolist())
+        small_network()(images().tolist())
     with refused("Network, layer: expected one of normalize1, conv1, ", "got None. Choose one of these."):
         small_network().features(images(), None)
 
@@ -318,8 +316,8 @@ def test_other_bad_requests():
     ],
 )
 def test_pixels_that_are_no_real_numbers(dtype, kind):
-    with refused(f"Network, images: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
-        small_network().predict(np.zeros((2, *IMAGE), dtype))
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+        small_network()(np.zeros((2, *IMAGE), dtype))
 
 
 @pytest.mark.parametrize(
@@ -333,8 +331,8 @@ def test_pixels_that_are_no_real_numbers(dtype, kind):
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_tensors_without_real_numbers(backend, change, kind):
     x = pytest.importorskip("torch").asarray(images(), device="cpu")
-    with refused(f"Network, images: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
-        small_network(backend=backend).predict(change(x))
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+        small_network(backend=backend)(change(x))
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn"])
@@ -342,7 +340,7 @@ def test_floating_point_numbers_that_numpy_has_not(kind):
     torch = pytest.importorskip("torch")
     x = torch.asarray(images(), device="cpu").to(getattr(torch, kind))
     network = small_network()
-    assert torch.equal(network.predict(x), network.predict(x.float()))
+    assert torch.equal(network(x), network(x.float()))
 
 
 @pytest.mark.parametrize("value", [None, [0.0]])
@@ -359,7 +357,7 @@ def test_a_theta_or_state_that_is_none(method, value):
         with refused("Network: expected a state with the names of network.state, got another. Give one like it."):
             getattr(network, method)(network.theta, state, x, *rest)
     if rest:
-        with refused("SoftmaxCrossEntropy, labels: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
+        with refused("SoftmaxCrossEntropy, targets: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
             network.loss_and_gradient(network.theta, network.state, x, value)
 
 
@@ -393,9 +391,18 @@ def test_normalization_on_other_backends(library):
 def test_normalization_that_does_not_fit():
     with refused("Network: expected mean to be one number or 2, got shape (3,). Give one for each channel."):
         small_network().set_normalization([1.0, 2.0, 3.0], 1.0)
-    for layer in (Dense(2), Sequential([Dense(2)])):
-        with refused("Network: expected Normalize as the first layer, found none. Put a Normalize() there."):
-            Network(layer, (2,)).set_normalization(0.0, 1.0)
+
+
+def test_a_network_without_normalize_gets_one():
+    network = Network([Dense(2)], (2,), dtype="float64")
+    theta, plain = network.theta, network(np.array([[1.0, 2.0]]))
+    network.set_normalization([1.0, 2.0], 4.0)
+    assert network.theta is theta
+    assert list(network.layer_shapes()) == ["normalize", "dense1"]
+    assert_close(network(np.array([[1.25, 2.5]])), plain)
+    network.set_normalization(0.0, 1.0)
+    assert list(network.layer_shapes()) == ["normalize", "dense1"]
+    assert_close(network(np.array([[1.0, 2.0]])), plain)
 
 
 # Files
@@ -410,7 +417,7 @@ def test_a_loaded_network_is_the_saved_one(tmp_path, dtype):
     assert_close(loaded.theta, network.theta)
     for (name, a), (_, b) in zip(walk(loaded.state), walk(network.state), strict=True):
         assert_close(a, b), name
-    assert_close(loaded.predict(images()), network.predict(images()))
+    assert_close(loaded(images()), network(images()))
 
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(0.1), SoftmaxCrossEntropy(np.float32(0.25)), MeanSquaredError()])
@@ -423,14 +430,17 @@ def test_a_loaded_network_has_the_saved_ones_loss(tmp_path, loss):
     assert Network.load(tmp_path / "weights.safetensors", loss=other).loss is other
 
 
-def test_a_loss_of_ones_own_is_left_out(tmp_path):
+def test_a_loss_of_ones_own_is_asked_for_by_name(tmp_path):
     class OwnSquaredError(MeanSquaredError):
         pass
 
-    network = small_network()
-    network.loss = OwnSquaredError()
-    network.save(tmp_path / "weights.safetensors")
-    assert Network.load(tmp_path / "weights.safetensors").loss == SoftmaxCrossEntropy()
+    network, path = small_network(loss=OwnSquaredError()), tmp_path / "weights.safetensors"
+    network.save(path)
+    with refused(str(path), "'OwnSquaredError'", "loss="):
+        Network.load(path)
+    loaded = Network.load(path, loss=network.loss)
+    assert loaded.loss is network.loss
+    assert_close(loaded.theta, network.theta)
 
 
 @pytest.mark.parametrize(
@@ -481,9 +491,9 @@ def rewrite(path, change_tensors=None, change_header=None):
         ({"extra": np.zeros(1)}, "'extra' is in the file but not in the network. Use the same layers."),
         (
             {"out.bias": np.zeros(3, np.float32)},
-            "'out.bias' is float32 (3,) in the file and float32 (4,) in the network.",
+            "'out.bias' is (3,) in the file and (4,) in the network.",
         ),
-        ({"normalize1.mean": np.zeros(2, np.int64)}, "'normalize1.mean' is int64 (2,) in the file and float32 (2,)"),
+        ({"normalize1.mean": np.zeros(2, np.int64)}, "expected 'normalize1.mean' to hold float32 numbers, got int64."),
     ],
 )
 def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
@@ -497,12 +507,15 @@ def test_files_whose_tensors_do_not_fit(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"dtype": None}, "its header lacks 'dtype'."),
-        ({"layer": {"type": "Normal", "std": 1.0}}, "its header describes no network ("),
-        ({"layer": [1, 2]}, "its header describes no network ("),
-        ({"layer": {"type": "Perceptron"}}, "expected a known layer, initializer or loss, got 'Perceptron'."),
-        ({"loss": {"type": "Dense", "units": 3}}, "expected a loss, got Dense."),
-        ({"loss": 3}, "expected a loss, got int."),
-        ({"input_shape": 6}, "expected input_shape to be a tuple, got 6."),
+        ({"layer": {"type": "Normal", "std": 1.0}}, "expected layers, got Normal"),
+        ({"layer": [1, 2]}, "expected layers, got tuple"),
+        ({"layer": {"units": 3}}, "expected layers, got dict"),
+        ({"layer": {"type": "Dense", "units": 3}}, "expected layers, got Dense"),
+        ({"class_names": [1, 2]}, "expected printable names of classes"),
+        ({"layer": {"type": "Perceptron"}}, "expected a known type of layer, loss or setting, got 'Perceptron'."),
+        ({"loss": {"type": "Dense", "units": 3}}, "expected a loss, got Dense"),
+        ({"loss": 3}, "expected a loss, got int"),
+        ({"input_shape": 6}, "its header does not describe a network ("),
     ],
 )
 def test_files_whose_header_does_not_describe_a_network(tmp_path, changes, message):
@@ -514,24 +527,109 @@ def test_files_whose_header_does_not_describe_a_network(tmp_path, changes, messa
 def test_a_network_keeps_its_values_when_new_ones_do_not_fit():
     network = small_network()
     before = np.array(network.theta)
-    with refused("Network: 'normalize1.scale' is in the network but not in the file."):
+    with refused("Network: 'normalize1.scale' is in the network but not in the given tensors."):
         network.set_tensors(network.parameters() | {"normalize1.mean": np.ones(2)})
     np.testing.assert_array_equal(network.theta, before)
 
 
 def test_other_precision_is_converted():
     network = small_network()
-    tensors = {name: np.full(tensor.shape, 0.5) for name, tensor in network._tensors().items()}
+    tensors = {name: np.full(tensor.shape, 0.5) for name, tensor in network.tensors().items()}
     network.set_tensors(tensors)
     assert network.theta.dtype == np.float32
     assert np.all(network.theta == 0.5)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("home", ["numpy", "torch"])
+def test_tensors_go_out_and_in_on_any_library(home, library):
+    for name in {home, library} - {"numpy"}:
+        pytest.importorskip(name)
+    source, network = small_network(backend=library, seed=5), small_network(backend=home)
+    network.set_tensors(source.tensors())
+    assert backends.backend_of(network.theta).name == home
+    np.testing.assert_array_equal(to_numpy(network.theta), to_numpy(source.theta))
+    np.testing.assert_array_equal(to_numpy(network.state["normalize1"]["mean"]), [0.5, -0.25])
+
+
+def test_tensors_as_lists_of_numbers():
+    network = Network([Dense(2)], (3,))
+    network.set_tensors({"dense1.weight": [[1.0, 2.0, 3.0], [0.5, 0.0, -1.0]], "dense1.bias": [0.25, 0.0]})
+    assert network(np.ones((1, 3))).tolist() == [[6.25, -0.5]]
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (np.zeros(2, np.int64), ("'dense1.bias'", "float32", "int64", "Convert")),
+        (["a", "b"], ("'dense1.bias'", "float32")),
+        (None, ("'dense1.bias'", "NoneType")),
+        ([0.0], ("'dense1.bias'", "(1,)", "(2,)")),
+        ([0.0, np.nan], ("'dense1.bias'", "NaN")),
+    ],
+)
+def test_tensors_that_are_not_the_networks_are_named_and_no_file_is_blamed(value, parts):
+    network = Network([Dense(2)], (3,))
+    before = network.theta.copy()
+    with pytest.raises(InputError) as caught:
+        network.set_tensors({**network.tensors(), "dense1.bias": value})
+    message = str(caught.value)
+    assert all(part in message for part in ("Network: ", *parts)), message
+    assert not {"file", "replace_head"} & set(re.findall(r"\w+", message))
+    np.testing.assert_array_equal(network.theta, before)
+
+
+# Predictions of each kind
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_predictions_are_what_targets_are(library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    x = backends.resolve("cpu", library).asarray(np.random.default_rng(0).normal(size=(7, 3)))
+    classes, real = Network([Dense(4)], (3,)), Network([Dense(1)], (3,), loss=MeanSquaredError())
+    binary = Network([Dense(2)], (3,), loss=BinaryCrossEntropy())
+    outputs = to_numpy(classes(x))
+    np.testing.assert_array_equal(to_numpy(classes.predict(x)), outputs.argmax(axis=1))
+    exponentials = np.exp(outputs)
+    np.testing.assert_allclose(
+        to_numpy(classes.predict_proba(x)), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5
+    )
+    np.testing.assert_array_equal(to_numpy(binary.predict(x)) > 0, to_numpy(binary(x)) > 0)
+    np.testing.assert_allclose(to_numpy(binary.predict_proba(x)), 1 / (1 + np.exp(-to_numpy(binary(x)))), rtol=1e-5)
+    np.testing.assert_array_equal(to_numpy(real.predict(x)), to_numpy(real(x))[:, 0])
+    for network in (classes, binary):
+        assert backends.backend_of(network.predict(x)).name == library
+        assert backends.backend_of(network.predict_proba(x)).name == library
+    with refused("MeanSquaredError"):
+        real.predict_proba(x)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_network_moves_with_all_it_has(library):
+    pytest.importorskip(library)
+    network = small_network()
+    network.freeze("conv1.*")
+    before = network(images())
+    assert network.to("cpu", library) is network
+    for array in (network.theta, network.trainable, *leaves(network.state)):
+        assert backends.backend_of(array).name == library
+    assert_close(network(images()), before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(to_numpy(network.to("cpu").theta), small_network().theta)
+
+
+def test_a_file_keeps_the_names_of_classes(tmp_path):
+    network = small_network()
+    network.class_names = ("ant", "bee", "wasp", "fly")
+    network.save(tmp_path / "weights.safetensors")
+    assert Network.load(tmp_path / "weights.safetensors").class_names == network.class_names
 
 
 def test_settings_are_in_the_file_as_json(tmp_path):
     network = Network(Dense(2, weight_init=Normal(0.01)), (3,))
     network.save(tmp_path / "weights.safetensors")
     header = read_tensors(tmp_path / "weights.safetensors")[1]
-    assert json.loads(json.dumps(header["layer"])) == {
+    assert json.loads(json.dumps(header["layer"]))["layers"][0][1] == {
         "type": "Dense",
         "units": 2,
         "weight_init": {"type": "Normal", "std": 0.01},
@@ -658,13 +756,13 @@ def test_a_theta_of_another_length_is_refused():
 def test_an_empty_batch_is_refused():
     network = small_network()
     x, labels = np.zeros((0, *network.input_shape), np.float32), np.zeros(0, np.int32)
-    with refused("Give a batch of at least one image"):
+    with refused("Give a batch of at least one example"):
         network.loss_and_gradient(network.theta, network.state, x, labels)
-    with refused("Give a batch of at least one image"):
+    with refused("Give a batch of at least one example"):
         network.forward(network.theta, network.state, x)
 
 
-def test_a_batch_of_another_library_is_refused_by_the_layer_it_reaches_first():
+def test_a_batch_of_another_library_is_refused():
     network = Network(Sequential([Flatten(), Sequential([Dense(2)])]), (4,))
     x = pytest.importorskip("torch").zeros(1, 4, device="cpu")
     with refused("Dense 'block1.dense1': expected x to be float32 of numpy on cpu", "got float32 of torch on cpu"):

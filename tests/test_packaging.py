@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ def test_version_is_written_once():
     ]
     assert assigned == ["xpnet/__init__.py"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", xpnet.__version__)
+
+
+def test_the_command_is_an_entry_point():
+    module, _, function = PYPROJECT["project"]["scripts"]["xpnet"].partition(":")
+    assert callable(getattr(import_module(module), function))
 
 
 @pytest.mark.parametrize(("name", "last_part"), [("train", "python scripts/train.py"), ("test", "python -m pytest")])

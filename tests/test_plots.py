@@ -11,6 +11,7 @@ from matplotlib.image import imread
 from tests.helpers import refused
 from xpnet import plots
 from xpnet.errors import InputError
+from xpnet.training import History, Record
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -57,6 +58,38 @@ def test_loss_curves_draw_the_three_losses_against_the_iteration():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Iteration", "Loss")
     assert axes.get_ylim()[0] == 0
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(drawn)
+
+
+def records(points, metric="accuracy", validated=True):
+    """A training's history of 10 iterations each, 20 in an epoch."""
+    made = [
+        Record(10 * n, 1 / n, 0.1, 1 / n + 0.1, n / 10, *((2 / n, n / 20) if validated else (None, None)), 1.0, 0.1)
+        for n in range(1, points + 1)
+    ]
+    return History(made, metric, 20)
+
+
+@pytest.mark.parametrize(("metric", "scale", "label"), [("accuracy", 100, "Accuracy (%)"), ("r2", 1, "R²")])
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_history_draws_losses_and_scores_against_epochs(metric, scale, label, validated):
+    losses, scores = records(3, metric, validated).plot().axes
+    drawn = {"Training": [1, 1 / 2, 1 / 3], "Validation": [2, 1, 2 / 3]}
+    assert {line.get_label(): line.get_ydata().tolist() for line in losses.lines} == {
+        name: pytest.approx(values) for name, values in drawn.items() if validated or name == "Training"
+    }
+    drawn = {"Training": [0.1, 0.2, 0.3], "Validation": [0.05, 0.1, 0.15]}
+    assert {line.get_label(): (line.get_ydata() / scale).tolist() for line in scores.lines} == {
+        name: pytest.approx(values) for name, values in drawn.items() if validated or name == "Training"
+    }
+    assert scores.get_ylabel() == label
+    for axes in (losses, scores):
+        assert axes.lines[0].get_xdata().tolist() == [0.5, 1.0, 1.5]
+        assert axes.get_xlabel() == "Epoch"
+
+
+def test_a_history_without_records_says_so():
+    for axes in records(0).plot().axes:
+        assert "No values" in axes.texts[0].get_text()
 
 
 def test_accuracy_curves_are_in_percent():

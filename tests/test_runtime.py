@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet import kernels, runtime
-from xpnet.kernels import sharing, unrolled
+from xpnet import Network, kernels, runtime
+from xpnet.kernels import sharing, table, unrolled
+from xpnet.layers import Dense
+from xpnet.runs.settings import make_run
+from xpnet.runtime import Runtime
 from xpnet.shapes import make_window
 
 
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """The tests share one process."""
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     yield
@@ -24,31 +27,29 @@ def leave_the_process_alone(monkeypatch):
 
 
 def test_threads_are_those_asked_for(monkeypatch):
-    runtime.configure(3)
+    Runtime(threads=3).configure()
     assert sharing.threads() == 3
     monkeypatch.setattr(runtime, "cores", lambda: 5)
-    runtime.configure()
+    Runtime().configure()
     assert sharing.threads() == 5
 
 
 @pytest.mark.parametrize(("threads", "message"), [(0, "of at least 1, got 0."), (1025, "at most 1024, got 1025.")])
 def test_a_number_of_threads_that_no_machine_has(threads, message):
-    runtime.configure(1024)
-    with refused("--threads: expected ", message):
-        runtime.configure(threads)
-    assert sharing.threads() == 1024
+    with refused("Runtime: expected threads ", message):
+        Runtime(threads=threads)
 
 
-@pytest.mark.parametrize(("flag", "tuned"), [(False, [1]), (True, [])])
+@pytest.mark.parametrize(("flag", "tuned"), [(True, [1]), (False, [])])
 def test_malloc_is_tuned_unless_told_otherwise(monkeypatch, flag, tuned):
     calls = []
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: calls.append(1))
-    runtime.configure(1, no_malloc_tuning=flag)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
+    Runtime(threads=1, tune_malloc=flag).configure()
     assert calls == tuned
 
 
 def test_pure_kernels_serve_numpy_where_asked_for(monkeypatch):
-    runtime.configure(1, "pure")
+    Runtime(threads=1, kernels="pure").configure()
     monkeypatch.setattr(unrolled, "conv2d", lambda *arguments: "pure")
     x = np.zeros((1, 3, 3, 1), np.float32)
     assert kernels.conv2d(x, np.zeros((1, 1, 1, 1), np.float32), None, make_window("test", 1, 1, 0)) == "pure"
@@ -84,8 +85,9 @@ def run_alone(code):
 
 def test_libraries_are_told_to_be_deterministic():
     code = (
-        "import os; from xpnet import kernels, runtime; os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
-        "runtime.configure(1, deterministic=True); "
+        "import os; from xpnet import kernels; from xpnet.runtime import Runtime; "
+        "os.environ['XLA_FLAGS'] = '--xla_dump_to=x'; "
+        "Runtime(deterministic=True).configure(); "
         "print(kernels.is_deterministic(), os.environ['CUBLAS_WORKSPACE_CONFIG'], os.environ['XLA_FLAGS'])"
     )
     assert run_alone(code) == ["True", ":4096:8", "--xla_dump_to=x", "--xla_gpu_deterministic_ops=true"]
@@ -94,9 +96,9 @@ def test_libraries_are_told_to_be_deterministic():
 def test_pytorch_is_told_by_a_call_and_loaded_for_it_only_if_it_computes():
     pytest.importorskip("torch", exc_type=ImportError)
     code = (
-        "import sys; from xpnet import runtime; runtime.configure(1, deterministic=True); "
+        "import sys; from xpnet.runtime import Runtime; Runtime(deterministic=True).configure(); "
         "print('torch' in sys.modules);"
-        " runtime.configure(1, deterministic=True, backend='torch'); import torch; "
+        " Runtime(deterministic=True, backend='torch').configure(); import torch; "
         "print(torch.are_deterministic_algorithms_enabled())"
     )
     assert run_alone(code) == ["False", "True"]
@@ -106,22 +108,110 @@ def test_pytorch_is_told_by_a_call_and_loaded_for_it_only_if_it_computes():
 def test_a_deterministic_run_on_the_cpu_is_the_run_it_always_was(library):
     pytest.importorskip(library, exc_type=ImportError)
     code = (
-        "import sys, hashlib; from xpnet import runtime, datasets; from xpnet.backend import to_numpy; "
-        "from xpnet.training import TrainConfig, Trainer; runtime.configure(1, deterministic={}, backend='{}'); "
-        "data = datasets.load('mnist'); "
-        "config = TrainConfig.for_model('mnist_starter', iterations=4, limit=64, validation_images=8, backend='{}'); "
-        "trainer = Trainer(config, data); list(trainer.run()); "
+        "import hashlib; from xpnet.backend import to_numpy; from xpnet.runs.settings import make_run; "
+        "run = make_run('mnist_starter', iterations=4, limit=64, validation=8, deterministic={}, backend='{}'); "
+        "trainer = run.make_trainer(); trainer.run(); "
         "print(hashlib.sha256(to_numpy(trainer.network.theta).tobytes()).hexdigest())"
     )
-    assert run_alone(code.format(True, library, library)) == run_alone(code.format(False, library, library))
+    assert run_alone(code.format(True, library)) == run_alone(code.format(False, library))
 
 
 def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
     """The device meta stands for a GPU."""
     torch = pytest.importorskip("torch", exc_type=ImportError)
     window, x = make_window("Test", 2, 2, 0), torch.zeros((1, 4, 4, 1), device="meta")
-    runtime.configure(1)
-    assert kernels._pooling_delegate("max_pool2d", x, window) is not None
-    runtime.configure(1, deterministic=True)
-    assert kernels._pooling_delegate("max_pool2d", x, window) is None
-    assert kernels._pooling_delegate("max_pool2d", torch.zeros((1, 4, 4, 1)), window) is not None
+
+    def server(x):
+        return table.name_of(table.find("max_pool2d", x, window))
+
+    Runtime().configure()
+    assert server(x) == "torch_kernels"
+    Runtime(deterministic=True).configure()
+    assert server(x) == "pooling"
+    assert server(torch.zeros((1, 4, 4, 1))) == "torch_kernels"
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"dtype": "float16"}, ("dtype", "float32, float64", "'float16'")),
+        ({"kernels": "fast"}, ("kernels", "pure", "'fast'")),
+        ({"precision": "bfloat16"}, ("precision", "float32", "'bfloat16'")),
+        ({"precision": "float16", "dtype": "float64"}, ("dtype float32", "float64")),
+        ({"threads": 1.5}, ("threads", "1.5")),
+    ],
+)
+def test_settings_that_are_not_there_are_refused(settings, parts):
+    with refused("Runtime", *parts):
+        Runtime(**settings)
+
+
+# Traps: what a runtime says is done, or refused; from Python as from the command line
+
+
+def fit(**settings):
+    rng = np.random.default_rng(0)
+    network = Network([Dense(2)], (3,))
+    network.fit(rng.normal(size=(8, 3)), np.arange(8) % 2, progress=False, runtime=Runtime(**settings))
+    return network
+
+
+def test_threads_and_kernels_and_malloc_are_set_by_fit_as_by_the_command_line(monkeypatch):
+    calls = []
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
+    fit(threads=3, kernels="pure")
+    assert (sharing.threads(), kernels.in_use()["kernels"], calls) == (3, "pure", [1])
+    fit(tune_malloc=False)
+    assert (sharing.threads(), kernels.in_use()["kernels"], calls) == (runtime.cores(), "fastest", [1])
+
+
+def test_determinism_is_set_by_fit():
+    fit(deterministic=True)
+    assert kernels.is_deterministic()
+    fit()
+    assert not kernels.is_deterministic()
+
+
+def test_pytorch_is_deterministic_where_it_is_the_networks():
+    pytest.importorskip("torch", exc_type=ImportError)
+    code = (
+        "import torch; from xpnet import Network; from xpnet.layers import Dense; from xpnet.runtime import Runtime; "
+        "net = Network([Dense(2)], (3,)); runtime = Runtime(deterministic=True); "
+        "net.fit(torch.rand(4, 3), torch.arange(4) % 2, progress=False, runtime=runtime); "
+        "print(torch.are_deterministic_algorithms_enabled())"
+    )
+    assert run_alone(code) == ["True"]
+
+
+def test_fit_without_a_runtime_uses_all_cores_and_tunes_malloc(monkeypatch):
+    calls = []
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
+    sharing.set_threads(1)
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    Network([Dense(2)], (3,)).fit(np.ones((4, 3)), np.arange(4) % 2, progress=False)
+    assert (sharing.threads(), calls) == (5, [1])
+
+
+def test_precision_is_that_of_the_steps():
+    assert not np.array_equal(fit(precision="float16").theta, fit().theta)
+    np.testing.assert_allclose(fit(precision="float16").theta, fit().theta, atol=1e-2)
+
+
+def test_a_runtime_for_another_place_or_dtype_than_the_networks_is_refused():
+    """It would be accepted and ignored otherwise."""
+    with refused("numpy on cpu", "torch on cpu", "net.to("):
+        fit(backend="torch")
+    with refused("numpy on cpu", "numpy on cuda", "net.to("):
+        fit(device="cuda")
+    with refused("dtype float32", "got float64", "Network"):
+        fit(dtype="float64")
+    assert fit(device="cpu", backend="numpy").is_untrained is False
+    assert fit(device="auto").is_untrained is False
+
+
+def test_the_command_line_and_python_make_the_same_runtime():
+    from xpnet.cli.train_flags import make_parser, settings_of
+
+    flags = ["--threads", "3", "--kernels", "pure", "--deterministic", "--no-malloc-tuning", "--device", "cpu"]
+    run = make_run("mlp", **settings_of(make_parser("train").parse_args(flags)))
+    assert run.runtime == Runtime(device="cpu", threads=3, kernels="pure", deterministic=True, tune_malloc=False)

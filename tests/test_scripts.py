@@ -61,7 +61,8 @@ def test_every_script_starts_its_own_program(script):
 def test_a_program_gets_ctrl_c_as_ever_and_its_exit_code_is_the_scripts(monkeypatch):
     handlers = []
 
-    def main():
+    def main(argv, prog):
+        assert (argv, prog) == (None, Path(sys.argv[0]).name)
         handlers.append(signal.getsignal(signal.SIGINT))
         return 3
 

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import refused
-from xpnet import search as searching
 from xpnet.cli import search as cli
 from xpnet.cli.search import main
 from xpnet.datasets import Dataset, load
 from xpnet.errors import InputError
+from xpnet.runs import RunConfig
+from xpnet.runs.settings import make_run
 from xpnet.search import Search, Trial, best, configure, parse_hidden
-from xpnet.training import TrainConfig, Trainer
+from xpnet.training import Trainer
 
 optuna = pytest.importorskip("optuna")
 
@@ -41,7 +42,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def config():
-    return TrainConfig.for_model("mlp", epochs=3, batch_size=27, report_every=10)  # three reports of 270 images
+    return make_run("mlp", epochs=3, batch_size=27, report_every=10)  # three reports of 270 images
 
 
 @pytest.fixture
@@ -104,8 +105,8 @@ def _execute(server, *statements):
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, storage, sampler, monkeypatch):
-    trained = []
-    monkeypatch.setattr(searching, "Trainer", lambda config, data: trained.append(config) or Trainer(config, data))
+    trained, make = [], RunConfig.make_trainer
+    monkeypatch.setattr(RunConfig, "make_trainer", lambda run, data: trained.append(run) or make(run, data))
     search, seen = Search(config, digits, SPACE, sampler=sampler, storage=storage, name="a"), []
     search.run(4, seen.append)
     assert seen == search.trials()
@@ -121,8 +122,7 @@ def test_trials_lie_in_the_space_and_their_settings_repeat_them(config, digits, 
     winner = best(seen)
     assert winner is not None
     assert winner.accuracy == max(tried.accuracy for tried in seen if tried.state == "complete")
-    *_, last = Trainer(configure(config, winner.parameters), digits).run()
-    assert last.validation_accuracy == winner.accuracy
+    assert make(configure(config, winner.parameters), digits).run()[-1].validation_score == winner.accuracy
 
 
 def test_a_study_goes_on_where_it_ended_and_repeats_no_trial(config, digits, storage):
@@ -236,7 +236,8 @@ def _try_in_two_processes(*arguments):
 
 def _work(config, digits, sampler, place, barrier):
     """Half of the trials: none begins to train before the other process has one, too."""
-    searching.Trainer = lambda *arguments: (barrier.wait(timeout=60), Trainer(*arguments))[1]
+    make = RunConfig.make_trainer
+    RunConfig.make_trainer = lambda *arguments: (barrier.wait(timeout=60), make(*arguments))[1]
     Search(config, digits, RATES, sampler=sampler, storage=place, name="shared").run(3)
 
 
@@ -266,8 +267,9 @@ def test_a_database_that_another_process_is_making_is_opened_later(config, digit
 
 def test_a_study_keeps_its_settings(config, digits, storage):
     Search(config, digits, SPACE, sampler="tpe", storage=storage, name="a")
-    with refused("Study 'a': expected batch_size 27, with which it was begun, got 16. Use the same settings, or"):
-        Search(dataclasses.replace(config, batch_size=16), digits, SPACE, sampler="tpe", storage=storage, name="a")
+    with refused("Study 'a': expected batch_size 27", "got 16"):
+        other = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
+        Search(other, digits, SPACE, sampler="tpe", storage=storage, name="a")
     with refused("Study 'a': expected values {", "Use the same settings"):
         Search(config, digits, {"learning_rate": (0.1,)}, sampler="tpe", storage=storage, name="a")
     Search(dataclasses.replace(config, data_dir="/elsewhere"), digits, SPACE, sampler="grid", storage=storage, name="a")

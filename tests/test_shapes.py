@@ -51,17 +51,17 @@ def test_numbers_stand_for_both_axes_and_pairs_are_vertical_first():
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3", (3,), (3, 3, 3), (3, 0), (3, 1.5)])
 @pytest.mark.parametrize("what", ["kernel_size", "stride", "dilation"])
-def test_settings_are_whole_numbers_from_1(what, value):
+def test_settings_are_integers_from_1(what, value):
     settings = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, what: value}
     with refused(
-        f"Conv2D: expected {what} to be a whole number of at least 1 or a pair of them, got {value!r}. Change {what}."
+        f"Conv2D: expected {what} to be an integer of at least 1 or a pair of them, got {value!r}. Change {what}."
     ):
         make_window("Conv2D", **settings)
 
 
 @pytest.mark.parametrize("value", [-1, 0.5, False, None, (1, -1), (1, 1, 1, 1)])
-def test_padding_is_whole_numbers_from_0(value):
-    with refused("Conv2D: expected padding to be a whole number of at least 0 or a pair of them, got"):
+def test_padding_is_integers_from_0(value):
+    with refused("Conv2D: expected padding to be an integer of at least 0 or a pair of them, got"):
         make_window("Conv2D", 3, 1, value)
 
 
@@ -78,5 +78,5 @@ def test_same_padding_needs_stride_1():
 def test_check_positive():
     assert check_positive("Dense", "units", 3) == 3
     for value in (0, -2, 1.0, True, "3", None):
-        with refused(f"Dense: expected units to be a whole number of at least 1, got {value!r}. Change units."):
+        with refused(f"Dense: expected units to be an integer of at least 1, got {value!r}. Change units."):
             check_positive("Dense", "units", value)

@@ -12,7 +12,7 @@ from xpnet import models, torch_weights
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.layout import walk
 from xpnet.network import Network
-from xpnet.torch_weights import places, torch_name
+from xpnet.torch_weights import torch_name, torch_tensors
 
 IMAGE = (5, 6, 2)
 
@@ -32,7 +32,7 @@ def small_network(classes=3, **settings):
     return Network(Sequential(layers), IMAGE, **settings)
 
 
-def torch_tensors(classes=3):
+def files_tensors(classes=3):
     """A file for it, as PyTorch would have it."""
     rng = np.random.default_rng(4)
     shapes = {
@@ -59,12 +59,12 @@ def path(tmp_path):
 def load(path, tensors, network=None, **options):
     save_file(tensors, path)
     network = network or small_network()
-    network.load_torch(path, **options)
+    network.load_weights(path, **options)
     return network
 
 
 def test_convolutions_and_flattened_pixels_change_places(path):
-    tensors = torch_tensors()
+    tensors = files_tensors()
     network = load(path, tensors)
     ours = {**network.parameters(), **{f"bn1.{name}": value for name, value in network.state["bn1"].items()}}
     for o, i, row, column in np.ndindex(4, 2, 3, 2):
@@ -79,11 +79,11 @@ def test_convolutions_and_flattened_pixels_change_places(path):
 
 
 def test_the_way_back_gives_the_files_tensors(path):
-    tensors = torch_tensors()
+    tensors = files_tensors()
     network = load(path, tensors)
     ours = dict([*network.parameters().items(), *walk(network.state)])
     shapes = {name: tensor.shape for name, tensor in ours.items()}
-    for name, place in places(network.layer.leaves(IMAGE), shapes, torch_name).items():
+    for name, place in torch_tensors(network.layer.leaves(IMAGE), shapes, torch_name).items():
         np.testing.assert_array_equal(place.to_torch(ours[name]), tensors[place.name], strict=True)
 
 
@@ -99,8 +99,8 @@ def test_the_same_as_pytorch_from_its_own_file(path):
     images = np.random.default_rng(0).normal(size=(3, *IMAGE)).astype(np.float32)
     expected = twin(torch.tensor(np.moveaxis(images, -1, 1).copy())).detach().numpy()
     torch.save(twin.state_dict(), path.with_suffix(".pth"))
-    network.load_torch(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
-    np.testing.assert_allclose(network.predict(images), expected, rtol=1e-4, atol=1e-5)
+    network.load_weights(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
+    np.testing.assert_allclose(network(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_names_of_residual_blocks():
@@ -112,14 +112,14 @@ def test_names_of_residual_blocks():
 def test_normalization_stays_as_it_is(path):
     network = small_network()
     network.set_normalization([1.0, 2.0], 3.0)
-    assert load(path, torch_tensors(), network).state["normalize1"]["mean"].tolist() == [1.0, 2.0]
+    assert load(path, files_tensors(), network).state["normalize1"]["mean"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_other_backends_and_dtypes(path, library):
     pytest.importorskip(library)
-    expected = load(path, torch_tensors())
-    network = load(path, torch_tensors(), small_network(backend=library, dtype="float64"))
+    expected = load(path, files_tensors())
+    network = load(path, files_tensors(), small_network(backend=library, dtype="float64"))
     assert network.theta.dtype == network.backend.dtype("float64")
     assert_close(network.theta, network.backend.asarray(expected.theta, "float64"))
     assert_close(
@@ -130,12 +130,12 @@ def test_other_backends_and_dtypes(path, library):
 def test_a_new_head(path):
     network = small_network(classes=7)
     before = network.parameters()
-    after = load(path, torch_tensors(classes=3), network, replace_head=True).parameters()
+    after = load(path, files_tensors(classes=3), network, replace_head=True).parameters()
     for name in ("dense2.weight", "dense2.bias"):
         assert np.array_equal(after[name], before[name])
-    assert np.array_equal(after["dense1.bias"], torch_tensors()["dense1.bias"])
+    assert np.array_equal(after["dense1.bias"], files_tensors()["dense1.bias"])
 
-    without_head = {name: tensor for name, tensor in torch_tensors().items() if not name.startswith("dense2")}
+    without_head = {name: tensor for name, tensor in files_tensors().items() if not name.startswith("dense2")}
     same = load(path, without_head, small_network(classes=7), replace_head=True)
     assert_close(same.theta, network.theta)
 
@@ -152,15 +152,15 @@ def without(name):
         (lambda t: {**t, "conv2.weight": t["conv1.weight"]}, ["'conv2.weight' is in the file but not in the network"]),
         (lambda t: {**t, "conv1.weight": t["conv1.weight"][:, :1]}, ["'conv1.weight' is (4, 1, 3, 2) in the file and"]),
         (lambda t: {**t, "dense1.weight": t["dense1.weight"][:, 1:]}, ["(5, 59) in the file and (5, 60)", "Use the"]),
-        (lambda t: torch_tensors(classes=9), ["'dense2.weight' is (9, 5)", "Give replace_head=True"]),
-        (lambda t: {**t, "bn1.bias": t["bn1.bias"].astype(np.int32)}, ["'bn1.bias' is int32"]),
+        (lambda t: files_tensors(classes=9), ["'dense2.weight' is (9, 5)", "Give replace_head=True"]),
+        (lambda t: {**t, "bn1.bias": t["bn1.bias"].astype(np.int32)}, ["'bn1.bias' to hold float32", "got int32"]),
     ],
 )
 def test_files_that_do_not_fit_are_refused(path, change, parts):
     network = small_network()
     before = network.theta.copy()
     with refused(f"Weights file {path}: ", *parts):
-        load(path, change(torch_tensors()), network)
+        load(path, change(files_tensors()), network)
     assert np.array_equal(network.theta, before)
 
 
@@ -178,11 +178,11 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
     if name.endswith(".pth"):
         pytest.importorskip("torch")
     with refused(f"{name}: expected a .pth or .safetensors file, found none"):
-        small_network().load_torch(tmp_path / name)
+        small_network().load_weights(tmp_path / name)
     for content in (b"", b"abc", b"\x80\x02}q\x00." * 9):
         (tmp_path / name).write_bytes(content)
         with refused(f"{name}: expected a state_dict of tensors, got something else"):
-            small_network().load_torch(tmp_path / name)
+            small_network().load_weights(tmp_path / name)
 
 
 def test_other_content_is_refused(tmp_path):
@@ -191,7 +191,7 @@ def test_other_content_is_refused(tmp_path):
     for content in (torch.nn.Linear(2, 2), {"model": {"weight": torch.ones(2)}}, torch.ones(2), {"epoch": 3}):
         torch.save(content, path)
         with refused("model.pth: expected a state_dict of tensors", "Save model.state_dict() alone"):
-            small_network().load_torch(path)
+            small_network().load_weights(path)
 
 
 class Trap:
@@ -209,7 +209,7 @@ def test_no_code_of_a_file_is_run(tmp_path, protocol):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth", pickle_protocol=protocol)
     with refused("model.pth: expected a state_dict of tensors, got something else (it names "):
-        small_network().load_torch(tmp_path / "model.pth")
+        small_network().load_weights(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -218,7 +218,7 @@ def test_pytorch_is_told_to_run_no_code_too(tmp_path, monkeypatch):
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth")
     monkeypatch.setattr(torch_weights, "_check_pickles", lambda path: None)
     with refused("model.pth: expected a state_dict of tensors"):
-        small_network().load_torch(tmp_path / "model.pth")
+        small_network().load_weights(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -226,16 +226,16 @@ def test_without_pytorch_the_message_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "torch", None)
     with refused('Install it with: pip install "xpnet[torch]"; or give a .safetensors file'):
-        small_network().load_torch(tmp_path / "weights.pth")
+        small_network().load_weights(tmp_path / "weights.pth")
 
 
 def test_a_pytorch_that_is_there_but_fails_says_so(tmp_path, broken):
     (tmp_path / "weights.pth").write_bytes(b"")
     broken("torch", ImportError("libtorch.so: cannot open shared object file"))
     with refused("torch: is installed but cannot be loaded (libtorch.so: cannot open shared object file)."):
-        small_network().load_torch(tmp_path / "weights.pth")
+        small_network().load_weights(tmp_path / "weights.pth")
 
 
 def test_a_safetensors_file_needs_no_pytorch(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert np.array_equal(load(path, torch_tensors()).parameters()["conv1.bias"], torch_tensors()["conv1.bias"])
+    assert np.array_equal(load(path, files_tensors()).parameters()["conv1.bias"], files_tensors()["conv1.bias"])

@@ -8,13 +8,17 @@
 
 __version__ = "0.1.0"
 
-from xpnet import datasets, layers, losses, metrics, models, optimizers, schedules
+from xpnet import datasets, layers, losses, metrics, models, optimizers, schedules, training
+from xpnet.datasets import Dataset
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.network import Network
+from xpnet.runtime import Runtime
 
 __all__ = [
+    "Dataset",
     "InputError",
     "Network",
+    "Runtime",
     "TrainingDivergedError",
     "__version__",
     "datasets",
@@ -24,4 +28,5 @@ __all__ = [
     "models",
     "optimizers",
     "schedules",
+    "training",
 ]

@@ -6,9 +6,12 @@ Layers find their namespace from the arrays they are given.
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -17,6 +20,7 @@ from xpnet.checks import import_library
 from xpnet.errors import InputError
 
 Array = Any  # the standard has no type for "an array of any library" yet
+T = TypeVar("T")
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 DEVICES = ("cpu", "cuda", "cuda:N", "mps", "auto")
 
@@ -29,12 +33,16 @@ class Backend:
     xp: Any
     device: Any
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return resolve, (self.device_name(), self.name)  # a module cannot be pickled
+
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Move an array of any supported library here, as ``dtype`` where one is named."""
         target = dtype and self.dtype(dtype)
         if namespace_name(array) == self.name:
             if target is not None:
-                array = self.xp.astype(array, target, copy=False)
+                with backend_of(array).current():
+                    array = self.xp.astype(array, target, copy=False)
             return array_api_compat.to_device(array, self.device)
         array = to_numpy(array)
         if self.name == "torch":  # which knows neither read-only arrays nor negative strides
@@ -47,13 +55,22 @@ class Backend:
         Raises InputError for float64 where it does not exist, or where JAX would silently compute in float32 instead.
         """
         if name == "float64" and str(self.device) == "mps":
-            raise InputError("dtype float64: --device mps computes in float32 only. Use --device cpu.")
+            raise InputError(
+                "device 'mps': expected dtype float32, which is all it computes in, got float64. Use device='cpu'."
+            )
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
                 "dtype float64: JAX computes in float32 unless told otherwise. "
                 "Set the environment variable JAX_ENABLE_X64=1."
             )
         return getattr(self.xp, name)
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Makes the device the current one in a ``with`` block.
+
+        CuPy computes on the current device, whichever the operands are on; the other libraries on that of the operands.
+        """
+        return self.device if self.name == "cupy" else nullcontext()
 
     def describe(self) -> str:
         """One phrase for people: the library, its version and the device."""
@@ -64,7 +81,7 @@ class Backend:
         return importlib.import_module(self.name).__version__
 
     def device_name(self) -> str:
-        """The device as the trainer's flag spells it."""
+        """The device as ``resolve`` takes it."""
         if self.name == "cupy":
             return f"cuda:{self.device.id}"
         if self.name == "jax":
@@ -72,8 +89,19 @@ class Backend:
         return str(self.device)
 
 
+def on_own_device(method: Callable[..., T]) -> Callable[..., T]:
+    """A method that computes on the device of its object's ``backend``, whichever is the current one."""
+
+    @functools.wraps(method)
+    def entered(self: Any, *args: Any, **kwargs: Any) -> T:
+        with self.backend.current():
+            return method(self, *args, **kwargs)
+
+    return entered
+
+
 def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
-    """Find the array library and device that the flags ``--device`` and ``--backend`` name.
+    """Find the array library and device of these names.
 
     Without a backend, ``cpu`` is NumPy, ``cuda`` and ``cuda:N`` are CuPy, and ``auto`` is CuPy where a GPU answers and
     NumPy elsewhere.
@@ -82,9 +110,9 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
     """
     family, colon, index = device.partition(":")
     if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
-        raise InputError(f"--device {device}: expected one of {', '.join(DEVICES)}. Choose one of these.")
+        raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
-        raise InputError(f"--backend {backend}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
+        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
     if backend is None:
         return _resolve_default(family, device, index)
     return _RESOLVERS[backend](family, device, index)
@@ -122,6 +150,15 @@ def namespace_name(array: Array, where: str = "Array") -> str:
     if kind not in _names:
         _names[kind] = _find_name(_typical(array), where)
     return _names[kind]
+
+
+def is_array(value: Any) -> bool:
+    """Whether something is an array of a supported library."""
+    try:
+        namespace_name(value)
+    except InputError:
+        return False
+    return True
 
 
 def check_array(where: str, value: Any) -> None:
@@ -224,7 +261,7 @@ def on_accelerator(array: Array) -> bool:
 
 def _resolve_default(family: str, device: str, index: str) -> Backend:
     if family == "mps":
-        raise InputError("--device mps: NumPy and CuPy have no such device. Add --backend torch, or use --device cpu.")
+        raise InputError("device 'mps': NumPy and CuPy have no such device. Add backend='torch', or use device='cpu'.")
     if family == "cuda":
         return _cupy(family, device, index)
     if family == "auto":
@@ -237,58 +274,58 @@ def _resolve_default(family: str, device: str, index: str) -> Backend:
 
 def _numpy(family: str, device: str, index: str) -> Backend:
     if family not in ("cpu", "auto"):
-        raise InputError(f"--device {device}: NumPy computes on the CPU. Use --device cpu, or leave --backend out.")
+        raise InputError(f"device {device!r}: NumPy computes on the CPU. Use device='cpu', or leave backend out.")
     return Backend("numpy", importlib.import_module("array_api_compat.numpy"), "cpu")
 
 
 def _cupy(family: str, device: str, index: str) -> Backend:
     if family not in ("cuda", "auto"):
-        raise InputError(f"--device {device}: CuPy computes on CUDA GPUs. Use --device cuda, or leave --backend out.")
+        raise InputError(f"device {device!r}: CuPy computes on CUDA GPUs. Use device='cuda', or leave backend out.")
     cupy = import_library(
         "cupy",
-        f"--device {device}: CuPy is not installed. Install it with: "
-        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with --device cpu.',
+        f"device {device!r}: CuPy is not installed. Install it with: "
+        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with device=\'cpu\'.',
     )
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--device {device}: CuPy is installed but finds no usable CUDA driver ({reason}). "
-            "Check that nvidia-smi lists a GPU; or run with --device cpu."
+            f"device {device!r}: CuPy is installed but finds no usable CUDA driver ({reason}). "
+            "Check that nvidia-smi lists a GPU; or run with device='cpu'."
         ) from error
     number = int(index or 0)
     if number >= count:
-        raise InputError(f"--device {device}: {_found(count)}. {_choose(count)}")
+        raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
     chosen = cupy.cuda.Device(number)
-    chosen.use()  # CuPy allocates results on the current device, not on that of the operands
+    chosen.use()  # for those who call layers on their own
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
 
 
 def _torch(family: str, device: str, index: str) -> Backend:
     torch = import_library(
         "torch",
-        "--backend torch: PyTorch is not installed. "
-        'Install it with: pip install "xpnet[torch]"; or leave --backend out.',
+        "backend 'torch': PyTorch is not installed. "
+        'Install it with: pip install "xpnet[torch]"; or leave backend out.',
     )
     if family == "auto":
         family = device = "cuda" if torch.cuda.is_available() else "cpu"
     if family == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: PyTorch finds no Apple GPU here. Use --device cpu.")
+        raise InputError("device 'mps': PyTorch finds no Apple GPU here. Use device='cpu'.")
     if family == "cuda":
         count = torch.cuda.device_count()
         if int(index or 0) >= count:
-            raise InputError(f"--device {device}: with PyTorch, {_found(count)}. {_choose(count)}")
+            raise InputError(f"device {device!r}: with PyTorch, {_found(count)}. {_choose(count)}")
     return Backend("torch", importlib.import_module("array_api_compat.torch"), torch.device(device))
 
 
 def _jax(family: str, device: str, index: str) -> Backend:
     jax = import_library(
         "jax",
-        '--backend jax: JAX is not installed. Install it with: pip install "xpnet[jax]"; or leave --backend out.',
+        "backend 'jax': JAX is not installed. Install it with: pip install \"xpnet[jax]\"; or leave backend out.",
     )
     if family == "mps":
-        raise InputError("--device mps: JAX is supported on cpu and cuda. Use --backend torch, or --device cpu.")
+        raise InputError("device 'mps': JAX is supported on cpu and cuda. Use backend='torch', or device='cpu'.")
     if family == "auto":
         family = "cuda" if jax.default_backend() == "gpu" else "cpu"
     try:
@@ -297,7 +334,7 @@ def _jax(family: str, device: str, index: str) -> Backend:
         devices = []
     number = int(index or 0)
     if number >= len(devices):
-        raise InputError(f"--device {device}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
+        raise InputError(f"device {device!r}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
     return Backend("jax", importlib.import_module("jax.numpy"), devices[number])
 
 
@@ -310,5 +347,5 @@ def _found(count: int) -> str:
 
 def _choose(count: int) -> str:
     if count == 0:
-        return "Use --device cpu."
-    return "Use --device cuda:0" + (f" to cuda:{count - 1}." if count > 1 else ".")
+        return "Use device='cpu'."
+    return "Use device='cuda:0'" + (f" to cuda:{count - 1}." if count > 1 else ".")

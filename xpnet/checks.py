@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -16,14 +17,18 @@ _MOST_LISTED = 20  # more names than that hide the rest of a message
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:
     """Raise InputError unless the value is finite and at least 0."""
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where}: expected a finite {name} of at least 0, got {value}. Change {name}.")
+    if not (_is_finite(value) and value >= 0):
+        raise InputError(f"{where}: expected a finite {name} of at least 0, got {value!r}. Change {name}.")
 
 
 def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{where}: expected a finite {name} above 0, got {value}. {advice}")
+    if not (_is_finite(value) and value > 0):
+        raise InputError(f"{where}: expected a finite {name} above 0, got {value!r}. {advice}")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def import_library(module: str, message: str) -> Any:

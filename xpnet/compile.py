@@ -14,8 +14,18 @@ T = TypeVar("T")
 
 
 def compiled(function: Callable[..., T], backend: Backend) -> Callable[..., T]:
-    """The function under jax.jit for JAX, whose eager calls cost more than small networks; itself elsewhere."""
-    return importlib.import_module("jax").jit(function) if backend.name == "jax" else function
+    """The function under jax.jit for JAX, whose eager calls cost more than small networks; itself elsewhere.
+
+    On the device of the backend, whichever is the current one.
+    """
+    if backend.name == "jax":
+        return importlib.import_module("jax").jit(function)
+
+    def on_device(*args: Any, **kwargs: Any) -> T:
+        with backend.current():
+            return function(*args, **kwargs)
+
+    return on_device if backend.name == "cupy" else function
 
 
 def graphed(step: Callable[..., tuple[Any, Any]], backend: Backend) -> Callable[..., tuple[Any, Any]]:
@@ -25,6 +35,6 @@ def graphed(step: Callable[..., tuple[Any, Any]], backend: Backend) -> Callable[
     """
     if backend.name != "cupy":
         raise InputError(
-            f"CUDA graph: expected CuPy arrays (--device cuda), got {backend.describe()}. Give --no-graph."
+            f"CUDA graph: expected CuPy arrays (device='cuda'), got {backend.describe()}. Leave graph out."
         )
     return GraphedStep(step, importlib.import_module("cupy"))

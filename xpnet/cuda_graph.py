@@ -42,8 +42,9 @@ class GraphedStep:
     def __call__(
         self,
         values: Any,
-        images: Array,
-        labels: Array,
+        x: Array,
+        targets: Array,
+        weights: Array | None = None,
         key: Array | None = None,
         iteration: int = 0,
         lr_scale: float = 1.0,
@@ -51,8 +52,9 @@ class GraphedStep:
     ) -> tuple[Any, Any]:
         """One step: the new values, and the figures of the batch."""
         inputs = {
-            "images": images,
-            "labels": labels,
+            "x": x,
+            "targets": targets,
+            "weights": weights,
             "key": key,
             "iteration": iteration,
             "lr_scale": lr_scale,
@@ -83,11 +85,7 @@ class GraphedStep:
                 return result
         self._failed = True
         self._recordings.clear()
-        _log.warning(
-            "CUDA graph: training goes on without one, step by step as with --no-graph (%s). Convolutions can be "
-            "recorded with --kernels cudnn only.",
-            problem,
-        )
+        _log.warning("CUDA graph: training goes on without one, step by step (%s).", problem)
         return expected
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, writing
 from xpnet.provenance import processor
-from xpnet.training.run_folder import RunFolder, reading
+from xpnet.runs.folder import RunFolder, reading
 
 RESULTS, PAGE, IMAGES = "results.json", "results.md", "images"
 BEGIN, END = "<!-- measured: begin (scripts/experiments.py writes what is between) -->", "<!-- measured: end -->"
@@ -92,7 +92,7 @@ def first_epoch(column: str, threshold: float) -> Callable[[RunFolder], float]:
     """The epoch, from 1, in which a figure of the history first reached a threshold; infinity if it never did."""
 
     def read(folder: RunFolder) -> float:
-        iterations, epochs = _column(folder, "iteration"), folder.read_config().epochs or 0
+        iterations, epochs = _column(folder, "iteration"), folder.read_config().train.epochs or 0
         reached = [n for n, value in zip(iterations, _column(folder, column), strict=True) if value >= threshold]
         return math.ceil(reached[0] * epochs / iterations[-1]) if reached else math.inf
 
@@ -228,7 +228,7 @@ def read_page(docs: Path) -> str:
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not 0 <= page.find(BEGIN) < page.find(END):
         raise InputError(
-            f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, got none. Give another --docs."
+            f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, got none. Give another folder."
         )
     return page
 

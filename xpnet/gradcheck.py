@@ -101,27 +101,29 @@ def check_layer(
 
 def check_loss(
     loss: Loss,
-    logits: Array,
-    labels: Array,
+    outputs: Array,
+    targets: Array,
+    weights: Array | None = None,
     *,
     entries: int = 5,
     seed: int = 0,
     device: str = "cpu",
     backend: str | None = None,
 ) -> list[Entry]:
-    """Check a loss's gradient with respect to the logits (N, classes) at random entries.
+    """Check a loss's gradient with respect to the outputs at random entries.
 
-    Raises InputError if the loss does not accept the logits and labels.
+    Raises InputError if the loss does not accept the outputs, targets and weights.
     """
     home = backends.resolve(device, backend)
-    tensors = {"logits": backends.to_numpy(logits).astype("float64")}
-    labels, layout = home.asarray(labels), Layout.of(tensors)
+    tensors = {"outputs": backends.to_numpy(outputs).astype("float64")}
+    targets, layout = home.asarray(targets), Layout.of(tensors)
+    weights = None if weights is None else home.asarray(weights)
 
     def forward(point: np.ndarray):
-        return loss.forward(layout.unflatten(home.asarray(point, "float64"))["logits"], labels)
+        return loss.forward(layout.unflatten(home.asarray(point, "float64"))["outputs"], targets, weights)
 
     point = layout.flatten(tensors)
-    gradient = {"logits": loss.backward(forward(point).cache)}
+    gradient = {"outputs": loss.backward(forward(point).cache)}
     return _compare(lambda point: float(forward(point).loss), layout, point, gradient, entries, generator(seed))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from xpnet.checks import check_above_zero, check_at_least_zero, pick
+from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
 
@@ -19,7 +22,8 @@ class VarianceScaling:
     ``fan`` is the number of inputs of one output value ("in"), the number of outputs that one input value reaches
     ("out"; as in PyTorch, groups and strides, which make it smaller, are not counted), or the mean of both ("average").
 
-    Raises InputError if the variance is not positive and finite, or a name is unknown.
+    Raises InputError if the variance is not positive and finite, a name is unknown, or a weight would not fit into
+    memory.
     """
 
     variance: float
@@ -36,17 +40,16 @@ class VarianceScaling:
         fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[1:-1])
         fan = {"in": fan_in, "out": fan_out, "average": (fan_in + fan_out) / 2}[self.fan]
         std = math.sqrt(self.variance / fan)
-        if self.distribution == "normal":
-            return rng.normal(0.0, std, shape)
         limit = math.sqrt(3) * std
-        return rng.uniform(-limit, limit, shape)
+        with _fits_into_memory(shape):
+            return rng.normal(0.0, std, shape) if self.distribution == "normal" else rng.uniform(-limit, limit, shape)
 
 
 @dataclass(frozen=True)
 class Normal:
     """Weights of mean 0 and a given standard deviation.
 
-    Raises InputError if the standard deviation is negative or not finite.
+    Raises InputError if the standard deviation is negative or not finite, or a weight would not fit into memory.
     """
 
     std: float
@@ -56,12 +59,24 @@ class Normal:
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         """Draw a weight in float64."""
-        return rng.normal(0.0, self.std, shape)
+        with _fits_into_memory(shape):
+            return rng.normal(0.0, self.std, shape)
 
 
 def constant(value: float, count: int) -> np.ndarray:
-    """A vector of one value that takes no memory: the count may come from a file not yet checked."""
+    """A vector of one value."""
     return np.broadcast_to(value, (count,))
+
+
+@contextmanager
+def _fits_into_memory(shape: Shape) -> Iterator[None]:
+    """Turn what NumPy raises for a shape that it cannot draw into an InputError."""
+    try:
+        yield
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"Initial weights: expected a shape that fits into memory, got {shape}. Use fewer units or filters."
+        ) from error
 
 
 Initializer = VarianceScaling | Normal

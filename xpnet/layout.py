@@ -81,17 +81,17 @@ def walk(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _views(xp: Any, theta: Array, node: Any) -> Any:
     # No inner function that calls itself: it would be a cycle, and hold θ until the garbage collector comes by.
-    if isinstance(node, Mapping):
-        return {name: _views(xp, theta, child) for name, child in node.items()}
-    return xp.reshape(theta[node.start : node.stop], node.shape)
+    if isinstance(node, Slot):
+        return xp.reshape(theta[node.start : node.stop], node.shape)
+    return {name: _views(xp, theta, child) for name, child in node.items()}
 
 
 def _in_order(tree: Tree, params: Tree) -> Iterator[Array]:
     for name, node in tree.items():
-        if isinstance(node, Mapping):
-            yield from _in_order(node, params[name])
-        else:
+        if isinstance(node, Slot):
             yield params[name]
+        else:
+            yield from _in_order(node, params[name])
 
 
 def map_tree(function, tree: Tree) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Classification metrics. They run on the host: NumPy arrays in, NumPy arrays or Python floats out."""
+"""Metrics of classes and of real numbers. They run on the host: NumPy arrays in, NumPy arrays or floats out."""
 
 from collections.abc import Sized
 
@@ -7,10 +7,22 @@ from numpy.typing import NDArray
 
 from xpnet.errors import InputError
 
-__all__ = ["accuracy", "confusion_matrix", "log_softmax", "precision", "recall", "top_k_accuracy"]
+__all__ = [
+    "accuracy",
+    "confusion_matrix",
+    "f1",
+    "log_softmax",
+    "mean_absolute_error",
+    "precision",
+    "r2_score",
+    "recall",
+    "root_mean_squared_error",
+    "top_k_accuracy",
+]
 
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
+Reals = Integers | Floats
 
 
 def log_softmax(logits: Floats) -> NDArray[np.float64]:
@@ -85,6 +97,22 @@ def recall(confusion: Integers) -> NDArray[np.float64]:
     return _fraction(np.diagonal(confusion), confusion.sum(axis=1))
 
 
+def f1(confusion: Integers) -> NDArray[np.float64]:
+    """For each class, the harmonic mean of precision and recall.
+
+        f1[c] = 2 M[c, c] / (sum_t M[t, c] + sum_p M[c, p])
+
+    A class that neither has examples nor was predicted has 0/0, NaN; where only one of precision and recall is NaN,
+    f1 is 0. np.nanmean averages over the other classes.
+
+    Shapes: confusion (classes, classes) -> (classes,), float64.
+    Raises InputError for a matrix that is not square.
+    Source: van Rijsbergen, "Information Retrieval", 2nd edition, 1979, chapter 7 (1 - E with equal weights).
+    """
+    check_confusion("f1", confusion)
+    return _fraction(2 * np.diagonal(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
 def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
     """Fraction of the examples whose true class is among the k largest logits.
 
@@ -108,6 +136,45 @@ def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
     check_same_length(where, "logits", logits, labels)
     largest = np.argsort(-logits, axis=1, stable=True)[:, :k]
     return float(np.mean(np.any(largest == labels[:, None], axis=1)))
+
+
+def r2_score(targets: Reals, predictions: Reals) -> float:
+    """Coefficient of determination R²: 1 if all predictions are right, 0 for predicting the mean of the targets.
+
+        R² = 1 - sum_n (t[n] - y[n])^2 / sum_n (t[n] - mean(t))^2
+
+    Of several outputs it is the mean. For an output whose targets are all equal it is 1 if all predictions are right,
+    else 0.
+
+    Shapes: targets (N,), (N, 1) or (N, K), predictions of the same shape -> a float of at most 1.
+    Raises InputError for other shapes, no example, or anything but real numbers.
+    Source: Draper and Smith, "Applied Regression Analysis", 3rd edition, 1998, section 1.3.
+    """
+    t, y = _real_pair("r2_score", targets, predictions)
+    residual, total = np.sum((t - y) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
+    is_constant = np.ptp(t, axis=0) == 0  # rounding may leave its total a little above 0
+    score = 1 - residual / np.where(is_constant, 1, total)
+    return float(np.mean(np.where(is_constant, residual == 0, score)))
+
+
+def mean_absolute_error(targets: Reals, predictions: Reals) -> float:
+    """Mean absolute difference of predictions and targets, over all outputs: MAE = 1/(N K) sum_{n,k} |t[n,k] - y[n,k]|.
+
+    Shapes and errors as ``r2_score``; in the unit of the targets.
+    """
+    t, y = _real_pair("mean_absolute_error", targets, predictions)
+    return float(np.mean(np.abs(t - y)))
+
+
+def root_mean_squared_error(targets: Reals, predictions: Reals) -> float:
+    """Root of the mean squared difference of each output, averaged over them.
+
+        RMSE = 1/K sum_k sqrt(1/N sum_n (t[n,k] - y[n,k])^2)
+
+    Shapes and errors as ``r2_score``; in the unit of the targets.
+    """
+    t, y = _real_pair("root_mean_squared_error", targets, predictions)
+    return float(np.mean(np.sqrt(np.mean((t - y) ** 2, axis=0))))
 
 
 def check_class_indices(where: str, name: str, indices: Integers, classes: int) -> None:
@@ -144,3 +211,17 @@ def check_confusion(where: str, confusion: Integers) -> None:
 
 def _fraction(part: Integers, whole: Integers) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _real_pair(where: str, targets: Reals, predictions: Reals) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as (N, K) of float64, in which integers do not wrap around."""
+    for name, values in (("targets", targets), ("predictions", predictions)):
+        if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
+            raise InputError(f"{where}: expected {name} to be real numbers, got {values.dtype}. Convert them.")
+    t, y = (values[:, None] if values.ndim == 1 else values for values in (targets, predictions))
+    if t.ndim != 2 or t.shape != y.shape or t.size == 0:
+        raise InputError(
+            f"{where}: expected targets (N,) or (N, K) with N >= 1 and predictions of the same shape, got shapes "
+            f"{targets.shape} and {predictions.shape}. Give one prediction for each target."
+        )
+    return t.astype(np.float64), y.astype(np.float64)

@@ -2,221 +2,171 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from xpnet import backend as backends
+from xpnet import summary, weights
 from xpnet.backend import Array
 from xpnet.checks import pick
-from xpnet.errors import InputError
-from xpnet.layers.base import Forward, Layer, State
-from xpnet.layers.containers import map_leaves
-from xpnet.layers.normalization import BatchNorm, Normalize
-from xpnet.layout import Layout, map_tree, walk
-from xpnet.losses import LOSSES, Loss, SoftmaxCrossEntropy
-from xpnet.random import Stream, generator
-from xpnet.serialization import from_config, read_tensors, to_config, write_tensors
+from xpnet.function import LayeredFunction
+from xpnet.layers.base import State
+from xpnet.losses import Loss
+from xpnet.runtime import Runtime
 from xpnet.shapes import Shape, check_positive
-from xpnet.torch_weights import NEW_HEAD, from_torch, places, read_torch_tensors, torch_name
+from xpnet.torch_weights import torch_name
 
-DTYPES = ("float32", "float64")
-
-
-class LossAndGradient(NamedTuple):
-    """Mean loss of a batch, its gradient with respect to θ, the logits, and the layers' new state."""
-
-    loss: Array
-    gradient: Array
-    logits: Array
-    state: State
+if TYPE_CHECKING:
+    from xpnet.datasets import Dataset
+    from xpnet.datasets.augment import Augmentation
+    from xpnet.optimizers import Optimizer
+    from xpnet.schedules import Schedule
+    from xpnet.training import AnyEvaluation, Callback, EarlyStopping, History
 
 
-class LayerInfo(NamedTuple):
-    """One line of a network's summary."""
-
-    name: str
-    kind: str
-    output_shape: Shape
-    parameters: int
-
-
-class Network:
+class Network(LayeredFunction):
     """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
 
-    ``forward`` and ``loss_and_gradient`` are pure functions of the arrays they are given, so that a training step made
-    of them can be compiled and repeated; ``predict`` and ``features`` use the network's own values.
+    ``fit``, ``predict`` and ``evaluate`` are all that most need. ``forward`` and ``loss_and_gradient`` are pure
+    functions of the arrays they are given, for those who write their own loops.
 
-    ``input_shape`` is that of one example, (H, W, C) for images. Initial values depend on ``seed`` only, not on the
-    device or backend. ``trainable`` is 1, or after ``freeze`` a vector like θ with 0 for what stays as it is.
+    ``layers`` is a list of layers, or (name, layer) pairs, or one layer. ``input_shape`` is that of one example without
+    the batch: (H, W, C) for images, (F,) for vectors. Initial values depend on ``seed`` only, not on the device or
+    backend. Without a ``device`` a network is on the CPU, in NumPy, until ``fit`` moves it to where its data are;
+    without a ``loss`` it is cross-entropy until ``fit`` finds other targets. ``class_names`` are those of the data it
+    was fitted to.
 
     Raises InputError if the layers do not fit the input shape or each other, naming the layer.
     """
 
-    def __init__(
+    def fit(
         self,
-        layer: Layer,
-        input_shape: Shape,
+        x: Array | Dataset | Iterable[tuple[Array, ...]],
+        y: Array | None = None,
         *,
-        seed: int = 0,
-        dtype: str = "float32",
-        device: str = "cpu",
-        backend: str | None = None,
+        epochs: int | None = None,
+        iterations: int | None = None,
+        batch_size: int = 32,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
         loss: Loss | None = None,
-    ) -> None:
-        self.layer = self._as_built = _checked_layer(layer)
-        self.input_shape = _checked_input_shape(input_shape)
-        self.loss: Loss = loss or SoftmaxCrossEntropy()
-        self.dtype = _checked_dtype(dtype)
-        self.backend = backends.resolve(device, backend)
-        self.trainable: Array | float = 1.0
-        self.init(seed)
+        validation: float | tuple[Array, Array] | None = None,
+        sample_weight: Array | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        augmentation: Sequence[Augmentation] = (),
+        normalize: bool | float = True,
+        callbacks: Sequence[Callback] = (),
+        early_stopping: EarlyStopping | None = None,
+        clip_norm: float | None = None,
+        report_every: int | None = None,
+        seed: int = 0,
+        progress: bool = True,
+        runtime: Runtime | None = None,
+    ) -> History:
+        """Train on a data set, on arrays, or on an iterable of batches (x, y); going on if it is called again.
 
-    def init(self, seed: int) -> None:
-        """Draw new parameters and set the state back to its start."""
-        params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
-        self.layout = _checked_layout(params)
-        self.theta = self._asarray(self.layout.flatten(params))
-        self.state: State = map_tree(self._asarray, state)
+        ``x`` are vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of
+        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), real numbers (N,) or (N, K), or 0/1 (N, K).
+        Of a data set, the training part is learned and the validation part validated on.
 
-    @property
-    def parameter_count(self) -> int:
-        """Number of values that training may change, frozen ones included: the length of θ."""
-        return self.layout.size
+        ``optimizer`` is Adam() by default. ``validation`` is a fraction or number of examples to set apart, or data
+        (x, y). ``sample_weight`` (N,) weighs examples. The other settings are those of ``training.TrainConfig``;
+        ``runtime`` says how to compute. ``progress`` shows a bar.
 
-    @property
-    def head(self) -> str:
-        """Dotted name of the last layer with parameters, which gives the logits."""
-        return list(self.layout.slots())[-1].rpartition(".")[0]
+        An untrained network gets a ``Normalize`` in front, with mean and scale of the training data, so that it takes
+        inputs as they come from then on (unless ``normalize`` is False).
 
-    def forward(
-        self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        """Logits for a batch in the network's own namespace and dtype."""
-        params = self.layout.unflatten(theta)
-        self._check_arrays(theta, state, x)
-        return self.layer.forward(params, state, x, train=train, key=key)
+        After Ctrl-C, or any other error, the network has the values of the last complete step.
 
-    def loss_and_gradient(
-        self, theta: Array, state: State, x: Array, labels: Array, *, key: Array | None = None
-    ) -> LossAndGradient:
-        """Mean loss over a batch and its gradient with respect to θ, in training mode."""
-        params = self.layout.unflatten(theta)
-        self._check_arrays(theta, state, x)
-        logits, cache, state = self.layer.forward(params, state, x, train=True, key=key)
-        loss, loss_cache = self.loss.forward(logits, labels)
-        grads = self.layer.backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
-        gradient = self.layout.flatten(grads)
-        if not isinstance(self.trainable, float):
-            gradient = gradient * self.trainable
-        return LossAndGradient(loss, gradient, logits, state)
-
-    def predict(self, images: Array, *, batch_size: int = 256) -> Array:
-        """Logits (N, classes) for images (N, H, W, C) of any supported library, returned as arrays of that library.
-
-        Pixels are given as the data set has them (such as uint8, 0 to 255); the network normalises them itself.
-
-        Raises InputError if the images do not have the network's input shape, or hold anything but real numbers.
+        Raises InputError if data and network do not fit together, TrainingDivergedError if the loss becomes infinite.
         """
-        return self._in_batches(images, batch_size, lambda x: self.forward(self.theta, self.state, x).y)
+        from xpnet.training.fit import fit  # which needs networks
 
-    def features(self, images: Array, name: str, *, batch_size: int = 256) -> Array:
-        """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``, for images; see ``predict``.
+        return fit(
+            self,
+            x,
+            y,
+            epochs=epochs,
+            iterations=iterations,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            schedule=schedule,
+            loss=loss,
+            validation=validation,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            augmentation=augmentation,
+            normalize=normalize,
+            callbacks=callbacks,
+            early_stopping=early_stopping,
+            clip_norm=clip_norm,
+            report_every=report_every,
+            seed=seed,
+            progress=progress,
+            runtime=runtime,
+        )
 
-        The name is one of ``layer_shapes``.
+    def evaluate(self, x: Array | Dataset, y: Array | None = None) -> AnyEvaluation:
+        """Loss and metrics on arrays, or on the test part of a data set.
+
+        Raises InputError if data and network do not fit together.
+        """
+        from xpnet.training.fit import evaluate
+
+        return evaluate(self, x, y)
+
+    def __call__(self, x: Array, *, batch_size: int = 256) -> Array:
+        """Outputs for inputs of any supported library, as an array of that library: a classifier's logits (N, classes).
+
+        Inputs are given as in training (pixels from 0 to 255, say); the network normalises them itself.
+
+        Raises InputError if the inputs do not have the network's input shape, or hold anything but real numbers.
+        """
+        return self._in_batches(x, batch_size, lambda batch: self.forward(self.theta, self.state, batch).y)
+
+    def predict(self, x: Array, *, batch_size: int = 256) -> Array:
+        """What the network takes targets to be: class numbers (N,), 0/1 (N, K), or real numbers (N,) or (N, K).
+
+        ``class_names`` says what the numbers stand for. Raises InputError as calling the network does.
+        """
+        outputs = self(x, batch_size=batch_size)
+        with backends.backend_of(outputs).current():
+            return self.loss.predictions(outputs)
+
+    def predict_proba(self, x: Array, *, batch_size: int = 256) -> Array:
+        """Probabilities of the classes, (N, classes), or of 1 for 0/1 targets.
+
+        Raises InputError as calling the network does, and of a network for real targets, which has none.
+        """
+        outputs = self(x, batch_size=batch_size)
+        with backends.backend_of(outputs).current():
+            return self.loss.probabilities(outputs)
+
+    def features(self, x: Array, name: str, *, batch_size: int = 256) -> Array:
+        """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``; see ``layer_shapes`` for names.
 
         Raises InputError if there is no such layer.
         """
         pick("Network, layer", self.layer_shapes(), name)
         params = self.layout.unflatten(self.theta)
 
-        def output(x: Array) -> Array:
-            return next(y for path, y in self.layer.trace(params, self.state, x) if path == name)
+        def output(batch: Array) -> Array:
+            with self.backend.current():
+                return next(y for path, y in self.layer.trace(params, self.state, batch) if path == name)
 
-        return self._in_batches(images, batch_size, output)
-
-    def set_normalization(self, mean: Any, scale: Any) -> None:
-        """Let the first layer compute (x - mean) * scale, with a number for all channels or one for each.
-
-        Raises InputError if the network does not begin with a Normalize layer, or there are not as many numbers.
-        """
-        name, first = next(((name, layer) for name, layer, _ in self.layer.sublayers(self.input_shape)), ("", None))
-        if not isinstance(first, Normalize):
-            raise InputError("Network: expected Normalize as the first layer, found none. Put a Normalize() there.")
-        values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
-        self.state = {**self.state, name: values}
-
-    def parameters(self) -> dict[str, Array]:
-        """The tensors in θ by dotted name, such as ``conv1.weight``."""
-        return dict(walk(self.layout.unflatten(self.theta)))
-
-    def mask(self, predicate: Callable[[str], bool]) -> Array:
-        """A vector like θ: 1 in the tensors whose dotted name the predicate accepts, 0 in the others."""
-        places = self.layout.slots().items()
-        return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in places]))
-
-    def freeze(self, *patterns: str) -> None:
-        """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
-
-        Their gradient is 0 from now on; an optimizer must also spare them weight decay (``trainable`` says which). A
-        BatchNorm of which all parameters are frozen becomes ``BatchNorm(frozen=True)``, whose running statistics stay
-        as they are too; with one of them still learning they follow the batches. ``save`` writes the layers as they
-        were built. To be called before training begins: a compiled step does not see later calls.
-
-        Raises InputError for a pattern that matches no parameter.
-        """
-        names = list(self.layout.slots())
-        for pattern in patterns:
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-                raise InputError(
-                    f"Network: expected a pattern that matches a parameter, such as {names[0]}, got {pattern!r}. "
-                    "Change it; * stands for any characters."
-                )
-        is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
-        self.trainable = is_free * self.trainable
-        self._freeze_statistics()
-
-    def layer_shapes(self) -> dict[str, Shape]:
-        """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
-        return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
-
-    def layer_info(self) -> list[LayerInfo]:
-        """Every layer that holds no others, with its output shape and number of parameters."""
-        counts: Counter[str] = Counter()
-        for name, slot in self.layout.slots().items():
-            counts[name.rpartition(".")[0]] += slot.stop - slot.start
-        return [
-            LayerInfo(name, type(layer).__name__, layer.output_shape(shape), counts[name])
-            for name, layer, shape in self.layer.leaves(self.input_shape)
-        ]
+        return self._in_batches(x, batch_size, output)
 
     def summary(self) -> str:
         """The layers as a plain text table."""
-        cells = [("layer", "kind", "output shape", "parameters")]
-        cells += [(r.name, r.kind, shape_text(r.output_shape), f"{r.parameters:,}") for r in self.layer_info()]
-        cells += [("total", "", "", f"{self.parameter_count:,}")]
-        widths = [max(len(row[column]) for row in cells) for column in range(4)]
-        return "\n".join(
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells
-        )
+        return summary.summary(self)
 
     def save(self, path: str | os.PathLike[str], *, values: tuple[Array, State] | None = None) -> None:
-        """Write layers, parameters, state and loss to a safetensors file that ``Network.load`` reads.
+        """Write layers, parameters, state, loss and names of classes to a safetensors file that ``load`` reads.
 
-        ``values`` are θ and the state to write instead of the network's own. A loss that is not one of xpnet's is left
-        out.
+        ``values`` are θ and the state to write instead of the network's own.
         """
-        named = self.tensors(*(values or (self.theta, self.state)))
-        tensors = {name: backends.to_numpy(tensor) for name, tensor in named.items()}
-        header = {"layer": to_config(self._as_built), "input_shape": list(self.input_shape), "dtype": self.dtype}
-        if type(self.loss) in LOSSES.values():
-            header["loss"] = to_config(self.loss)
-        write_tensors(path, tensors, header)
+        weights.save(self, path, values or (self.theta, self.state))
 
     @classmethod
     def load(
@@ -227,257 +177,50 @@ class Network:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> Network:
-        """Read a network that ``save`` wrote, on any device.
+        """Read a network that ``save`` wrote, on any device. A ``loss`` that is given takes the place of the file's.
 
-        No memory is taken for layers whose tensors the file does not hold. A ``loss`` that is given takes the place of
-        the file's; a file without one has the default.
-
-        Raises InputError if the file is not one, or a tensor is missing, has another shape than the layers say, or
-        holds NaN or infinity. (``serialization.read_tensors`` reads such a file, to look into it.)
+        Raises InputError if the file is not one, if a tensor is missing, has another shape than the layers say, or
+        holds NaN or infinity, or if the network was trained on a loss that is not xpnet's and none is given.
         """
-        tensors, header = read_tensors(path)
-        source = f"Weights file {path}"
-        try:
-            layer, input_shape = from_config(header["layer"]), header["input_shape"]
-            dtype, shapes = _checked_dtype(header["dtype"]), _tensor_shapes(layer, input_shape)
-            loss = loss or (_checked_loss(header["loss"]) if "loss" in header else None)
-        except KeyError as error:
-            raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
-        except Exception as error:  # settings of another type or size lead to many kinds
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise InputError(f"{source}: its header describes no network ({reason}). Get a new copy.") from error
-        _check_tensors(shapes, tensors, dtype, source)
-        network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend, loss=loss)
-        network.set_tensors(tensors, source=source)
-        return network
+        return weights.load(cls, path, device=device, backend=backend, loss=loss)
 
-    def load_tensors(self, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
-        """Take over parameters and state from a file that ``save`` wrote, of a network with the same layers.
-
-        With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
-
-        Raises InputError as ``load`` does.
-        """
-        tensors, _ = read_tensors(path)
-        if replace_head:
-            own = {name: backends.to_numpy(t) for name, t in self._tensors().items() if self._is_of_head(name)}
-            tensors = {name: tensor for name, tensor in tensors.items() if not self._is_of_head(name)} | own
-        self.set_tensors(tensors, source=f"Weights file {path}")
-
-    def load_torch(
+    def load_weights(
         self,
         path: str | os.PathLike[str],
         *,
         replace_head: bool = False,
         torch_name: Callable[[str], str] = torch_name,
     ) -> None:
-        """Take over the weights of a PyTorch model from a saved state_dict (needs PyTorch) or a ``.safetensors`` file.
+        """Take over parameters and state from a file of a network with the same layers, xpnet's or PyTorch's.
 
-        ``torch_name`` gives PyTorch's name for one of ours; the default knows torchvision's. With ``replace_head`` the
-        last layer with parameters keeps its own values, whatever the file's are, so that it may have other classes.
-
-        Pixels are not the file's business: for torchvision's ImageNet models call ``set_normalization`` with
-        ``models.imagenet.PIXEL_MEAN`` and ``PIXEL_SCALE``.
+        Of PyTorch it may be a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
+        name for one of our tensors, by default torchvision's. Normalize is left alone then: PyTorch's files say nothing
+        about pixels. With ``replace_head`` the last layer with parameters keeps its own values, so that it may have
+        other classes.
 
         Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
         another shape than here.
         """
-        ours = {name: backends.to_numpy(tensor) for name, tensor in self._tensors().items()}
-        shapes = {name: tensor.shape for name, tensor in ours.items()}
-        source = f"Weights file {path}"
-        theirs = from_torch(
-            read_torch_tensors(path),
-            places(self.layer.leaves(self.input_shape), shapes, torch_name),
-            head=self.head,
-            replace_head=replace_head,
-            source=source,
-        )
-        self.set_tensors({**ours, **theirs}, source=source)
+        weights.load_weights(self, path, replace_head=replace_head, torch_name=torch_name)
 
-    def set_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> None:
-        """Replace all parameters and state by named arrays.
-
-        Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
-        holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
-        """
-        self.theta, self.state = self.from_tensors(tensors, source=source)
-
-    def tensors(self, theta: Array, state: State) -> dict[str, Array]:
-        """Values of θ and the layers' state as tensors by dotted name, such as ``conv1.weight``."""
-        return {**dict(walk(self.layout.unflatten(theta))), **dict(walk(state))}
-
-    def from_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> tuple[Array, State]:
-        """Inverse of ``tensors``, with host arrays; raises what ``set_tensors`` does."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
-        _check_tensors(shapes, tensors, self.dtype, source, self._is_of_head)
-        _check_finite(tensors, self.dtype, source)
-        params = [np.reshape(tensors[name], -1) for name in self.layout.slots()]
-        theta = self._asarray(np.concatenate(params))
-        return theta, _rebuild(self.state, "", lambda name: self._asarray(tensors[name]))
-
-    def _check_arrays(self, theta: Array, state: State, x: Array) -> None:
-        """Refuse what is not like the network's own, by nothing that a trace would record."""
+    def _in_batches(self, x: Array, batch_size: int, function: Callable[[Array], Array]) -> Array:
+        """Apply a function to inputs batch by batch; the result is an array of the inputs' own library."""
+        home = backends.backend_of(x)
+        x = with_channel(x, self.input_shape)
         self._check_batch(x)
-        # Mixed precision gives both in float16.
-        if theta.dtype != x.dtype and theta.dtype != self.theta.dtype:
-            raise InputError(
-                f"Network: expected θ to be {self.dtype} of {self.backend.name}, got {theta.dtype} of "
-                f"{backends.namespace_name(theta)}. Convert θ."
-            )
-        if not _has_names_of(self.state, state):
-            raise InputError(
-                "Network: expected a state with the names of network.state, got another. Give one like it."
-            )
-
-    def _check_batch(self, x: Array) -> None:
-        backends.check_array("Array", x)
-        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
-            raise InputError(
-                f"Network: expected images {shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
-                "Give a batch of at least one image of this size."
-            )
-
-    def _freeze_statistics(self) -> None:
-        """Freeze the BatchNorms of which no parameter learns."""
-        trainable = backends.to_numpy(self.trainable)
-        learning = {name.rpartition(".")[0] for name, slot in self.layout.slots().items() if trainable[slot.start]}
-
-        def settled(name: str, layer: Layer) -> Layer:
-            is_whole = isinstance(layer, BatchNorm) and name not in learning
-            return replace(layer, frozen=True) if is_whole else layer
-
-        self.layer = map_leaves(settled, self.layer)
-
-    def _is_of_head(self, tensor: str) -> bool:
-        return tensor.rpartition(".")[0] == self.head
-
-    def _tensors(self) -> dict[str, Array]:
-        return self.tensors(self.theta, self.state)
-
-    def _asarray(self, array: Any) -> Array:
-        return self.backend.asarray(array, self.dtype)
-
-    def _per_channel(self, what: str, value: Any) -> Array:
-        channels, value = self.input_shape[-1], np.asarray(value)
-        if value.shape not in ((), (1,), (channels,)):
-            raise InputError(
-                f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
-                "Give one for each channel."
-            )
-        return self._asarray(np.full(channels, value))
-
-    def _in_batches(self, images: Array, batch_size: int, function: Any) -> Array:
-        """Apply a function to images batch by batch; the result is an array of the images' own library."""
-        home = backends.backend_of(images)
-        self._check_batch(images)
-        backends.check_real_numbers("Network, images", images)
+        backends.check_real_numbers("Network, inputs", x)
         check_positive("Network", "batch_size", batch_size)
-        count = images.shape[0]
+        count = x.shape[0]
         results = [
-            home.asarray(function(self._asarray(images[start : min(start + batch_size, count), ...])))
+            home.asarray(function(self._asarray(x[start : min(start + batch_size, count), ...])))
             for start in range(0, count, batch_size)
         ]
-        return results[0] if len(results) == 1 else home.xp.concat(results)
+        with home.current():
+            return results[0] if len(results) == 1 else home.xp.concat(results)
 
 
-def shape_text(shape: tuple[Any, ...]) -> str:
-    """A shape as people write it: 28 x 28 x 16."""
-    return " x ".join(map(str, shape))
-
-
-def _checked_layer(layer: Any) -> Layer:
-    if not isinstance(layer, Layer):
-        raise InputError(
-            f"Network: expected a layer, got {type(layer).__name__}. Put layers into one: Sequential([...])."
-        )
-    return layer
-
-
-def _checked_dtype(dtype: Any) -> str:
-    if dtype not in DTYPES:
-        raise InputError(f"Network: expected dtype {' or '.join(DTYPES)}, got {dtype!r}. Choose one of these.")
-    return dtype
-
-
-def _checked_loss(config: Any) -> Loss:
-    loss = from_config(config)
-    if type(loss) not in LOSSES.values():
-        raise InputError(f"Network: expected a loss, got {type(loss).__name__}. Give one of xpnet's.")
-    return loss
-
-
-def _checked_layout(params: Mapping[str, Any]) -> Layout:
-    layout = Layout.of(params)
-    if layout.size == 0:
-        raise InputError("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer.")
-    return layout
-
-
-def _checked_input_shape(input_shape: Any) -> Shape:
-    if not isinstance(input_shape, list | tuple):
-        raise InputError(
-            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
-        )
-    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
-
-
-class _Undrawn(np.random.Generator):
-    """Draws nothing: zeros that take no memory."""
-
-    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
-        return np.broadcast_to(0.0, size)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        return np.broadcast_to(0.0, size)
-
-
-def _tensor_shapes(layer: Layer, input_shape: Any) -> dict[str, Shape]:
-    """Shapes of the parameters and state that layers would have, by dotted name."""
-    params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), _checked_input_shape(input_shape))
-    _checked_layout(params)
-    return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
-
-
-def _check_tensors(
-    shapes: Mapping[str, Shape],
-    tensors: Mapping[str, Any],
-    dtype: str,
-    source: str,
-    may_be_new: Callable[[str], bool] = lambda name: False,
-) -> None:
-    """Refuse tensors, naming the first, whose names, shapes or kinds are not those of the network."""
-    for name in [*shapes, *tensors]:
-        shape, there = shapes.get(name), tensors.get(name)
-        if shape is None or there is None:
-            holder, other = ("file", "network") if shape is None else ("network", "file")
-            raise InputError(f"{source}: {name!r} is in the {holder} but not in the {other}. Use the same layers.")
-        if shape != tuple(there.shape) or not np.issubdtype(there.dtype, np.floating):
-            raise InputError(
-                f"{source}: {name!r} is {there.dtype} {tuple(there.shape)} in the file and {dtype} {shape} in the "
-                "network. " + (NEW_HEAD if may_be_new(name) else "Use the same layers.")
-            )
-
-
-def _check_finite(tensors: Mapping[str, Any], dtype: str, source: str) -> None:
-    for name, tensor in tensors.items():
-        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
-            if not np.isfinite(np.asarray(tensor).astype(dtype)).all():
-                raise InputError(
-                    f"{source}: expected finite {dtype} values in {name!r}, got NaN or infinity. "
-                    "Use weights from before the run diverged."
-                )
-
-
-def _has_names_of(tree: State, other: Any) -> bool:
-    return (
-        isinstance(other, Mapping)
-        and tree.keys() == other.keys()
-        and all(_has_names_of(node, other[name]) for name, node in tree.items() if isinstance(node, Mapping))
-    )
-
-
-def _rebuild(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    return {
-        name: _rebuild(node, f"{path}{name}.", value) if isinstance(node, Mapping) else value(f"{path}{name}")
-        for name, node in tree.items()
-    }
+def with_channel(x: Array, input_shape: Shape) -> Array:
+    """Images (N, H, W) as (N, H, W, 1), where the network takes one channel; other inputs as they are."""
+    if len(input_shape) == 3 and input_shape[-1] == 1 and tuple(x.shape[1:]) == input_shape[:2]:
+        return x[..., None]
+    return x

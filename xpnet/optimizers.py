@@ -23,6 +23,7 @@ from array_api_compat import device
 from xpnet.backend import Array, array_namespace
 from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
+from xpnet.kernels import table
 
 OptimizerState = Mapping[str, Array]
 Factor = Array | float
@@ -274,6 +275,22 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
+
+
+def optimizer_update(
+    optimizer: Optimizer,
+    theta: Array,
+    gradient: Array,
+    state: OptimizerState,
+    *,
+    lr_scale: Factor = 1.0,
+    decay_mask: Factor = 1.0,
+) -> tuple[Array, OptimizerState]:
+    """One step of an optimizer: its own ``update``, or a kernel with the same formula where there is one."""
+    module, result = table.call("optimizer_update", theta, optimizer, gradient, state, lr_scale, decay_mask)
+    if module:
+        return result
+    return optimizer.update(theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
 
 
 def clip_by_global_norm(gradient: Array, max_norm: float) -> Array:

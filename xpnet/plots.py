@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
+from xpnet.training.history import History
 
 __all__ = [
     "accuracy_comparison",
@@ -39,6 +40,7 @@ __all__ = [
     "error_rate_curves",
     "feature_maps",
     "filters",
+    "history",
     "loss_curves",
     "misclassified",
     "range_test",
@@ -49,7 +51,7 @@ __all__ = [
     "search_trials",
 ]
 
-History = Mapping[str, Sequence[float] | NDArray[np.float64]]
+Columns = Mapping[str, Sequence[float | None] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
@@ -117,7 +119,28 @@ def check_suffix(path: str | PathLike[str]) -> None:
 
 
 @rc_context(STYLE)
-def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figure:
+def history(training: History) -> Figure:
+    """Draw the loss and the score (accuracy or R²) of a training, and those of validation where there are any.
+
+    The axis counts epochs, or iterations where it is not known how many make an epoch.
+    """
+    columns, metric = training.to_dict(), training.metric
+    figure = _figure(PAGE_WIDTH, 3.2)
+    losses, scores = figure.subplots(1, 2)
+    kinds = {"train": "Training", "validation": "Validation"}
+    titles = {"loss": kinds["train"], "validation_loss": kinds["validation"]}
+    _draw_curves(losses, "history", columns, titles, batches_per_epoch=training.batches_per_epoch)
+    losses.set(title="Loss", ylabel="Loss")
+    titles = {f"{kind}_{metric}": title for kind, title in kinds.items()}
+    is_share = metric == "accuracy"
+    scale = 100 if is_share else 1
+    _draw_curves(scores, "history", columns, titles, scale, batches_per_epoch=training.batches_per_epoch)
+    scores.set(title="Accuracy" if is_share else "R²", ylabel="Accuracy (%)" if is_share else "R²")
+    return figure
+
+
+@rc_context(STYLE)
+def loss_curves(history: Columns, batches_per_epoch: int | None = None) -> Figure:
     """Draw the total loss, the classification loss and the weight-decay loss against the iteration.
 
     With ``batches_per_epoch`` the axis counts epochs instead.
@@ -137,7 +160,7 @@ def loss_curves(history: History, batches_per_epoch: int | None = None) -> Figur
 
 
 @rc_context(STYLE)
-def accuracy_curves(history: History, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
+def accuracy_curves(history: Columns, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
     """Draw the training and validation accuracy, in percent, against the iteration.
 
     ``averaged`` says that the training accuracy is the moving average over batches, which lags behind.
@@ -155,7 +178,7 @@ def accuracy_curves(history: History, averaged: bool = True, batches_per_epoch: 
 
 
 @rc_context(STYLE)
-def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
+def error_rate_curves(history: Columns, batches_per_epoch: int) -> Figure:
     """Draw the training and validation error rate, 100·(1 - accuracy) in percent, against epochs.
 
     The scale is logarithmic, so that the first fall and the last mistakes both show; where a rate falls below 0.1 % it
@@ -180,7 +203,7 @@ def error_rate_curves(history: History, batches_per_epoch: int) -> Figure:
 
 
 @rc_context(STYLE)
-def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+def cost_comparison(histories: Mapping[str, Columns], batches_per_epoch: int) -> Figure:
     """Draw the total training loss of several runs, by their names, against epochs; on a logarithmic scale.
 
     Reads the columns iteration, which must be the same in all runs, and total_loss.
@@ -193,7 +216,7 @@ def cost_comparison(histories: Mapping[str, History], batches_per_epoch: int) ->
 
 
 @rc_context(STYLE)
-def accuracy_comparison(histories: Mapping[str, History], batches_per_epoch: int) -> Figure:
+def accuracy_comparison(histories: Mapping[str, Columns], batches_per_epoch: int) -> Figure:
     """Draw the validation accuracy of several runs, by their names, in percent against epochs.
 
     Reads the columns iteration, which must be the same in all runs, and validation_accuracy.
@@ -549,7 +572,7 @@ def _write_instead(axes: Axes, text: str) -> None:
 
 
 def _comparison(
-    where: str, histories: Mapping[str, History], column: str, batches_per_epoch: int, scale: float = 1
+    where: str, histories: Mapping[str, Columns], column: str, batches_per_epoch: int, scale: float = 1
 ) -> tuple[Figure, Axes]:
     """One column of several runs as lines."""
     columns = {name: history.get(column, ()) for name, history in histories.items()}
@@ -563,7 +586,7 @@ def _comparison(
 def _draw_curves(
     axes: Axes,
     where: str,
-    history: History,
+    history: Columns,
     labels: Mapping[str, str],
     scale: float = 1,
     batches_per_epoch: int | None = None,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from importlib import import_module
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import device, is_cupy_array
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
@@ -24,6 +25,7 @@ class Stream(IntEnum):
     SPLIT = 1
     EPOCH = 2
     LAYERS = 3
+    AGAIN = 4
 
 
 UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly
@@ -51,6 +53,8 @@ def make_key(seed: int) -> np.ndarray:
 
 def fold_in(key: Array, number: int | Array) -> Array:
     """A new key for a number, such as a step (an int32 array without axes) or a layer's position."""
+    if is_cupy_array(key):
+        return import_module("xpnet.kernels.cupy_random").fold_in(key, number)
     xp = array_namespace(key)
     zero = xp.zeros_like(key[:1])
     return xp.concat(_threefry2x32(key, zero + number, zero))
@@ -58,6 +62,8 @@ def fold_in(key: Array, number: int | Array) -> Array:
 
 def random_bits(key: Array, shape: Shape) -> Array:
     """Independent uniform whole numbers from 0 to 2**24 - 1, as an int32 array on the key's device."""
+    if is_cupy_array(key):
+        return import_module("xpnet.kernels.cupy_random").random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)
     size = math.prod(shape)
     counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))

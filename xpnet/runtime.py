@@ -1,4 +1,4 @@
-"""What a program changes about its own process so that training is fast: threads, kernels, the allocator."""
+"""Where and how a network computes: device, dtype, threads, kernels, precision, the allocator."""
 
 from __future__ import annotations
 
@@ -6,42 +6,71 @@ import ctypes
 import importlib
 import os
 import platform
+from dataclasses import dataclass
 
 from xpnet import kernels
+from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
 
+DTYPES = ("float32", "float64")
+PRECISIONS = (*kernels.PRECISIONS, "float16")
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
 
-def configure(
-    threads: int | None = None,
-    choice: str = "fastest",
-    no_malloc_tuning: bool = False,
-    precision: str = "float32",
-    *,
-    graph: bool = False,
-    deterministic: bool = False,
-    backend: str | None = None,
-) -> None:
-    """Let so many threads (None: one for each core) share convolutions, choose kernels, and keep freed memory.
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a network computes: everything that changes speed and rounding, but not what is learned.
 
-    With ``graph`` the kernels are those that a CUDA graph can hold. With ``deterministic`` libraries are told to give
-    the same bits each time, on a GPU too (PyTorch only if it is the ``backend``). It may not hold for one that has
-    computed something already.
+    ``device`` and ``backend`` are those of ``backend.resolve``; None leaves a network where it is. ``dtype`` is that of
+    parameters and activations.
 
-    It changes the process, so programs do it, never the library on import.
+    ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
+    one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
+    lets CuPy multiply float32 less exactly; "float16" computes forward and backward passes in that
+    (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph. ``deterministic`` asks for
+    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of
+    a step on the CPU.
 
-    Raises InputError unless there are 1 to 1024 threads (or as many as cores), and for unknown kernels or precision.
+    Raises InputError if a setting is out of range.
     """
-    count = cores() if threads is None else _checked_threads(threads)
-    sharing.set_threads(count)
-    kernels.use(choice, precision, recordable=graph, deterministic=deterministic)
-    if deterministic:
-        _be_deterministic(backend)
-    if not no_malloc_tuning:
-        _tune_malloc()
+
+    device: str | None = None
+    backend: str | None = None
+    dtype: str = "float32"
+    threads: int | None = None
+    kernels: str = "fastest"
+    precision: str = "float32"
+    graph: bool = False
+    deterministic: bool = False
+    tune_malloc: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            _check_threads(self.threads)
+        pick("Runtime, dtype", {name: name for name in DTYPES}, self.dtype)
+        pick("Runtime, kernels", {name: name for name in kernels.CHOICES}, self.kernels)
+        pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)
+        if self.precision == "float16" and self.dtype != "float32":
+            raise InputError(
+                f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
+            )
+
+    def configure(self) -> None:
+        """Set threads, kernels and allocator of this whole process, as training does when it begins.
+
+        ``deterministic`` may not hold for a library that has computed something already.
+
+        Raises InputError for kernels that are not installed.
+        """
+        sharing.set_threads(cores() if self.threads is None else self.threads)
+        precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
+        kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
+        if self.deterministic:
+            _be_deterministic(self.backend)
+        if self.tune_malloc:
+            keep_freed_memory()
 
 
 def cores() -> int:
@@ -49,11 +78,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _checked_threads(threads: int) -> int:
+def _check_threads(threads: int) -> None:
     most = max(_MOST_THREADS, cores())
-    if check_positive("--threads", "the number", threads) > most:
-        raise InputError(f"--threads: expected at most {most}, got {threads}. Give one for each core.")
-    return threads
+    if check_positive("Runtime", "threads", threads) > most:
+        raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Give one for each core.")
 
 
 def _be_deterministic(backend: str | None) -> None:
@@ -63,14 +91,15 @@ def _be_deterministic(backend: str | None) -> None:
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if "--xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if backend == "torch":
         torch = importlib.import_module("torch")
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # what is read is written first
 
 
-def _tune_malloc() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of giving it back to the system after every array, for all threads alike.
 
     Page faults of fresh arrays otherwise cost up to half of a training step on the CPU. Elsewhere than on glibc nothing

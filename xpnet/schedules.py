@@ -1,21 +1,22 @@
 """Schedules: by what factor of the base learning rate each step goes, the steps counted from 0.
 
 A schedule is a pure function of the step, so that a run can be continued at any of them. ``ReduceOnPlateau`` goes by
-validation accuracies instead, and has a state that holds what it needs to know of them.
+validation scores instead, and has a state that holds what it needs to know of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.shapes import check_positive
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What gives a factor for each step."""
 
@@ -75,7 +76,7 @@ class Exponential:
 class InverseTime:
     """1/t: 1/(1 + t/every), so half after ``every`` steps and a third after twice as many.
 
-    Raises InputError if ``every`` is not a whole number of at least 1.  Source: Robbins and Monro, "A stochastic
+    Raises InputError if ``every`` is not a integer of at least 1.  Source: Robbins and Monro, "A stochastic
     approximation method", 1951.
     """
 
@@ -93,15 +94,18 @@ class InverseTime:
 class Cosine:
     """Half a cosine wave from 1 to a minimum, where it stays: min + (1 - min)·(1 + cos(π·t/steps))/2.
 
+    Without ``steps`` it ends with the run.
+
     Raises InputError if a setting is out of range.  Source: Loshchilov and Hutter, "SGDR", ICLR 2017, without
     its restarts.
     """
 
-    steps: int
+    steps: int | None = None
     minimum: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive("Cosine", "steps", self.steps)
+        if self.steps is not None:
+            check_positive("Cosine", "steps", self.steps)
         if not 0 <= self.minimum <= 1:
             raise InputError(
                 f"Cosine: expected a minimum from 0 to 1, as a share of the base learning rate, got {self.minimum}. "
@@ -110,6 +114,8 @@ class Cosine:
 
     def factor(self, step: int) -> float:
         """The factor of a step."""
+        if self.steps is None:
+            raise InputError("Cosine: expected its number of steps, got None. Give steps, or train with it.")
         wave = (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
         return self.minimum + (1 - self.minimum) * wave
 
@@ -118,12 +124,12 @@ class Cosine:
 class Warmup:
     """A straight rise, (t + 1)/(steps + 1) for t < steps, and after it another schedule from its step 0.
 
-    Raises InputError if ``steps`` is not a whole number of at least 1.  Source: Goyal et al., "Accurate, large
+    Raises InputError if ``steps`` is not a integer of at least 1.  Source: Goyal et al., "Accurate, large
     minibatch SGD", arXiv:1706.02677, section 2.2.
     """
 
     steps: int
-    then: Schedule
+    then: Schedule = Constant()
 
     def __post_init__(self) -> None:
         check_positive("Warmup", "steps", self.steps)
@@ -134,7 +140,7 @@ class Warmup:
 
 
 class PlateauState(NamedTuple):
-    """The best accuracy so far, reports since then or since the last reduction, and the factor in effect."""
+    """The best score so far, reports since then or since the last reduction, and the factor in effect."""
 
     best: float = -math.inf
     reports: int = 0
@@ -143,7 +149,7 @@ class PlateauState(NamedTuple):
 
 @dataclass(frozen=True)
 class ReduceOnPlateau:
-    """The learning rate times γ whenever ``patience`` reports in a row have shown no better validation accuracy.
+    """The learning rate times γ whenever ``patience`` reports in a row have shown no better validation score.
 
     PyTorch's class of this name waits for one report more.
 
@@ -158,13 +164,47 @@ class ReduceOnPlateau:
         if not 0 < self.gamma < 1:
             raise InputError(f"ReduceOnPlateau: expected a gamma between 0 and 1, got {self.gamma}. Try 0.1.")
 
-    def update(self, state: PlateauState, accuracy: float) -> PlateauState:
-        """The state after a report."""
-        if accuracy > state.best:
-            return state._replace(best=accuracy, reports=0)
+    def factor(self, step: int) -> float:
+        """1 in every step: what is multiplied is in the state."""
+        return 1.0
+
+    def update(self, state: PlateauState, score: float) -> PlateauState:
+        """The state after a report of a validation score."""
+        if score > state.best:
+            return state._replace(best=score, reports=0)
         if state.reports + 1 < self.patience:
             return state._replace(reports=state.reports + 1)
         return state._replace(reports=0, factor=state.factor * self.gamma)
+
+
+def for_run(schedule: Schedule, iterations: int) -> Schedule:
+    """The schedule of a run of so many iterations: a cosine without steps ends with it.
+
+    Raises InputError if a warm-up is as long as the run.
+    """
+    if isinstance(schedule, Warmup):
+        if schedule.steps >= iterations:
+            raise InputError(
+                f"Warmup: expected fewer steps than the run's {iterations} iterations, got {schedule.steps}. Use fewer."
+            )
+        return replace(schedule, then=for_run(schedule.then, iterations - schedule.steps))
+    if isinstance(schedule, Cosine) and schedule.steps is None:
+        return replace(schedule, steps=iterations)
+    return schedule
+
+
+def plateau_of(schedule: Schedule) -> ReduceOnPlateau | None:
+    """The part of a schedule that goes by validation scores, if it has one."""
+    if isinstance(schedule, Warmup):
+        return plateau_of(schedule.then)
+    return schedule if isinstance(schedule, ReduceOnPlateau) else None
+
+
+def depends_on_length(schedule: Schedule) -> bool:
+    """Whether the schedule of a longer run differs from the beginning on."""
+    if isinstance(schedule, Warmup):
+        return depends_on_length(schedule.then)
+    return isinstance(schedule, Cosine) and schedule.steps is None
 
 
 def _power(gamma: float, exponent: float) -> float:

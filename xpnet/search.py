@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
@@ -17,12 +16,14 @@ import numpy as np
 from xpnet.checks import import_library
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.training import TrainConfig, Trainer
+from xpnet.runs import RunConfig
+from xpnet.runs.settings import change, flatten
+from xpnet.training import Callback, Record, Trainer
 
 SAMPLERS = ("tpe", "random", "grid")
 COMPLETE, DIVERGED, RUNNING, WAITING = "complete", "diverged", "running", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
-_OF_THIS_MACHINE = ("data_dir", "device", "backend")
+_OF_THIS_MACHINE = ("data_dir", "device", "backend", "threads", "kernels", "tune_malloc")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(?=@)|(password=)[^&]*")  # in the URL of a database
 _NO_OPTUNA = (
@@ -31,8 +32,8 @@ _NO_OPTUNA = (
 )
 _LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
 
-# What is searched, by the names of TrainConfig and of the model's options: the numbers to choose from or between, or,
-# of "hidden", the topologies as text: "100,100".
+# What is searched, by the names of ``runs.settings``: the numbers to choose from or between, or, of "hidden", the
+# topologies as text: "100,100".
 Space = Mapping[str, Sequence[Any]]
 Parameters = dict[str, Any]
 
@@ -64,12 +65,12 @@ class Search:
     """
 
     def __init__(
-        self, config: TrainConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
+        self, config: RunConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
     ) -> None:
         self._optuna = import_library("optuna", _NO_OPTUNA)
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
         self._storage = storage
-        Trainer(config, dataset)  # refuses what does not fit before there is a study that was begun with it
+        config.make_trainer(dataset)  # refuses what does not fit before there is a study that was begun with it
         self._study = self._open(name)
         self._check_settings(name)
 
@@ -109,21 +110,16 @@ class Search:
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; what falls behind the others is given up."""
         self._study.sampler = self._make_sampler(trial.number)
-        config, accuracy = configure(self._config, self._suggest(trial)), 0.0
+        config = configure(self._config, self._suggest(trial))
         try:
-            trainer = Trainer(config, self._dataset)
-            for record in trainer.run():
-                accuracy = record.validation_accuracy
-                trial.report(accuracy, record.iteration)
-                if trainer.iteration < trainer.iterations and trial.should_prune():
-                    raise self._optuna.TrialPruned
+            history = config.make_trainer(self._dataset).run([_Pruning(trial, self._optuna.TrialPruned)])
         except TrainingDivergedError as error:
             trial.set_user_attr(DIVERGED, True)
             raise self._optuna.TrialPruned from error
         except KeyboardInterrupt:
             self._study.enqueue_trial(trial.params)
             raise
-        return accuracy
+        return history[-1].monitored
 
     def _suggest(self, trial: Any) -> Parameters:
         parameters = {}
@@ -137,7 +133,7 @@ class Search:
 
     def _make_sampler(self, trial: int) -> Any:
         samplers = self._optuna.samplers
-        seed = int(np.random.SeedSequence((self._config.seed, trial)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self._config.train.seed, trial)).generate_state(1)[0])
         sampler = samplers.TPESampler(seed=seed) if self._sampler == "tpe" else samplers.RandomSampler(seed=seed)
         return self._make_grid_sampler(trial, sampler) if self._sampler == "grid" else sampler
 
@@ -208,7 +204,7 @@ class Search:
 
     def _check_settings(self, name: str) -> None:
         """What a trial's accuracy depends on must be the same for all of them."""
-        settings = {**dataclasses.asdict(self._config), "values": {**self._space}}
+        settings = {**flatten(self._config), "values": {**self._space}}
         here = json.loads(json.dumps({key: settings[key] for key in settings if key not in _OF_THIS_MACHINE}))
         begun = self._study.user_attrs.get("settings")
         if begun is None:
@@ -218,7 +214,7 @@ class Search:
             if here[key] != begun[key]:
                 raise InputError(
                     f"Study {name!r}: expected {key} {begun[key]}, with which it was begun, got {here[key]}. "
-                    "Use the same settings, or another --study."
+                    "Use the same settings, or another name of the study."
                 )
 
 
@@ -228,21 +224,27 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return max(completed, key=lambda tried: tried.accuracy or 0.0, default=None)
 
 
-def configure(config: TrainConfig, parameters: Parameters) -> TrainConfig:
-    """The settings with the parameters of a trial in place of their own."""
-    settings = {name: value for name, value in parameters.items() if name not in ("dropout", "hidden")}
-    options = {**config.model_options}
-    if "dropout" in parameters:
-        options["dropout"] = parameters["dropout"]
-    if "hidden" in parameters:
-        options["hidden"] = parse_hidden(parameters["hidden"])
-    return dataclasses.replace(config, **settings, model_options=options)
+class _Pruning(Callback):
+    """Tells a study each validation accuracy, and ends a training that falls behind."""
+
+    def __init__(self, trial: Any, pruned: type[Exception]) -> None:
+        self._trial, self._pruned = trial, pruned
+
+    def on_report(self, trainer: Trainer, record: Record) -> None:
+        self._trial.report(record.monitored, record.iteration)
+        if trainer.iteration < trainer.iterations and self._trial.should_prune():
+            raise self._pruned
+
+
+def configure(config: RunConfig, parameters: Parameters) -> RunConfig:
+    """The run with the parameters of a trial in place of its own."""
+    return change(config, **{n: parse_hidden(v) if n == "hidden" else v for n, v in parameters.items()})
 
 
 def parse_hidden(text: str) -> list[int]:
     """Units of each hidden layer, from such as "100,100".
 
-    Raises InputError for anything but whole numbers and commas.
+    Raises InputError for anything but integers and commas.
     """
     try:
         return [int(part) for part in text.split(",")]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from xpnet.losses import LOSSES
 from xpnet.shapes import is_whole
 
 FORMAT_VERSION = 1
+LARGEST = (1 << 30) - 1  # of two layers with so many units, NumPy can still count the bytes of the weights between
 _METADATA_KEY, _DIGEST_KEY = "xpnet", "sha256"
 
 
 def to_config(value: Any) -> Any:
-    """Settings (a layer, an initializer, a loss, or what their fields hold) as values that JSON can write."""
+    """Settings (a layer, a loss, a run, or what their fields hold) as values that JSON can write."""
     if is_whole(value):
         return int(value)  # NumPy's too
     if isinstance(value, np.floating):
@@ -34,31 +35,46 @@ def to_config(value: Any) -> Any:
         return {"type": type(value).__name__, **fields}
     if isinstance(value, tuple | list):
         return [to_config(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): to_config(item) for name, item in value.items()}
     return value
 
 
-def from_config(config: Any) -> Any:
-    """Inverse of ``to_config``; lists become tuples.
+def from_config(config: Any, others: Iterable[type] = ()) -> Any:
+    """Inverse of ``to_config`` for layers, initializers, losses and ``others``; lists become tuples.
 
     Raises InputError for an unknown type or settings that it does not have.
     """
+    known = (Normal, VarianceScaling, *LOSSES.values(), *others)
+    return _from_config(config, {**{kind.__name__: kind for kind in known}, **Layer.kinds()})
+
+
+def _from_config(config: Any, kinds: Mapping[str, Any]) -> Any:
     if isinstance(config, list):
-        return tuple(from_config(item) for item in config)
+        return tuple(_from_config(item, kinds) for item in config)
     if not isinstance(config, dict):
         return config
-    settings = {name: from_config(value) for name, value in config.items() if name != "type"}
-    others = (Normal, VarianceScaling, *LOSSES.values())
-    kinds: dict[str, Any] = {**{other.__name__: other for other in others}, **Layer.kinds()}
-    kind = config.get("type")
+    settings = {name: _from_config(value, kinds) for name, value in config.items() if name != "type"}
+    if "type" not in config:
+        return settings
+    kind = config["type"]
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(
-            f"Configuration: expected a known layer, initializer or loss, got {kind!r}. "
-            "Import the module that defines it before you load the network."
+            f"Configuration: expected a known type of layer, loss or setting, got {kind!r}. "
+            "Import the module that defines it first."
         )
     try:
         return kinds[kind](**settings)
     except TypeError as error:
         raise InputError(f"Configuration: {kind} does not take these settings ({error}). Check its fields.") from error
+
+
+def check_reasonable(config: Any) -> None:
+    """Raise InputError for an integer above LARGEST: layers lay out their weights before the file's are looked at."""
+    for inner in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        check_reasonable(inner)
+    if isinstance(config, int) and config > LARGEST:
+        raise InputError(f"Configuration: expected integers of at most {LARGEST}, got {config}. Get a new copy.")
 
 
 def write_tensors(

@@ -79,23 +79,23 @@ def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pai
 
 
 def as_pair(where: str, what: str, value: Any, minimum: int) -> Pair:
-    """One whole number for both axes, or two: (vertical, horizontal)."""
+    """One integer for both axes, or two: (vertical, horizontal)."""
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(pair) != 2 or not all(is_whole(number) and number >= minimum for number in pair):
         raise InputError(
-            f"{where}: expected {what} to be a whole number of at least {minimum} or a pair of them, got {value!r}. "
+            f"{where}: expected {what} to be an integer of at least {minimum} or a pair of them, got {value!r}. "
             f"Change {what}."
         )
     return int(pair[0]), int(pair[1])
 
 
 def is_whole(value: Any) -> bool:
-    """Whether the value is a whole number, NumPy's too, and not a bool, which Python counts as one."""
+    """Whether the value is an integer, NumPy's too, and not a bool, which Python counts as one."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_positive(where: str, what: str, value: Any) -> int:
     """A count of at least 1, or an InputError."""
     if not is_whole(value) or value < 1:
-        raise InputError(f"{where}: expected {what} to be a whole number of at least 1, got {value!r}. Change {what}.")
+        raise InputError(f"{where}: expected {what} to be an integer of at least 1, got {value!r}. Change {what}.")
     return int(value)

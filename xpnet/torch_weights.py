@@ -26,7 +26,7 @@ _LEGACY_PICKLES = 4  # before the values, in files older than PyTorch 1.6: magic
 _ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor(_v2)?|parameter)")
 _OTHER_NAMES = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")  # ways to name things that PyTorch's files do not use
 
-NEW_HEAD = "Give replace_head=True (train.py: --replace-head) to begin with a new one."
+NEW_HEAD = "Give replace_head=True to begin with a new one."
 # Parts of our names that torchvision's lack or call something else.
 _TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
 
@@ -41,7 +41,7 @@ def torch_name(name: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-class Place(NamedTuple):
+class TorchTensor(NamedTuple):
     """Where PyTorch keeps one of our tensors, and what its last axis counts if not channels or features.
 
     ``input_shape`` (H, W, C) is that of images whose values a Flatten put into one row: in the order (H, W, C) here,
@@ -73,7 +73,9 @@ class Place(NamedTuple):
         return np.moveaxis(images, -1, -3).reshape(tensor.shape)
 
 
-def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]) -> dict[str, Place]:
+def torch_tensors(
+    leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable[[str], str]
+) -> dict[str, TorchTensor]:
     """The place of each of a network's tensors, from its layers, its tensors' shapes, and their names in PyTorch.
 
     The state of ``Normalize`` has none: PyTorch's models leave pixels to others.
@@ -94,11 +96,13 @@ def places(leaves: Iterable[Part], shapes: Mapping[str, Shape], rename: Callable
         if isinstance(layer, Dense) and tensor == "bias":
             input_shape = None  # it counts units
         torch_shape = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
-        found[name] = Place(path, rename(name), torch_shape, input_shape)
+        found[name] = TorchTensor(path, rename(name), torch_shape, input_shape)
     return found
 
 
-def from_torch(tensors: Tensors, places: Mapping[str, Place], *, head: str, replace_head: bool, source: str) -> Tensors:
+def from_torch(
+    tensors: Tensors, places: Mapping[str, TorchTensor], *, head: str, replace_head: bool, source: str
+) -> Tensors:
     """PyTorch's tensors by our names and in our layouts, with ``replace_head`` all but those of the layer ``head``.
 
     Raises InputError, naming the tensor, if one is missing, left over, or has another shape than the network's.

@@ -14,7 +14,7 @@ ROOT = str(Path(__file__).parents[2])
 
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(controller, "BLOCK_SECONDS", 0.01)
     monkeypatch.setattr(controller, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")]))

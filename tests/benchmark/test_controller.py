@@ -14,6 +14,8 @@ from xpnet.benchmark.cases import find_cases
 from xpnet.benchmark.controller import Row, WorkerError, _Taken, measure, profile
 from xpnet.benchmark.implementation import make
 from xpnet.benchmark.profile import REST
+from xpnet.kernels import onednn_kernels, table
+from xpnet.runtime import Runtime
 
 SETTINGS = {"device": "cpu", "threads": 1}
 
@@ -160,7 +162,7 @@ def test_small_differences_are_rounding(monkeypatch, case):
 def test_without_a_reference_nothing_is_timed(case):
     said = []
     assert measure(case, ("xpnet-nonsense", "torch"), said.append, rounds=1, **SETTINGS) == []
-    assert "xpnet-nonsense left out for mnist_starter: InputError: --backend nonsense" in said[0]
+    assert "xpnet-nonsense left out for mnist_starter: InputError: backend 'nonsense'" in said[0]
 
 
 @pytest.mark.parametrize("failing", ["predict", "train"])
@@ -267,15 +269,15 @@ def test_xpnets_processes_choose_kernels_and_precision(monkeypatch, case, implem
     if "torch" in implementation:
         pytest.importorskip("torch")
     tuned = []
-    monkeypatch.setattr(worker.runtime, "configure", lambda *arguments, **settings: tuned.append((arguments, settings)))
+    monkeypatch.setattr(Runtime, "configure", lambda runtime: tuned.append(runtime))
     case = dataclasses.replace(case, precision="tf32")
     worker.Session(implementation, case.to_json(), "cuda:0", 1)
-    assert tuned == [((1, choice), {"precision": "tf32", "graph": graph})]
+    assert tuned == [Runtime(threads=1, kernels=choice, precision="tf32", graph=graph)]
 
 
 def test_gradients_are_compared_without_tf32(monkeypatch, tmp_path, case):
     used = []
-    monkeypatch.setattr(worker.runtime, "configure", lambda *_, precision, graph: used.append(precision))
+    monkeypatch.setattr(Runtime, "configure", lambda runtime: used.append(runtime.precision))
     monkeypatch.setattr(worker, "_set_precision", lambda implementation, precision: used.append(precision))
     monkeypatch.setattr(worker, "make", lambda implementation, case, device: make(implementation, case, "cpu"))
     session = worker.Session("xpnet-numpy", dataclasses.replace(case, precision="tf32").to_json(), "cuda:0", 1)
@@ -327,6 +329,7 @@ def test_the_pure_kernels_serve_their_own_process(case):
 @pytest.mark.parametrize(
     ("kernel", "own"),
     [
+        ("onednn", "onednn_kernels.conv2d"),
         ("conv2d", "numpy_kernels.conv2d"),
         ("conv2d_backward", "numpy_kernels.conv2d_backward"),
         ("max_pool2d", "numpy_pooling.max_pool2d_with_winners"),
@@ -335,20 +338,26 @@ def test_the_pure_kernels_serve_their_own_process(case):
 )
 def test_a_process_does_without_one_kernel(case, kernel, own):
     """As here, where that kernel is broken: without it the process trains, and fails if another one is left out."""
+    if not onednn_kernels.is_available() and kernel == "onednn":
+        pytest.skip("oneDNN is not here")
 
     def broken(*_, **__):
         raise ZeroDivisionError
 
     def trains(left_out):
         with pytest.MonkeyPatch.context() as patch:
-            for module, name, _ in ablation.INSTEAD.values():
-                patch.setattr(module, name, getattr(module, name))  # to be set back at the end
+            patch.setattr(table, "TABLE", dict(table.TABLE))
             patch.setattr("xpnet.kernels.blockwise._BLOCK", 1)
             patch.setattr(f"xpnet.kernels.{own}", broken)
-            session = worker.Session(f"xpnet-numpy-without-{left_out}", case.to_json(), "cpu", 1)
-            return bool(session.block("train", 0.0)["seconds"])
+            try:
+                session = worker.Session(f"xpnet-numpy-without-{left_out}", case.to_json(), "cpu", 1)
+                return bool(session.block("train", 0.0)["seconds"])
+            finally:
+                table._row.cache_clear()
 
     assert trains(kernel)
-    for other in ablation.INSTEAD.keys() - {kernel}:
+    # Whatever NumPy's kernels are measured beside does without oneDNN too, and oneDNN serves before them.
+    others = {"onednn": {"optimizer_update"}}.get(kernel, ablation.LEFT_OUT.keys() - {kernel, "optimizer_update"})
+    for other in others:
         with pytest.raises(ZeroDivisionError):
             trains(other)

@@ -141,7 +141,7 @@ def test_scikit_learn_trains_on_the_batch():
 
 def test_scikit_learn_refuses_what_it_cannot_do():
     pytest.importorskip("sklearn")
-    with refused("scikit-learn", "--models mlp"):
+    with refused("scikit-learn", "mlp"):
         implementation.make("sklearn", find_cases("mnist_starter", (2,))[0], "cpu")
     with refused("scikit-learn", "cuda"):
         implementation.make("sklearn", find_cases("mlp", (2,))[0], "cuda")

@@ -15,7 +15,7 @@ from xpnet.kernels import sharing
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     """Programs change how their process allocates and computes; the tests share one process."""
-    monkeypatch.setattr(runtime, "_tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     yield
     kernels.use("fastest")
     sharing.set_threads(1)

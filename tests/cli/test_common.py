@@ -27,10 +27,10 @@ def test_a_wrong_number_of_threads_is_bad_input(capsys, threads):
     ],
 )
 def test_an_error_is_one_printable_line(capsys, error, code, line):
-    def program():
+    def program(flags):
         raise error
 
-    assert common.run(program) == code
+    assert common.run(common.Parser(prog="program"), [], program) == code
     assert capsys.readouterr().err == line + "\n"
 
 
@@ -38,7 +38,44 @@ def test_flags_are_given_in_full(capsys):
     with pytest.raises(SystemExit) as ended:
         train.main(["--iter", "5"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: unrecognized arguments: --iter 5. train.py --help lists the flags.\n"
+    error = capsys.readouterr().err
+    assert error == "error: unrecognized arguments: --iter 5. xpnet train --help lists the options.\n"
+
+
+@pytest.mark.parametrize("flags", [["--\x1b[31m\n"], ["--epochs", "\x1b[31m\nx"], ["--activation", "\x07\n"]])
+def test_what_was_typed_cannot_command_the_terminal(capsys, flags):
+    with pytest.raises(SystemExit) as ended:
+        train.main(flags)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--resume", ""], ["--out", ""], ["--log-file", ""], ["--data-dir", ""], ["--freeze", "a*", ""], ["--weights="]],
+)
+def test_an_empty_value_is_not_taken_for_none(capsys, flags):
+    """As of --resume "$RUN" where RUN is not set."""
+    with pytest.raises(SystemExit) as ended:
+        train.main(flags)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: argument {flags[0].rstrip('=')}: expected a value, got an empty text.")
+
+
+@pytest.mark.parametrize("length", [256, 10_000])
+@pytest.mark.parametrize("flag", ["--out", "--resume", "--data-dir", "--weights", "--log-file"])
+def test_a_path_that_is_too_long_is_bad_input(capsys, tmp_path, digits_folder, flag, length):
+    flags = ["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), "--iterations", "1", "--quiet"]
+    if flag == "--resume":
+        flags = []
+    assert train.main([*flags, flag, str(tmp_path / ("x" * length))]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "[Errno" not in error
+    assert not (tmp_path / "run").exists()
 
 
 def closed_after(lines, process):

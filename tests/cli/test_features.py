@@ -16,7 +16,7 @@ from xpnet import Network, datasets, models
 from xpnet.cli.features import main
 from xpnet.cli.train import main as train
 from xpnet.models.imagenet import PIXEL_MEAN, PIXEL_SCALE
-from xpnet.training.run_folder import read_class_names
+from xpnet.runs.folder import read_class_names
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_layer_of_a_run(finished_run, digit, tmp_path, capsys):
     assert main([digit, "--weights", str(run), "--layer", "relu1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "relu1: 28 x 28 x 16, from 0 to " in printed
-    logits = Network.load(run / "weights.safetensors").predict(datasets.load("mnist").test_inputs[:1])[0].astype(float)
+    logits = Network.load(run / "weights.safetensors")(datasets.load("mnist").test_inputs[:1])[0].astype(float)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     best = np.argsort(-probabilities)[:5]
     assert classes_printed(printed) == [(str(index), f"{100 * probabilities[index]:.2f}") for index in best]
@@ -144,9 +144,18 @@ def test_a_file_of_weights_and_a_run_without_names_have_numbers(animals, tmp_pat
     run, dog = animals
     old = shutil.copytree(run, tmp_path / "old")
     (old / "classes.txt").unlink()
-    for weights in (run / "weights.safetensors", old):
+    network = Network.load(old / "weights.safetensors")
+    network.class_names = None
+    network.save(old / "weights.safetensors")
+    for weights in (old / "weights.safetensors", old):
         assert main([dog, "--weights", str(weights)]) == 0
         assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["1", "0"]
+
+
+def test_a_file_of_weights_knows_its_classes(animals, capsys):
+    run, dog = animals
+    assert main([dog, "--weights", str(run / "weights.safetensors")]) == 0
+    assert [name for name, _ in classes_printed(capsys.readouterr().out)] == ["dog, wet", "cat [b]"]
 
 
 @pytest.mark.parametrize(

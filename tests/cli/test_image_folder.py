@@ -44,7 +44,7 @@ def test_train_and_evaluate(folder, tmp_path, capsys, monkeypatch, in_memory):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data", "folder"], "folder: expected a folder of images, got no data folder."),
+        (["--data", "folder"], "folder: expected a folder of images, got no --data-dir."),
         (["--data", "folder", "--data-dir", "DATA"], "Choose one for all of them, such as --image-size 14 15."),
         (["--data", "folder", "--data-dir", "DATA", "--image-size", "0", "9"], "the image height"),
         (["--data", "mnist", "--image-size", "28", "28"], "expected no image size for mnist"),

@@ -6,8 +6,8 @@ import re
 import numpy as np
 from rich.console import Console
 
-from xpnet.cli.report import print_evaluation, record_text
-from xpnet.training import Evaluation, Record
+from xpnet.cli.report import print_evaluation
+from xpnet.training import Evaluation
 
 CONFUSION = np.asarray([[5, 2, 1], [4, 7, 0], [3, 6, 12]])  # no count occurs twice, no row sum is a column sum
 
@@ -54,19 +54,3 @@ def test_the_last_line_holds_accuracy_and_loss():
     assert re.search(r"accuracy\D*60\.00%", last)  # 24 of 40
     assert re.search(r"loss\D*0\.7531", last)
     assert {"24", "40"} <= set(numbers(last))
-
-
-def test_a_record_shows_loss_decay_training_and_validation_in_this_order():
-    record = Record(
-        iteration=100,
-        loss=0.5,
-        weight_decay_loss=0.0625,
-        total_loss=0.5625,
-        train_accuracy=0.875,
-        validation_accuracy=0.75,
-        seconds=9.0,
-        learning_rate=0.1,
-    )
-    text = record_text(record)
-    assert numbers(text) == ["0.5000", "0.0625", "87.50%", "75.00%"]
-    assert re.search(r"loss.*training\D*87\.50%.*validation\D*75\.00%", text)

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from xpnet.cli import report
-from xpnet.training import Evaluation, Record
+from xpnet.training import Evaluation
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -21,8 +21,3 @@ def test_no_count_is_cut_off_on_any_terminal(names, width):
         assert any(line.split()[-10:] == [str(count) for count in row] and name in line for line in lines)
     assert "…" not in console.file.getvalue()
     assert console.width == width
-
-
-def test_short_text_fits_beside_a_bar_on_80_columns():
-    text = report.short_text(Record(3000, 0.0991, 0.1077, 0.2068, 0.9685, 0.973, 20.0, 0.1))
-    assert text == "loss 0.099+0.108 train 96.9% val 97.3%"

@@ -160,7 +160,7 @@ def test_an_archive_with_another_hash_is_not_opened(archive, tmp_path, monkeypat
     path.parent.mkdir()
     path.write_bytes(archive[:-1])
     monkeypatch.delattr(tarfile, "open")
-    assert_refused(path.parent, f"{path}: expected the SHA-256 {cifar10._ARCHIVE.sha256}, got ", "--data-dir")
+    assert_refused(path.parent, f"{path}: expected the SHA-256 {cifar10._ARCHIVE.sha256}, got ", "data_dir")
 
 
 def test_a_file_that_cannot_be_read(cifar_folder, monkeypatch):
@@ -260,7 +260,7 @@ ANOTHER = "expected 'data' to be a uint8 array (N, 3072), got "
     [
         (batch(data=np.zeros((4, 3071), np.uint8)), ANOTHER + "shape (4, 3071)."),
         (batch(data=np.zeros((4, 3, 32, 32), np.uint8)), ANOTHER + "shape (4, 3, 32, 32)."),
-        (batch(data=np.zeros((3, 3072), np.uint8)), "expected 3 labels, one for each image of"),
+        (batch(data=np.zeros((3, 3072), np.uint8)), "expected 3 targets, one for each example of"),
         (batch(data=np.zeros((4, 3072), np.float32)), "got: an array of 'f4' where uint8 ('u1') is expected"),
         (batch(data=np.array([None] * 4)), "got: an array of 'O8' where uint8 ('u1') is expected"),
         (batch(data=[[0] * 3072] * 4), ANOTHER + "other content."),

@@ -42,5 +42,5 @@ def test_downloads_the_four_files_once(publish, server, mnist_arrays, to_idx, mo
 
 def test_a_missing_file_says_where_to_get_it(mnist_folder):
     (mnist_folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(InputError, match=r"fashion_mnist: expected t10k-labels.*dataset-fashion-mnist.*--data-dir"):
+    with pytest.raises(InputError, match=r"fashion_mnist: expected t10k-labels.*dataset-fashion-mnist.*data_dir"):
         fashion_mnist.load(mnist_folder)

@@ -2,10 +2,14 @@ import io
 import logging
 import os
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -286,3 +290,63 @@ def test_work_is_shared_by_threads(numbered, monkeypatch):
     assert threading.get_ident() not in threads
     assert len(threads) == image_files._THREADS
     assert len(threads) > 1 or os.cpu_count() == 1
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1 << 30, 4), (250_000, 2), (1, 1)])
+def test_decoders_wait_for_memory_that_others_hold(tmp_path, monkeypatch, limit, most):
+    """An image of 100x100 pixels is taken for 91,600 bytes; one alone is decoded whatever it takes."""
+    for number in range(12):
+        Image.fromarray(np.full((100, 100), number, np.uint8)).save(tmp_path / f"{number}.png")
+    at_work, highest = set(), []
+
+    def note(image):
+        at_work.add(threading.get_ident())
+        time.sleep(0.02)
+        highest.append(len(at_work))
+        at_work.remove(threading.get_ident())
+        return original(image)
+
+    original, memory = image_files._in_eight_bits, image_files._Memory(limit)
+    monkeypatch.setattr(image_files, "_in_eight_bits", note)
+    monkeypatch.setattr(image_files, "_memory", lambda: memory)
+    monkeypatch.setattr(image_files, "_THREADS", 4)
+    with ThreadPoolExecutor(4) as pool:
+        monkeypatch.setattr(image_files, "_pool", lambda: pool)
+        images, damage = start_decoding([str(tmp_path / f"{number}.png") for number in range(12)], (100, 100, 1))()
+    assert max(highest) == most
+    assert not damage
+    np.testing.assert_array_equal(images[:, 50, 50, 0], np.arange(12))
+
+
+def test_memory_is_given_back_by_images_that_are_damaged(tmp_path, monkeypatch):
+    memory = image_files._Memory(1)
+    monkeypatch.setattr(image_files, "_memory", lambda: memory)
+    path = tmp_path / "damaged.png"
+    path.write_bytes(png(50, 50, zlib.compress(bytes(3))))
+    for _ in range(3):
+        assert start_decoding([str(path)] * 4, (50, 50, 1))()[1]
+    assert memory._held == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_decodes_in_threads_of_its_own(numbered):
+    """The parent's threads do not exist there; nor does who holds all memory at the time of the fork."""
+    program = """
+        import os, signal, sys, warnings
+        from xpnet.datasets import image_files
+        from xpnet.datasets.image_files import ImageFiles
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking where there are threads
+        files = ImageFiles(sys.argv[1:], (2, 2, 3))
+        expected = files[:].tolist()
+        memory = image_files._memory()
+        with memory.hold(1 << 40), memory._changed:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # a child that hangs is ended
+                os._exit(0 if files[:].tolist() == expected else 1)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        assert files[:].tolist() == expected
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), *numbered[:20]]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("0\n", "")

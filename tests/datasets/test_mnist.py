@@ -88,9 +88,9 @@ def test_missing_folder(tmp_path):
             lambda labels: np.append(labels[:-1], 10),
             "expected labels from 0 to 9, got 10.",
         ),
-        ("t10k-labels-idx1-ubyte", lambda labels: labels[:-1], "expected 10 labels, one for each image of"),
-        ("train-images-idx3-ubyte", lambda images: images[:-1], "expected 19 labels, one for each image of"),
-        ("t10k-images-idx3-ubyte", lambda images: images[:, 1:], "expected images of shape (4, 3, 1) as in"),
+        ("t10k-labels-idx1-ubyte", lambda labels: labels[:-1], "expected 10 targets, one for each example of"),
+        ("train-images-idx3-ubyte", lambda images: images[:-1], "expected 19 targets, one for each example of"),
+        ("t10k-images-idx3-ubyte", lambda images: images[:, 1:], "expected inputs of shape (4, 3, 1) as in"),
         ("t10k-images-idx3-ubyte", np.ravel, "expected images with the magic number 00000803, got 00000801."),
         (
             "train-labels-idx1-ubyte",

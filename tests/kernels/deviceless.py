@@ -22,6 +22,8 @@ OTHERS = {
     "dilated": ((16, 28, 28, 8), Conv2D(12, 3, padding=2, dilation=2)),
     "same with an even kernel": ((16, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
     "strides by axis": ((16, 28, 21, 3), Conv2D(5, (3, 2), (2, 3), (1, 0))),
+    "groups": ((16, 14, 14, 32), Conv2D(64, 3, padding=1, groups=4)),
+    "depthwise": ((16, 14, 14, 32), Conv2D(32, 3, padding=1, groups=32)),
     "a window in the padding": ((2, 1, 1, 4), Conv2D(4, 1, (1, 3), (0, 2))),
 }
 NUMBERS = (("float32", "float32"), ("float32", "tf32"), ("float16", "float32"), ("float64", "float32"))
@@ -97,7 +99,7 @@ def main():
     for name, (images, layer) in convolutions().items():
         # Of some also the plans that give the same bits each time; of all would take twice as long.
         choices = (False, True) if name in OTHERS or name.startswith("mnist_starter") else (False,)
-        weight = (layer.filters, *layer.window.kernel, images[3])
+        weight = (layer.filters, *layer.window.kernel, images[3] // layer.groups)
         for sm_version in GPUS:
             for (dtype, precision), operation, deterministic in product(NUMBERS, OPERATIONS, choices):
                 biased = operation == FORWARD and layer.bias

@@ -7,30 +7,35 @@ import numpy as np
 from xpnet.shapes import Pair, Window
 
 
-def conv2d(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
-    """y[n,i,j,o] = sum_{u,v,c} w[o,u,v,c] * x_pad[n, s*i + d*u, s*j + d*v, c]."""
+def conv2d(x: np.ndarray, weight: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
+    """y[n,i,j,o] = sum_{u,v,c} w[o,u,v,c] * x_pad[n, s*i + d*u, s*j + d*v, c], where o and c are of one group."""
     x_pad = _pad(x, window)
     y = np.zeros((x.shape[0], *window.output_size(*x.shape[1:3]), weight.shape[0]))
     for (i, j), (u, v), (row, column) in _positions(window, x.shape[1:3]):
-        y[:, i, j, :] += x_pad[:, row, column, :] @ weight[:, u, v, :].T
+        for o, c in _groups(weight.shape[0], x.shape[3], groups):
+            y[:, i, j, o] += x_pad[:, row, column, c] @ weight[o, u, v, :].T
     return y
 
 
-def conv2d_input_gradient(dy: np.ndarray, weight: np.ndarray, window: Window, image_size: Pair) -> np.ndarray:
+def conv2d_input_gradient(
+    dy: np.ndarray, weight: np.ndarray, window: Window, image_size: Pair, groups: int = 1
+) -> np.ndarray:
     """Each product of the forward pass hands dy * w back to the pixel it took."""
-    dx = np.zeros((dy.shape[0], *image_size, weight.shape[3]))
+    dx = np.zeros((dy.shape[0], *image_size, weight.shape[3] * groups))
     dx_pad = _pad(dx, window)
     for (i, j), (u, v), (row, column) in _positions(window, image_size):
-        dx_pad[:, row, column, :] += dy[:, i, j, :] @ weight[:, u, v, :]
+        for o, c in _groups(dy.shape[3], dx.shape[3], groups):
+            dx_pad[:, row, column, c] += dy[:, i, j, o] @ weight[o, u, v, :]
     return _crop(dx_pad, window, image_size)
 
 
-def conv2d_weight_gradient(x: np.ndarray, dy: np.ndarray, window: Window) -> np.ndarray:
+def conv2d_weight_gradient(x: np.ndarray, dy: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
     """Each product of the forward pass hands dy * x back to the tap it took."""
     x_pad = _pad(x, window)
-    dw = np.zeros((dy.shape[3], *window.kernel, x.shape[3]))
+    dw = np.zeros((dy.shape[3], *window.kernel, x.shape[3] // groups))
     for (i, j), (u, v), (row, column) in _positions(window, x.shape[1:3]):
-        dw[:, u, v, :] += dy[:, i, j, :].T @ x_pad[:, row, column, :]
+        for o, c in _groups(dy.shape[3], x.shape[3], groups):
+            dw[o, u, v, :] += dy[:, i, j, o].T @ x_pad[:, row, column, c]
     return dw
 
 
@@ -55,6 +60,12 @@ def average_pool2d(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.nd
         y[:, i, j, :] += x_pad[:, row, column, :] / count
         dx_pad[:, row, column, :] += dy[:, i, j, :] / count
     return y, _crop(dx_pad, window, x.shape[1:3])
+
+
+def _groups(outputs: int, channels: int, groups: int) -> Iterator[tuple[slice, slice]]:
+    """The outputs and the channels of each group."""
+    for group in range(groups):
+        yield tuple(slice(group * count // groups, (group + 1) * count // groups) for count in (outputs, channels))
 
 
 def _positions(window: Window, image_size: tuple[int, ...]) -> Iterator[tuple[Pair, Pair, Pair]]:

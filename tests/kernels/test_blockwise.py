@@ -7,7 +7,7 @@ from tests.helpers import assert_same_bits, host_copies
 from tests.test_optimizers import ALL
 from xpnet import kernels
 from xpnet.kernels import blockwise, sharing
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, optimizer_update
 
 SIZE = 11
 SERVED = ["numpy", "torch"]
@@ -22,7 +22,7 @@ def short_blocks(monkeypatch):
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
     """So many threads for NumPy, which share already."""
-    monkeypatch.setattr(blockwise, "pool_started", lambda: True)
+    monkeypatch.setattr(blockwise, "blas_has_one_thread", lambda: True)
     sharing.set_threads(request.param)
     yield request.param
     sharing.set_threads(1)
@@ -45,7 +45,7 @@ def test_parts_give_the_bits_of_the_whole(monkeypatch, threads, backend, dtype, 
     for _ in range(3):
         gradient = backend.asarray(rng.normal(size=SIZE), dtype)
         before = host_copies((theta, gradient, state))
-        after, after_state = kernels.optimizer_update(optimizer, theta, gradient, state, **factors)
+        after, after_state = optimizer_update(optimizer, theta, gradient, state, **factors)
         assert sorted(lengths) == [2, 3, 3, 3]
         assert_same_bits((theta, gradient, state), before)
         expected, expected_state = optimizer.update(expected, gradient, expected_state, **factors)
@@ -57,13 +57,15 @@ def test_parts_give_the_bits_of_the_whole(monkeypatch, threads, backend, dtype, 
 def test_what_others_keep_in_the_state_is_left_out_as_by_the_optimizer():
     theta, optimizer = np.ones(SIZE), ALL[-1]
     state = {**optimizer.init(theta), "loss_scale": np.ones(1)}
-    _, after = kernels.optimizer_update(optimizer, theta, theta, state, lr_scale=1.0, decay_mask=1.0)
+    _, after = optimizer_update(optimizer, theta, theta, state, lr_scale=1.0, decay_mask=1.0)
     assert after.keys() == optimizer.init(theta).keys()
 
 
 def test_only_long_vectors_of_numpy_and_pytorch_are_cut(backend):
-    assert blockwise.serves(ALL[0], backend.asarray(np.ones(4))) is (backend.name in SERVED and not _on_gpu(backend))
-    assert not blockwise.serves(ALL[0], backend.asarray(np.ones(3)))
+    assert blockwise.serves("optimizer_update", backend.asarray(np.ones(4)), ALL[0]) is (
+        backend.name in SERVED and not _on_gpu(backend)
+    )
+    assert not blockwise.serves("optimizer_update", backend.asarray(np.ones(3)), ALL[0])
 
 
 def test_an_optimizer_of_the_users_sees_whole_vectors():
@@ -74,14 +76,14 @@ def test_an_optimizer_of_the_users_sees_whole_vectors():
             return super().update(theta, gradient / np.linalg.norm(gradient), state, **factors)
 
     theta, gradient = np.zeros(SIZE), np.ones(SIZE)
-    after, _ = kernels.optimizer_update(Normalized(1.0), theta, gradient, {}, lr_scale=1.0, decay_mask=1.0)
+    after, _ = optimizer_update(Normalized(1.0), theta, gradient, {}, lr_scale=1.0, decay_mask=1.0)
     np.testing.assert_allclose(np.linalg.norm(after), 1.0)
 
 
 @pytest.mark.parametrize("backend", SERVED, indirect=True)
 def test_an_accelerator_takes_vectors_whole(monkeypatch, backend):
     monkeypatch.setattr(blockwise, "on_accelerator", lambda array: True)
-    assert not blockwise.serves(ALL[0], backend.asarray(np.ones(4)))
+    assert not blockwise.serves("optimizer_update", backend.asarray(np.ones(4)), ALL[0])
 
 
 @pytest.mark.parametrize(
@@ -92,10 +94,10 @@ def test_an_accelerator_takes_vectors_whole(monkeypatch, backend):
 def test_threads_that_share_already_share_the_parts_of_numpys_vectors(monkeypatch, backend, begun, shares):
     """None are begun for this: BLAS would have one thread from then on."""
     seen = []
-    monkeypatch.setattr(blockwise, "pool_started", lambda: begun)
+    monkeypatch.setattr(blockwise, "blas_has_one_thread", lambda: begun)
     monkeypatch.setattr(blockwise, "parallel_map", lambda function, items, work: seen.append(work > 2**23))
     theta = backend.asarray(np.ones(SIZE))
-    kernels.optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
+    optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
     assert seen == [shares]
 
 
@@ -104,11 +106,8 @@ def test_pure_kernels_cut_nothing(monkeypatch, backend):
     lengths = []
     monkeypatch.setattr(type(ALL[0]), "update", _recorded(type(ALL[0]).update, lengths))
     theta = backend.asarray(np.ones(SIZE))
-    kernels.use("pure")
-    try:
-        kernels.optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
-    finally:
-        kernels.use("fastest")
+    with kernels.using("pure"):
+        optimizer_update(ALL[0], theta, theta, {}, lr_scale=1.0, decay_mask=1.0)
     assert lengths == [SIZE]
 
 

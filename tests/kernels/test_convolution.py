@@ -25,6 +25,7 @@ class Problem(NamedTuple):
     batch: int = 2
     channels: int = 2
     outputs: int = 3
+    groups: int = 1
 
     def arrays(self):
         """Images, weight and dL/dy."""
@@ -35,7 +36,7 @@ class Problem(NamedTuple):
 
         return (
             draw(self.batch, *self.image_size, self.channels),
-            draw(self.outputs, *self.window.kernel, self.channels),
+            draw(self.outputs, *self.window.kernel, self.channels // self.groups),
             draw(self.batch, *rows_and_columns, self.outputs),
         )
 
@@ -51,7 +52,8 @@ def problems(draw):
     )
     smallest = [max(1, extent - sum(padding)) for extent, padding in zip(window.extent, window.padding, strict=True)]
     image_size = (smallest[0] + draw(st.integers(0, 4)), smallest[1] + draw(st.integers(0, 4)))
-    return Problem(window, image_size, *(draw(st.integers(1, 3)) for _ in range(3)))
+    batch, channels, outputs, groups = (draw(st.integers(1, 3)) for _ in range(4))
+    return Problem(window, image_size, batch, channels * groups, outputs * groups, groups)
 
 
 SETTINGS = {"kernel": 3, "stride": 4, "dilation": 3}
@@ -62,21 +64,25 @@ EXAMPLES = [
     Problem(Window((5, 5), padding=((2, 2), (2, 2))), (6, 6)),
     Problem(Window((3, 2), (2, 3), ((1, 0), (0, 2)), (2, 3)), (6, 7)),
     Problem(Window((1, 1), (1, 3), ((0, 0), (2, 0))), (1, 1)),  # its only window lies in the padding
+    Problem(Window((3, 3), padding=((1, 1), (1, 1))), (5, 4), channels=4, outputs=6, groups=2),
+    Problem(Window((2, 2), (2, 1)), (4, 4), channels=3, outputs=3, groups=3),  # each channel by itself
 ]
 
 
 def check(module, backend, problem):
     window, (x, weight, dy) = problem.window, problem.arrays()
     bias, move = np.arange(1.0, problem.outputs + 1), backend.asarray
-    y, dx = naive.conv2d(x, weight, window), naive.conv2d_input_gradient(dy, weight, window, problem.image_size)
-    dw = naive.conv2d_weight_gradient(x, dy, window)
-    assert_close(module.conv2d(move(x), move(weight), None, window), move(y))
-    assert_close(module.conv2d(move(x), move(weight), move(bias), window), move(y + bias))
-    both = module.conv2d_backward(move(x), move(dy), move(weight), window)
-    assert_close(both[0], move(dx))
-    assert_close(both[1], move(dw))
-    nothing, alone = module.conv2d_backward(move(x), move(dy), move(weight), window, need_dx=False)
-    assert nothing is None
+    groups, image_size = problem.groups, problem.image_size
+    y, dx = naive.conv2d(x, weight, window, groups), naive.conv2d_input_gradient(dy, weight, window, image_size, groups)
+    dw = naive.conv2d_weight_gradient(x, dy, window, groups)
+    assert_close(module.conv2d(move(x), move(weight), None, window, groups), move(y))
+    assert_close(module.conv2d(move(x), move(weight), move(bias), window, groups), move(y + bias))
+    gradients = module.conv2d_backward(move(x), move(dy), move(weight), window, groups)
+    for ours, expected in zip(gradients, (dx, dw, dy.sum(axis=(0, 1, 2))), strict=True):
+        assert_close(ours, move(expected))
+    needs = {"need_dx": False, "need_db": False}
+    nothing, alone, nor_this = module.conv2d_backward(move(x), move(dy), move(weight), window, groups, **needs)
+    assert nothing is nor_this is None
     assert_close(alone, move(dw))
 
 
@@ -96,9 +102,8 @@ def threads(request, monkeypatch):
 @pytest.fixture
 def pure_only():
     """No kernels of a single library."""
-    kernels.use("pure")
-    yield
-    kernels.use("fastest")
+    with kernels.using("pure"):
+        yield
 
 
 a_backend_has_nothing_to_set_back = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,13 +139,13 @@ def test_a_librarys_own_convolution_equals_the_definition(library, problem):
 
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_the_chosen_convolution_equals_the_definition_wherever_it_runs(backend, accelerator, monkeypatch):
-    monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
+    monkeypatch.setattr(im2col, "on_accelerator", lambda array: accelerator)
     check(kernels, backend, EXAMPLES[2])
 
 
 @pytest.mark.parametrize(("accelerator", "chosen"), [(False, unrolled), (True, im2col)])
 def test_of_the_pure_ones_accelerators_get_one_large_gemm(accelerator, chosen, backend, pure_only, monkeypatch):
-    monkeypatch.setattr(kernels, "on_accelerator", lambda array: accelerator)
+    monkeypatch.setattr(im2col, "on_accelerator", lambda array: accelerator)
     assert calls(chosen, backend, monkeypatch) == {"conv2d", "conv2d_backward"}
 
 

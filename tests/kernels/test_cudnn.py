@@ -3,7 +3,7 @@
 What runs on the GPU is played by NumPy: ``Arrays`` stands for CuPy, with arrays that have an address, and ``Plan`` for
 a plan, which reads and writes what lies at the addresses it is given. That proves which plan is asked for and what it
 is given, not what cuDNN makes of it. That cuDNN accepts each graph is proved by building it, where cuDNN is installed;
-that it computes the right thing, by ``scripts/check_gpu.py`` on a GPU.
+that it computes the right thing, by the tests with CuPy where cuDNN is installed.
 """
 
 import ctypes
@@ -22,12 +22,14 @@ import numpy as np
 import pytest
 
 from tests.kernels import naive
+from tests.kernels.pretend import choose, pretend_cupy
 from tests.kernels.test_convolution import EXAMPLES
 from xpnet import kernels
-from xpnet.backend import to_numpy
+from xpnet.backend import resolve, to_numpy
 from xpnet.cli import train
 from xpnet.errors import InputError
-from xpnet.kernels import im2col, precision
+from xpnet.kernels import choice, im2col, precision, table
+from xpnet.layers import Conv2D
 from xpnet.shapes import Window
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,7 @@ class Plan:
 
     def execute(self, pointers, workspace, handle):
         asked, shapes = self.convolution, self.convolution.shapes()
+        groups = asked.images[3] // asked.weight[3]
         assert all(pointer % 16 == 0 for pointer in pointers.values())
         assert pointers.keys() == shapes.keys() - (set() if asked.operation == "forward" else {3})
         kind = np.ctypeslib.as_ctypes_type(np.dtype(asked.dtype))
@@ -100,11 +103,12 @@ class Plan:
             for uid, pointer in pointers.items()
         }
         if asked.operation == "forward":
-            arrays[4][...] = naive.conv2d(arrays[1], arrays[2], asked.window) + (arrays[3] if asked.biased else 0)
+            y = naive.conv2d(arrays[1], arrays[2], asked.window, groups)
+            arrays[4][...] = y + (arrays[3] if asked.biased else 0)
         elif asked.operation == "input gradient":
-            arrays[1][...] = naive.conv2d_input_gradient(arrays[4], arrays[2], asked.window, asked.images[1:3])
+            arrays[1][...] = naive.conv2d_input_gradient(arrays[4], arrays[2], asked.window, asked.images[1:3], groups)
         else:
-            arrays[2][...] = naive.conv2d_weight_gradient(arrays[1], arrays[4], asked.window)
+            arrays[2][...] = naive.conv2d_weight_gradient(arrays[1], arrays[4], asked.window, groups)
         self.log.append(("execute", asked.operation, workspace, handle))
 
 
@@ -170,8 +174,7 @@ def gpu(monkeypatch):
 @pytest.fixture(autouse=True)
 def leave_the_process_alone(monkeypatch):
     monkeypatch.setenv("CUPY_TF32", "0")
-    monkeypatch.setattr(kernels, "_choice", "fastest")
-    monkeypatch.setattr(kernels, "_deterministic", False)
+    choose(monkeypatch, "fastest")
     monkeypatch.setattr(precision, "_precision", "float32")
 
 
@@ -182,14 +185,16 @@ def on_device(problem, dtype="float64"):
 def check(module, problem, x, weight, dy):
     """Compare with the definition, whatever the arrays' places in memory; the values are whole numbers."""
     window, bias = problem.window, np.arange(1.0, problem.outputs + 1).astype(x.dtype).view(DeviceArray)
-    y = naive.conv2d(x, weight, window)
-    np.testing.assert_array_equal(module.conv2d(x, weight, None, window), y)
-    np.testing.assert_array_equal(module.conv2d(x, weight, bias, window), y + bias)
-    dx, dw = module.conv2d_backward(x, dy, weight, window)
-    np.testing.assert_array_equal(dx, naive.conv2d_input_gradient(dy, weight, window, problem.image_size))
-    np.testing.assert_array_equal(dw, naive.conv2d_weight_gradient(x, dy, window))
+    groups = problem.groups
+    y = naive.conv2d(x, weight, window, groups)
+    np.testing.assert_array_equal(module.conv2d(x, weight, None, window, groups), y)
+    np.testing.assert_array_equal(module.conv2d(x, weight, bias, window, groups), y + bias)
+    dx, dw, db = module.conv2d_backward(x, dy, weight, window, groups)
+    np.testing.assert_array_equal(dx, naive.conv2d_input_gradient(dy, weight, window, problem.image_size, groups))
+    np.testing.assert_array_equal(dw, naive.conv2d_weight_gradient(x, dy, window, groups))
+    np.testing.assert_array_equal(db, dy.sum(axis=(0, 1, 2)))
     assert {array.dtype for array in (y, dx, dw)} == {np.dtype("float64"), x.dtype}
-    nothing, alone = module.conv2d_backward(x, dy, weight, window, need_dx=False)
+    nothing, alone, _ = module.conv2d_backward(x, dy, weight, window, groups, need_dx=False)
     assert nothing is None
     np.testing.assert_array_equal(alone, dw)
 
@@ -375,14 +380,12 @@ def forbidden(graph):
     return [name for note in notes for name in note[1][0]]
 
 
-def test_cupys_arrays_get_cudnn_where_it_is_asked_for(gpu):
-    array = type("ndarray", (), {"shape": (1, 1, 1, 1)})()
-    gpu.cupy.ndarray = type(array)
-    assert kernels._convolution(array) is im2col
-    kernels.use("cudnn")
-    assert kernels._convolution(array) is gpu.kernels
-    kernels.use("pure")
-    assert kernels._convolution(array) is im2col
+def test_cupys_arrays_get_cudnn_where_it_is_asked_for(gpu, monkeypatch):
+    pretend_cupy(monkeypatch, lambda array: isinstance(array, DeviceArray), without=("cupy_kernels",))
+    x, weight, _ = on_device(PROBLEM)
+    for name, module in (("fastest", im2col), ("cudnn", gpu.kernels), ("pure", im2col)):
+        kernels.use(name)
+        assert table.find("conv2d", x, weight, None, PROBLEM.window, 1) is module
 
 
 @pytest.mark.parametrize("problem", EXAMPLES)
@@ -393,20 +396,56 @@ def test_on_a_gpu_convolution_equals_the_definition(backend, problem):
     module, window = importlib.import_module("xpnet.kernels.cudnn_kernels"), problem.window
     x, weight, dy = problem.arrays()
     here, w, g = map(backend.asarray, (x, weight, dy))
-    dx, dw = module.conv2d_backward(here, g, w, window)
+    dx, dw, _ = module.conv2d_backward(here, g, w, window, problem.groups)
     for actual, expected in (
-        (module.conv2d(here, w, None, window), naive.conv2d(x, weight, window)),
-        (dx, naive.conv2d_input_gradient(dy, weight, window, problem.image_size)),
-        (dw, naive.conv2d_weight_gradient(x, dy, window)),
+        (module.conv2d(here, w, None, window, problem.groups), naive.conv2d(x, weight, window, problem.groups)),
+        (dx, naive.conv2d_input_gradient(dy, weight, window, problem.image_size, problem.groups)),
+        (dw, naive.conv2d_weight_gradient(x, dy, window, problem.groups)),
     ):
         np.testing.assert_allclose(to_numpy(actual), expected, rtol=0, atol=1e-9)
+
+
+# Images and a layer: of the starters, of a ResNet's stem and blocks, and what is rare.
+LARGE = (
+    ((16, 28, 28, 1), Conv2D(16, 5, padding=2)),
+    ((16, 14, 14, 16), Conv2D(16, 5, padding=2)),
+    ((4, 64, 64, 3), Conv2D(64, 7, stride=2, padding=3)),
+    ((4, 56, 56, 64), Conv2D(64, 3, padding=1)),
+    ((4, 28, 28, 64), Conv2D(128, 1, stride=2)),
+    ((4, 28, 28, 8), Conv2D(12, (4, 2), padding="same")),
+    ((4, 28, 28, 32), Conv2D(64, 3, padding=1, groups=4)),
+)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("tf32", 1e-2)])
+@pytest.mark.parametrize(("shape", "layer"), LARGE, ids=str)
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_on_a_gpu_float32_is_as_exact_as_asked_for(backend, shape, layer, precision, allowed):
+    """By the largest value of the CPU's result in float64."""
+    pytest.importorskip("cudnn")
+    rng, window, groups = np.random.default_rng(0), layer.window, layer.groups
+    weight = rng.normal(size=(layer.filters, *window.kernel, shape[3] // groups))
+    x, dy = rng.normal(size=shape), rng.normal(size=(shape[0], *window.output_size(*shape[1:3]), layer.filters))
+    kernels.use("cudnn", precision)
+
+    def results(where, dtype):
+        arrays = [where.asarray(array, dtype) for array in (x, weight, dy)]
+        y = kernels.conv2d(arrays[0], arrays[1], None, window, groups)
+        return [to_numpy(a) for a in (y, *kernels.conv2d_backward(arrays[0], arrays[2], arrays[1], window, groups))]
+
+    try:
+        for actual, expected in zip(results(backend, "float32"), results(resolve("cpu"), "float64"), strict=True):
+            assert np.max(np.abs(actual - expected)) <= allowed * np.max(np.abs(expected))
+    finally:
+        kernels.use("fastest")
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_other_arrays_keep_their_own_kernels(monkeypatch, library):
     xp = pytest.importorskip(library if library != "jax" else "jax.numpy")
-    monkeypatch.setattr(kernels, "_choice", "cudnn")
-    assert kernels._delegate(xp.ones(1)).__name__ == f"xpnet.kernels.{library}_kernels"
+    choose(monkeypatch, "cudnn")
+    arguments = xp.ones((1, 3, 3, 1)), xp.ones((1, 3, 3, 1)), None, Window((3, 3)), 1
+    assert table.find("conv2d", *arguments).__name__ == f"xpnet.kernels.{library}_kernels"
 
 
 @pytest.mark.parametrize(
@@ -433,7 +472,7 @@ def fail(message):
 def rows(tmp_path_factory):
     """What cuDNN says to the networks' convolutions on two GPUs."""
     try:
-        kernels._check_cudnn()
+        choice._check_cudnn()
     except InputError as error:
         pytest.skip(str(error))
     if importlib.import_module("cudnn").backend_version() < 91700:

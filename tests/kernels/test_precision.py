@@ -1,4 +1,4 @@
-"""How exactly float32 is multiplied. That CuPy's products follow is seen on a GPU only (``scripts/check_gpu.py``)."""
+"""How exactly float32 is multiplied."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xpnet import kernels, runtime
+from xpnet import Runtime, kernels
 from xpnet.cli import train
 from xpnet.errors import InputError
 from xpnet.kernels import precision
@@ -34,7 +34,7 @@ def test_cupy_reads_the_choice_from_the_environment_and_forgets_the_one_before(m
 
 def test_without_cupy_the_choice_waits_in_the_environment(monkeypatch):
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    runtime.configure(1, no_malloc_tuning=True, precision="tf32")
+    Runtime(threads=1, tune_malloc=False, precision="tf32").configure()
     assert os.environ["CUPY_TF32"] == "1"
 
 

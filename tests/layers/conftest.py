@@ -1,9 +1,9 @@
 import pytest
 
-from tests.layers.cases import CASES, Case
+from xpnet.layers.examples import EXAMPLES, Example
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
-def case(request: pytest.FixtureRequest) -> Case:
+@pytest.fixture(params=EXAMPLES, ids=lambda example: type(example.layer).__name__)
+def example(request: pytest.FixtureRequest) -> Example:
     """Each layer in turn."""
     return request.param

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from tests.helpers import off_kinks
-from tests.layers.cases import Case
 from xpnet.backend import Array, Backend
 from xpnet.layers import Backward, Forward
+from xpnet.layers.examples import Example
 from xpnet.layout import map_tree
 from xpnet.random import make_key
 
@@ -17,7 +17,7 @@ from xpnet.random import make_key
 class Run:
     """Parameters, state, a batch of two, and dL/dy, on one backend."""
 
-    case: Case
+    example: Example
     params: Any
     state: Any
     x: Array
@@ -26,26 +26,26 @@ class Run:
 
     def forward(self, *, train: bool = True) -> Forward:
         """The layer's forward pass."""
-        return self.case.layer.forward(self.params, self.state, self.x, train=train, key=self.key)
+        return self.example.layer.forward(self.params, self.state, self.x, train=train, key=self.key)
 
     def backward(self, cache: Any, *, need_dx: bool = True) -> Backward:
         """The layer's backward pass."""
-        return self.case.layer.backward(self.params, cache, self.dy, need_dx=need_dx)
+        return self.example.layer.backward(self.params, cache, self.dy, need_dx=need_dx)
 
 
-def start(case: Case, backend: Backend, dtype: str = "float64") -> Run:
+def start(example: Example, backend: Backend, dtype: str = "float64") -> Run:
     """Draw everything on the host, the same on every backend; biases and state too, which begin as 0 or 1."""
     rng = np.random.default_rng(5)
-    params, state, output_shape = case.layer.init(rng, case.input_shape)
+    params, state, output_shape = example.layer.init(rng, example.input_shape)
 
     def move(array: np.ndarray) -> Array:
         return backend.asarray(array, dtype)
 
     return Run(
-        case,
+        example,
         params=map_tree(lambda array: move(array + rng.normal(0.0, 0.1, array.shape)), params),
         state=map_tree(lambda array: move(array + rng.uniform(0.5, 1.5, array.shape)), state),
-        x=move(off_kinks(rng, (2, *case.input_shape))),
+        x=move(off_kinks(rng, (2, *example.input_shape))),
         dy=move(rng.normal(size=(2, *output_shape))),
         key=backend.asarray(make_key(3)),
     )

@@ -5,6 +5,7 @@ from tests.helpers import assert_close, refused
 from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual, Sequential
 from xpnet.layers.base import Backward, Forward
 from xpnet.layers.containers import map_leaves
+from xpnet.layout import map_tree
 
 
 def names(layer):
@@ -34,6 +35,13 @@ def test_names_must_be_distinct_printable_and_without_dots(layers, name):
 def test_no_layers():
     with refused("Sequential: expected at least one layer, got none. Add a layer."):
         Sequential([])
+
+
+def test_layers_that_are_not_in_a_list():
+    with refused("Sequential: expected one list of layers, got several arguments. Put brackets around them."):
+        Sequential(Dense(3), ReLU())
+    with refused("Sequential: expected a list of layers, got ReLU. Put brackets around it."):
+        Sequential(ReLU())
 
 
 @pytest.mark.parametrize("item", [ReLU, 5, "relu", ("relu", 5), (1, ReLU()), ("relu", ReLU(), 1)])
@@ -82,15 +90,15 @@ def test_without_need_dx_backward_ends_at_the_first_layer_with_parameters():
         layer.backward(params, cache, y)
 
 
-def test_the_first_layer_with_parameters_is_asked_for_no_dx(monkeypatch):
+def test_the_first_layer_with_parameters_is_asked_for_no_dx():
     asked = []
 
-    def backward(self, params, cache, dy, *, need_dx=True):
-        asked.append((self.units, need_dx))
-        return Backward(dy, {})
+    class Asked(Dense):
+        def backward(self, params, cache, dy, *, need_dx=True):
+            asked.append((self.units, need_dx))
+            return Backward(dy, {})
 
-    monkeypatch.setattr(Dense, "backward", backward)
-    layer = Sequential([Dense(3), Dense(3), Sequential([Dense(3)])])
+    layer = Sequential([Asked(3), Asked(3), Sequential([Asked(3)])])
     params, state, _ = layer.init(np.random.default_rng(0), (3,))
     cache = layer.forward(params, state, np.ones((1, 3)), train=True).cache
     layer.backward(params, cache, np.ones((1, 3)), need_dx=False)
@@ -136,8 +144,10 @@ def test_errors_name_the_whole_path_wherever_they_arise():
     with refused("Conv2D 'stage.conv': expected 1 channels, got 2."):
         layer.forward(params, state, np.zeros((1, 4, 4, 2)))
     cache = layer.forward(params, state, np.zeros((1, 4, 4, 1)), train=True).cache
-    with refused("Conv2D 'stage.conv': backward needs the cache of forward(..., train=True), got None."):
-        layer.backward(params, {**cache, "stage": {**cache["stage"], "conv": None}}, np.zeros((1, 2, 2, 2)))
+    with refused("Sequential: expected dy in the shape of y, (1, 2, 2, 2), got (1, 2, 2, 3)."):
+        layer.backward(params, cache, np.zeros((1, 2, 2, 3)))
+    with refused("Sequential: expected dy to be float32 of numpy on cpu as the parameter 'stage.conv.weight'"):
+        layer.backward(map_tree(np.float32, params), cache, np.zeros((1, 2, 2, 2)))
 
 
 def test_sublayers_know_their_input_shape():
@@ -199,3 +209,59 @@ def test_a_function_is_applied_within_subclasses_of_residual_too():
         pass
 
     assert map_leaves(lambda name, leaf: Dense(1), Block(ReLU())) == Block(Dense(1))
+
+
+def test_each_layer_is_checked_once_a_pass_and_not_by_the_unchecked_functions(monkeypatch):
+    checked, check_input = [], Layer.check_input
+
+    def noted(self, *arguments, **settings):
+        checked.append(type(self).__name__)
+        return check_input(self, *arguments, **settings)
+
+    monkeypatch.setattr(Layer, "check_input", noted)
+    layer = Sequential([Dense(3), ReLU(), Residual(Sequential([Dense(3)]))])
+    params, state, _ = layer.init(np.random.default_rng(0), (2,))
+    x = np.ones((1, 2))
+    y, cache, _ = layer.unchecked_forward(params, state, x, train=True)
+    layer.unchecked_backward(params, cache, y)
+    assert checked == []
+    layer.backward(params, layer.forward(params, state, x, train=True).cache, y)
+    assert sorted(checked) == ["Dense", "Dense", "ReLU", "Residual", "Sequential", "Sequential"]
+
+
+class Scale(Layer):
+    """A layer without checks of its own, as the README writes one."""
+
+    prefix = "scale"
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        return Forward(x * params["weight"], {"x": x} if train else None, state)
+
+    def backward(self, params, cache, dy, *, need_dx=True):
+        return Backward(dy * params["weight"] if need_dx else None, {"weight": (dy * cache["x"]).sum(0)})
+
+
+class HalfScale(Scale):
+    """A layer that changes what the one it inherits from computes."""
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        return super().forward(params, state, x / 2, train=train, key=key)
+
+
+def test_a_layer_of_ones_own_is_checked_as_xpnets_are():
+    params, x = {"weight": np.ones(3)}, np.ones((2, 3))
+    y, cache, _ = HalfScale().forward(params, {}, x, train=True)
+    np.testing.assert_array_equal(y, x / 2)
+    with refused("HalfScale: backward needs the cache of forward(..., train=True), got None."):
+        HalfScale().backward(params, None, y)
+    with refused("HalfScale: expected dy in the shape of y, (2, 3), got (2, 2)."):
+        HalfScale().backward(params, cache, y[:, :2])
+    with refused("HalfScale: expected x to be float64 of numpy on cpu as its parameters, got float32 of numpy"):
+        HalfScale().forward(params, {}, x.astype(np.float32))
+    with refused("Scale 's': expected x to be float64"):
+        Sequential([("s", Scale())]).forward({"s": params}, {"s": {}}, x.astype(np.float32))
+    with refused("Scale: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
+        Scale().forward(params, {}, x.tolist())

@@ -1,7 +1,6 @@
 """What holds for every layer on every array library."""
 
 import json
-import re
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,11 +8,20 @@ import pytest
 
 import xpnet.layers
 from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
-from tests.layers.cases import CASES, Case
 from tests.layers.runs import start
 from xpnet.backend import Backend, backend_of, resolve, to_numpy
 from xpnet.errors import InputError
-from xpnet.layers import Dropout, Layer, Sequential
+from xpnet.layers import (
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAvgPool2D,
+    Layer,
+    MaxPool2D,
+    Sequential,
+)
+from xpnet.layers.examples import EXAMPLES, Example
 from xpnet.layout import map_tree, walk
 from xpnet.random import make_key
 from xpnet.serialization import from_config, to_config
@@ -24,15 +32,27 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 def test_every_public_layer_is_tested():
     public = (getattr(xpnet.layers, name) for name in xpnet.layers.__all__)
     layers = {thing for thing in public if issubclass(thing, Layer) and thing is not Layer}
-    assert layers == {type(case.layer) for case in CASES}
+    assert layers == {type(example.layer) for example in EXAMPLES}
 
 
-def test_init_gives_float64_host_arrays_that_follow_the_seed(case: Case):
+def test_the_examples_differ_in_every_argument_of_windows():
+    windows = {
+        kind: [example.layer.window for example in EXAMPLES if isinstance(example.layer, kind)]
+        for kind in (Conv2D, MaxPool2D, AvgPool2D)
+    }
+    for setting in ("kernel", "stride", "padding", "dilation"):
+        assert len({getattr(window, setting) for window in windows[Conv2D]}) > 1
+    for pool in (MaxPool2D, AvgPool2D):
+        assert any(window.stride < window.kernel for window in windows[pool])
+        assert any(window.padding != ((0, 0), (0, 0)) for window in windows[pool])
+
+
+def test_init_gives_float64_host_arrays_that_follow_the_seed(example: Example):
     def draw(seed):
-        return case.layer.init(np.random.default_rng(seed), case.input_shape)
+        return example.layer.init(np.random.default_rng(seed), example.input_shape)
 
     first, same, other = draw(1), draw(1), draw(2)
-    assert first.output_shape == case.layer.output_shape(case.input_shape)
+    assert first.output_shape == example.layer.output_shape(example.input_shape)
     for array in leaves([first.params, first.state]):
         assert type(array) is np.ndarray
         assert array.dtype == np.float64
@@ -41,25 +61,23 @@ def test_init_gives_float64_host_arrays_that_follow_the_seed(case: Case):
         assert np.all(a != c) or np.all(a == a.flat[0]), name  # drawn, or one number throughout
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.wrong], ids=lambda case: case.name)
-def test_a_wrong_rank_is_refused_by_name(case: Case):
-    with pytest.raises(InputError) as caught:
-        case.layer.init(np.random.default_rng(0), case.wrong)
-    name = re.match(r"(\w+)( '[\w.]+')?: expected .+, got shape \(N, .*\)\. .+\.$", str(caught.value))
-    assert name
-    assert name[1] in Layer.kinds()
+@pytest.mark.parametrize("layer", [Dense(3), Conv2D(2, 3), MaxPool2D(2), AvgPool2D(2), GlobalAvgPool2D()])
+def test_a_wrong_rank_is_refused_by_name(layer):
+    for wrong in ((3, 4, 5, 2), (3, 4), () if isinstance(layer, Dense) else (5,)):
+        with refused(f"{type(layer).__name__}: expected", "got shape (N"):
+            layer.init(np.random.default_rng(0), wrong)
 
 
-def test_settings_survive_as_json(case: Case):
-    assert from_config(json.loads(json.dumps(to_config(case.layer)))) == case.layer
+def test_settings_survive_as_json(example: Example):
+    assert from_config(json.loads(json.dumps(to_config(example.layer)))) == example.layer
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_training_pass_keeps_library_device_dtype_and_shapes(case: Case, backend, dtype):
-    run = start(case, backend, dtype)
+def test_a_training_pass_keeps_library_device_dtype_and_shapes(example: Example, backend, dtype):
+    run = start(example, backend, dtype)
     y, cache, state = run.forward()
     dx, grads = run.backward(cache)
-    assert tuple(y.shape) == (2, *case.layer.output_shape(case.input_shape))
+    assert tuple(y.shape) == (2, *example.layer.output_shape(example.input_shape))
     assert tuple(dx.shape) == tuple(run.x.shape)
     assert shapes(grads) == shapes(run.params)
     assert shapes(state) == shapes(run.state)
@@ -67,13 +85,13 @@ def test_a_training_pass_keeps_library_device_dtype_and_shapes(case: Case, backe
         assert_lives_on(array, backend, dtype)
 
 
-def test_the_cache_holds_arrays_of_the_backend_only(case: Case, backend):
-    for item in leaves(start(case, backend).forward().cache):
+def test_the_cache_holds_arrays_of_the_backend_only(example: Example, backend):
+    for item in leaves(start(example, backend).forward().cache):
         assert (backend_of(item).name, backend_of(item).device) == (backend.name, backend.device)
 
 
-def test_nothing_handed_in_is_changed(case: Case, backend):
-    run = start(case, backend)
+def test_nothing_handed_in_is_changed(example: Example, backend):
+    run = start(example, backend)
     handed_in = [run.params, run.state, run.x, run.dy, run.key]
     before = host_copies(handed_in)
     cache = run.forward().cache
@@ -83,8 +101,8 @@ def test_nothing_handed_in_is_changed(case: Case, backend):
         np.testing.assert_array_equal(a, b)
 
 
-def test_evaluation_keeps_no_cache_and_changes_no_state(case: Case, backend):
-    run = start(case, backend)
+def test_evaluation_keeps_no_cache_and_changes_no_state(example: Example, backend):
+    run = start(example, backend)
     _, cache, state = run.forward(train=False)
     assert cache is None
     for a, b in zip(leaves(state), leaves(run.state), strict=True):
@@ -93,8 +111,8 @@ def test_evaluation_keeps_no_cache_and_changes_no_state(case: Case, backend):
         run.backward(None)
 
 
-def test_without_need_dx_only_the_parameters_get_gradients(case: Case, backend):
-    run = start(case, backend)
+def test_without_need_dx_only_the_parameters_get_gradients(example: Example, backend):
+    run = start(example, backend)
     cache = run.forward().cache
     with_dx, without = run.backward(cache), run.backward(cache, need_dx=False)
     assert without.dx is None
@@ -102,14 +120,14 @@ def test_without_need_dx_only_the_parameters_get_gradients(case: Case, backend):
         assert_close(a, b, rtol=1e-13)  # the weight gradient may be summed in another order
 
 
-def test_the_same_key_gives_the_same_output(case: Case, backend):
-    run = start(case, backend)
+def test_the_same_key_gives_the_same_output(example: Example, backend):
+    run = start(example, backend)
     assert_close(run.forward().y, run.forward().y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_library_computes_what_numpy_does(case: Case, backend, dtype):
-    run, reference = start(case, backend, dtype), start(case, resolve("cpu"))
+def test_every_library_computes_what_numpy_does(example: Example, backend, dtype):
+    run, reference = start(example, backend, dtype), start(example, resolve("cpu"))
     y, cache, _ = run.forward()
     expected, reference_cache, _ = reference.forward()
     actual = [y, *run.backward(cache)]
@@ -117,8 +135,8 @@ def test_every_library_computes_what_numpy_does(case: Case, backend, dtype):
         np.testing.assert_allclose(to_numpy(a), b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-def test_memory_order_of_the_input_does_not_matter(case: Case, backend):
-    run = start(case, backend)
+def test_memory_order_of_the_input_does_not_matter(example: Example, backend):
+    run = start(example, backend)
     cache = run.forward().cache
     expected = [run.forward().y, *run.backward(cache)]
     run.x, run.dy = stored_backwards(backend, run.x), stored_backwards(backend, run.dy)
@@ -128,10 +146,10 @@ def test_memory_order_of_the_input_does_not_matter(case: Case, backend):
 
 
 @pytest.mark.parametrize("backend", ["jax"], indirect=True)
-def test_jit_of_forward_and_backward_together_and_apart(case: Case, backend):
+def test_jit_of_forward_and_backward_together_and_apart(example: Example, backend):
     import jax
 
-    run, layer = start(case, backend), case.layer
+    run, layer = start(example, backend), example.layer
 
     def forward(params, x):
         return layer.forward(params, run.state, x, train=True, key=run.key)[:2]
@@ -164,29 +182,33 @@ def stored_backwards(backend, array):
     return backend.xp.permute_dims(copy, axes)
 
 
-def test_a_gradient_in_another_shape_than_y_is_refused(case: Case, backend):
-    run = start(case, backend)
+def test_a_gradient_in_another_shape_than_y_is_refused(example: Example, backend):
+    run = start(example, backend)
     cache = run.forward().cache
     longer = backend.xp.concat([run.dy, run.dy], axis=-1)
     with refused("expected dy in the shape of y", str(tuple(longer.shape))):
-        case.layer.backward(run.params, cache, longer)
+        example.layer.backward(run.params, cache, longer)
 
 
-def has_values(case):
-    variables = case.layer.init(np.random.default_rng(0), case.input_shape)
+def has_values(example):
+    variables = example.layer.init(np.random.default_rng(0), example.input_shape)
     return any(True for _ in leaves([variables.params, variables.state]))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
-def test_a_batch_of_another_dtype_is_refused_by_the_first_layer_with_values(case: Case, backend):
-    run = start(case, backend, "float64")
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if has_values(example)],
+    ids=lambda example: type(example.layer).__name__,
+)
+def test_a_batch_of_another_dtype_is_refused_by_the_first_layer_with_values(example: Example, backend):
+    run = start(example, backend, "float64")
     with refused("expected x to be float64 of", "got float32 of"):
-        case.layer.forward(run.params, run.state, backend.asarray(run.x, "float32"), key=run.key)
+        example.layer.forward(run.params, run.state, backend.asarray(run.x, "float32"), key=run.key)
 
 
-def inside_stage(case):
-    """The case's layer as stage.part of a network, where errors must say so."""
-    return case._replace(layer=Sequential([("stage", Sequential([("part", case.layer)]))]))
+def inside_stage(example):
+    """The example's layer as stage.part of a network, where errors must say so."""
+    return example._replace(layer=Sequential([("stage", Sequential([("part", example.layer)]))]))
 
 
 def elsewhere(backend):
@@ -201,12 +223,12 @@ def elsewhere(backend):
         yield resolve("cpu", "torch")
 
 
-def test_a_gradient_of_another_dtype_device_or_library_is_refused_by_name(case: Case, backend):
-    run = start(inside_stage(case), backend)
+def test_a_gradient_of_another_dtype_device_or_library_is_refused(example: Example, backend):
+    run = start(example, backend)
     cache = run.forward().cache
     for dy in [backend.asarray(run.dy, "float32"), *(moved(run.dy, other) for other in elsewhere(backend))]:
-        with refused("'stage.part", "expected dy to be float64 of"):
-            run.case.layer.backward(run.params, cache, dy)
+        with refused(f"{type(example.layer).__name__}: expected dy to be float64 of"):
+            example.layer.backward(run.params, cache, dy)
 
 
 def moved(array, backend):
@@ -219,25 +241,28 @@ def moved(array, backend):
     return array
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
-def test_a_batch_of_another_device_or_library_is_refused_by_name(case: Case, backend):
-    run = start(inside_stage(case), backend)
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if has_values(example)],
+    ids=lambda example: type(example.layer).__name__,
+)
+def test_a_batch_of_another_device_or_library_is_refused_by_name(example: Example, backend):
+    run = start(inside_stage(example), backend)
     cache = run.forward().cache
     for other in elsewhere(backend):
         with refused("'stage.part", "expected x to be float64 of"):
-            run.case.layer.forward(run.params, run.state, moved(run.x, other), key=run.key)
+            run.example.layer.forward(run.params, run.state, moved(run.x, other), key=run.key)
         params = map_tree(lambda array, other=other: moved(array, other), run.params)
         if list(leaves(params)):
-            with refused("'stage.part", "expected x to be float64 of"):
-                run.case.layer.backward(params, cache, run.dy)
+            with refused("'stage.part", "expected dy to be float64 of"):
+                run.example.layer.backward(params, cache, run.dy)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if has_values(case)], ids=lambda case: case.name)
-def test_an_empty_batch_is_refused_by_name(case: Case, backend):
-    run = start(inside_stage(case), backend)
+def test_an_empty_batch_is_refused_by_name(example: Example, backend):
+    run = start(example, backend)
     for train in (False, True):
-        with refused("'stage.part", "expected a batch of at least one example, got an empty one"):
-            run.case.layer.forward(run.params, run.state, run.x[:0, ...], train=train, key=run.key)
+        with refused(f"{type(example.layer).__name__}: expected a batch of at least one example, got shape (0"):
+            example.layer.forward(run.params, run.state, run.x[:0, ...], train=train, key=run.key)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax", "array_api_strict"], indirect=True)

@@ -50,11 +50,11 @@ def test_another_image_size_than_at_init_is_fine_but_not_other_channels():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"filters": 0}, "expected filters to be a whole number of at least 1, got 0."),
-        ({"kernel_size": 0}, "expected kernel_size to be a whole number of at least 1 or a pair of them, got 0."),
-        ({"stride": (1, 0)}, "expected stride to be a whole number of at least 1 or a pair of them, got (1, 0)."),
-        ({"dilation": 1.5}, "expected dilation to be a whole number of at least 1 or a pair of them, got 1.5."),
-        ({"padding": -1}, "expected padding to be a whole number of at least 0 or a pair of them, got -1."),
+        ({"filters": 0}, "expected filters to be an integer of at least 1, got 0."),
+        ({"kernel_size": 0}, "expected kernel_size to be an integer of at least 1 or a pair of them, got 0."),
+        ({"stride": (1, 0)}, "expected stride to be an integer of at least 1 or a pair of them, got (1, 0)."),
+        ({"dilation": 1.5}, "expected dilation to be an integer of at least 1 or a pair of them, got 1.5."),
+        ({"padding": -1}, "expected padding to be an integer of at least 0 or a pair of them, got -1."),
         ({"padding": "full"}, "expected padding to be a number, a pair, 'same' or 'valid', got 'full'."),
         ({"padding": "same", "stride": 2}, "padding 'same' is defined for stride 1, got stride (2, 2)."),
     ],

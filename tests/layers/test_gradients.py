@@ -3,19 +3,19 @@
 import numpy as np
 
 from tests.helpers import assert_is_gradient
-from tests.layers.cases import Case
 from tests.layers.runs import start
 from xpnet.backend import to_numpy
+from xpnet.layers.examples import Example
 from xpnet.layout import Layout
 
 
-def test_backward_is_the_derivative_of_forward(case: Case, backend):
-    run = start(case, backend)
+def test_backward_is_the_derivative_of_forward(example: Example, backend):
+    run = start(example, backend)
     layout, dy = Layout.of(run.params), to_numpy(run.dy)
 
     def loss(x, theta=None):
         params = run.params if theta is None else layout.unflatten(backend.asarray(theta))
-        y = case.layer.forward(params, run.state, backend.asarray(x), train=True, key=run.key).y
+        y = example.layer.forward(params, run.state, backend.asarray(x), train=True, key=run.key).y
         return float(np.sum(to_numpy(y) * dy))
 
     dx, grads = run.backward(run.forward().cache)

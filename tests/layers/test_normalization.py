@@ -70,5 +70,5 @@ def test_batch_norm_settings_and_channels():
         with refused(f"BatchNorm: expected a finite eps above 0, got {eps}. Try 1e-5."):
             BatchNorm(eps=eps)
     params, state, _ = BatchNorm().init(np.random.default_rng(0), (3,))
-    with refused("BatchNorm: expected 3 channels, got 2."):
+    with refused("BatchNorm: expected 3 features, got 2."):
         BatchNorm().forward(params, state, np.zeros((4, 2)))

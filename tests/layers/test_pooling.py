@@ -31,7 +31,7 @@ def test_padding_beyond_half_the_window(kernel_size, padding):
 
 
 def test_settings_out_of_range():
-    with refused("MaxPool2D: expected kernel_size to be a whole number of at least 1 or a pair of them, got 0."):
+    with refused("MaxPool2D: expected kernel_size to be an integer of at least 1 or a pair of them, got 0."):
         MaxPool2D(0)
     with refused("MaxPool2D: padding 'same' is defined for stride 1, got stride (2, 2)."):
         MaxPool2D(2, padding="same")
@@ -48,7 +48,7 @@ def test_images_it_does_not_take():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((0, 4, 4, 1)), "expected a batch of at least one example, got an empty one."),
+        (np.zeros((0, 4, 4, 1)), "expected a batch of at least one example, got shape (0, 4, 4, 1)."),
         (np.zeros((1, 4, 4, 1), np.uint8), "expected floating point numbers, got uint8."),
     ],
 )

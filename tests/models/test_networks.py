@@ -51,7 +51,7 @@ def test_parameter_counts_are_the_published_ones(name, count):
 
 
 def test_parameter_counts_that_follow_from_the_layers():
-    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 10
+    assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 100 + 101 * 10 == 376_906
     convolutions = 3 * 32 + 32 * 64 + 64 * 128 + 128 * 256
     assert parameters("cifar10_cnn").size == 9 * convolutions + 2 * (32 + 64 + 128 + 256) + (2 * 2 * 256 + 1) * 10
     assert parameters("mlp").size == 785 * 100 + 101 * 100 + 101 * 10
@@ -210,21 +210,21 @@ SMALL = {
 def test_a_training_step_on_every_library(name, backend):
     """Equal to NumPy's, also in what Dropout draws, and downhill."""
     input_shape, options = SMALL[name]
-    network = models.create(name, input_shape=input_shape, classes=3, **options)
+    network = models.create(name, input_shape=input_shape, classes=3, dtype="float64", **options)
     rng, labels = np.random.default_rng(0), np.array([0, 2, 1, 1])
-    images, key = rng.normal(size=(4, *input_shape)).astype(np.float32), make_key(0)
+    images, key = rng.normal(size=(4, *input_shape)), make_key(0)
     expected = network.loss_and_gradient(network.theta, network.state, images, labels, key=key)
 
     move = backend.asarray
     theta, state, x, y, key = move(network.theta), map_tree(move, network.state), move(images), move(labels), move(key)
     loss_and_gradient = compiled(network.loss_and_gradient, backend)
     actual = loss_and_gradient(theta, state, x, y, key=key)
-    assert_lives_on(actual.gradient, backend, "float32")
-    assert_close(actual.loss, move(np.asarray(expected.loss)), rtol=1e-4)
+    assert_lives_on(actual.gradient, backend, "float64")
+    assert_close(actual.loss, move(np.asarray(expected.loss)), rtol=1e-10)
     scale = float(np.abs(expected.gradient).max())
-    assert_close(actual.gradient, move(expected.gradient), atol=2e-4 * scale)
+    assert_close(actual.gradient, move(expected.gradient), atol=1e-9 * scale)
     logits = compiled(network.forward, backend)(theta, state, x).y
-    assert_close(logits, move(network.predict(images)), rtol=1e-3, atol=1e-4)
+    assert_close(logits, move(network(images)), rtol=1e-9, atol=1e-10)
 
     step = theta - actual.gradient * (0.05 / float(np.linalg.norm(to_numpy(actual.gradient))))
     assert float(loss_and_gradient(step, state, x, y, key=key).loss) < float(actual.loss)

@@ -6,7 +6,8 @@ from xpnet import models
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Flatten, Sequential
 from xpnet.models import registry
-from xpnet.training import TrainConfig
+from xpnet.optimizers import Adam
+from xpnet.runs.settings import make_run
 
 
 @pytest.fixture
@@ -41,19 +42,16 @@ def test_all_models_are_there():
 
 @pytest.mark.parametrize("name", models.names())
 def test_every_recipe_makes_a_configuration(name):
-    config, recipe = TrainConfig.for_model(name), models.recipe(name)
-    assert (config.iterations, config.epochs, config.batch_size) == (
-        recipe.iterations,
-        recipe.epochs,
-        recipe.batch_size,
-    )
-    assert config.model_options == {}
+    run, recipe = make_run(name), models.recipe(name)
+    assert (run.data, run.train) == (recipe.data, recipe.train)
+    assert bool(run.train.iterations) != bool(run.train.epochs)
+    assert run.model_options == {}
 
 
 def test_cnn_32_64_is_trained_as_published():
     recipe = models.recipe("cnn_32_64")
-    assert (recipe.data, recipe.epochs, recipe.batch_size) == ("mnist", 4, 128)
-    assert (recipe.optimizer, recipe.learning_rate) == ("adam", 0.001)
+    assert (recipe.data, recipe.train.epochs, recipe.train.batch_size) == ("mnist", 4, 128)
+    assert recipe.train.optimizer == Adam(0.001)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():

@@ -58,4 +58,4 @@ def test_initial_weights_are_as_published(model, expected_std):
 
 def test_models_fit_other_images_and_classes():
     network = models.create("mnist_starter", input_shape=(32, 20, 3), classes=7)
-    assert network.predict(np.zeros((2, 32, 20, 3), np.uint8)).shape == (2, 7)
+    assert network(np.zeros((2, 32, 20, 3), np.uint8)).shape == (2, 7)

@@ -23,7 +23,7 @@ def nchw(images):
 
 def load(network, state_dict, path):
     torch.save(state_dict, path)
-    network.load_torch(path)
+    network.load_weights(path)
     path.unlink()  # of hundreds of megabytes
     return network
 
@@ -33,7 +33,7 @@ def assert_same_logits(network, twin, images):
         expected = twin(nchw(images)).numpy()
     scale = expected.std()
     assert np.isfinite(scale)
-    np.testing.assert_allclose(network.predict(images) / scale, expected / scale, rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(network(images) / scale, expected / scale, rtol=0.0, atol=1e-4)
 
 
 def test_alexnet(tmp_path):
@@ -42,7 +42,7 @@ def test_alexnet(tmp_path):
 
     twin, network = randomize(AlexNet(1000)), models.create("alexnet", input_shape=(227, 227, 3))
     save_file(twin.state_dict(), tmp_path / "alexnet.safetensors")
-    network.load_torch(tmp_path / "alexnet.safetensors")
+    network.load_weights(tmp_path / "alexnet.safetensors")
     assert_same_logits(network, twin, draw_images(1, 227))
 
 

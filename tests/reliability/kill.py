@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,14 +29,16 @@ PROGRAM = "import sys; from xpnet.cli.train import main; sys.exit(main())"
 WALL_CLOCK = {"seconds", "images_per_second"}
 
 
-def training(*flags: str | Path, prelude: str = "") -> subprocess.Popen[str]:
-    """A process of train.py, on one thread, behind some lines of Python; stdout and stderr are pipes."""
+def training(
+    *flags: str | Path, prelude: str = "", environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
+    """A process of train.py, on one thread of BLAS, behind some lines of Python; stdout and stderr are pipes."""
     return subprocess.Popen(
         [sys.executable, "-c", f"{prelude}\n{PROGRAM}", *map(str, flags)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
     )
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from xpnet.datasets import Dataset, load
-from xpnet.training import TrainConfig
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +17,3 @@ def digits():
         mnist.test_targets[:100],
         mnist.class_names,
     )
-
-
-@pytest.fixture
-def config():
-    """The MNIST starter's settings, for 12 iterations."""
-    return TrainConfig.for_model("mnist_starter", iterations=12, report_every=5)

@@ -5,7 +5,8 @@ import pytest
 
 from xpnet import Network, metrics
 from xpnet.layers import Conv2D, Dense, Flatten, Sequential
-from xpnet.training import Evaluation, Evaluator
+from xpnet.losses import BinaryCrossEntropy, Huber
+from xpnet.training import BinaryEvaluation, Evaluation, Evaluator, RegressionEvaluation
 from xpnet.training.evaluation import BATCH_SIZE
 
 
@@ -16,7 +17,7 @@ def test_evaluation_equals_the_formulas():
     images, labels = rng.integers(0, 256, (count, 2, 2, 1), dtype=np.uint8), rng.integers(0, 3, count)
     evaluation = Evaluator(network)(network.theta, network.state, images, labels)
 
-    logits = network.predict(images)
+    logits = network(images)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(evaluation.probabilities, probabilities, atol=1e-12)
@@ -46,6 +47,48 @@ def test_logits_of_any_size_give_a_finite_loss():
     assert evaluation.loss == pytest.approx(2e4)
 
 
-def test_undefined_figures_are_null_in_json():
-    figures = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2))).to_dict()
-    assert json.loads(json.dumps(figures, allow_nan=False))["recall"] == [1.0, None]
+def test_undefined_metrics_are_null_in_json():
+    written = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2))).to_dict()
+    assert json.loads(json.dumps(written, allow_nan=False))["recall"] == [1.0, None]
+
+
+def evaluate(network, inputs, targets):
+    return Evaluator(network)(network.theta, network.state, inputs, targets)
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_real_targets_are_evaluated_by_r2_and_errors(shape):
+    rng = np.random.default_rng(1)
+    inputs, targets = rng.normal(size=(300, 4)), rng.normal(size=(300, *shape))
+    network = Network([Dense(*shape or (1,))], (4,), dtype="float64", loss=Huber())
+    evaluation = evaluate(network, inputs, targets)
+    assert isinstance(evaluation, RegressionEvaluation)
+    outputs = network(inputs).reshape(targets.shape)
+    errors = outputs - targets
+    assert evaluation.mae == pytest.approx(np.abs(errors).mean())
+    assert evaluation.rmse == pytest.approx(np.sqrt((errors**2).mean()), rel=0.05)  # of each target, then their mean
+    r2 = 1 - (errors**2).sum(axis=0) / ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+    assert evaluation.score == evaluation.r2 == pytest.approx(np.mean(r2))
+    assert evaluation.loss == pytest.approx(network.loss.forward(network(inputs), targets).loss)
+    assert json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["test_r2"] == pytest.approx(evaluation.r2)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_labels_that_are_0_or_1_are_evaluated_each_for_itself(shape):
+    rng = np.random.default_rng(2)
+    inputs, targets = rng.normal(size=(300, 4)), rng.integers(0, 2, size=(300, *shape))
+    network = Network([Dense(*shape or (1,))], (4,), dtype="float64", loss=BinaryCrossEntropy())
+    evaluation = evaluate(network, inputs, targets)
+    assert isinstance(evaluation, BinaryEvaluation)
+    outputs = network(inputs).reshape(targets.shape)
+    predicted = outputs > 0
+    assert evaluation.score == evaluation.accuracy == np.mean(predicted == targets)
+    np.testing.assert_allclose(evaluation.probabilities.reshape(outputs.shape), 1 / (1 + np.exp(-outputs)))
+    hits = (predicted & (targets == 1)).sum(axis=0)
+    np.testing.assert_allclose(evaluation.f1.reshape(shape), 2 * hits / (predicted.sum(axis=0) + targets.sum(axis=0)))
+    assert len(evaluation.to_dict()["f1"]) == (shape or (1,))[0]
+
+
+def test_a_label_that_nobody_has_and_nobody_predicts_has_no_f1():
+    written = BinaryEvaluation(0.1, np.array([[0.9, 0.1]]), np.array([[1, 0]])).to_dict()
+    assert json.loads(json.dumps(written, allow_nan=False))["f1"] == [1.0, None]

@@ -1,25 +1,22 @@
-import csv
-import errno
-import json
-import os
-import time
-import tracemalloc
-from pathlib import Path
+import math
 
 import numpy as np
 import pytest
 
-from tests.helpers import files_of_at_most, refused
-from xpnet.training.history import HistoryFile, MetricsFile, MovingAverage, Record, columns, cut_back
+from xpnet.training import History, Record
+from xpnet.training.history import MovingAverage
 
-RECORDS = [Record(100, 4 / 3, 0.2, 4 / 3 + 0.2, 0.5, 0.6, 3.25, 0.1), Record(200, 1.0, 0.1, 1.1, 0.75, 0.7, 6.5, 0.05)]
+RECORDS = [
+    Record(100, 4 / 3, 0.2, 4 / 3 + 0.2, 0.5, 0.9, 0.6, 3.25, 0.1),
+    Record(200, 1.0, 0.1, 1.1, 0.75, None, None, 6.5, 0.05),
+]
 
 
 def test_moving_average_is_the_plain_mean_of_the_first_twenty():
     values = np.random.default_rng(0).normal(size=20)
     average = MovingAverage()
     for count, value in enumerate(values, 1):
-        average.add(value)
+        average = average.add(value)
         assert average.value == pytest.approx(values[:count].mean())
 
 
@@ -27,153 +24,63 @@ def test_moving_average_forgets_by_a_two_hundredth_from_then_on():
     values = np.random.default_rng(1).normal(size=200)
     average, expected = MovingAverage(), values[:20].mean()
     for value in values:
-        average.add(value)
+        average = average.add(value)
     for value in values[20:]:
         expected = 0.995 * expected + 0.005 * value
     assert average.value == pytest.approx(expected)
 
 
-def test_history_file_holds_each_record_at_once(tmp_path):
-    history = HistoryFile(tmp_path / "history.csv")
-    for count, record in enumerate(RECORDS, 1):
-        history.append(record)
-        with open(tmp_path / "history.csv", newline="") as file:
-            rows = list(csv.reader(file))
-        assert rows[0] == list(Record._fields)
-        assert [tuple(map(float, row)) for row in rows[1:]] == RECORDS[:count]
-    history.close()
+def test_moving_average_is_not_a_number_before_its_first_value():
+    assert math.isnan(MovingAverage().value)
+    assert MovingAverage().add(3.0) == MovingAverage(3.0, 1)
 
 
-def test_sync_waits_for_the_disk(tmp_path, monkeypatch):
-    path, synced = tmp_path / "history.csv", []
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
-    history = HistoryFile(path)
-    history.sync()
-    history.close()
-    assert synced == [path.stat().st_size]
+def test_a_history_is_a_sequence_of_its_records():
+    history = History(RECORDS)
+    assert [*history] == RECORDS
+    assert (len(history), history[0], history[-1], history[1:]) == (2, RECORDS[0], RECORDS[1], RECORDS[1:])
+    assert not History()
+    assert "2 records" in repr(history)
 
 
-@pytest.fixture
-def history(tmp_path):
-    """The path of a file with both records."""
-    path = tmp_path / "history.csv"
-    file = HistoryFile(path)
-    for record in RECORDS:
-        file.append(record)
-    file.close()
-    return path
+@pytest.mark.parametrize("metric", ["accuracy", "r2"])
+def test_columns_have_the_metrics_name(metric):
+    columns = History(RECORDS, metric).to_dict()
+    assert list(columns) == [
+        "iteration", "loss", "weight_decay_loss", "total_loss", f"train_{metric}", "validation_loss",
+        f"validation_{metric}", "seconds", "learning_rate",
+    ]  # fmt: skip
+    assert columns[f"validation_{metric}"] == [0.6, None]
+    assert columns["iteration"] == [100, 200]
 
 
-@pytest.mark.parametrize("rest", ["", "300,1,", "300,1,2,3,4,5,6,7\n400,1,2,3,4,5,6,7\n", "\0\0\0"])
-def test_a_history_is_cut_back_and_goes_on(history, rest):
-    """Also behind half a line, as a crash may leave it."""
-    content = history.read_text()
-    history.write_text(content + rest)
-    assert cut_back(history, 200) == RECORDS
-    assert history.read_text() == content
-    assert cut_back(history, 100) == RECORDS[:1]
-    file = HistoryFile(history)
-    file.append(RECORDS[1])
-    file.close()
-    assert history.read_text() == content
+def test_pandas_takes_a_history():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(History(RECORDS).to_dict())
+    assert frame["train_accuracy"].max() == 0.75
+    assert frame["validation_loss"].isna().tolist() == [False, True]
 
 
-@pytest.mark.parametrize("content", [None, "", "iterat", "iteration,x\n1,2\n"])
-def test_before_the_first_record_there_is_nothing_to_cut(tmp_path, content):
-    path = tmp_path / "history.csv"
-    if content is not None:
-        path.write_text(content)
-    assert cut_back(path, 0) == []
-    HistoryFile(path).close()
-    assert path.read_text() == ",".join(Record._fields) + "\n"
+def test_a_history_plots_itself():
+    pytest.importorskip("matplotlib")
+    figure = History(RECORDS, "r2", batches_per_epoch=50).plot()
+    lines = [line for axes in figure.axes for line in axes.get_lines()]
+    assert any(np.allclose(line.get_ydata(), [4 / 3, 1.0]) for line in lines)
 
 
-@pytest.mark.parametrize("length", [0, 60, 130, -1])
-def test_a_history_that_is_too_short_is_refused_and_left_alone(history, length):
-    content = history.read_text()[:length] if length else ""
-    history.write_text(content)
-    with refused(f"{history}: expected "):
-        cut_back(history, 300)
-    assert history.read_text() == content
+def test_what_is_watched_is_the_validation_score_or_the_loss_turned_round():
+    assert [record.monitored for record in RECORDS] == [0.6, -1.0]
 
 
-@pytest.mark.parametrize("iteration", [0, 100])
-def test_a_history_that_cannot_be_cut_is_one_line(history, monkeypatch, iteration):
-    def read_only(*arguments):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    for module, name in ((os, "truncate"), (Path, "write_bytes")):
-        monkeypatch.setattr(module, name, read_only)
-    with refused(f"{history}: cannot be written (Permission denied)."):
-        cut_back(history, iteration)
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_survives_as_numbers_and_as_text(record):
+    assert Record.parse(list(record)) == record
+    assert Record.parse(["" if value is None else str(value) for value in record]) == record
 
 
-def test_a_program_that_follows_sees_each_record_at_once(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"iteration": 50}\n')  # of the run before it was resumed
-    metrics = MetricsFile(path)
-    with path.open() as follower:
-        assert json.loads(follower.readline()) == {"iteration": 50}
-        for record in RECORDS:
-            metrics.append(record)
-            seen = json.loads(follower.readline())
-            assert abs(seen.pop("time") - time.time()) < 60
-            assert seen == record._asdict()
-    metrics.close()
-
-
-def test_half_a_line_that_a_crash_left_spoils_no_other(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"iteration": 50}\n{"itera')
-    metrics = MetricsFile(path)
-    metrics.append(RECORDS[0])
-    metrics.close()
-    first, half, record = path.read_text().splitlines()
-    assert (json.loads(first), half) == ({"iteration": 50}, '{"itera')
-    assert json.loads(record)["iteration"] == 100
-
-
-@pytest.mark.parametrize("kind", [HistoryFile, MetricsFile])
-def test_a_full_disk_is_one_line(tmp_path, kind):
-    path = tmp_path / "file"
-    with (
-        files_of_at_most(10),
-        refused(f"{path}: cannot be written (File too large). Make room there, or choose another place."),
-    ):
-        kind(path).append(RECORDS[0])
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize(
-    "use", [HistoryFile, MetricsFile, lambda path: cut_back(path, 0), lambda path: cut_back(path, 9)]
+    "change", [{"loss": math.nan}, {"seconds": math.inf}, {"loss": None}, {"iteration": "x"}, {"train_score": None}]
 )
-def test_a_pipe_is_refused(tmp_path, use):
-    """To open one may take for ever."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    with refused(f"{path}: expected a file, got a pipe or a device."):
-        use(path)
-
-
-@pytest.mark.parametrize("whole_lines", [0, 2])
-def test_a_line_without_end_takes_no_memory(history, whole_lines):
-    lines = history.read_text().splitlines(keepends=True)[:whole_lines]
-    history.write_text("".join(lines))
-    os.truncate(history, 100_000_000)  # a hole in the file, which reads as zeros
-    tracemalloc.start()
-    try:
-        with refused(f"{history}: expected "):
-            cut_back(history, 200)
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
-    with refused(f"{tmp_path / 'gone' / 'history.csv'}: cannot be written (No such file or directory)."):
-        HistoryFile(tmp_path / "gone" / "history.csv")
-
-
-def test_columns_by_name():
-    assert columns(RECORDS)["validation_accuracy"] == [0.6, 0.7]
-    assert list(columns(RECORDS)) == list(Record._fields)
+def test_a_record_that_is_not_all_there_is_refused(change):
+    with pytest.raises((TypeError, ValueError)):
+        Record.parse(list(RECORDS[0]._replace(**change)))

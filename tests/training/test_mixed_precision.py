@@ -1,22 +1,22 @@
 """Forward and backward passes in float16, on every library that trains."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from tests.helpers import assert_same_bits, refused
+from tests.training.runs import StopAfter, make_trainer
 from xpnet.backend import to_numpy
-from xpnet.compile import compiled
-from xpnet.cuda_graph import GraphedStep
+from xpnet.compile import compiled, graphed
 from xpnet.errors import TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Normalize, ReLU, Sequential
 from xpnet.network import Network
 from xpnet.optimizers import SGD, Adam, Momentum
 from xpnet.random import make_key
-from xpnet.training import TrainConfig, Trainer, mixed_precision
+from xpnet.runtime import Runtime
+from xpnet.training import mixed_precision
 from xpnet.training.mixed_precision import GOOD_STEPS, SCALE, MixedPrecision
-from xpnet.training.trainer import TrainState, make_step
+from xpnet.training.scores import accuracy
+from xpnet.training.step import TrainState, make_step
 
 BACKENDS = ["numpy", "torch", "jax"]
 SMALL = {"model": "mlp", "model_options": {"hidden": (16,), "dropout": 0.2, "batch_norm": True}}
@@ -51,29 +51,28 @@ def scale_and_count(values):
     return float(to_numpy(values.optimizer[SCALE])[0]), int(to_numpy(values.optimizer[GOOD_STEPS])[0])
 
 
-def test_it_learns_what_float32_learns(library, config, digits):
+def test_it_learns_what_float32_learns(library, digits):
     """Random numbers too are the same, so that only rounding differs."""
 
     def history(precision):
         settings = {**SMALL, "backend": library, "precision": precision, "batch_size": 32, "learning_rate": 0.1}
-        return list(Trainer(dataclasses.replace(config, **settings, iterations=20), digits).run())
+        return make_trainer(digits, **settings, iterations=20).run()
 
     half, full = history("float16"), history("float32")
     assert [record.loss for record in half] != [record.loss for record in full]
     assert half[-1].loss < 0.9 * half[0].loss
     for ours, theirs in zip(half, full, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=0.01)
-        assert ours.validation_accuracy == pytest.approx(theirs.validation_accuracy, abs=0.07)
+        assert ours.validation_score == pytest.approx(theirs.validation_score, abs=0.07)
 
 
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
-def test_the_mnist_starter_trains(config, digits, backend):
+def test_the_mnist_starter_trains(digits, backend):
     pytest.importorskip(backend, exc_type=ImportError)
     settings = {"backend": backend, "batch_size": 16, "iterations": 4 if backend == "numpy" else 40}
 
     def last(precision):
-        *_, record = Trainer(dataclasses.replace(config, **settings, precision=precision), digits).run()
-        return record
+        return make_trainer(digits, **settings, precision=precision).run()[-1]
 
     assert last("float16").loss == pytest.approx(last("float32").loss, rel=0.01)
 
@@ -82,10 +81,12 @@ def test_the_gradient_is_float32_and_near_that_of_float32(library):
     network = make_network(library)
     x, labels = batch(network)
     mixed, theta, state = MixedPrecision(network), network.theta, network.state
-    half = compiled(mixed.loss_and_gradient, network.backend)(theta, state, mixed.init(theta)[SCALE], x, labels, None)
+    half = compiled(mixed.loss_and_gradient, network.backend)(
+        theta, state, mixed.init(theta)[SCALE], x, labels, None, None
+    )
     full = compiled(network.loss_and_gradient, network.backend)(theta, state, x, labels)
     assert half.gradient.dtype == half.loss.dtype == theta.dtype
-    assert "float16" in str(half.logits.dtype)
+    assert "float16" in str(half.outputs.dtype)
     ours, theirs = to_numpy(half.gradient), to_numpy(full.gradient)
     assert 0 < np.linalg.norm(ours - theirs) < 0.01 * np.linalg.norm(theirs)
     for name, tensor in half.state["bn1"].items():
@@ -99,7 +100,7 @@ def test_statistics_are_sums_in_float32():
     x, labels = batch(network, 4)
     mixed = MixedPrecision(network)
     result = mixed.loss_and_gradient(
-        network.theta, network.state, mixed.init(network.theta)[SCALE], x + 1000, labels, None
+        network.theta, network.state, mixed.init(network.theta)[SCALE], x + 1000, labels, None, None
     )
     np.testing.assert_allclose(result.state["bn1"]["running_mean"], 0.1 * np.mean(x + 1000), rtol=1e-3)
     assert np.all(np.isfinite(result.gradient))
@@ -108,7 +109,7 @@ def test_statistics_are_sums_in_float32():
 class Faint:
     """A loss whose gradient is below what float16 can hold."""
 
-    def forward(self, logits, labels):
+    def forward(self, logits, labels, weights=None):
         return mixed_precision.LossForward(1e-9 * np.sum(logits), {"logits": logits})
 
     def backward(self, cache):
@@ -122,17 +123,27 @@ def test_faint_gradients_are_saved_by_the_scale():
     def gradient(scale):
         values = first_values(network, SGD(0.1), scale)
         mixed = MixedPrecision(network)
-        result = mixed.loss_and_gradient(values.theta, values.state, values.optimizer[SCALE], x, labels, None)
+        result = mixed.loss_and_gradient(values.theta, values.state, values.optimizer[SCALE], x, labels, None, None)
         return network.layout.unflatten(result.gradient)["dense1"]["bias"]
 
     assert not np.any(gradient(1.0))
     np.testing.assert_allclose(gradient(65536.0), 8e-9, rtol=0.01)
 
 
+def test_weights_reach_the_loss():
+    network = make_network()
+    logits, labels, weights = np.ones((2, 5), np.float16), np.array([0, 1]), np.array([3.0, 0.0], np.float32)
+    scaled = MixedPrecision(network).as_float16(2.0).loss
+    gradient = scaled.backward(scaled.forward(logits, labels, weights).cache)
+    expected = network.loss.backward(network.loss.forward(logits.astype(np.float32), labels, weights).cache)
+    assert not np.any(gradient[1])
+    np.testing.assert_allclose(gradient, 2 * expected, rtol=1e-3)
+
+
 @pytest.mark.parametrize("optimizer", [SGD(0.1, 0.1), Momentum(0.1), Adam(0.1)])
 def test_a_step_that_overflows_is_left_out(library, optimizer):
     network = make_network(library)
-    step = make_step(network, optimizer, clip_norm=1.0, mixed=MixedPrecision(network))
+    step = make_step(network, optimizer, accuracy, clip_norm=1.0, mixed=MixedPrecision(network))
     before = first_values(network, optimizer, 2.0**40)
     with np.errstate(over="ignore", invalid="ignore"):
         after, figures = step(before, *batch(network))
@@ -148,7 +159,7 @@ def test_a_step_that_overflows_is_left_out(library, optimizer):
 def test_the_scale_grows_after_enough_good_steps_in_a_row(monkeypatch, library):
     monkeypatch.setattr(mixed_precision, "INTERVAL", 3)
     network = make_network(library)
-    step = make_step(network, SGD(0.0), mixed=MixedPrecision(network))
+    step = make_step(network, SGD(0.0), accuracy, mixed=MixedPrecision(network))
     values, seen = first_values(network, SGD(0.0), 2.0**18), []
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(8):
@@ -160,56 +171,56 @@ def test_the_scale_grows_after_enough_good_steps_in_a_row(monkeypatch, library):
     assert [(scale, 1), (scale, 2), (2 * scale, 0)] == seen[start : start + 3]
 
 
-def test_a_run_that_was_stopped_is_the_same_bit_for_bit(config, digits, monkeypatch):
+def test_a_run_that_was_stopped_is_the_same_bit_for_bit(digits, monkeypatch):
     monkeypatch.setattr(mixed_precision, "INTERVAL", 5)
-    settings = {**SMALL, "precision": "float16", "batch_size": 16, "optimizer": "adam", "momentum": None}
-    config = dataclasses.replace(config, **settings, momentum_form=None)
-    whole, begun, resumed = (Trainer(config, digits) for _ in range(3))
-    list(whole.run())
-    list(begun.run(lambda iteration: begun.stop() if iteration == 7 else None))
+    settings = {**SMALL, "precision": "float16", "batch_size": 16, "optimizer": "adam"}
+    whole, begun, resumed = (make_trainer(digits, **settings) for _ in range(3))
+    whole.run()
+    begun.run([StopAfter(7)])
     resumed.restore(begun.snapshot())
-    list(resumed.run())
+    resumed.run()
     expected = whole.snapshot().tensors
     assert expected[f"optimizer/{SCALE}"] > mixed_precision.FIRST_SCALE
     assert_same_bits(resumed.snapshot().tensors, expected)
 
 
-def trainer_with_scale(config, digits, scale, **settings):
-    trainer = Trainer(dataclasses.replace(config, **SMALL, precision="float16", batch_size=16, **settings), digits)
-    scaled = {**trainer._values.optimizer, SCALE: np.full(1, scale, np.float32)}
-    trainer._values = trainer._values._replace(optimizer=scaled)
+def set_state(trainer, **changes):
+    trainer._now = trainer._now._replace(state=trainer._now.state._replace(**changes))
+
+
+def trainer_with_scale(digits, scale, **settings):
+    trainer = make_trainer(digits, **SMALL, precision="float16", batch_size=16, **settings)
+    set_state(trainer, optimizer={**trainer._now.state.optimizer, SCALE: np.full(1, scale, np.float32)})
     return trainer
 
 
-def test_looking_for_what_is_not_finite_passes_over_a_step_that_was_left_out(config, digits):
-    trainer = trainer_with_scale(config, digits, 2.0**40)
+def test_looking_for_what_is_not_finite_passes_over_a_step_that_was_left_out(digits):
+    trainer = trainer_with_scale(digits, 2.0**40)
     theta = trainer.network.theta.copy()
-    list(trainer.run(detect_nonfinite=True))
-    assert scale_and_count(trainer._values)[0] < 2.0**40
+    trainer.run(detect_nonfinite=True)
+    assert scale_and_count(trainer._now.state)[0] < 2.0**40
     assert trainer.iteration == 12
-    trainer = trainer_with_scale(config, digits, 2.0**40, iterations=1)
-    list(trainer.run(detect_nonfinite=True))
+    trainer = trainer_with_scale(digits, 2.0**40, iterations=1)
+    trainer.run(detect_nonfinite=True)
     np.testing.assert_array_equal(trainer.network.theta, theta)
 
 
-def test_a_layer_that_overflows_in_float16_is_named(config, digits):
-    trainer = trainer_with_scale(config, digits, 1.0)
-    values = trainer._values
-    trainer._values = values._replace(theta=values.theta * 1e5)
+def test_a_layer_that_overflows_in_float16_is_named(digits):
+    trainer = trainer_with_scale(digits, 1.0)
+    set_state(trainer, theta=trainer.network.theta * 1e5)
     with pytest.raises(TrainingDivergedError, match=r"'dense1': its output is the first that is not finite"):
-        list(trainer.run(detect_nonfinite=True))
+        trainer.run(detect_nonfinite=True)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_as_ever(config, digits):
-    trainer = trainer_with_scale(config, digits, 1.0)
-    values = trainer._values
-    trainer._values = values._replace(theta=values.theta * 1e5)
+def test_a_loss_that_is_not_finite_ends_the_run_as_ever(digits):
+    trainer = trainer_with_scale(digits, 1.0)
+    set_state(trainer, theta=trainer.network.theta * 1e5)
     with pytest.raises(TrainingDivergedError, match="the loss became nan in iteration 1"):
-        list(trainer.run())
+        trainer.run()
 
 
-def test_a_run_in_which_no_scale_helps_ends(config, digits):
-    trainer = trainer_with_scale(config, digits, 2.0**-14)
+def test_a_run_in_which_no_scale_helps_ends(digits):
+    trainer = trainer_with_scale(digits, 2.0**-14)
     step = trainer._step
 
     def overflowing(values, *arguments):
@@ -217,35 +228,35 @@ def test_a_run_in_which_no_scale_helps_ends(config, digits):
         return mixed_precision.MixedPrecision.skip_on_overflow(values, after, values.theta * np.inf), figures
 
     trainer._step = overflowing
-    with pytest.raises(TrainingDivergedError, match=r"by iteration 5 the loss scale fell to .*--precision float32"):
-        list(trainer.run())
+    with pytest.raises(TrainingDivergedError, match=r"by iteration 5 the loss scale fell to .*precision=float32"):
+        trainer.run()
 
 
-def test_nothing_is_compiled_anew(config, digits):
+def test_nothing_is_compiled_anew(digits):
     pytest.importorskip("jax", exc_type=ImportError)
-    trainer = Trainer(dataclasses.replace(config, **SMALL, backend="jax", precision="float16", batch_size=16), digits)
-    list(trainer.run())
+    trainer = make_trainer(digits, **SMALL, backend="jax", precision="float16", batch_size=16)
+    trainer.run()
     assert trainer._step._cache_size() == 1
 
 
-def test_a_recorded_step_is_the_same(fake_cupy):
-    network = Network(Sequential([Normalize(), Flatten(), Dense(6), BatchNorm(), Dropout(0.3), Dense(5)]), (4, 4, 1))
+def test_a_recorded_step_is_the_same(graphs):
+    layers = Sequential([Normalize(), Flatten(), Dense(6), BatchNorm(), Dropout(0.3), Dense(5)])
+    network = Network(layers, (4, 4, 1), device="cuda")
     optimizer = Adam(0.01)
-    step = make_step(network, optimizer, mixed=MixedPrecision(network))
-    graphed = GraphedStep(step, fake_cupy)
+    step = make_step(network, optimizer, accuracy, mixed=MixedPrecision(network))
+    recorded = graphed(step, network.backend)
     ours = theirs = first_values(network, optimizer, 2.0**40)
     with np.errstate(over="ignore", invalid="ignore"):
         for iteration in range(60):
-            arguments = (*batch(network), make_key(0), iteration)
-            (ours, figures), (theirs, expected) = graphed(ours, *arguments), step(theirs, *arguments)
+            arguments = (*batch(network), None, network.backend.asarray(make_key(0)), iteration)
+            (ours, figures), (theirs, expected) = recorded(ours, *arguments), step(theirs, *arguments)
             assert_same_bits((ours, figures), (theirs, expected))
-    assert fake_cupy.calls.count("launch") == 59
+    assert graphs["replays"] == 59
     assert scale_and_count(ours)[1] > 0
 
 
 def test_settings_that_do_not_fit_are_refused():
-    settings = {"iterations": 1, "precision": "float16"}
     with refused("dtype float32", "float64"):
-        TrainConfig.for_model("mlp", **settings, dtype="float64")
+        Runtime(precision="float16", dtype="float64")
     with refused("precision", "float16", "float61"):
-        TrainConfig.for_model("mlp", iterations=1, precision="float61")
+        Runtime(precision="float61")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
+from tests.training.runs import make_trainer
 from xpnet.errors import TrainingDivergedError
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, ReLU, Residual, Sequential
 from xpnet.layers.base import Backward, Forward, Layer
 from xpnet.network import Network
 from xpnet.random import make_key
-from xpnet.training import TrainConfig, Trainer
 from xpnet.training.nonfinite import first_nonfinite
 
 BACKENDS = ["numpy", "torch", "jax"]
@@ -86,8 +86,7 @@ def test_the_loss_is_looked_at():
 
 
 def diverging(digits, **settings):
-    config = TrainConfig.for_model("mlp", iterations=12, learning_rate=1e30, model_options={"hidden": (4,)}, **settings)
-    return Trainer(config, digits)
+    return make_trainer(digits, "mlp", learning_rate=1e30, model_options={"hidden": (4,)}, **settings)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -95,24 +94,21 @@ def test_the_trainer_ends_at_the_iteration_and_names_the_layer(digits, backend):
     pytest.importorskip(backend, exc_type=ImportError)
     trainer = diverging(digits, backend=backend, flip=True)
     with pytest.raises(TrainingDivergedError, match=r"in iteration 2, Dense 'dense2': its output is the first"):
-        list(trainer.run(detect_nonfinite=True))
+        trainer.run(detect_nonfinite=True)
 
 
 def test_without_the_flag_the_loss_tells_at_the_next_report(digits):
     with pytest.raises(TrainingDivergedError, match="the loss became"):
-        list(diverging(digits).run())
+        diverging(digits).run()
 
 
 def test_a_step_of_the_optimizer_that_overflows(digits):
-    config = TrainConfig.for_model(
-        "mnist_starter", iterations=12, learning_rate=3e38, weight_decay=1e3, optimizer="sgd"
-    )
+    trainer = make_trainer(digits, learning_rate=3e38, weight_decay=1e3, optimizer="sgd")
     with pytest.raises(TrainingDivergedError, match=r"in iteration \d+, the optimizer: the parameters after its step"):
-        list(Trainer(config, digits).run(detect_nonfinite=True))
+        trainer.run(detect_nonfinite=True)
 
 
 def test_looking_changes_nothing(digits):
-    config = TrainConfig.for_model("mlp", iterations=12, report_every=5, batch_size=30, model_options={"dropout": 0.1})
-    plain, watched = Trainer(config, digits), Trainer(config, digits)
-    assert len(list(plain.run())) == len(list(watched.run(detect_nonfinite=True))) == 3
+    plain, watched = (make_trainer(digits, "mlp", batch_size=30, dropout=0.1) for _ in range(2))
+    assert len(plain.run()) == len(watched.run(detect_nonfinite=True)) == 3
     np.testing.assert_array_equal(plain.network.theta, watched.network.theta)

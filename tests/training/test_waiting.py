@@ -1,11 +1,9 @@
 """The host waits for the device where results are reported, and nowhere else."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from xpnet.training import Trainer
+from tests.training.runs import AfterStep, make_trainer
 
 READERS = ("__bool__", "__float__", "__int__", "__index__", "__array__", "item", "tolist", "numpy", "cpu")
 MLP = {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5, "batch_norm": True}}
@@ -16,10 +14,10 @@ MLP = {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5, "batch_
     [{}, MLP, {**MLP, "precision": "float16"}, {"clip_norm": 1.0, "flip": True, "schedule": "cosine"}],
     ids=["starter", "mlp", "float16", "augmented"],
 )
-def test_no_step_reads_a_value_back(config, digits, monkeypatch, settings):
+def test_no_step_reads_a_value_back(digits, monkeypatch, settings):
     """PyTorch's arrays tell who reads them; labels are not checked, as if they were on a GPU."""
     torch = pytest.importorskip("torch", exc_type=ImportError)
-    monkeypatch.setattr("xpnet.losses.is_readable", lambda array: False)
+    monkeypatch.setattr("xpnet.losses.base.is_readable", lambda array: False)
     reads = 0
 
     def counted(method):
@@ -30,11 +28,11 @@ def test_no_step_reads_a_value_back(config, digits, monkeypatch, settings):
 
         return read
 
-    trainer = Trainer(dataclasses.replace(config, backend="torch", **settings), digits)
+    trainer = make_trainer(digits, backend="torch", **settings)
     for name in READERS:
         monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
     seen = []
-    list(trainer.run(lambda iteration: seen.append(reads)))
+    trainer.run([AfterStep(lambda iteration: seen.append(reads))])
     per_step = np.diff(seen)
     reports = {4, 9}  # of iterations counted from 0: before the steps that follow a report
     assert not np.any(np.delete(per_step, sorted(reports)))

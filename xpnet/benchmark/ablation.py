@@ -1,27 +1,23 @@
-"""What each of NumPy's own kernels wins: a process without one of them, which computes by the pure one instead."""
+"""What kernels win: a process without one of them, in which those after it in the table compute instead."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
 
-from xpnet.kernels import blockwise, numpy_kernels, numpy_pooling, unrolled
+from xpnet.kernels import table
+
+# Those of NumPy are measured beside a process without oneDNN, which comes before them.
+_ONEDNN = [("onednn_kernels", operation) for operation in table.TABLE]
+LEFT_OUT: Mapping[str, list[tuple[str, str]]] = {
+    "onednn": _ONEDNN,
+    "conv2d": [*_ONEDNN, ("numpy_kernels", "conv2d")],
+    "conv2d_backward": [*_ONEDNN, ("numpy_kernels", "conv2d_backward")],
+    "max_pool2d": [*_ONEDNN, ("numpy_pooling", "max_pool2d"), ("numpy_pooling", "max_pool2d_with_winners")],
+    "optimizer_update": [("blockwise", "optimizer_update")],
+}
 
 
 def leave_out(kernel: str) -> None:
-    """Let the pure kernel serve in this whole process."""
-    module, name, replacement = INSTEAD[kernel]
-    setattr(module, name, replacement)
-
-
-def _never(*_: Any) -> bool:
-    return False
-
-
-INSTEAD: Mapping[str, tuple[ModuleType, str, Any]] = {
-    "conv2d": (numpy_kernels, "conv2d", unrolled.conv2d),
-    "conv2d_backward": (numpy_kernels, "conv2d_backward", unrolled.conv2d_backward),
-    "max_pool2d": (numpy_pooling, "pools", _never),
-    "optimizer_update": (blockwise, "serves", _never),
-}
+    """Do without a kernel in this whole process."""
+    for module, operation in LEFT_OUT[kernel]:
+        table.leave_out(module, operation)

@@ -14,8 +14,9 @@ from xpnet.checks import pick
 from xpnet.layers import BatchNorm, Dropout, Layer
 from xpnet.layers.containers import map_leaves
 from xpnet.network import Network
-from xpnet.optimizers import Adam, Momentum
+from xpnet.optimizers import OPTIMIZERS, Adam, Momentum
 from xpnet.random import Stream, generator
+from xpnet.runs.settings import name_of
 from xpnet.serialization import from_config, to_config
 from xpnet.shapes import Shape
 
@@ -123,16 +124,16 @@ def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None, precision
     Raises InputError for a model that is not measured, or a batch size below 1.
     """
     plan = pick("Benchmark, model", PLANS, model)
-    recipe, network = models.recipe(plan.registered), models.create(plan.registered, **plan.settings)
+    recipe, network = models.recipe(plan.registered).train, models.create(plan.registered, **plan.settings)
     return [
         Case(
             model,
             network.layer,
             network.input_shape,
             batch_size,
-            recipe.pixel_scale,
-            recipe.optimizer,
-            recipe.weight_decay,
+            float(recipe.normalize),
+            name_of(OPTIMIZERS, recipe.optimizer),
+            recipe.optimizer.weight_decay,
             precision=precision,
         )
         for batch_size in batch_sizes or plan.batch_sizes

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import xpnet
+from xpnet import kernels
 from xpnet.provenance import blas, processor
 
 _LIBRARIES = (
@@ -35,6 +36,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "gpu": _gpu(device) if device != "cpu" else None,
         "system": platform.platform(),
         "blas": blas(),
+        **kernels.versions("numpy"),
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
         "malloc": "kept by xpnet's processes (glibc's mallopt), as it comes in the others'"
         if platform.libc_ver()[0] == "glibc"

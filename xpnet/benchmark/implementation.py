@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.benchmark.ablation import INSTEAD
+from xpnet.benchmark.ablation import LEFT_OUT
 from xpnet.benchmark.cases import Case
 
 CUDNN = "xpnet-cupy-cudnn"
 GRAPH = f"{CUDNN}-graph"
-CPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "jax", "sklearn")
+CPU_PEERS = ("torch", "torch-channels-last", "torch-tuned", "torch-compile", "jax", "sklearn")
 GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
 # xpnet itself by the kernels that are written for every array library, all or one; compared with only where asked for.
 GPU_PURE = ("xpnet-torch-pure", "xpnet-jax-pure")
-CPU_PURE = ("xpnet-numpy-pure", *GPU_PURE, *(f"xpnet-numpy-without-{kernel}" for kernel in INSTEAD))
+CPU_PURE = ("xpnet-numpy-pure", *GPU_PURE, *(f"xpnet-numpy-without-{kernel}" for kernel in LEFT_OUT))
 
 
 class Implementation(Protocol):

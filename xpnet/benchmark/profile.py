@@ -16,8 +16,8 @@ from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.work import multiplications
 from xpnet.benchmark.xpnet_implementation import XpnetImplementation
-from xpnet.layers.base import Backward, Cache, Forward, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
 
 REST = "loss, θ, optimizer"
 _SIDE = 2048
@@ -76,11 +76,11 @@ class _Timed(Wrapper):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return self._note("forward", lambda: self.inner.forward(params, state, x, train=train, key=key))
+        return self._note("forward", lambda: self.inner.unchecked_forward(params, state, x, train=train, key=key))
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         self.gradients[self.name] = 1 + need_dx
-        return self._note("backward", lambda: self.inner.backward(params, cache, dy, need_dx=need_dx))
+        return self._note("backward", lambda: self.inner.unchecked_backward(params, cache, dy, need_dx=need_dx))
 
     def _note(self, direction: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()

@@ -24,7 +24,7 @@ class SklearnTwin:
         leaves = [leaf.layer for leaf in case.layer.leaves(case.input_shape)]
         dense = [layer.units for layer in leaves if isinstance(layer, Dense)]
         if not all(isinstance(layer, Dense | Flatten | Normalize | ReLU) for layer in leaves):
-            raise InputError("Benchmark: expected dense layers and ReLU alone for scikit-learn. Use --models mlp.")
+            raise InputError("Benchmark: expected dense layers and ReLU alone for scikit-learn. Measure mlp.")
         images, self._labels = case.batch()
         pixels = images.reshape(case.batch_size, -1).astype(np.float32)
         self._x = (pixels - pixels.mean()) * np.float32(case.pixel_scale)

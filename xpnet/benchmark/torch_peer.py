@@ -20,7 +20,7 @@ from xpnet.layout import walk
 from xpnet.network import Network
 from xpnet.optimizers import Adam, Momentum
 from xpnet.shapes import Shape
-from xpnet.torch_weights import Place, places
+from xpnet.torch_weights import TorchTensor, torch_tensors
 
 _CALLS_BEFORE_RECORDING = 3
 
@@ -110,14 +110,14 @@ class TorchTwin:
 
     def __init__(self, case: Case, device: str, variant: str) -> None:
         network = case.network()
-        self._places = _places(network)
+        self._tensors = _places(network)
         self._dtype: torch.dtype = getattr(torch, case.dtype)
         module: Any = build(case.layer, case.input_shape).to(self._dtype)
-        load_weights(module, network, self._places)
+        load_weights(module, network, self._tensors)
         images, labels = case.batch()
         self._labels = torch.tensor(labels, dtype=torch.int64, device=device)
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # channels_last
-        if variant == "channels-last":
+        if variant in ("channels-last", "tuned"):
             module = module.to(memory_format=torch.channels_last)
         else:
             self._images = self._images.contiguous()
@@ -130,7 +130,7 @@ class TorchTwin:
         """See ``Implementation``."""
         self._backward()
         return {
-            name: self._places[name].to_ours(parameter.grad.cpu().numpy())
+            name: self._tensors[name].to_ours(parameter.grad.cpu().numpy())
             for name, parameter in self._module.named_parameters()
             if parameter.grad is not None
         }
@@ -202,19 +202,19 @@ def make_optimizer(optimizer: Momentum | Adam, module: nn.Module, *, capturable:
     return torch.optim.SGD(module.parameters(), alpha, optimizer.momentum, weight_decay=decay)
 
 
-def load_weights(module: nn.Module, network: Network, places: Mapping[str, Place]) -> None:
+def load_weights(module: nn.Module, network: Network, tensors: Mapping[str, TorchTensor]) -> None:
     """Give a module the parameters and the state of the network that it was built from."""
     ours = _tensors(network)
-    theirs = {name: torch.tensor(place.to_torch(ours[name])) for name, place in places.items()}
+    theirs = {name: torch.tensor(tensor.to_torch(ours[name])) for name, tensor in tensors.items()}
     for name, buffer in module.named_buffers():
-        if name in ours and name not in places:  # Normalize
+        if name in ours and name not in tensors:  # Normalize
             theirs[name] = torch.tensor(ours[name]).reshape(buffer.shape)
     module.load_state_dict({**module.state_dict(), **theirs})
 
 
-def _places(network: Network) -> dict[str, Place]:
+def _places(network: Network) -> dict[str, TorchTensor]:
     shapes = {name: tensor.shape for name, tensor in _tensors(network).items()}
-    return places(network.layer.leaves(network.input_shape), shapes, lambda name: name)
+    return torch_tensors(network.layer.leaves(network.input_shape), shapes, lambda name: name)
 
 
 def _tensors(network: Network) -> dict[str, np.ndarray]:
@@ -222,5 +222,5 @@ def _tensors(network: Network) -> dict[str, np.ndarray]:
 
 
 def make(case: Case, device: str, variant: str) -> TorchTwin:
-    """PyTorch as it comes, or in the variants channels-last, compile and graphs (on a GPU)."""
+    """PyTorch as it comes, channels-last, tuned (that and the allocator), compile, or graphs (on a GPU)."""
     return TorchTwin(case, device, variant)

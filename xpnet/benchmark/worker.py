@@ -72,10 +72,15 @@ class Session:
         """Choose kernels and the precision of products, as xpnet's programs do; the peers run as they come."""
         if self._name.startswith("xpnet"):
             words = variants(self._name)
-            choice = next((word for word in words if word in kernels.CHOICES), "fastest")
-            runtime.configure(self._threads, choice, precision=precision, graph="graph" in words)
-            if "without" in words:
-                ablation.leave_out(words[-1])
+            left_out = words[-1] if "without" in words else None
+            choice = next((word for word in words if word in kernels.CHOICES and word != left_out), "fastest")
+            runtime.Runtime(
+                threads=self._threads, kernels=choice, precision=precision, graph="graph" in words
+            ).configure()
+            if left_out:
+                ablation.leave_out(left_out)
+        if "tuned" in variants(self._name):
+            runtime.keep_freed_memory()
         if self._device != "cpu":
             _set_precision(self._name, precision)
 

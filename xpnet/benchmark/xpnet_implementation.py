@@ -15,7 +15,8 @@ from xpnet.compile import compiled, graphed
 from xpnet.layers.base import State
 from xpnet.layout import walk
 from xpnet.random import make_key
-from xpnet.training.trainer import TrainState, make_step
+from xpnet.training.scores import accuracy
+from xpnet.training.step import TrainState, make_step
 
 
 class XpnetImplementation:
@@ -40,7 +41,7 @@ class XpnetImplementation:
 
     def training(self) -> Callable[[], object]:
         """See ``Implementation``."""
-        step, iteration = make_step(self.network, self._optimizer), 0
+        step, iteration = make_step(self.network, self._optimizer, accuracy), 0
         if self._graph:
             step = graphed(step, self.network.backend)
             logging.getLogger("xpnet.cuda_graph").addHandler(_NoGraph(logging.WARNING))
@@ -48,7 +49,7 @@ class XpnetImplementation:
 
         def train() -> None:
             nonlocal iteration
-            self._values, _ = step(self._values, self._images, self._labels, key, iteration)
+            self._values, _ = step(self._values, self._images, self._labels, None, key, iteration)
             iteration += 1
 
         return train

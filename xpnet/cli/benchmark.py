@@ -30,14 +30,15 @@ _PEERS = {peer: peer for peer in (*CPU_PEERS, *GPU_PEERS, *CPU_PURE)}
 _TITLES = {"train": "Training step", "predict": "Inference"}
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet benchmark") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _benchmark(_parser().parse_args(argv)))
+    return common.run(make_parser(prog), argv, _benchmark)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="benchmark.py",
+        prog=prog,
         description="Measure how long a training step and a prediction take, beside the same network, optimizer and "
         "data in other libraries. Each implementation has processes of its own; they compute in turns, and medians "
         "are compared. Before that their gradients are: one that computes something else is not timed.",
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=kernels.PRECISIONS,
+        **common.choices(kernels.PRECISIONS),
         default=Case.precision,
         help="of products and convolutions of float32 on a GPU, in every library alike; default: %(default)s",
     )

@@ -1,13 +1,15 @@
-"""What the command-line programs share: how they end, their flags for devices, and how they print."""
+"""What the command-line programs share: how they parse, end and print, and their flags for data and devices."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import stat
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,47 +17,90 @@ from rich.console import Console
 
 from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
+from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
-MODEL_OPTIONS = ("hidden", "activation", "dropout", "batch_norm", "weight_init", "stem")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of flags, in full, whose errors are one line."""
+    """A parser of flags, in full, whose errors are one line, and which takes no empty text for a value."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+    def __init__(
+        self,
+        *,
+        usage: str = "%(prog)s [options]",
+        formatter_class: type[argparse.HelpFormatter] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(allow_abbrev=False, usage=usage, formatter_class=formatter_class or _Formatter, **settings)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # pyright: ignore
+        """The flags; an empty one is an error: of ``--resume "$RUN"`` the variable may not be set."""
+        flags = super().parse_args(args, namespace)
+        for action in self._actions:
+            value = getattr(flags, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                name = action.option_strings[0] if action.option_strings else action.metavar
+                self.error(f"argument {name}: expected a value, got an empty text")
+        return flags
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
-        self.exit(EXIT_BAD_INPUT, f"error: {message}. {self.prog} --help lists the flags.\n")
+        self.exit(EXIT_BAD_INPUT, f"error: {printable(message)}. {self.prog} --help lists the options.\n")
+
+    def spellings(self) -> dict[str, tuple[str, ...]]:
+        """How each setting is given on the command line, by its name in Python."""
+        return {action.dest: tuple(action.option_strings) for action in self._actions if action.option_strings}
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Let a full disk be an error: argparse would ignore it."""
+        (file or sys.stderr).write(message)
 
 
-def run(program: Callable[[], int]) -> int:
-    """Run a program and return its exit code; what the user can act on becomes one line without a traceback."""
+class _Formatter(argparse.HelpFormatter):
+    """Breaks lines at spaces alone, not within names such as mean-squared-error."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width))
+
+
+def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int]) -> int:
+    """Run a program with its flags and return its exit code; what the user can act on is one line, no traceback."""
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     try:
         try:
-            return program()
+            return program(parser.parse_args(argv))
         finally:
             sys.stdout.flush()  # --help has printed without, and after this function a closed pipe is a warning
     except InputError as error:
-        _print_error(error)
+        _print_error(in_flags(str(error), parser.spellings()))
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # of | head: end without a word, as other programs do
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush
         return EXIT_PIPE_CLOSED
-    except (TrainingDivergedError, OSError) as error:  # such as a full disk
+    except TrainingDivergedError as error:
+        _print_error(in_flags(str(error), parser.spellings()))
+        return EXIT_FAILED
+    except OSError as error:  # such as a full disk
+        if error.errno == errno.ENAMETOOLONG:
+            _print_error(
+                f"{str(error.filename)[:40]}...: expected a shorter path, got {len(str(error.filename))} "
+                "characters. Choose another one."
+            )
+            return EXIT_BAD_INPUT
         _print_error(error)
         return EXIT_FAILED
     except MemoryError as error:
-        _print_error(f"not enough memory. {error}")
+        _print_error(in_flags(f"not enough memory. {error}", parser.spellings()))
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -103,75 +148,87 @@ def check_file(flag: str, path: str | None) -> None:
         raise InputError(f"{flag} {path}: expected a file in an existing folder, got none. Make the folder first.")
 
 
-def add_data_arguments(parser: argparse._ActionsContainer) -> None:
+def given(flags: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
+    """The flags of these names that were given, by the names they have elsewhere."""
+    return {there: getattr(flags, here) for here, there in names.items() if getattr(flags, here) is not None}
+
+
+def choices(names: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a flag that takes one of these names, which its help lists: argparse's list does not wrap."""
+    return {"choices": tuple(names), "metavar": "NAME"}
+
+
+def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+    """Names with commas."""
+    return ", ".join(names)
+
+
+def add_data_arguments(group: argparse._ActionsContainer) -> None:
     """Add the flags --data, --data-dir and --image-size."""
-    parser.add_argument("--data", help=f"{', '.join(datasets.names())}; default: the model's own")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder with the data set's files; default: those that come with xpnet or are downloaded",
-    )
-    parser.add_argument(
+    group.add_argument("--data", metavar="NAME", help=f"{listed(datasets.names())}; default: the model's own")
+    group.add_argument("--data-dir", metavar="DIR", help="folder with the data; default: bundled or downloaded")
+    group.add_argument(
         "--image-size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="with --data folder: scale and crop images to this height and width; default: the size they all have",
+        help="with --data folder: scale and crop images to this size; default: the size they all have",
     )
 
 
-def add_model_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the flags of MODEL_OPTIONS, but for --hidden and --dropout, of which a search takes several values."""
-    parser.add_argument("--activation", choices=mlp.ACTIVATIONS, help="after each hidden layer (mlp)")
-    parser.add_argument("--batch-norm", action="store_true", default=None, help="batch normalisation (mlp)")
-    parser.add_argument(
+def add_model_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flags of a model's options, but for --hidden and --dropout, of which a search takes several values."""
+    group.add_argument("--activation", **choices(mlp.ACTIVATIONS), help=f"of mlp: {listed(mlp.ACTIVATIONS)}")
+    group.add_argument("--batch-norm", action="store_true", default=None, help="of mlp: batch normalisation")
+    group.add_argument(
         "--weight-init",
-        choices=mlp.WEIGHT_INITS,
-        help="standard deviation of initial weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
-        "normal 1 (mlp)",
+        **choices(mlp.WEIGHT_INITS),
+        help="of mlp, standard deviation of the weights: he √(2/n_in), glorot √(2/(n_in + n_out)), lecun √(1/n_in), "
+        "normal 1",
     )
-    add_stem_argument(parser)
+    add_stem_argument(group)
 
 
-def add_stem_argument(parser: argparse._ActionsContainer) -> None:
+def add_stem_argument(group: argparse._ActionsContainer) -> None:
     """Add the flag --stem."""
-    parser.add_argument("--stem", choices=resnet.STEMS, help="small: for images of about 32x32 pixels (resnets)")
+    group.add_argument("--stem", **choices(resnet.STEMS), help="of resnets: imagenet, or small for 32x32 images")
 
 
-def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+def add_device_arguments(group: argparse._ActionsContainer, *, backend: bool = True) -> None:
     """Add the flags --device and --backend."""
-    parser.add_argument(
+    group.add_argument(
         "--device",
         metavar="DEVICE",
-        help="where to compute: cpu (NumPy), cuda or cuda:N (CuPy on an NVIDIA GPU), auto (a GPU if there is one), "
-        "mps (Apple GPU, with --backend torch); default: cpu",
+        help="cpu, cuda or cuda:N (NVIDIA GPU), mps (Apple GPU), auto (a GPU if there is one); default: cpu",
     )
-    parser.add_argument(
+    if backend:
+        add_backend_argument(group)
+
+
+def add_backend_argument(group: argparse._ActionsContainer) -> None:
+    """Add the flag --backend."""
+    group.add_argument(
         "--backend",
-        choices=BACKENDS,
-        help="array library that the layers run on; default: numpy on the CPU, cupy on a GPU",
+        **choices(BACKENDS),
+        help=f"array library: {listed(BACKENDS)}; default: numpy on the CPU, cupy on a GPU",
     )
 
 
-def add_speed_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the flags that change how fast the same figures are computed."""
-    parser.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="threads that share NumPy's convolutions; default: one for each core that this program may use",
-    )
-    parser.add_argument(
+def add_speed_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flags that change how fast the same results are computed."""
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads for NumPy; default: one per core")
+    group.add_argument(
         "--kernels",
-        choices=kernels.CHOICES,
-        help="pure: only the kernels written for every array library, also where the library has its own; cudnn: on "
-        "CuPy arrays cuDNN's convolutions (unverified: they have not run on a GPU yet; needs the extra cudnn), "
-        "elsewhere the same as fastest; default: fastest",
+        **choices(kernels.CHOICES),
+        help="fastest; pure: only those written for every array library; onednn: fastest, and an error without oneDNN "
+        "(extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-malloc-tuning",
-        action="store_true",
-        help="leave the C library's memory allocator as it is (slower on the CPU, for measurements)",
+        dest="tune_malloc",
+        action="store_false",
+        default=None,
+        help="leave the C library's memory allocator as it is (slower on the CPU)",
     )
 
 

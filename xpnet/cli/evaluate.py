@@ -5,74 +5,87 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import cast
 
-from xpnet import datasets, runtime
+from xpnet import datasets
 from xpnet.cli import common, report
 from xpnet.errors import InputError
 from xpnet.network import Network
-from xpnet.training import Evaluator
-from xpnet.training.run_folder import EVALUATION, RunFolder, versions
+from xpnet.runs.folder import EVALUATION, RunFolder, versions
+from xpnet.runtime import Runtime
+from xpnet.training import Evaluation, Evaluator
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet evaluate") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _evaluate(**vars(_parser().parse_args(argv))))
+    return common.run(make_parser(prog), argv, _evaluate)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="evaluate.py",
-        description="Test the network of a run folder that train.py wrote: print accuracy, loss, confusion matrix, "
-        f"precision and recall, and write them to {EVALUATION} in the folder.",
+        prog=prog,
+        usage="%(prog)s RUN [options]",
+        description="Test the network of a run's folder: print accuracy, loss, confusion matrix, precision and recall, "
+        f"and write them to {EVALUATION} in the folder.",
         epilog="Exit codes: 0 tested, 2 bad input.",
     )
     parser.add_argument(
-        "run", metavar="RUN", help="folder that train.py wrote, such as runs/20260131-120000-mnist_starter"
+        "run", metavar="RUN", help="folder that training wrote, such as runs/20260131-120000-mnist_starter"
     )
     parser.add_argument(
-        "--data", help=f"{', '.join(datasets.names())}; default: the data set the network was trained on"
+        "--data",
+        metavar="NAME",
+        help=f"{common.listed(datasets.names())}; default: the data set that the network was trained on",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: as in training")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with the data; default: as in training")
     common.add_device_arguments(parser)
     return parser
 
 
-def _evaluate(run: str, data: str | None, data_dir: str | None, device: str | None, backend: str | None) -> int:
-    runtime.configure()
+def _evaluate(flags: argparse.Namespace) -> int:
+    Runtime().configure()
     console = common.make_console()
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(flags.run)
     config = folder.read_config()
-    if data is not None:
-        config = dataclasses.replace(config, data=data, data_dir=data_dir)
-    network = Network.load(folder.weights_path, device=device or "cpu", backend=backend)
-    image_size = network.input_shape[:2] if config.data == "folder" else None
-    dataset = datasets.load(config.data, data_dir or config.data_dir, image_size)
+    if flags.data is not None:
+        config = dataclasses.replace(config, data=flags.data, data_dir=None, image_size=None)
+    if flags.data_dir is not None:
+        config = dataclasses.replace(config, data_dir=flags.data_dir)
+    network = Network.load(folder.weights_path, device=flags.device or "cpu", backend=flags.backend)
+    if config.data == "folder":
+        config = dataclasses.replace(config, image_size=network.input_shape[:2])
+    dataset = config.load_data()
     if (dataset.input_shape, (dataset.classes,)) != (network.input_shape, network.output_shape):
         raise InputError(
-            f"Run folder {run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "
+            f"Run folder {flags.run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "
             f"got {dataset.input_shape} of {dataset.classes} in {dataset.name}. Choose other data."
         )
     console.print(
         f"{config.model} of {folder.path} on {dataset.name}, {network.backend.describe()}: "
         f"{len(dataset.test_targets):,} test images"
     )
-    evaluation = Evaluator(network)(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
+    evaluate = Evaluator(network)
+    evaluation = evaluate(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
+    evaluation = cast(Evaluation, evaluation)  # data sets that have a name have classes
     if not math.isfinite(evaluation.loss):
         raise InputError(
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
             "Use weights from before the run diverged."
         )
-    report.print_evaluation(console, evaluation, dataset.class_names)
-    folder.write_json(
-        EVALUATION,
-        {
-            "model": config.model,
-            "data": config.data,
-            "data_dir": data_dir or config.data_dir,
-            "device": network.backend.device_name(),
-            "backend": network.backend.name,
-            **evaluation.to_dict(),
-            "versions": versions(network.backend),
-        },
-    )
+    report.print_evaluation(console, evaluation, dataset.class_names or ())
+    content = {
+        "model": config.model,
+        "data": config.data,
+        "data_dir": config.data_dir,
+        "device": network.backend.device_name(),
+        "backend": network.backend.name,
+        **evaluation.to_dict(),
+        "versions": versions(network.backend),
+    }
+    try:
+        folder.write_json(EVALUATION, content)
+    except InputError as error:  # of a folder that is not ours to change; what was asked for has been printed
+        common.warn(str(error))
     return common.EXIT_OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from xpnet.checks import pick
@@ -22,8 +22,8 @@ from xpnet.experiments import (
     write_results,
 )
 from xpnet.provenance import code_version
+from xpnet.runs.folder import RunFolder
 from xpnet.shapes import check_positive
-from xpnet.training.run_folder import RunFolder
 
 _PROGRAMS: Mapping[str, Callable[[list[str]], int]] = {
     "train.py": train.main,
@@ -31,16 +31,18 @@ _PROGRAMS: Mapping[str, Callable[[list[str]], int]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet experiments") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _run(**vars(_parser().parse_args(argv))))
+    return common.run(make_parser(prog), argv, _run)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="experiments.py",
+        prog=prog,
+        usage="%(prog)s [NAME ...] [options]",
         description=f"Repeat published experiments and write what came out beside what was published: {RESULTS} keeps "
-        f"the figures of every run, {PAGE} shows them. What is kept stays until the same experiment is run again with "
+        f"the metrics of every run, {PAGE} shows them. What is kept stays until the same experiment is run again with "
         "the same seed.",
         epilog="Exit codes: 0 all done, 2 bad input; otherwise that of the experiment that failed.",
     )
@@ -62,29 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(
-    names: list[str],
-    seeds: int | None,
-    data_dir: str | None,
-    docs: str,
-    render: bool,
-    device: str | None,
-    backend: str | None,
-) -> int:
-    folder = Path(docs)
+def _run(flags: argparse.Namespace) -> int:
+    folder = Path(flags.docs)
     read_page(folder)  # before hours of work, not after
-    for name in names:
+    for name in flags.names:
         pick("Experiment", EXPERIMENTS, name)
-    if seeds is not None:
-        check_positive("Experiments", "seeds", seeds)
-    if render:
+    if flags.seeds is not None:
+        check_positive("Experiments", "seeds", flags.seeds)
+    if flags.render:
         write_results(folder, read_results(folder))
         return common.EXIT_OK
     version = code_version()  # of the code that is running, whatever is committed in the hours that it runs
-    where = [*(["--device", device] if device else []), *(["--backend", backend] if backend else [])]
-    for name in names or EXPERIMENTS:
-        for seed in range(seeds or EXPERIMENTS[name].seeds):
-            code = _repeat(name, seed, data_dir, folder, where, version)
+    where = [f"--{name}={getattr(flags, name)}" for name in ("device", "backend") if getattr(flags, name)]
+    for name in flags.names or EXPERIMENTS:
+        for seed in range(flags.seeds or EXPERIMENTS[name].seeds):
+            code = _repeat(name, seed, flags.data_dir, folder, where, version)
             if code != common.EXIT_OK:
                 return code
     return common.EXIT_OK

@@ -3,97 +3,85 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from xpnet import models, runtime
+from xpnet import models
 from xpnet.cli import common, report
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
 from xpnet.files import is_file, require_regular_file
-from xpnet.metrics import log_softmax
 from xpnet.models import imagenet
 from xpnet.models.pretrained import load_torchvision
-from xpnet.network import Network, shape_text
+from xpnet.network import Network
+from xpnet.runs.folder import RunFolder, read_class_names
+from xpnet.runtime import Runtime
 from xpnet.serialization import is_written_by_xpnet
-from xpnet.training.run_folder import RunFolder, read_class_names
+from xpnet.summary import shape_text
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet features") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _features(**vars(_parser().parse_args(argv))))
+    return common.run(make_parser(prog), argv, _features)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="features.py",
+        prog=prog,
+        usage="%(prog)s IMAGE --weights FILE [options]",
         description="Give an image to a trained network: print the five most probable classes, and draw the output of "
         "one of its layers, channel by channel. Without --layer: list the names of all layers.",
         epilog="Exit codes: 0 done, 2 bad input.",
     )
-    parser.add_argument(
-        "image", metavar="IMAGE", help="PNG or JPEG file of any size; scaled and cropped at the centre to fit"
-    )
+    parser.add_argument("image", metavar="IMAGE", help="PNG or JPEG file of any size; scaled and cropped to fit")
     parser.add_argument(
         "--weights",
         required=True,
         metavar="FILE",
-        help="a folder that train.py wrote, a file that xpnet saved, or torchvision's weights of the --model "
-        "(.pth, or .safetensors with torchvision's names)",
+        help="a run's folder, a file that xpnet saved, or torchvision's weights of the --model (.pth, or .safetensors "
+        "with torchvision's names)",
     )
     parser.add_argument(
-        "--model", help=f"needed for torchvision's weights, others say it themselves: {', '.join(models.names())}"
+        "--model", metavar="NAME", help=f"needed for torchvision's weights: {common.listed(models.names())}"
     )
     common.add_stem_argument(parser)
     parser.add_argument("--layer", metavar="NAME", help="layer or block to draw, such as conv1 or layer1.0")
     parser.add_argument(
         "--class-names",
         metavar="FILE",
-        help="text file with the name of a class on each line; default: what the folder of a run says, ImageNet's for "
+        help="text file with the name of a class on each line; default: those of the weights, ImageNet's for "
         "torchvision's 1000 classes if torchvision is installed, else numbers",
     )
     parser.add_argument("--pad", action="store_true", help="scale the whole image into the frame instead of cropping")
-    parser.add_argument(
-        "--out", default="features.png", metavar="FILE", help="where to save the plot; default: %(default)s"
-    )
+    parser.add_argument("--out", default="features.png", metavar="FILE", help="the plot; default: %(default)s")
     common.add_device_arguments(parser)
     return parser
 
 
-def _features(
-    image: str,
-    weights: str,
-    model: str | None,
-    stem: str | None,
-    layer: str | None,
-    class_names: str | None,
-    pad: bool,
-    out: str,
-    device: str | None,
-    backend: str | None,
-) -> int:
-    runtime.configure()
-    for where, path in (("IMAGE", image), ("--weights", weights), ("--class-names", class_names)):
+def _features(flags: argparse.Namespace) -> int:
+    Runtime().configure()
+    for where, path in (("IMAGE", flags.image), ("--weights", flags.weights), ("--class-names", flags.class_names)):
         if path is not None:
             require_regular_file(path, where)
     console = common.make_console()
-    options = {} if stem is None else {"stem": stem}
-    network = _load(weights, model, options, device or "cpu", backend)
-    names = _class_names(class_names, weights, network.output_shape[0])
-    pixels = read_image(image, network.input_shape, pad=pad)
-    output = network.features(pixels[None], layer)[0] if layer else None
-    report.print_probabilities(console, np.exp(log_softmax(network.predict(pixels[None])))[0], names)
-    if layer is None or output is None:
+    options = {} if flags.stem is None else {"stem": flags.stem}
+    network = _load(flags.weights, flags.model, options, flags.device or "cpu", flags.backend)
+    names = _class_names(flags.class_names, flags.weights, network)
+    pixels = read_image(flags.image, network.input_shape, pad=flags.pad)
+    output = network.features(pixels[None], flags.layer)[0] if flags.layer else None
+    report.print_probabilities(console, network.predict_proba(pixels[None])[0], names)
+    if output is None:
         report.print_shapes(console, network)
         console.print("Choose one of these with --layer to draw its output.")
     else:
-        _print_output(console, layer, output)
-        _draw(output, pixels, layer, out)
-        console.print(f"The plot is in {out}")
+        _print_output(console, flags.layer, output)
+        _draw(output, pixels, flags.layer, flags.out)
+        console.print(f"The plot is in {flags.out}")
     return common.EXIT_OK
 
 
@@ -106,10 +94,13 @@ def _load(weights: str, model: str | None, options: Mapping[str, Any], device: s
     return load_torchvision(model, path, device=device, backend=backend, **options)
 
 
-def _class_names(given: str | None, weights: str, classes: int) -> list[str]:
+def _class_names(given: str | None, weights: str, network: Network) -> Sequence[str]:
+    classes = network.output_shape[0]
     path = RunFolder(weights).class_names_path if given is None else Path(given)
     if given is not None or is_file(path):
         return read_class_names(path, classes)
+    if network.class_names is not None:
+        return network.class_names
     names = None if is_written_by_xpnet(RunFolder.weights_in(weights)) else imagenet.class_names(classes)
     return names or [str(number) for number in range(classes)]
 

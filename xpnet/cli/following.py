@@ -1,4 +1,4 @@
-"""A run as people and other programs see it while it goes: progress, signals, files of records, a log."""
+"""A run as people and other programs see it while it goes: signals, a log, lines on the terminal."""
 
 from __future__ import annotations
 
@@ -6,41 +6,33 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from xpnet.cli import common, report
+from xpnet.cli import common
+from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.training import Record, Trainer
-from xpnet.training.checkpoint import CheckpointWriter
+from xpnet.runs.checkpoint import CheckpointWriter
+from xpnet.training import Callback, Record, Trainer
+from xpnet.training.progress import record_text
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _log = logging.getLogger(__name__)
 
 
-class Recorder(Protocol):
-    """What takes a run's records, one by one."""
-
-    def append(self, record: Record) -> None:
-        """Take the next record."""
-        ...
-
-
-class StopSignals:
-    """How a run is asked to end before its time.
+class StopSignals(Callback):
+    """How a run is asked to end before its time; the last of its callbacks.
 
     The first Ctrl-C ends training after the iteration in progress, and one that follows the checkpoint of that ends the
     program. SIGTERM, after which there may be seconds left, ends the program after the iteration in progress, and so
-    does SIGHUP, the loss of the terminal.
+    does SIGHUP, which says that the terminal was closed.
     """
 
-    def __init__(self, trainer: Trainer, console: Console) -> None:
-        self._trainer, self._console = trainer, console
+    def __init__(self, console: Console, checkpoints: CheckpointWriter) -> None:
+        self._console, self._checkpoints = console, checkpoints
         self.signal: int | None = None
         self._announced = False
 
@@ -54,12 +46,20 @@ class StopSignals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def check(self, checkpoints: CheckpointWriter) -> None:
+    def on_step(self, trainer: Trainer) -> None:
+        """Look for a signal."""
+        self.check(trainer)
+
+    def on_report(self, trainer: Trainer, record: Record) -> None:
+        """Look for a signal."""
+        self.check(trainer)
+
+    def check(self, trainer: Trainer) -> None:
         """If the run was asked to end, write a checkpoint and stop it; end the program unless that was by Ctrl-C."""
         if self.signal is None:
             return
-        self._trainer.stop()
-        checkpoints.write()
+        trainer.stop()
+        self._checkpoints.write(trainer)
         if self.signal != signal.SIGINT:
             name = signal.Signals(self.signal).name
             note(self._console, f"{name}: stopped; --resume goes on from here.")
@@ -67,11 +67,6 @@ class StopSignals:
         if not self._announced:
             self._announced = True
             note(self._console, "Ctrl-C: stopped, testing what was learned. Once more to quit now.")
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether the run was asked to end before it was over."""
-        return self.signal is not None and not self._trainer.is_over()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         """Prints and writes nothing, since the signal may have come in the middle of that."""
@@ -91,33 +86,12 @@ def _signals() -> list[int]:
     return numbers
 
 
-def run_training(
-    console: Console,
-    trainer: Trainer,
-    recorders: Sequence[Recorder],
-    checkpoints: CheckpointWriter,
-    stop_signals: StopSignals,
-    detect_nonfinite: bool,
-) -> list[Record]:
-    """Train, writing and showing each record as it comes: a progress bar on a terminal, lines elsewhere."""
-    records: list[Record] = []
-    with _progress(console, trainer) as show:
+class RecordLog(Callback):
+    """Writes each record to the log."""
 
-        def after_iteration(iteration: int) -> None:
-            checkpoints.after_iteration(iteration)
-            stop_signals.check(checkpoints)
-            show(iteration, None)
-
-        for record in trainer.run(after_iteration, detect_nonfinite=detect_nonfinite):
-            records.append(record)
-            for recorder in recorders:
-                recorder.append(record)
-            checkpoints.after_record(record)
-            _log.info("iteration %d  %s", record.iteration, report.record_text(record))
-            show(record.iteration, record)
-            stop_signals.check(checkpoints)
-        checkpoints.write()
-    return records
+    def on_report(self, trainer: Trainer, record: Record) -> None:
+        """Write one record."""
+        _log.info("iteration %d  %s", record.iteration, record_text(record, trainer.history.metric))
 
 
 def note(console: Console, text: str) -> None:
@@ -128,8 +102,10 @@ def note(console: Console, text: str) -> None:
 
 
 @contextmanager
-def logging_to(path: str | None, level: str) -> Iterator[None]:
+def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[str]]) -> Iterator[None]:
     """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
+
+    ``spellings`` are those of the program's flags, in which errors are worded.
 
     Warnings go to the terminal as well, with a file or without.
 
@@ -151,7 +127,7 @@ def logging_to(path: str | None, level: str) -> Iterator[None]:
     try:
         yield
     except (InputError, TrainingDivergedError) as error:
-        _log.error("%s", error)
+        _log.error("%s", in_flags(str(error), spellings))
         raise
     except Exception:
         _log.exception("ended by an error")
@@ -183,24 +159,3 @@ class _LogFile(logging.FileHandler):
         """Close the file; what it still had to take has been warned of."""
         with contextlib.suppress(OSError):
             super().close()
-
-
-@contextmanager
-def _progress(console: Console, trainer: Trainer) -> Iterator[Callable[[int, Record | None], None]]:
-    def print_line(iteration: int, record: Record | None) -> None:
-        if record:
-            number, speed = f"{iteration:>{len(str(trainer.iterations))}}", f"{trainer.images_per_second:,.0f} images/s"
-            console.print(f"iteration {number}  {report.record_text(record)}  {speed}")
-
-    if not console.is_terminal:
-        yield print_line
-        return
-    layout = (BarColumn(6), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*layout, console=console, refresh_per_second=5) as progress:
-        bar = progress.add_task("", total=trainer.iterations)
-
-        def update_bar(iteration: int, record: Record | None) -> None:
-            text = f"{report.short_text(record)} {trainer.images_per_second:,.0f} img/s" if record else None
-            progress.update(bar, completed=iteration, description=text)
-
-        yield update_bar

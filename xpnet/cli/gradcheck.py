@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,77 +16,43 @@ from xpnet import backend as backends
 from xpnet import models
 from xpnet.cli import common
 from xpnet.gradcheck import STEP, TOLERANCE, Entry, check_layer, check_loss, check_network, separated_values
-from xpnet.layers import (
-    AvgPool2D,
-    BatchNorm,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2D,
-    Layer,
-    LeakyReLU,
-    MaxPool2D,
-    Normalize,
-    ReLU,
-    Residual,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
+from xpnet.layers.examples import EXAMPLES
+from xpnet.losses import (
+    BinaryCrossEntropy,
+    Focal,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SoftmaxCrossEntropy,
 )
-from xpnet.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
-from xpnet.network import shape_text
 from xpnet.random import generator
-from xpnet.shapes import Shape
+from xpnet.summary import shape_text
 
-# Every kind of layer, with the shape of one example. Odd and unequal lengths, so that mixed-up axes show.
-LAYERS: tuple[tuple[Layer, Shape], ...] = (
-    (Dense(4), (6,)),
-    (Conv2D(3, kernel_size=3), (5, 6, 2)),
-    (Conv2D(3, kernel_size=(2, 3), stride=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel_size=3, padding="same"), (5, 6, 2)),
-    (Conv2D(3, kernel_size=3, stride=2, padding=(2, 1)), (6, 7, 2)),
-    (Conv2D(3, kernel_size=3, padding=2, dilation=2), (6, 7, 2)),
-    (MaxPool2D(2), (4, 6, 3)),
-    (MaxPool2D(3, stride=2), (7, 9, 2)),
-    (MaxPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
-    (Conv2D(4, kernel_size=3, groups=2, padding=1, bias=False), (5, 6, 4)),
-    (Conv2D(3, kernel_size=1, stride=2), (6, 7, 2)),
-    (AvgPool2D(2), (4, 6, 3)),
-    (AvgPool2D((3, 2), stride=(2, 1), padding=1), (5, 6, 2)),
-    (GlobalAvgPool2D(), (4, 5, 3)),
-    (ReLU(), (4, 5, 2)),
-    (LeakyReLU(), (4, 5, 2)),
-    (Sigmoid(), (4, 5, 2)),
-    (Tanh(), (4, 5, 2)),
-    (Softplus(), (4, 5, 2)),
-    (Softmax(), (6,)),
-    (Dropout(), (4, 5, 2)),
-    (BatchNorm(), (6,)),
-    (BatchNorm(), (4, 5, 2)),
-    (BatchNorm(frozen=True), (4, 5, 2)),
-    (Normalize(), (4, 5, 3)),
-    (Flatten(), (3, 4, 2)),
-    (Sequential([Dense(5), ReLU(), Dense(3)]), (6,)),
-    (Residual(Conv2D(2, kernel_size=3, padding=1)), (4, 5, 2)),
-    (Residual(Conv2D(3, kernel_size=3, stride=2, padding=1), shortcut=Conv2D(3, kernel_size=1, stride=2)), (4, 5, 2)),
+# Each with weights for its examples; without, the network's loss is checked.
+LOSSES: tuple[Loss, ...] = (
+    SoftmaxCrossEntropy(),
+    SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5, 3.0, 1.5)),
+    BinaryCrossEntropy(),
+    Focal(),
+    Focal(gamma=0.5, class_weights=(1.0, 2.0, 0.5, 3.0, 1.5)),
+    MeanSquaredError(),
+    MeanAbsoluteError(),
+    Huber(delta=0.5),
 )
-
-LOSSES: tuple[Loss, ...] = (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1), MeanSquaredError())
 MODEL, IMAGE_SHAPE = "mnist_starter", (8, 8, 1)
 TABLE_WIDTH = 80  # what the tables need: rich would cut them off to fit a narrower terminal
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet gradcheck") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _gradcheck(**vars(_parser().parse_args(argv))))
+    return common.run(make_parser(prog), argv, _gradcheck)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="gradcheck.py",
+        prog=prog,
         description="Check that the library computes gradients correctly. Every layer has a hand-written backward "
         "pass. This program moves one number at a time (of the input or of a parameter) a little up and down, sees how "
         "much the output changes (the finite difference), and compares that with what backward says.",
@@ -101,14 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _gradcheck(seed: int, entries: int, device: str | None, backend: str | None) -> int:
-    where = {"device": device or "cpu", "backend": backend}
+def _gradcheck(flags: argparse.Namespace) -> int:
+    where = {"device": flags.device or "cpu", "backend": flags.backend}
     library = backends.resolve(**where).describe()
     console = common.make_console()
     console.width = max(console.width, TABLE_WIDTH)
-    console.print(f"Gradients in float64 with {library}, step {STEP:g}, seed {seed}")
+    console.print(f"Gradients in float64 with {library}, step {STEP:g}, seed {flags.seed}")
     differences, wrong = [], []
-    for title, checked in _checks({"entries": entries, "seed": seed}, where):
+    for title, checked in _checks({"entries": flags.entries, "seed": flags.seed}, where):
         console.print(f"\n{title}", style="bold")
         console.print(_table(checked))
         differences += [entry.relative_difference for entry in checked]
@@ -124,26 +89,20 @@ def _gradcheck(seed: int, entries: int, device: str | None, backend: str | None)
 
 def _checks(amount: dict[str, int], where: dict[str, Any]) -> Iterator[tuple[str, list[Entry]]]:
     """What is checked, and the result."""
-    for layer, shape in LAYERS:
-        title = f"{_describe(layer, shape)}, input {shape_text(shape)}"
-        yield title, check_layer(layer, shape, **amount, **where)
+    for example in EXAMPLES:
+        yield f"{example}, input {shape_text(example.input_shape)}", check_layer(*example, **amount, **where)
     rng = generator(amount["seed"])
-    logits, labels = separated_values(rng, (4, 5)), rng.integers(0, 5, 4)
+    outputs, weights = separated_values(rng, (4, 5)), rng.uniform(0.5, 2.0, 4)
+    targets = {
+        "classes": rng.integers(0, 5, 4),
+        "binary": rng.integers(0, 2, (4, 5)),
+        "real": rng.uniform(-1.0, 1.0, (4, 5)),
+    }
     for loss in LOSSES:
-        yield f"{loss}, 5 classes", check_loss(loss, logits, labels, **amount, **where)
+        yield f"{loss}, outputs 4 x 5", check_loss(loss, outputs, targets[loss.target], weights, **amount, **where)
     network = models.create(MODEL, input_shape=IMAGE_SHAPE, seed=amount["seed"], dtype="float64", **where)
     images, labels = separated_values(rng, (2, *IMAGE_SHAPE)), rng.integers(0, 10, 2)
     yield f"Network {MODEL}, input {shape_text(IMAGE_SHAPE)}", check_network(network, images, labels, **amount)
-
-
-def _describe(layer: Layer, input_shape: Shape) -> str:
-    """A layer's kind with the settings that are not the default, or the names of the layers in it."""
-    shown = [name for name, *_ in layer.sublayers(input_shape)] or [
-        f"{field.name}={value!r}"
-        for field in dataclasses.fields(layer)
-        if (value := getattr(layer, field.name)) != field.default
-    ]
-    return f"{type(layer).__name__}({', '.join(shown)})"
 
 
 def _table(entries: list[Entry]) -> Table:

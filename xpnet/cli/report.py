@@ -15,15 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from xpnet import metrics
-from xpnet.network import Network, shape_text
-from xpnet.training import Evaluation, Record
+from xpnet.network import Network
+from xpnet.summary import shape_text
+from xpnet.training import Evaluation
 
 if TYPE_CHECKING:  # what only some programs print, and all would wait for
     from xpnet.benchmark.cases import Case
     from xpnet.benchmark.controller import Row
     from xpnet.benchmark.profile import Cost, Profile
+    from xpnet.runs.regularization import Regularized
     from xpnet.search import Trial
-    from xpnet.training.regularization import Regularized
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
 _TOP = 5
@@ -75,22 +76,6 @@ def print_regularization(console: Console, results: Mapping[str, Regularized]) -
         medians = [_percent(float(np.median(a))) for a in (result.train, result.validation[:, -1], result.test)]
         table.add_row(name, *medians, f"{_percent(result.test.min())} to {_percent(result.test.max())}")
     _print(console, table)
-
-
-def record_text(record: Record) -> str:
-    """The figures of one record on a line."""
-    return (
-        f"loss {record.loss:.4f} + {record.weight_decay_loss:.4f}  "
-        f"training {record.train_accuracy:.2%}  validation {record.validation_accuracy:.2%}"
-    )
-
-
-def short_text(record: Record) -> str:
-    """The figures of one record as they fit beside a progress bar on 80 columns."""
-    return (
-        f"loss {record.loss:.3f}+{record.weight_decay_loss:.3f} "
-        f"train {record.train_accuracy:.1%} val {record.validation_accuracy:.1%}"
-    )
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequence[str]) -> None:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import itertools
 import os
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from xpnet import datasets, models, runtime
+from xpnet import models
 from xpnet.cli import common, report
-from xpnet.datasets import Dataset
+from xpnet.cli.train_flags import command_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
+from xpnet.runs import RunConfig
+from xpnet.runs.regularization import Regularized, dropout_against_l2
+from xpnet.runs.settings import SETTINGS, make_run
 from xpnet.search import (
     COMPLETE,
     DIVERGED,
@@ -37,15 +39,12 @@ from xpnet.search import (
     parse_hidden,
 )
 from xpnet.shapes import check_positive
-from xpnet.training import TrainConfig
 from xpnet.training.range_test import range_test
-from xpnet.training.regularization import Regularized, dropout_against_l2
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LABELS = {"learning_rate": "learning rate", "weight_decay": "weight decay", "dropout": "dropout", "hidden": "hidden"}
-_FLAGS = {"learning_rate": "--lr", "weight_decay": "--weight-decay", "dropout": "--dropout", "hidden": "--hidden"}
 _FACTORS = (0.1, 0.3, 1.0, 3.0)  # of the model's own learning rate
 _WEIGHT_DECAYS, _DROPOUTS, _TOPOLOGIES = (1e-5, 1e-3), (0.0, 0.3), ("100", "100,100", "300,100")
 _SEARCH_LENGTH = {"limit": 5000, "epochs": 5}
@@ -54,20 +53,21 @@ _REGULARIZATION_LENGTH = {"limit": 1000, "epochs": 60}
 _L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5), 3
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "xpnet search") -> int:
     """Run the program and return its exit code."""
-    return common.run(lambda: _search(**vars(_parser().parse_args(argv))))
+    return common.run(make_parser(prog), argv, _search)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str) -> common.Parser:
+    """The parser of its flags."""
     parser = common.Parser(
-        prog="search.py",
+        prog=prog,
         description="Search for the learning rate, weight decay, dropout and topology with the best validation "
-        "accuracy. Without any flag: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
-        "and the search goes on. Prints the trials and the command line for train.py that repeats the best one.",
+        "accuracy. Without options: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
+        "and the search goes on. Prints the trials and the command that repeats the best one.",
         epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
-        "and --study. Exit codes: 0 done, 1 the loss became infinite or NaN (in a search: and this process "
-        "completed no trial), 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM (the study stays usable).",
+        "and --study. Exit codes: 0 done, 1 diverged (in a search: and this process completed no trial), 2 bad input, "
+        "130 Ctrl-C, 143 SIGTERM (the study stays usable).",
     )
     what = parser.add_argument_group("instead of a search")
     mode = what.add_mutually_exclusive_group()
@@ -79,11 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     mode.add_argument(
         "--dropout-vs-l2",
         action="store_true",
-        help=f"train on few images with neither, with L2 and with dropout, {_SEEDS} seeds each, and plot them side by "
-        "side",
+        help=f"train on few images with neither, with L2 and with dropout, {_SEEDS} seeds each, and plot them",
     )
-    train = parser.add_argument_group("what every training has in common")
-    train.add_argument("--model", default="mlp", help=f"{', '.join(models.names())}; default: %(default)s")
+    train = parser.add_argument_group("every training")
+    train.add_argument(
+        "--model", default="mlp", metavar="NAME", help=f"{', '.join(models.names())}; default: %(default)s"
+    )
     common.add_data_arguments(train)
     train.add_argument(
         "--limit",
@@ -100,10 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         f"{_REGULARIZATION_LENGTH['epochs']}",
     )
     train.add_argument("--batch-size", type=int, metavar="N", help="images in a batch; default: the model's own")
-    train.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the model's own")
+    train.add_argument(
+        "--optimizer", **common.choices(OPTIMIZERS), help=f"{common.listed(OPTIMIZERS)}; default: the model's own"
+    )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
     common.add_device_arguments(train)
-    options = parser.add_argument_group("model options", "of the models that have them; default: the model's own")
+    options = parser.add_argument_group("model")
     common.add_model_arguments(options)
     values = parser.add_argument_group(
         "values to try", "grid tries each; tpe and random anything between the smallest and the largest"
@@ -142,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     study = parser.add_argument_group("study")
     study.add_argument(
         "--sampler",
-        choices=SAMPLERS,
+        **common.choices(SAMPLERS),
         default="tpe",
         help="tpe learns from earlier trials, random does not, grid tries every combination; default: %(default)s",
     )
@@ -158,60 +161,44 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _search(
-    lr_range_test: bool,
-    dropout_vs_l2: bool,
-    learning_rate: list[float] | None,
-    weight_decay: list[float] | None,
-    dropout: list[float] | None,
-    hidden: list[str] | None,
-    sampler: str,
-    trials: int,
-    study: str | None,
-    storage: str | None,
-    out: str,
-    **settings: Any,
-) -> int:
-    runtime.configure()
+def _search(flags: argparse.Namespace) -> int:
     console = common.make_console()
-    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout, "hidden": hidden}
-    values = {name: value for name, value in given.items() if value is not None}
-    length = _REGULARIZATION_LENGTH if dropout_vs_l2 else _SEARCH_LENGTH
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    options = {name: chosen.pop(name) for name in common.MODEL_OPTIONS if name in chosen}
-    config = TrainConfig.for_model(**{**length, **chosen}, model_options=options)
-    images = config.limit or length["limit"]
-    config = dataclasses.replace(config, report_every=max(images // config.batch_size, 1))  # about one each epoch
-    if lr_range_test:
-        return _range_test(console, config, values, out)
-    if dropout_vs_l2:
-        return _regularization(console, config, values, out)
-    check_positive("Search", "trials", trials)
-    space = _space(config, values)
-    _make_folder(out)
-    storage, name = storage or os.path.join(out, "search.db"), study or f"{config.model}-{config.data}"
-    searched = Search(config, _load(config), space, sampler=sampler, storage=storage, name=name)
-    return _run_study(console, searched, config, trials, out)
-
-
-def _load(config: TrainConfig) -> Dataset:
-    return datasets.load(config.data, config.data_dir, config.image_size)
+    settings = {name: value for name, value in vars(flags).items() if name in SETTINGS}
+    values = {name: settings.pop(name) for name in _LABELS}
+    values = {name: value for name, value in values.items() if value is not None}
+    length = _REGULARIZATION_LENGTH if flags.dropout_vs_l2 else _SEARCH_LENGTH
+    given = {name: value for name, value in settings.items() if value is not None}
+    run = make_run(**{**length, **given})
+    images = run.train.limit or length["limit"]
+    per_epoch = max(images // run.train.batch_size, 1)  # about one report each epoch
+    run = replace(run, train=replace(run.train, report_every=per_epoch))
+    if flags.lr_range_test:
+        return _range_test(console, run, values, flags.out)
+    if flags.dropout_vs_l2:
+        return _regularization(console, run, values, flags.out)
+    check_positive("Search", "trials", flags.trials)
+    space = _space(run, values)
+    _make_folder(flags.out)
+    storage = flags.storage or os.path.join(flags.out, "search.db")
+    name = flags.study or f"{run.model}-{run.data}"
+    searched = Search(run, run.load_data(), space, sampler=flags.sampler, storage=storage, name=name)
+    return _run_study(console, searched, run, flags.trials, flags.out)
 
 
 def _make_folder(out: str) -> None:
     try:
         os.makedirs(out, exist_ok=True)
     except OSError as error:
-        raise InputError(f"Folder {out}: cannot be made ({error.strerror}). Choose another one with --out.") from error
+        raise InputError(f"--out {out}: cannot be made ({error.strerror}). Choose another folder.") from error
 
 
 # The search
 
 
-def _space(config: TrainConfig, values: Parameters) -> Space:
+def _space(config: RunConfig, values: Parameters) -> Space:
     """The values to try: those given, or the defaults of what the model has."""
     defaults: dict[str, Any] = {
-        "learning_rate": tuple(float(f"{factor * config.learning_rate:.4g}") for factor in _FACTORS),
+        "learning_rate": tuple(float(f"{factor * config.train.optimizer.learning_rate:.4g}") for factor in _FACTORS),
         "weight_decay": _WEIGHT_DECAYS,
     }
     owned = {"dropout": _DROPOUTS, "hidden": _TOPOLOGIES}
@@ -219,7 +206,7 @@ def _space(config: TrainConfig, values: Parameters) -> Space:
         if name in owned:
             defaults[name] = owned.pop(name)
     for name in owned.keys() & values.keys():
-        raise InputError(f"Search: expected no {name}, which {config.model} does not have. Leave {_FLAGS[name]} out.")
+        raise InputError(f"Search: expected no {name}, which {config.model} does not have. Leave it out.")
     space = {**defaults, **values}
     for name in ("learning_rate", "weight_decay"):
         for value in space[name]:
@@ -232,7 +219,7 @@ def _space(config: TrainConfig, values: Parameters) -> Space:
     return space
 
 
-def _run_study(console: Console, searched: Search, config: TrainConfig, trials: int, out: str) -> int:
+def _run_study(console: Console, searched: Search, config: RunConfig, trials: int, out: str) -> int:
     ended = set()
 
     def report_trial(tried: Trial) -> None:
@@ -256,15 +243,15 @@ def _run_study(console: Console, searched: Search, config: TrainConfig, trials: 
     if running:
         console.print(
             f"At work in another process, or killed: {running}, shown as running. "
-            "What was killed is not begun anew: try its values with another --study."
+            "What was killed is not tried again: try its values with another --study."
         )
     winner = best(tried)
     if winner is None:
         console.print("No trial was completed.")
         return code
     console.print(f"Best: trial {winner.number}, validation accuracy {winner.accuracy:.2%}. Repeat it with")
-    console.print(_command(configure(config, winner.parameters)))
-    console.print(f"or leave out --limit {config.limit} to train on all images.")
+    console.print(shlex.join(command_of(configure(config, winner.parameters))))
+    console.print(f"or leave out --limit {config.train.limit} to train on all images.")
     _draw_trials(console, tried, out)
     return code
 
@@ -291,35 +278,6 @@ def _line(tried: Trial) -> str:
     return f"trial {tried.number}  {parameters}  {accuracy} {tried.state}"
 
 
-def _command(config: TrainConfig) -> str:
-    """The flags of train.py that repeat a trial of these settings."""
-    flags = {
-        "--model": config.model,
-        "--data": config.data,
-        "--data-dir": config.data_dir,
-        "--image-size": config.image_size,
-        "--limit": config.limit,
-        "--epochs": config.epochs,
-        "--batch-size": config.batch_size,
-        "--optimizer": config.optimizer,
-        "--lr": config.learning_rate,
-        "--weight-decay": config.weight_decay,
-        "--seed": config.seed,
-        "--device": config.device if config.device != TrainConfig.device else None,
-        "--backend": config.backend,
-        **{f"--{name.replace('_', '-')}": value for name, value in config.model_options.items()},
-    }
-    given = [[flag, *_words(value)] for flag, value in flags.items() if value is not None]
-    return shlex.join(["python", "scripts/train.py", *itertools.chain(*given)])
-
-
-def _words(value: Any) -> list[str]:
-    """What stands behind a flag: nothing behind one that says it all."""
-    if value is True:
-        return []
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-
-
 def _draw_trials(console: Console, tried: Sequence[Trial], out: str) -> None:
     from xpnet import plots  # here: matplotlib takes a second to import
 
@@ -336,11 +294,13 @@ def _draw_trials(console: Console, tried: Sequence[Trial], out: str) -> None:
 # The learning-rate range test
 
 
-def _range_test(console: Console, config: TrainConfig, values: Parameters, out: str) -> int:
+def _range_test(console: Console, config: RunConfig, values: Parameters, out: str) -> int:
     rates = values.pop("learning_rate", _RANGE)
     config = configure(config, _single(values))
     _make_folder(out)
-    test = range_test(config, _load(config), min(rates), max(rates), _RANGE_STEPS)
+    dataset = config.load_data()
+    network = config.make_network(dataset)
+    test = range_test(network, dataset, config.train, min(rates), max(rates), _RANGE_STEPS, config.runtime)
     console.print(
         f"{len(test.rates)} of {_RANGE_STEPS} iterations, learning rate {test.rates[0]:.3g} to {test.rates[-1]:.3g}: "
         f"the smoothed loss is lowest, {min(test.smoothed):.4f}, at {test.rate_of_lowest_loss:.3g}."
@@ -348,7 +308,7 @@ def _range_test(console: Console, config: TrainConfig, values: Parameters, out: 
     if test.suggestion is None:
         console.print(
             "The loss had not exploded at the highest rate, so no rate is suggested. Go on to a higher one with "
-            "--lr A B; if the loss is near 0, these images are learned by heart: take more with --limit N."
+            "--lr A B; if the loss is near 0, the network overfits these images: take more with --limit N."
         )
     else:
         console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")
@@ -361,16 +321,16 @@ def _range_test(console: Console, config: TrainConfig, values: Parameters, out: 
 # Dropout against L2
 
 
-def _regularization(console: Console, config: TrainConfig, values: Parameters, out: str) -> int:
+def _regularization(console: Console, config: RunConfig, values: Parameters, out: str) -> int:
     weight_decays = values.pop("weight_decay", _L2_STRENGTHS)
     dropouts = values.pop("dropout", _DROPOUT_STRENGTHS)
     config = configure(config, _single(values))
     _make_folder(out)
-    seeds = range(config.seed, config.seed + _SEEDS)
+    seeds = range(config.train.seed, config.train.seed + _SEEDS)
     results = []
-    for result in dropout_against_l2(config, _load(config), weight_decays, dropouts, seeds):
+    for result in dropout_against_l2(config, config.load_data(), weight_decays, dropouts, seeds):
         results.append(result)
-        console.print(f"{_name(result)}: {_SEEDS} runs of {config.epochs} epochs done")
+        console.print(f"{_name(result)}: {_SEEDS} runs of {config.train.epochs} epochs done")
     report.print_regularization(console, {_name(result): result for result in results})
     from xpnet import plots  # here: matplotlib takes a second to import
 
@@ -392,7 +352,7 @@ def _single(values: Parameters) -> Parameters:
     """The one value that was given for each parameter."""
     for name, given in values.items():
         if len(given) != 1:
-            raise InputError(f"Search: expected one value of {_FLAGS[name]} here, got {len(given)}. Give one.")
+            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
     return {name: value for name, (value,) in values.items()}
 
 

@@ -1,9 +1,15 @@
-"""Random changes of training images, in array operations on the device where the images lie."""
+"""Random changes of training images, in array operations on the device where the images lie.
+
+An augmentation says for every pixel of the new image where in the old one it comes from. Several are thus composed by
+arithmetic on positions, and the pixels are moved once.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from array_api_compat import device
 
@@ -13,86 +19,180 @@ from xpnet.random import fold_in, random_bits
 from xpnet.shapes import is_whole
 
 _MOST_PIXELS = 1 << 20  # no image has a longer side, and positions in int32 stay far from their end
+_OTHERS = 5  # the fold numbers before are those of the augmentations here, which makes a seed reproducible
+
+
+class Grid(NamedTuple):
+    """Where the pixels of new images come from.
+
+    ``rows`` and ``columns`` are int32 positions in the old images, of a shape that broadcasts to (N, H, W); a pixel is
+    black where ``visible`` (N, H, W) is False. ``size`` is (H, W).
+    """
+
+    rows: Array
+    columns: Array
+    visible: Array
+    size: tuple[int, int]
+
+    def draw(self, key: Array, choices: int) -> Array:
+        """For each image a random integer from 0 to choices - 1, int32 (N, 1, 1)."""
+        return random_bits(key, (self.visible.shape[0], 1, 1)) % choices
+
+
+class Augmentation(ABC):
+    """A random change of training images, each image for itself: a frozen dataclass that maps positions.
+
+    One of your own, which turns images upside down with probability 1/2:
+
+        @dataclass(frozen=True)
+        class VerticalFlip(Augmentation):
+            def sources(self, key, grid):
+                flipped, last = grid.draw(key, 2), grid.size[0] - 1
+                return grid._replace(rows=flipped * (last - grid.rows) + (1 - flipped) * grid.rows)
+    """
+
+    @abstractmethod
+    def sources(self, key: Array, grid: Grid) -> Grid:
+        """Where the pixels at the positions of ``grid`` come from, and which of them are black; ``key`` is its own.
+
+        Array operations alone, so that the step can be compiled. Positions outside of the image are allowed if
+        ``visible`` is False there, and come in from augmentations that follow.
+        """
+
+    def check_fits(self, input_shape: Sequence[int]) -> None:
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        if len(input_shape) != 3:
+            raise InputError(
+                f"{type(self).__name__}: expected images (H, W, C), got inputs of shape {tuple(input_shape)}. "
+                "Leave the augmentation out."
+            )
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Random crop, horizontal flip and cutout of a batch of images (N, H, W, C), each image for itself.
+class RandomCrop(Augmentation):
+    """Extends an image by ``padding`` black pixels on each side, and cuts its own size out of that at a random place.
 
-    ``crop_padding`` p extends an image by p black pixels on each side and cuts its own size out of that at a random
-    place; ``flip`` mirrors it left to right with probability 1/2; ``cutout`` s blackens a square of s x s pixels around
-    a random pixel (less of it at the border). All are functions of the key: the same key gives the same images on every
-    backend.
-
-    Raises InputError if a number is not whole, below 0 or above 2^20.  Source: Krizhevsky et al., NIPS 2012, section
-    4.1 (crops and flips); DeVries and Taylor, arXiv:1708.04552 (cutout).
+    Raises InputError unless padding is an integer from 1 to 2^20.
+    Source: Krizhevsky et al., NIPS 2012, section 4.1; with padding: He et al., CVPR 2016, section 4.2.
     """
 
-    crop_padding: int = 0
-    flip: bool = False
-    cutout: int = 0
+    padding: int
 
     def __post_init__(self) -> None:
-        for name in ("crop_padding", "cutout"):
-            value = getattr(self, name)
-            if not is_whole(value) or not 0 <= value <= _MOST_PIXELS:
-                raise InputError(
-                    f"Augmentation: expected {name} to be a whole number from 0 to {_MOST_PIXELS}, got {value!r}. "
-                    f"Change {name}."
-                )
+        _check_size("RandomCrop", "padding", self.padding)
 
-    def __bool__(self) -> bool:
-        return bool(self.crop_padding or self.flip or self.cutout)
+    def sources(self, key: Array, grid: Grid) -> Grid:
+        """Positions move by the same random distance of at most ``padding`` in a whole image."""
+        (height, width), places = grid.size, 2 * self.padding + 1
+        rows = grid.rows + grid.draw(fold_in(key, 3), places) - self.padding
+        columns = grid.columns + grid.draw(fold_in(key, 4), places) - self.padding
+        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        return Grid(rows, columns, grid.visible & is_inside, grid.size)
 
     def check_fits(self, input_shape: Sequence[int]) -> None:
-        """Raise InputError unless something is left of every image (H, W, C)."""
-        side = min(input_shape[:2])
-        for name in ("crop_padding", "cutout"):
-            value = getattr(self, name)
-            if value >= side:
-                raise InputError(
-                    f"Augmentation: expected {name} below {side}, the smaller side of the images, got {value}. "
-                    f"Change {name}."
-                )
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        super().check_fits(input_shape)
+        _check_below_side("RandomCrop", "padding", self.padding, input_shape)
 
-    def __call__(self, key: Array, images: Array) -> Array:
-        """The changed images, of the same dtype; one gather, whatever is asked for."""
-        xp, (count, height, width, channels) = array_namespace(images), images.shape
-        rows, columns = _positions(images, height, 1), _positions(images, width, 2)
-        visible = xp.ones((count, height, width), dtype=xp.bool, device=device(images))
-        if self.cutout:
-            visible = ~(
-                _within(rows, _draw(fold_in(key, 0), images, height), self.cutout)
-                & _within(columns, _draw(fold_in(key, 1), images, width), self.cutout)
+
+@dataclass(frozen=True)
+class HorizontalFlip(Augmentation):
+    """Mirrors an image left to right with probability 1/2.
+
+    Source: Krizhevsky et al., NIPS 2012, section 4.1.
+    """
+
+    def sources(self, key: Array, grid: Grid) -> Grid:
+        """Column j comes from column W - 1 - j in mirrored images."""
+        mirrored, last = grid.draw(fold_in(key, 2), 2), grid.size[1] - 1
+        return grid._replace(columns=mirrored * (last - grid.columns) + (1 - mirrored) * grid.columns)
+
+
+@dataclass(frozen=True)
+class Cutout(Augmentation):
+    """Blackens a square of ``size`` x ``size`` pixels around a random pixel (less of it at the border).
+
+    Raises InputError unless size is an integer from 1 to 2^20.  Source: DeVries and Taylor, arXiv:1708.04552.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_size("Cutout", "size", self.size)
+
+    def sources(self, key: Array, grid: Grid) -> Grid:
+        """Positions stay; those in the square are black."""
+        centres = (grid.draw(fold_in(key, number), side) for number, side in enumerate(grid.size))
+        rows, columns = (
+            self._is_within(positions, centre)
+            for positions, centre in zip((grid.rows, grid.columns), centres, strict=True)
+        )
+        return grid._replace(visible=grid.visible & ~(rows & columns))
+
+    def check_fits(self, input_shape: Sequence[int]) -> None:
+        """Raise InputError unless inputs are images (H, W, C), and something is left of each."""
+        super().check_fits(input_shape)
+        _check_below_side("Cutout", "size", self.size, input_shape)
+
+    def _is_within(self, positions: Array, centres: Array) -> Array:
+        starts = centres - self.size // 2
+        return (positions >= starts) & (positions < starts + self.size)
+
+
+def augment(augmentations: Sequence[Augmentation], key: Array, images: Array) -> Array:
+    """Images (N, H, W, C) with all augmentations applied in order, of the same dtype.
+
+    A function of the key: the same key gives the same images on every backend. The last augmentation says first where
+    its pixels come from.
+    """
+    xp, (count, height, width, channels) = array_namespace(images), images.shape
+    grid = _identity(images)
+    for position, augmentation in reversed(list(enumerate(augmentations))):
+        grid = augmentation.sources(_own_key(augmentations, position, key), grid)
+    numbers = xp.arange(count, dtype=xp.int32, device=device(images))[:, None, None]
+    # Pixels from outside are read from anywhere inside, and then made black.
+    sources = (numbers * height + grid.rows % height) * width + grid.columns % width
+    pixels = xp.take(xp.reshape(images, (-1, channels)), xp.reshape(sources, (-1,)), axis=0)
+    return xp.reshape(pixels, images.shape) * xp.astype(grid.visible, images.dtype)[..., None]
+
+
+def check_fits(augmentations: Sequence[Augmentation], input_shape: Sequence[int]) -> None:
+    """Raise InputError unless all are augmentations, inputs are images, and something is left of every image."""
+    for augmentation in augmentations:
+        if not isinstance(augmentation, Augmentation):
+            raise InputError(
+                f"Augmentation: expected augmentations, such as [RandomCrop(4), HorizontalFlip()], got "
+                f"{augmentation!r:.80}. Give objects."
             )
-        if self.flip:
-            mirrored = _draw(fold_in(key, 2), images, 2)
-            columns = mirrored * (width - 1 - columns) + (1 - mirrored) * columns
-        if self.crop_padding:
-            places = 2 * self.crop_padding + 1
-            rows = rows + _draw(fold_in(key, 3), images, places) - self.crop_padding
-            columns = columns + _draw(fold_in(key, 4), images, places) - self.crop_padding
-            visible = visible & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        numbers = xp.arange(count, dtype=xp.int32, device=device(images))[:, None, None]
-        # Pixels from outside are read from anywhere inside, and then made black.
-        sources = (numbers * height + rows % height) * width + columns % width
-        pixels = xp.take(xp.reshape(images, (-1, channels)), xp.reshape(sources, (-1,)), axis=0)
-        return xp.reshape(pixels, images.shape) * xp.astype(visible, images.dtype)[..., None]
+        augmentation.check_fits(input_shape)
 
 
-def _positions(images: Array, length: int, axis: int) -> Array:
-    """0, 1, ..., length - 1 along one axis of (N, H, W)."""
-    xp = array_namespace(images)
-    positions = xp.arange(length, dtype=xp.int32, device=device(images))
-    return xp.reshape(positions, (1, length, 1) if axis == 1 else (1, 1, length))
+def _own_key(augmentations: Sequence[Augmentation], position: int, key: Array) -> Array:
+    """The key itself for the first of each kind here, which fold it apart; others get one of their own."""
+    kinds = [type(augmentation) for augmentation in augmentations]
+    is_first = kinds[position] not in kinds[:position]
+    known = kinds[position] in (RandomCrop, HorizontalFlip, Cutout)
+    return key if known and is_first else fold_in(key, _OTHERS + position)
 
 
-def _draw(key: Array, images: Array, choices: int) -> Array:
-    """For each image a whole number from 0 to choices - 1, of shape (N, 1, 1)."""
-    return random_bits(key, (images.shape[0], 1, 1)) % choices
+def _identity(images: Array) -> Grid:
+    """Every pixel comes from where it is."""
+    xp, (count, height, width, _) = array_namespace(images), images.shape
+    rows, columns = (xp.arange(length, dtype=xp.int32, device=device(images)) for length in (height, width))
+    visible = xp.ones((count, height, width), dtype=xp.bool, device=device(images))
+    return Grid(rows[None, :, None], columns[None, None, :], visible, (height, width))
 
 
-def _within(positions: Array, centres: Array, size: int) -> Array:
-    """Whether positions lie in the span of ``size`` pixels around the centres."""
-    starts = centres - size // 2
-    return (positions >= starts) & (positions < starts + size)
+def _check_size(where: str, name: str, value: int) -> None:
+    if not is_whole(value) or not 1 <= value <= _MOST_PIXELS:
+        raise InputError(
+            f"{where}: expected {name} to be an integer from 1 to {_MOST_PIXELS}, got {value!r}. Change {name}."
+        )
+
+
+def _check_below_side(where: str, name: str, value: int, input_shape: Sequence[int]) -> None:
+    side = min(input_shape[:2])
+    if value >= side:
+        raise InputError(
+            f"{where}: expected {name} below {side}, the smaller side of the images, got {value}. Change {name}."
+        )

@@ -1,97 +1,181 @@
-"""What every dataset is once it is read: uint8 images and int32 labels for training, testing and maybe validation."""
+"""What every data set is once it is read: inputs and targets for training, and maybe for testing and validation."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from xpnet.backend import Array, array_namespace, to_numpy
+from xpnet.datasets.arrays import (
+    Targets,
+    as_inputs,
+    as_targets,
+    check_counts,
+    check_finite,
+    check_image_shapes,
+    check_together,
+)
 from xpnet.datasets.image_files import ImageFiles
+from xpnet.datasets.rows import HostRows
 from xpnet.errors import InputError
 
 Images = np.ndarray | ImageFiles
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so datasets compare by identity
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so data sets compare by identity
 class Dataset:
-    """Labelled images for training and testing, in host memory or in files that are decoded when indexed.
+    """Examples to train on, and maybe some to test and validate on.
 
-    The validation part is None unless it was published with the data; the trainer then splits one off.
+    Inputs are (N, features), images (N, H, W, C), or of any other shape with at least two axes, and of any real dtype:
+    arrays of NumPy, CuPy, PyTorch or JAX, which stay where they are; memory maps and ``ImageFiles``, of which only the
+    batches are read; or what ``numpy.asarray`` takes, such as lists and data frames. Integers (N, H, W) become images
+    with one channel, (N, H, W, 1).
 
-    Shapes: images uint8 (N, H, W, C), labels int32 (N,) with values in [0, classes).
+    Targets say what the task is:
 
-    Raises InputError where an array breaks this, is empty, or the parts have images of different shapes.
+        "classes"  integers (N,), kept as int32: class numbers from 0;  or text (N,): names of classes
+        "binary"   booleans (N,) or (N, K);  or integers (N, K) that are 0 or 1
+        "real"     floating-point numbers (N,) or (N, K)
+
+    ``class_names`` belong to classes alone. If they are None, they are the sorted names, or the numbers "0" to the
+    largest. The validation part is None unless it was published with the data; training then may split one off.
+
+    Raises InputError, beginning with the part at fault, for other arrays and objects; an empty array; NaN or infinity
+    (in memory maps they are found in the batches); numbers of examples that differ; a class that has no name; parts of
+    different shapes or tasks; and arrays of two libraries or devices.
     """
 
     name: str
-    train_inputs: Images
-    train_targets: np.ndarray
-    test_inputs: Images
-    test_targets: np.ndarray
-    class_names: tuple[str, ...]
-    validation_inputs: Images | None = None
-    validation_targets: np.ndarray | None = None
+    train_inputs: Any
+    train_targets: Any
+    test_inputs: Any = None
+    test_targets: Any = None
+    class_names: tuple[str, ...] | None = None
+    validation_inputs: Any = None
+    validation_targets: Any = None
 
     def __post_init__(self) -> None:
-        if not self.class_names:
-            raise InputError(f"{self.name} class_names: expected at least one name, got none. Name each class.")
-        if (self.validation_inputs is None) != (self.validation_targets is None):
-            raise InputError(
-                f"{self.name} validation: expected both images and labels or none, got one of them. Give both."
-            )
-        for part in ("train", "test") if self.validation_inputs is None else ("train", "test", "validation"):
-            images_name, labels_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
-            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
-            _check_array(images_name, images, "uint8", ("N", "H", "W", "C"))
-            _check_array(labels_name, labels, "int32", ("N",))
-            check_counts(images_name, images, labels_name, labels)
-            check_labels(labels_name, labels, self.classes)
-            check_image_shapes(f"{self.name} train_inputs", self.train_inputs, images_name, images)
+        if self.class_names is not None:
+            self._set("class_names", _checked_names(self.name, self.class_names))
+        train = self._convert("train", self.class_names)
+        self._set("class_names", train.class_names and _checked_names(self.name, train.class_names))
+        for part in ("test", "validation"):
+            given = [getattr(self, f"{part}_{values}") is not None for values in ("inputs", "targets")]
+            if any(given) and not all(given):
+                raise InputError(
+                    f"{self.name} {part}: expected both inputs and targets or none, got one of them. Give both."
+                )
+            if all(given):
+                self._check_alike(part, train, self._convert(part, train.class_names))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any,
+        *,
+        test: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | None = None,
+        class_names: tuple[str, ...] | None = None,
+        name: str = "arrays",
+    ) -> Dataset:
+        """The data set of training inputs x and targets y, with pairs (x, y) to test and validate on.
+
+            Dataset.from_arrays(x, y, test=(x_test, y_test))
+
+        Raises InputError as the class does, and if all training examples are of one class.
+        """
+        pairs = {"test": test, "validation": validation}
+        for part, pair in pairs.items():
+            if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+                raise InputError(
+                    f"{name} {part}: expected a pair (x, y), got {type(pair).__name__}. Give {part}=(x, y)."
+                )
+        test_x, test_y = test or (None, None)
+        validation_x, validation_y = validation or (None, None)
+        dataset = cls(name, x, y, test_x, test_y, class_names, validation_x, validation_y)
+        if dataset.task != "real":
+            _check_differ(f"{name} train_targets", to_numpy(dataset.train_targets), dataset.class_names)
+        return dataset
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one image, (H, W, C)."""
-        height, width, channels = self.train_inputs.shape[1:]
-        return height, width, channels
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, such as (H, W, C)."""
+        return tuple(self.train_inputs.shape[1:])
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one target: () or (K,)."""
+        return tuple(self.train_targets.shape[1:])
 
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None if the targets are not classes."""
+        return None if self.class_names is None else len(self.class_names)
 
-# The checks below take the names of what they check, so that a reader of files can name the file at fault.
+    @property
+    def task(self) -> Literal["classes", "binary", "real"]:
+        """What the targets are."""
+        if self.class_names is not None:
+            return "classes"
+        return "real" if _is_real(self.train_targets) else "binary"
 
+    def _convert(self, part: str, class_names: tuple[str, ...] | None) -> Targets:
+        """Put converted inputs and targets of a part in place."""
+        inputs_name, targets_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
+        inputs = as_inputs(inputs_name, getattr(self, f"{part}_inputs"))
+        if not isinstance(inputs, ImageFiles | HostRows | np.memmap):
+            check_finite(inputs_name, inputs)
+        targets = as_targets(targets_name, getattr(self, f"{part}_targets"), inputs, class_names)
+        check_counts(inputs_name, inputs, targets_name, targets.on_host)
+        self._set(f"{part}_inputs", inputs)
+        self._set(f"{part}_targets", targets.values)
+        return targets
 
-def check_counts(images_name: str, images: Images, labels_name: str, labels: np.ndarray) -> None:
-    """Raise InputError unless there is one label for each image."""
-    if len(images) != len(labels):
-        raise InputError(
-            f"{labels_name}: expected {len(images)} labels, one for each image of {images_name}, "
-            f"got {len(labels)}. Use images and labels that belong together."
-        )
-
-
-def check_labels(labels_name: str, labels: np.ndarray, classes: int) -> None:
-    """Raise InputError unless every label is in [0, classes). There must be at least one label."""
-    for label in (labels.min(), labels.max()):
-        if not 0 <= label < classes:
+    def _check_alike(self, part: str, train: Targets, targets: Targets) -> None:
+        """Raise InputError unless a part is of the training part's place, input shape and kind of targets."""
+        inputs_name, targets_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
+        inputs = getattr(self, f"{part}_inputs")
+        check_together(inputs_name, inputs, self.train_inputs)
+        check_image_shapes(f"{self.name} train_inputs", self.train_inputs, inputs_name, inputs)
+        kinds = [
+            (one.class_names is not None, _is_real(one.on_host), one.on_host.shape[1:]) for one in (train, targets)
+        ]
+        if kinds[0] != kinds[1]:
+            texts = [f"{one.on_host.dtype} of shape {one.on_host.shape}" for one in (train, targets)]
             raise InputError(
-                f"{labels_name}: expected labels from 0 to {classes - 1}, got {label}. "
-                f"Use labels that count the {classes} classes from 0."
+                f"{targets_name}: expected targets of the same kind as in {self.name} train_targets ({texts[0]}), got "
+                f"{texts[1]}. Convert them."
             )
 
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
-def check_image_shapes(train_name: str, train: Images, other_name: str, other: Images) -> None:
-    """Raise InputError unless the images of another part have the shape of the training images."""
-    if train.shape[1:] != other.shape[1:]:
+
+def _is_real(targets: Array) -> bool:
+    return array_namespace(targets).isdtype(targets.dtype, "real floating")
+
+
+def _checked_names(name: str, class_names: Any) -> tuple[str, ...]:
+    names = (class_names,) if isinstance(class_names, str) else tuple(class_names)
+    for one in names:
+        if not isinstance(one, str) or not one.isprintable():
+            raise InputError(
+                f"{name} class_names: expected text that can be printed, got {one!r:.80}. Change this name."
+            )
+    if not names or len(set(names)) < len(names):
         raise InputError(
-            f"{other_name}: expected images of shape {train.shape[1:]} as in {train_name}, "
-            f"got {other.shape[1:]}. Use images of the same dataset."
+            f"{name} class_names: expected different names, at least one, got {names!r:.80}. Name each class once."
         )
+    return names
 
 
-def _check_array(name: str, array: Images, dtype: str, axes: tuple[str, ...]) -> None:
-    expected = f"{name}: expected a non-empty {dtype} array ({', '.join(axes)})"
-    if not isinstance(array, Images):
-        raise InputError(f"{expected}, got {type(array).__name__}. Convert it to a NumPy array.")
-    if array.dtype != dtype or array.ndim != len(axes) or array.size == 0:
-        raise InputError(f"{expected}, got {array.dtype} of shape {array.shape}. Convert it before.")
+def _check_differ(where: str, targets: np.ndarray, class_names: tuple[str, ...] | None) -> None:
+    if (targets == targets[:1]).all():
+        value = targets.flat[0]
+        raise InputError(
+            f"{where}: expected two classes or more, got {repr(class_names[value]) if class_names else value} for all "
+            f"{len(targets)} examples. Add examples of another class."
+        )

@@ -27,7 +27,7 @@ def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, n
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """Draw batches of indices without replacement, each epoch in a new order.
+    """Draw batches of indices without replacement, each epoch in a new order (without ``shuffle`` in their own).
 
     A batch depends on the seed and the step alone, so an interrupted run resumes with the batches it would
     have drawn. The last batch of an epoch holds what is left over and may be smaller.
@@ -38,6 +38,7 @@ class BatchSampler:
     count: int
     batch_size: int
     seed: int
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -56,6 +57,8 @@ class BatchSampler:
         """Indices to train on in this step (from 0): int64, (batch_size,) or fewer at the end of an epoch."""
         epoch, position = divmod(step, self.batches_per_epoch)
         start = position * self.batch_size
+        if not self.shuffle:
+            return np.arange(start, min(start + self.batch_size, self.count))
         return _epoch_order(self.count, self.seed, epoch)[start : start + self.batch_size]
 
 

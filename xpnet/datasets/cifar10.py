@@ -7,11 +7,12 @@ import pickletools
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet.datasets.base import Dataset, check_counts, check_labels
+from xpnet.datasets.arrays import check_counts, check_labels
+from xpnet.datasets.base import Dataset
 from xpnet.datasets.download import RemoteFile, check_hash, fetch
 from xpnet.errors import InputError
 from xpnet.files import is_file
@@ -25,7 +26,7 @@ _ARCHIVE = RemoteFile(
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
-_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and pass --data-dir with the folder that it is in."
+_HOW_TO_GET_IT = f"Download {_ARCHIVE.url} and give the folder that it is in as data_dir."
 _CLASSES = 10
 _VALUES_PER_IMAGE = 3 * 32 * 32
 _MAX_FILE_BYTES = 1 << 28  # the official files have 31 MB
@@ -35,7 +36,8 @@ _MAX_OPERATIONS = 1 << 20  # and need 30,000 to 40,000
 def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Read the official Python version of CIFAR-10; without a folder, download it.
 
-    `data_dir` is the folder of its files, or one that holds this folder or the archive cifar-10-python.tar.gz.
+    `data_dir` is the folder of its files, or one that holds this folder or the archive cifar-10-python.tar.gz. This is
+    the version that torchvision and Keras download and unpack, so those who have CIFAR-10 have it in this form.
 
     Shapes: images uint8 (N, 32, 32, 3), labels int32 (N,).
 
@@ -180,7 +182,8 @@ class _ArrayFromBuffer(_Array):
 
 def _uint8_array(values: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
     if dtype.code not in ("u1", b"u1"):
-        raise pickle.UnpicklingError(f"an array of {dtype.code!r} where uint8 ('u1') is expected")
+        code = dtype.code if isinstance(dtype.code, str | bytes) else type(dtype.code)
+        raise pickle.UnpicklingError(f"an array of {code!r:.40} where uint8 ('u1') is expected")
     return np.frombuffer(values, np.uint8).reshape(shape, order=order)
 
 
@@ -192,10 +195,44 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy.core.numeric", "_frombuffer"): _ArrayFromBuffer,
     ("numpy._core.numeric", "_frombuffer"): _ArrayFromBuffer,
 }
+_SETS = (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)
+_MAX_KEYS = 100  # the official files have 3 or 4
 _ENCODE = ("_codecs", "encode")  # how Python 3 writes bytes in protocols 0 to 2
 
 
-class _Unpickler(pickle.Unpickler):
+_PythonUnpickler: Any = pickle._Unpickler  # type checkers do not know what it is made of
+
+
+class _Unpickler(_PythonUnpickler):
+    """The unpickler that is written in Python, which can look at a dictionary before it is built.
+
+    Numbers can be chosen so that they all fall on one place of its table, and tuples of tuples so that the hash of one
+    takes years. Neither can be done to text and bytes, whose hashes are salted.
+    """
+
+    dispatch: ClassVar[Any] = {
+        code: load for code, load in _PythonUnpickler.dispatch.items() if bytes([code]) not in _SETS
+    }
+
+    def load_dict(self) -> None:
+        """Build a dictionary from the keys and values since the last mark."""
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_setitem(self) -> None:
+        """Put one value into a dictionary."""
+        _check_keys([*self.stack[-3], self.stack[-2]])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        """Put the keys and values since the last mark into a dictionary."""
+        _check_keys([*self.metastack[-1][-1], *self.stack[::2]])
+        super().load_setitems()
+
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
     def __init__(self, path: Path, content: bytes) -> None:
         # From memory, where a length that goes beyond the end of the file cannot make `read` allocate it.
         super().__init__(io.BytesIO(content), encoding="bytes")
@@ -217,6 +254,11 @@ class _Unpickler(pickle.Unpickler):
         if encoding != "latin1" or self._bytes_to_encode < 0:
             raise pickle.UnpicklingError("text that is encoded in another way, or again and again")
         return text.encode("latin1")
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if len(keys) > _MAX_KEYS or not all(type(key) in (str, bytes) for key in keys):
+        raise pickle.UnpicklingError(f"a dictionary with other keys than up to {_MAX_KEYS} texts")
 
 
 def _check_operations(content: bytes) -> None:

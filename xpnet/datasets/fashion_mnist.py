@@ -29,7 +29,7 @@ _FILES = (
 )
 _HOW_TO_GET_IT = (
     f"Download the four files from {_URL} (on Debian, install the package dataset-fashion-mnist) "
-    "and pass --data-dir with their folder."
+    "and give their folder as data_dir."
 )
 
 

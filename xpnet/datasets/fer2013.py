@@ -21,7 +21,7 @@ _PIXELS = _SIDE * _SIDE
 _MAX_LINE_BYTES = 1 << 15  # three times the longest line of 2,304 pixels
 _HOW_TO_GET_IT = (
     f"Download {_FILE} from https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-"
-    "recognition-challenge/data (it needs an account) and pass --data-dir with its folder."
+    "recognition-challenge/data (it needs an account) and give its folder as data_dir."
 )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.datasets.base import Dataset, check_counts, check_image_shapes, check_labels
+from xpnet.datasets.arrays import check_counts, check_image_shapes, check_labels
+from xpnet.datasets.base import Dataset
 from xpnet.errors import InputError
 from xpnet.files import is_file
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from threading import Condition
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +27,8 @@ _FORMATS = ("PNG", "JPEG")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16")
 _THREADS = min(8, os.cpu_count() or 1)
 _FILES_PER_TASK = 64  # at most: between two tasks a thread can be stopped
+_MEMORY_BYTES = 1 << 30  # that all decoders may take together: seven photographs of 16 million pixels
+_BYTES_PER_PIXEL, _BYTES_PER_ROW = 9, 16  # of Pillow's image and its conversions, with a pointer to every row
 
 _logger = logging.getLogger(__name__)
 
@@ -141,10 +144,11 @@ def _decode(path: str, input_shape: tuple[int, ...], pad: bool = False) -> np.nd
     height, width, channels = input_shape
     with _open(path) as file:
         file.draft(None, (width, height))  # JPEG files are decoded much faster at 1/2, 1/4 or 1/8 of their size
-        image = _in_eight_bits(file).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = (ImageOps.pad if pad else ImageOps.fit)(image, (width, height))
-    return np.asarray(image).reshape(input_shape)
+        with _memory().hold(_BYTES_PER_PIXEL * file.width * file.height + _BYTES_PER_ROW * file.height):
+            image = _in_eight_bits(file).convert("L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                image = (ImageOps.pad if pad else ImageOps.fit)(image, (width, height))
+            return np.asarray(image).reshape(input_shape)
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
@@ -199,6 +203,41 @@ def _start(function: Callable[[T], U], arguments: Sequence[T]) -> Callable[[], l
     return wait
 
 
+class _Memory:
+    """Bytes that threads hold together; who would exceed the limit waits, unless nobody else holds any."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held, self._changed = limit, 0, Condition()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Wait until there is room for so many bytes, and hold them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + count <= self._limit)
+            self._held += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= count
+                self._changed.notify_all()
+
+
+@cache
+def _memory() -> _Memory:
+    return _Memory(_MEMORY_BYTES)
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="xpnet-images")
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads, and what they held is held for ever."""
+    _pool.cache_clear()
+    _memory.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -68,7 +68,7 @@ def load(data_dir: str | os.PathLike[str] | None, image_size: Sequence[int] | No
 
 def _part_folders(data_dir: str | os.PathLike[str] | None) -> dict[str, Path]:
     if data_dir is None:
-        raise InputError(f"folder: expected a folder of images, got no data folder. Pass --data-dir. {_LAYOUT}")
+        raise InputError(f"folder: expected a folder of images, got no data_dir. Give one. {_LAYOUT}")
     root = Path(data_dir)
     subfolders = _subfolders(root)
     if "train" not in subfolders or not _subfolders(root / "train"):  # there may be a class of trains
@@ -158,7 +158,7 @@ def _common_size(files: list[_File]) -> tuple[int, int]:
             raise InputError(
                 f"folder: expected images of one size, got {height}x{width} (height x width) in {first.path!r} and "
                 f"{file.header.height}x{file.header.width} in {file.path!r}. "
-                f"Choose one for all of them, such as --image-size {height} {width}."
+                f"Choose one for all of them, such as image_size=({height}, {width})."
             )
     return height, width
 

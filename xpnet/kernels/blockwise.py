@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import is_numpy_array, is_torch_array
 
 from xpnet.backend import Array, array_namespace, on_accelerator
-from xpnet.kernels.sharing import even_slices, parallel_map, pool_started
+from xpnet.kernels.sharing import blas_has_one_thread, even_slices, parallel_map
 from xpnet.optimizers import OPTIMIZERS
 
 Arrays = Mapping[str, Array]
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Array]
 _BLOCK = 3 * 2**17  # elements: 1.5 MB in float32; parts of half or a quarter of it took longer
 
 
-def serves(optimizer: Any, theta: Array) -> bool:
+def serves(operation: str, theta: Array, optimizer: Any, *arguments: Any) -> bool:
     """Whether the optimizer is one of ours, and θ of such a library, in the computer's own memory and long enough."""
     if type(optimizer) not in OPTIMIZERS.values() or theta.shape[0] <= _BLOCK:
         return False
@@ -29,7 +29,7 @@ def serves(optimizer: Any, theta: Array) -> bool:
 
 
 def optimizer_update(
-    optimizer: Any, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Any, decay_mask: Any
+    theta: Array, optimizer: Any, gradient: Array, state: Arrays, lr_scale: Any, decay_mask: Any
 ) -> tuple[Array, Arrays]:
     """One step by the optimizer's own ``update``; threads that share NumPy's convolutions share the parts too."""
     xp, shape = array_namespace(theta), theta.shape
@@ -47,5 +47,6 @@ def optimizer_update(
             part(new_state[name], block)[...] = array
 
     # Threads are not begun for this: a network without convolutions would lose more with BLAS's than it gains.
-    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_numpy_array(theta) and pool_started() else 0)
+    is_shared = is_numpy_array(theta) and blas_has_one_thread()
+    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_shared else 0)
     return new_theta, new_state

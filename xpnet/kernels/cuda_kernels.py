@@ -29,29 +29,63 @@ _NO_ADDRESS = np.intp(0)  # CuPy passes None as an argument without a value
 _OPTIONS = ("-std=c++17", "--fmad=false")  # products are rounded before they are added, as in array operations
 
 
-def serves(*arrays: Array) -> bool:
-    """Whether the kernels can read these arrays: float32 without gaps, neither empty nor too large."""
+def serves(operation: str, *arguments: Any) -> bool:
+    """Whether the kernels can read the arrays, and know the window or the optimizer."""
+    return _SERVES[operation](*arguments)
+
+
+def _reads(*arrays: Array) -> bool:
+    """float32 without gaps, neither empty nor too large."""
     return all(
         array.dtype == np.float32 and array.flags.c_contiguous and 0 < array.size <= MOST_ELEMENTS for array in arrays
     )
 
 
-def pools(x: Array, window: Window) -> bool:
-    """Whether images and window fit: taps are numbered in a byte, and no window may lie wholly in the padding."""
+def _serves_pooling(x: Array, window: Window) -> bool:
+    """Taps are numbered in a byte, and no window may lie wholly in the padding."""
     inside = all(2 * max(padding) <= size for padding, size in zip(window.padding, window.kernel, strict=True))
     fits = math.prod(window.kernel) < 256 and math.prod(_pooled_shape(x, window)) <= MOST_ELEMENTS
-    return inside and fits
+    return _reads(x) and inside and fits
 
 
-def max_pool2d(x: Array, window: Window, *, relu: bool) -> Array:
-    """Maximum of each window of images (N, H, W, C), with ``relu`` at least 0."""
-    return _max_pool2d(x, window, _NO_ADDRESS, relu)
+def _serves_loss(logits: Array, labels: Array, label_smoothing: float) -> bool:
+    return _reads(logits)
 
 
-def max_pool2d_with_winners(x: Array, window: Window, *, relu: bool) -> tuple[Array, Array]:
-    """The same maximum, and the number of the tap that won each window, or of none where the ReLU cuts it off."""
+def _serves_accuracy(logits: Array, labels: Array, dtype: Any) -> bool:
+    return _reads(logits) and dtype == np.float32
+
+
+def _serves_batch_norm(x: Array, params: Arrays, state: Arrays, *numbers: float) -> bool:
+    return _reads(x, *params.values(), *state.values())
+
+
+def _serves_optimizer(theta: Array, optimizer: Any, gradient: Array, state: Arrays, *factors: Factor) -> bool:
+    arrays = [factor for factor in factors if not isinstance(factor, int | float)]
+    known = type(optimizer) is Momentum or (type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad)
+    return known and _reads(theta, gradient, *state.values(), *arrays)
+
+
+_SERVES: Mapping[str, Callable[..., bool]] = {
+    "max_pool2d": _serves_pooling,
+    "max_pool2d_with_winners": _serves_pooling,
+    "softmax_cross_entropy": _serves_loss,
+    "accuracy": _serves_accuracy,
+    "batch_norm": _serves_batch_norm,
+    "batch_norm_by_running_statistics": _serves_batch_norm,
+    "optimizer_update": _serves_optimizer,
+}
+
+
+def max_pool2d(x: Array, window: Window) -> Array:
+    """Maximum of each window of images (N, H, W, C)."""
+    return _max_pool2d(x, window, _NO_ADDRESS)
+
+
+def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, Array]:
+    """The same maximum, and the number of the tap that won each window."""
     winners = cupy.empty(_pooled_shape(x, window), dtype=np.uint8)
-    return _max_pool2d(x, window, winners, relu), winners
+    return _max_pool2d(x, window, winners), winners
 
 
 def max_pool2d_input_gradient(dy: Array, winners: Array, window: Window, image_size: Pair) -> Array:
@@ -76,7 +110,15 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) 
     arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), losses, gradient)
     numbers = (*_floats(1 - label_smoothing, label_smoothing / classes), *_integers(rows, classes))
     _launch("cross_entropy/softmax_cross_entropy", (blocks(rows, STRANDS),), (LANES, STRANDS), *arrays, *numbers)
-    return losses.mean(), gradient
+    return losses.sum(), gradient
+
+
+def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:
+    """The share of rows of logits (N, K) whose largest is that of their label."""
+    (rows, classes), share = logits.shape, cupy.empty((), dtype=dtype)
+    arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), share)
+    _launch("cross_entropy/accuracy", (1,), (THREADS,), *arrays, *_integers(rows, classes))
+    return share
 
 
 def batch_norm(
@@ -124,13 +166,12 @@ def batch_norm_gradients(
     return dx, grads
 
 
-def optimizer_update(optimizer: Any) -> Callable[..., tuple[Array, Arrays]] | None:
-    """The kernel that has an optimizer's formula, if there is one."""
-    if type(optimizer) is Momentum:
-        return _momentum
-    if type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad:
-        return _adam
-    return None
+def optimizer_update(
+    theta: Array, optimizer: Any, gradient: Array, state: Arrays, lr_scale: Factor, decay_mask: Factor
+) -> tuple[Array, Arrays]:
+    """One step by the kernel that has the optimizer's formula."""
+    step: Callable[..., tuple[Array, Arrays]] = _momentum if type(optimizer) is Momentum else _adam
+    return step(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
 
 
 def blocks(count: int, per_block: int) -> int:
@@ -148,10 +189,10 @@ def slabs(rows: int, channels: int) -> tuple[Pair, int]:
     return (across, blocks(rows, slab_rows)), slab_rows
 
 
-def _max_pool2d(x: Array, window: Window, winners: Array, relu: bool) -> Array:
+def _max_pool2d(x: Array, window: Window, winners: Array) -> Array:
     y = cupy.empty(_pooled_shape(x, window), dtype=x.dtype)
     sizes = (*x.shape[1:], *y.shape[1:3], *_taps(window))
-    _over_elements("max_pool/max_pool2d", y.size, x, y, winners, *_integers(*sizes, relu))
+    _over_elements("max_pool/max_pool2d", y.size, x, y, winners, *_integers(*sizes))
     return y
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import cudnn
 import cupy
 
-from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.kernels import im2col
+from xpnet.kernels.choice import is_deterministic
 from xpnet.kernels.cudnn_plans import (
     BIAS,
     FORWARD,
@@ -27,6 +27,7 @@ from xpnet.kernels.cudnn_plans import (
     build,
 )
 from xpnet.kernels.precision import precision_in_use
+from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Window
 
 _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
@@ -34,24 +35,32 @@ _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
 _logger = logging.getLogger(__name__)
 
 
-def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+def serves(operation: str, *arguments: Any) -> bool:
+    """Always."""
+    return True
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C / groups), plus a bias (O,) if any.
+
+    cuDNN finds the groups from the channels of both.
+    """
     arrays = {IMAGES: x, WEIGHT: weight}
     y = _run(_describe(FORWARD, x, weight, window, bias), arrays if bias is None else {**arrays, BIAS: bias})
-    return im2col.conv2d(x, weight, bias, window) if y is None else y
+    return im2col.conv2d(x, weight, bias, window, groups) if y is None else y
 
 
 def conv2d_backward(
-    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
-) -> tuple[Array | None, Array]:
-    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
-    dx = None
-    if need_dx:
-        dx = _run(_describe(INPUT_GRADIENT, x, weight, window), {OUTPUT: dy, WEIGHT: weight})
-        if dx is None:
-            dx = im2col.conv2d_input_gradient(dy, weight, window, x.shape[1:3])
+    x: Array, dy: Array, weight: Array, window: Window, groups: int = 1, *, need_dx: bool = True, need_db: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """Gradients of ``conv2d`` with respect to its images, weight and bias; None for what is not needed."""
+    dx = _run(_describe(INPUT_GRADIENT, x, weight, window), {OUTPUT: dy, WEIGHT: weight}) if need_dx else None
     dw = _run(_describe(WEIGHT_GRADIENT, x, weight, window), {IMAGES: x, OUTPUT: dy})
-    return dx, im2col.conv2d_weight_gradient(x, dy, window) if dw is None else dw
+    missing = need_dx and dx is None
+    if missing or dw is None:
+        other_dx, other_dw, _ = im2col.conv2d_backward(x, dy, weight, window, groups, need_dx=missing, need_db=False)
+        dx, dw = other_dx if missing else dx, other_dw if dw is None else dw
+    return dx, dw, channel_sum(dy) if need_db else None
 
 
 def _describe(operation: str, x: Array, weight: Array, window: Window, bias: Array | None = None) -> Convolution:
@@ -63,7 +72,7 @@ def _describe(operation: str, x: Array, weight: Array, window: Window, bias: Arr
         x.dtype.name,
         precision_in_use(),
         biased=bias is not None,
-        deterministic=kernels.is_deterministic(),
+        deterministic=is_deterministic(),
     )
 
 

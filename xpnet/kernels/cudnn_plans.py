@@ -29,7 +29,7 @@ _INEXACT = (
 class Convolution(NamedTuple):
     """A convolution or one of its gradients: all that a plan depends on beside the GPU.
 
-    Images are (N, H, W, C), the weight (O, kh, kw, C). The precision, float32 or tf32, matters to float32 alone.
+    Images are (N, H, W, C), the weight (O, kh, kw, C / groups). The precision (float32, tf32) matters to float32 alone.
     """
 
     operation: str

@@ -1,8 +1,7 @@
-"""What CuPy's own functions refuse while a CUDA graph is recorded, for CuPy arrays.
+"""Matrix products of CuPy arrays, which CuPy's own functions refuse while a CUDA graph is recorded.
 
 CuPy 14 computes matrix products by cuBLAS, but not while recording (cupy_backends/cuda/libs/cublas.pyx, setStream);
 here cuBLAS is called directly, which allows it where it has a workspace of its own and writes no result to the host.
-And CuPy joins more than eight arrays with the help of a table that it sends from the host.
 Source: NVIDIA, cuBLAS documentation, sections "CUDA Graphs Support", "cublasSetWorkspace" and "cublasGemmEx".
 """
 
@@ -15,6 +14,7 @@ import threading
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
+from xpnet.kernels.choice import chosen
 from xpnet.kernels.precision import precision_in_use
 
 WORKSPACE = 32 * 1024 * 1024  # bytes; what cuBLAS takes for itself on the H100 and its successors
@@ -22,7 +22,6 @@ WORKSPACE = 32 * 1024 * 1024  # bytes; what cuBLAS takes for itself on the H100 
 _AS_IT_IS, _TRANSPOSED = 0, 1
 _DEFAULT_ALGORITHM = -1
 _SUMS_OF_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
-_JOINED_AT_ONCE = 8
 
 
 class _Kind(NamedTuple):
@@ -44,9 +43,11 @@ class CublasError(RuntimeError):
     """A call of cuBLAS failed."""
 
 
-def serves(a: Array, b: Array) -> bool:
-    """Whether the product of two matrices is one that ``matmul`` can compute."""
-    return a.ndim == b.ndim == 2 and a.dtype == b.dtype and str(a.dtype) in _KINDS and 0 not in (*a.shape, *b.shape)
+def serves(operation: str, *arrays: Array) -> bool:
+    """Whether a CUDA graph must be able to hold the operation, and a product is one that ``matmul`` can compute."""
+    a, b = arrays
+    is_known = a.ndim == b.ndim == 2 and a.dtype == b.dtype and str(a.dtype) in _KINDS
+    return chosen().recordable and is_known and 0 not in (*a.shape, *b.shape)
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -90,15 +91,6 @@ def matmul(a: Array, b: Array) -> Array:
         )
     )
     return product
-
-
-def join(vectors: list[Array]) -> Array:
-    """One vector of several."""
-    cupy = importlib.import_module("cupy")
-    while len(vectors) > 1:
-        starts = range(0, len(vectors), _JOINED_AT_ONCE)
-        vectors = [cupy.concatenate(vectors[start : start + _JOINED_AT_ONCE]) for start in starts]
-    return vectors[0]
 
 
 def _operand(cupy: Any, matrix: Array) -> tuple[Array, int, int]:

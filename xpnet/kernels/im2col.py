@@ -7,11 +7,20 @@ Source: Chellapilla, Puri and Simard, "High performance convolutional neural net
 
 from __future__ import annotations
 
-from xpnet.backend import Array, array_namespace
+from typing import Any
+
+from xpnet.backend import Array, array_namespace, on_accelerator
+from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.kernels.windows import as_transposed_convolution, join, pad, taps
 from xpnet.shapes import Pair, Window
 
 
+def serves(operation: str, x: Array, *arguments: Any) -> bool:
+    """Where each operation is a launch, so that few large ones win."""
+    return on_accelerator(x)
+
+
+@groupwise
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
     xp = array_namespace(x)
@@ -23,6 +32,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array
     return xp.reshape(y, (batch, rows, columns, outputs))
 
 
+@gradients_groupwise
 def conv2d_backward(
     x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
 ) -> tuple[Array | None, Array]:

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 
 from xpnet.backend import Array
+from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Pair, Window
 
 
-def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+def serves(operation: str, x: Array, *arguments: Any) -> bool:
+    """Any convolution, and pooling by windows that do not overlap; where they do, the pure kernels compute less."""
+    if operation.startswith("conv2d"):
+        return True
+    window: Window = arguments[0]
+    return all(stride >= size for stride, size in zip(window.stride, window.kernel, strict=True))
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C / groups), plus a bias (O,) if any."""
     y = lax.conv_general_dilated(
         x,
         weight,
@@ -26,22 +36,18 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array
         window.padding,
         rhs_dilation=window.dilation,
         dimension_numbers=("NHWC", "OHWI", "NHWC"),
+        feature_group_count=groups,
     )
     return y if bias is None else y + bias
 
 
 def conv2d_backward(
-    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
-) -> tuple[Array | None, Array]:
-    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
-    _, pull_back = jax.vjp(lambda x, weight: conv2d(x, weight, None, window), x, weight)
+    x: Array, dy: Array, weight: Array, window: Window, groups: int = 1, *, need_dx: bool = True, need_db: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """Gradients of ``conv2d`` with respect to its images, weight and bias; None for what is not needed."""
+    _, pull_back = jax.vjp(lambda x, weight: conv2d(x, weight, None, window, groups), x, weight)
     dx, dw = pull_back(dy)  # under jit, what is not needed is not computed
-    return dx if need_dx else None, dw
-
-
-def pools(window: Window) -> bool:
-    """Whether windows do not overlap; where they do, the pure kernels compute less."""
-    return all(stride >= size for stride, size in zip(window.stride, window.kernel, strict=True))
+    return dx if need_dx else None, dw, channel_sum(dy) if need_db else None
 
 
 def max_pool2d(x: Array, window: Window) -> Array:

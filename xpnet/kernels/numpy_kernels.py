@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from math import gcd
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.kernels.sharing import even_slices, parallel_map
 from xpnet.kernels.windows import sum_arrays, to_logical, to_memory
 from xpnet.shapes import Pair, Window, extent
@@ -30,6 +31,12 @@ _FEWEST_ROWS = 256  # of a tile, times channels
 _LARGEST = 2**25  # multiplications in a tile, so that there are enough of them to share
 
 
+def serves(operation: str, *arguments: Any) -> bool:
+    """Always."""
+    return True
+
+
+@groupwise
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
     x, matrix = to_memory(x), _as_matrix(weight)
@@ -45,6 +52,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: W
     return to_logical(y)
 
 
+@gradients_groupwise
 def conv2d_backward(
     x: np.ndarray, dy: np.ndarray, weight: np.ndarray, window: Window, *, need_dx: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray]:

@@ -21,7 +21,7 @@ from xpnet.shapes import Pair, Window
 _CACHED = 2**18  # values of a band that a core's own cache holds
 
 
-def pools(window: Window) -> bool:
+def serves(operation: str, x: np.ndarray, window: Window) -> bool:
     """Whether windows lie side by side, without padding."""
     return window.stride == window.kernel and window.padding == ((0, 0), (0, 0))
 

@@ -18,7 +18,7 @@ _count = 1
 def set_threads(count: int) -> None:
     """Share large work among so many threads of this process; results stay the same to the last bit.
 
-    From the first time that work is shared, BLAS has one thread: both at once would wait for each other.
+    From the first time that work is shared, BLAS has one thread.
     """
     global _count
     _count = count
@@ -29,9 +29,9 @@ def threads() -> int:
     return _count
 
 
-def pool_started() -> bool:
-    """Whether threads share work already, and BLAS has one thread."""
-    return _helpers.cache_info().currsize > 0
+def blas_has_one_thread() -> bool:
+    """Whether threads share work already."""
+    return give_blas_one_thread.cache_info().currsize > 0
 
 
 def parallel_map(function: Callable[[T], U], items: Sequence[T], multiplications: float) -> list[U]:
@@ -62,8 +62,14 @@ def even_slices(length: int, step: int) -> list[slice]:
 
 
 @cache
-def _helpers(count: int) -> ThreadPoolExecutor:
+def give_blas_one_thread() -> None:
+    """Leave the cores to other threads from now on: both at once would wait for each other."""
     import threadpoolctl  # here: most programs never share
 
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+
+
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    give_blas_one_thread()
     return ThreadPoolExecutor(count)

@@ -5,50 +5,58 @@ Images (N, H, W, C) are what PyTorch calls channels_last, so the permuted views 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
-from xpnet.backend import Array
+from xpnet.backend import Array, on_accelerator
+from xpnet.kernels.choice import is_deterministic
 from xpnet.kernels.windows import pad
 from xpnet.shapes import Pair, Window
 
 
-def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+def serves(operation: str, x: Array, *arguments: Any) -> bool:
+    """Any convolution, and pooling by windows with as much padding at one side as at the other.
+
+    On a GPU PyTorch's gradient of a maximum adds in no fixed order.
+    """
+    if operation.startswith("conv2d"):
+        return True
+    return _is_even(arguments[0]) and not (is_deterministic() and on_accelerator(x))
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C / groups), plus a bias (O,) if any."""
     x, padding = _even_padding(x, window)
-    y = functional.conv2d(_nchw(x), _nchw(weight), bias, window.stride, padding, window.dilation)
+    y = functional.conv2d(_nchw(x), _nchw(weight), bias, window.stride, padding, window.dilation, groups)
     return _nhwc(y)
 
 
 def conv2d_backward(
-    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
-) -> tuple[Array | None, Array]:
-    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
+    x: Array, dy: Array, weight: Array, window: Window, groups: int = 1, *, need_dx: bool = True, need_db: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """Gradients of ``conv2d`` with respect to its images, weight and bias; None for what is not needed."""
     (height, width), (top, left) = x.shape[1:3], (before for before, _ in window.padding)
     x, padding = _even_padding(x, window)
-    dx, dw, _ = torch.ops.aten.convolution_backward(
+    dx, dw, db = torch.ops.aten.convolution_backward(
         _nchw(dy),
         _nchw(x),
         _nchw(weight),
-        None,  # the bias's shape; its gradient is not asked for
+        [weight.shape[0]] if need_db else None,
         window.stride,
         padding,
         window.dilation,
         False,  # no transposed convolution
         (0, 0),
-        1,  # group
-        (need_dx, True, False),
+        groups,
+        (need_dx, True, need_db),
     )
     if dx is not None:
         dx = _nhwc(dx)
         if x.shape[1:3] != (height, width):
             dx = dx[:, top : top + height, left : left + width, :]
-    return dx, _nhwc(dw)
-
-
-def pools(window: Window) -> bool:
-    """Whether there is as much padding at one side as at the other."""
-    return all(before == after for before, after in window.padding)
+    return dx, _nhwc(dw), db
 
 
 def max_pool2d(x: Array, window: Window) -> Array:
@@ -86,9 +94,13 @@ def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -
 
 def _even_padding(x: Array, window: Window) -> tuple[Array, Pair]:
     """Images and padding that PyTorch takes, which has no more of it at one side than at the other."""
-    if all(before == after for before, after in window.padding):
+    if _is_even(window):
         return x, _padding(window)
     return pad(pad(x, 1, *window.padding[0]), 2, *window.padding[1]), (0, 0)
+
+
+def _is_even(window: Window) -> bool:
+    return all(before == after for before, after in window.padding)
 
 
 def _padding(window: Window) -> Pair:

@@ -9,7 +9,10 @@ Source: Cho and Brand, "MEC: memory-efficient convolution for deep neural networ
 
 from __future__ import annotations
 
+from typing import Any
+
 from xpnet.backend import Array, array_namespace
+from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.kernels.windows import (
     as_transposed_convolution,
     narrow,
@@ -22,12 +25,19 @@ from xpnet.kernels.windows import (
 from xpnet.shapes import Pair, Window
 
 
+def serves(operation: str, *arguments: Any) -> bool:
+    """Always."""
+    return True
+
+
+@groupwise
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
     y = to_logical(_conv2d(to_memory(x), weight, window))
     return y if bias is None else y + bias
 
 
+@gradients_groupwise
 def conv2d_backward(
     x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
 ) -> tuple[Array | None, Array]:

@@ -23,6 +23,15 @@ def to_logical(x: Array) -> Array:
     return array_namespace(x).permute_dims(x, _TO_LOGICAL)
 
 
+def lies_batch_innermost(x: Array) -> bool:
+    """Whether images (N, H, W, C) lie in the order of ``to_memory``; no for arrays that do not tell.
+
+    Beside an image's own, strides of axes of length 1 mean nothing, and either answer is right.
+    """
+    strides = x.stride() if hasattr(x, "stride") else getattr(x, "strides", (1, 0, 0, 0))
+    return strides[0] < strides[3]
+
+
 def channel_sum(x: Array) -> Array:
     """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
     return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))

@@ -1,11 +1,12 @@
 """Layers: one family per file, forward beside backward."""
 
 from xpnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
-from xpnet.layers.base import Backward, Forward, Layer, LayerError, Variables
+from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.containers import Residual, Sequential
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.errors import LayerError
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten

@@ -25,16 +25,14 @@ class _Activation(Layer):
         y = self.apply(x)
         return Forward(y, {"y": y} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        y = self.require_cache(cache)["y"]
-        self.check_gradient(dy, y.shape, like=y)
-        return Backward(self.pull_back(y, dy) if need_dx else None, {})
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(self.input_gradient(cache["y"], dy) if need_dx else None, {})
 
     def apply(self, x: Array) -> Array:
         """The output y."""
         raise NotImplementedError
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         """The input gradient from the output and its gradient."""
         raise NotImplementedError
 
@@ -55,7 +53,7 @@ class ReLU(_Activation):
     def apply(self, x: Array) -> Array:
         return kernels.rectify(x)
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         return kernels.rectify_gradient(dy, y > 0)
 
 
@@ -80,7 +78,7 @@ class LeakyReLU(_Activation):
     def apply(self, x: Array) -> Array:
         return array_namespace(x).maximum(x, self.slope * x)
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         active = array_namespace(dy).astype(y > 0, dy.dtype)
         return dy * (self.slope + (1 - self.slope) * active)
 
@@ -104,7 +102,7 @@ class Sigmoid(_Activation):
         xp = array_namespace(x)
         return xp.exp(-kernels.rectify(-x)) / (1 + xp.exp(-xp.abs(x)))
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         return dy * y * (1 - y)
 
 
@@ -124,7 +122,7 @@ class Tanh(_Activation):
     def apply(self, x: Array) -> Array:
         return array_namespace(x).tanh(x)
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         return dy * (1 - y * y)
 
 
@@ -147,7 +145,7 @@ class Softplus(_Activation):
         xp = array_namespace(x)
         return kernels.rectify(x) + xp.log1p(xp.exp(-xp.abs(x)))
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         return -dy * array_namespace(dy).expm1(-y)
 
 
@@ -171,5 +169,5 @@ class Softmax(_Activation):
         exponentials = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
         return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
-    def pull_back(self, y: Array, dy: Array) -> Array:
+    def input_gradient(self, y: Array, dy: Array) -> Array:
         return y * (dy - array_namespace(dy).sum(dy * y, axis=-1, keepdims=True))

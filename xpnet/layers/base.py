@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from array_api_compat import device
 
-from xpnet.backend import Array, array_namespace, location, same_location
+from xpnet.backend import Array, array_namespace, check_array, same_location
 from xpnet.errors import InputError
+from xpnet.layers.errors import LayerError, batched, home, inside
 from xpnet.shapes import Pair, Shape, Window
 
 # Trees of arrays, keyed by layer and then by tensor name.
 Params = Mapping[str, Any]
 State = Mapping[str, Any]
-Cache = Mapping[str, Any]
+Cache = Any  # such a tree; None outside of training
 
 
 class Variables(NamedTuple):
@@ -31,7 +33,7 @@ class Forward(NamedTuple):
     """Output, what backward needs (None unless training), and the layer's new state."""
 
     y: Array
-    cache: Cache | None
+    cache: Cache
     state: State
 
 
@@ -50,18 +52,30 @@ class Part(NamedTuple):
     input_shape: Shape
 
 
-class LayerError(InputError):
-    """An InputError raised by a layer; the containers around it complete the layer's dotted path."""
+# In the cache that a checked forward gives, for the checks of backward; a name with a dot is nobody else's.
+_Y_SHAPE = "y.shape"
 
-    def __init__(self, layer: Layer, message: str) -> None:
-        super().__init__(message)
-        self.kind = type(layer).__name__
-        self.message = message
-        self.path: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        where = f"{self.kind} '{'.'.join(self.path)}'" if self.path else self.kind
-        return f"{where}: {self.message}"
+def _checked_forward(forward: Callable[..., Forward]) -> Callable[..., Forward]:
+    @wraps(forward)
+    def checked(
+        self: Layer, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        check_array(type(self).__name__, x)
+        self.check_input(params, state, tuple(x.shape), x, train=train, key=key)
+        y, cache, state = forward(self, params, state, x, train=train, key=key)
+        return Forward(y, cache if cache is None else {**cache, _Y_SHAPE: shape_holder(y[None, ...])}, state)
+
+    return checked
+
+
+def _checked_backward(backward: Callable[..., Backward]) -> Callable[..., Backward]:
+    @wraps(backward)
+    def checked(self: Layer, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        self.check_gradient(params, self.require_cache(cache), dy)
+        return backward(self, params, cache, dy, need_dx=need_dx)
+
+    return checked
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,10 @@ class Layer:
     A subclass defines ``output_shape``, ``forward`` and ``backward``, and ``init`` if it has parameters or state. The
     layer object holds no arrays: parameters, state and cache come in and go out, so the functions can be jitted,
     captured and compared.
+
+    What a subclass writes as ``forward`` and ``backward`` is mathematics only. Called from outside, they first check
+    what they are given (``check_input``, ``check_gradient``). A container checks once for all layers in it and then
+    calls ``unchecked_forward`` and ``unchecked_backward``: the same functions without the checks.
     """
 
     prefix: ClassVar[str]  # of the names that a container gives: conv1, conv2, ...
@@ -84,6 +102,11 @@ class Layer:
                 "name layers by their class."
             )
         Layer._kinds[cls.__name__] = cls
+        for name, checked in (("forward", _checked_forward), ("backward", _checked_backward)):
+            if name in vars(cls):
+                unchecked = vars(cls)[name]
+                setattr(cls, f"unchecked_{name}", unchecked)
+                setattr(cls, name, checked(unchecked))
 
     @staticmethod
     def kinds() -> Mapping[str, type[Layer]]:
@@ -109,8 +132,18 @@ class Layer:
         """Compute the output for a batch ``x``; ``key`` seeds the layers that draw random numbers while training."""
         raise NotImplementedError
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         """Carry dy = dL/dy back to the input and the parameters, given the cache of a forward pass with train=True."""
+        raise NotImplementedError
+
+    def unchecked_forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        """``forward`` for a caller that has called ``check_input``."""
+        raise NotImplementedError
+
+    def unchecked_backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        """``backward`` for a caller that has made both cache and dy."""
         raise NotImplementedError
 
     def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
@@ -135,7 +168,7 @@ class Layer:
         """An InputError that begins with this layer's kind and, once it has left all containers, dotted path."""
         return LayerError(self, message)
 
-    def require_cache(self, cache: Cache | None) -> Cache:
+    def require_cache(self, cache: Cache) -> Cache:
         """The cache, or an error that says why there is none."""
         if cache is None:
             raise self.error(
@@ -143,37 +176,65 @@ class Layer:
             )
         return cache
 
-    def check_gradient(self, dy: Array, shape: Shape, like: Array) -> None:
-        """Refuse a dy = dL/dy that is not shaped like y, or unlike an array that forward has kept."""
-        if tuple(dy.shape) != tuple(shape):
-            raise self.error(
-                f"expected dy in the shape of y, {tuple(shape)}, got {tuple(dy.shape)}. Give the gradient with respect "
-                "to y."
-            )
-        self.check_like(dy, like, what="dy", of="y")
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        """Raise InputError unless this layer and those inside it can compute with a batch.
 
-    def check_batch(self, x: Array, tensor: Array) -> None:
-        """Refuse an empty batch, and one of another library, dtype or device than the layer's own values."""
-        self.check_not_empty(x)
-        self.check_like(x, tensor)
+        The batch has the given ``shape`` and the library, dtype and device of ``like``. A layer whose input is not of
+        its parameters' dtype overrides this.
+        """
+        if not shape or shape[0] == 0:
+            raise self.error(f"expected a batch of at least one example, got shape {shape}. Leave it out.")
+        self.output_shape(shape[1:])
+        is_leaf = True
+        for name, layer, input_shape in self.sublayers(shape[1:]):
+            is_leaf = False
+            with inside(name):
+                layer.check_input(params[name], state[name], (shape[0], *input_shape), like, train=train, key=key)
+        if is_leaf:
+            self._check_own_input(params, state, shape, like)
+            if self.is_random and (train or key is not None):
+                self.check_key(key, like)
 
-    def check_not_empty(self, x: Array) -> None:
-        """Refuse an empty batch."""
-        if x.shape[0] == 0:
-            raise self.error("expected a batch of at least one example, got an empty one. Leave it out.")
+    def _check_own_input(self, params: Params, state: State, shape: Shape, like: Array) -> None:
+        expected = self.input_features(params, state)
+        if expected not in (None, shape[-1]):
+            what = "features" if len(shape) == 2 else "channels"
+            raise self.error(f"expected {expected} {what}, got {shape[-1]}. Give it the input shape it was built for.")
+        own = next(iter([*params.values(), *state.values()]), None)
+        if own is not None:
+            self.check_like(like, own)
+        elif not array_namespace(like).isdtype(like.dtype, "real floating"):
+            raise self.error(f"expected floating point numbers, got {like.dtype}. Convert them to float32 first.")
+
+    def input_features(self, params: Params, state: State) -> int | None:
+        """Length that the input's last axis had at ``init``; None where any will do."""
+        return None
+
+    def check_gradient(self, params: Params, cache: Cache, dy: Array, path: str = "") -> None:
+        """Raise InputError unless dy = dL/dy is like the y that ``forward`` gave, and like the parameters."""
+        y = cache.get(_Y_SHAPE)
+        if y is not None:
+            shape = tuple(y.shape[1:])
+            if tuple(dy.shape) != shape:
+                raise self.error(f"expected dy in the shape of y, {shape}, got {tuple(dy.shape)}. Give dL/dy.")
+            self.check_like(dy, y, what="dy", of="y")
+        for name, tensor in params.items():
+            if isinstance(tensor, Mapping):
+                self.check_gradient(tensor, {}, dy, f"{path}{name}.")
+            else:
+                self.check_like(dy, tensor, what="dy", of=f"the parameter '{path}{name}'")
 
     def check_like(self, x: Array, tensor: Array, what: str = "x", of: str = "its parameters") -> None:
-        """Refuse an array of another library, dtype or device than one that belongs to the layer."""
+        """Raise InputError for an array of another library, dtype or device than one that belongs to the layer."""
         if not same_location(x, tensor) or x.dtype != tensor.dtype:
-            raise self.error(f"expected {what} to be {_home(tensor)} as {of}, got {_home(x)}. Convert or move {what}.")
+            raise self.error(f"expected {what} to be {home(tensor)} as {of}, got {home(x)}. Convert or move {what}.")
 
-    def check_floating(self, x: Array) -> None:
-        """Refuse a batch of whole numbers, such as the pixels of an image file."""
-        if not array_namespace(x).isdtype(x.dtype, "real floating"):
-            raise self.error(f"expected floating point numbers, got {x.dtype}. Convert them to float32 first.")
-
-    def check_key(self, key: Array) -> None:
-        """Refuse what is no key of ``xpnet.random``."""
+    def check_key(self, key: Array | None, like: Array) -> None:
+        """Raise InputError unless ``key`` is one of ``xpnet.random``, in the same place as the batch."""
+        if key is None:
+            raise self.error("expected a key for its random numbers while training, got none. Pass key=...")
         shape = tuple(getattr(key, "shape", ()))
         if shape != (2,) or key.dtype != array_namespace(key).int32:
             kind = getattr(key, "dtype", type(key).__name__)
@@ -181,28 +242,23 @@ class Layer:
                 f"expected a key, an int32 array of shape (2,), got {kind} of shape {shape}. "
                 "Make one with xpnet.random.make_key."
             )
+        if not same_location(key, like):
+            raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
 
     def check_features(self, shape: Shape) -> int:
         """The length of a vector shape (without the batch)."""
         if len(shape) != 1:
-            raise self.error(f"expected vectors (N, features), got shape {_batched(shape)}. Put a Flatten before it.")
+            raise self.error(f"expected vectors (N, features), got shape {batched(shape)}. Put a Flatten before it.")
         return shape[0]
 
     def check_images(self, shape: Shape) -> tuple[int, int, int]:
         """Height, width and channels of an image shape (without the batch)."""
         if len(shape) != 3:
             raise self.error(
-                f"expected images (N, H, W, C), got shape {_batched(shape)}. "
+                f"expected images (N, H, W, C), got shape {batched(shape)}. "
                 + ("Put no Flatten before it." if len(shape) == 1 else "Add the missing axis.")
             )
         return shape[0], shape[1], shape[2]
-
-    def check_channels(self, x: Array, expected: int) -> None:
-        """Refuse a batch whose last axis has another length than at init."""
-        if x.shape[-1] != expected:
-            raise self.error(
-                f"expected {expected} channels, got {x.shape[-1]}. Give it the input shape it was built for."
-            )
 
     def check_fits(self, window: Window, height: int, width: int) -> Pair:
         """Positions of a window in an image, at least one along each axis."""
@@ -214,35 +270,6 @@ class Layer:
                 f"{height + top + bottom}x{width + left + right}. Use a smaller window or more padding."
             )
         return rows, columns
-
-
-@dataclass(frozen=True)
-class Wrapper(Layer):
-    """A layer in place of another one, with its parameters, state and shapes; a subclass says what it does instead."""
-
-    inner: Layer
-    prefix: ClassVar[str] = "wrapper"
-
-    @property
-    def is_random(self) -> bool:
-        return self.inner.is_random
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.inner.output_shape(input_shape)
-
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
-        return self.inner.init(rng, input_shape)
-
-
-def _home(array: Array) -> str:
-    """Library, dtype and device in words."""
-    library, where = location(array)
-    dtype = str(array.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
-    return f"{dtype} of {library}" + ("" if where is None else f" on {where}")
-
-
-def _batched(shape: Shape) -> str:
-    return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
 def shape_holder(x: Array) -> Array:

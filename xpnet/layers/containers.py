@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.layers.base import Backward, Cache, Forward, Layer, LayerError, Params, State, Variables
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.errors import inside
 from xpnet.layers.fusion import Step, steps
 from xpnet.random import fold_in
 from xpnet.shapes import Shape
@@ -28,14 +28,18 @@ class Sequential(Layer):
 
     ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
 
-    Raises InputError if there is no layer, something that is none, or a name is empty, cannot be printed, holds a dot,
-    or stands twice.
+    Raises InputError if ``layers`` is empty or not a list, if an item is not a layer, or if a name is empty, holds a
+    dot, is not printable, or repeats.
     """
 
     layers: tuple[tuple[str, Layer], ...]
     prefix: ClassVar[str] = "block"
 
-    def __init__(self, layers: Iterable[Layer | tuple[str, Layer]]) -> None:
+    def __init__(self, layers: Iterable[Layer | tuple[str, Layer]], *others: Any) -> None:
+        if others:
+            raise InputError(
+                "Sequential: expected one list of layers, got several arguments. Put brackets around them."
+            )
         object.__setattr__(self, "layers", _named(layers))
 
     @classmethod
@@ -66,20 +70,21 @@ class Sequential(Layer):
         cache, new_state = {}, dict(state)
         for position, name, layer in self._steps:
             with inside(name):
-                x, cache[name], new_state[name] = layer.forward(
+                x, cache[name], new_state[name] = layer.unchecked_forward(
                     params[name], state[name], x, train=train, key=_own_key(layer, key, position)
                 )
         return Forward(x, cache if train else None, new_state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        cache = self.require_cache(cache)
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         grads: dict[str, Params] = {name: {} for name, _ in self.layers}
         first = 0 if need_dx else self._first_with(params)
         for position, name, layer in reversed(self._steps):
             if position < first:
                 break
             with inside(name):
-                dy, grads[name] = layer.backward(params[name], cache[name], dy, need_dx=need_dx or position > first)
+                dy, grads[name] = layer.unchecked_backward(
+                    params[name], cache[name], dy, need_dx=need_dx or position > first
+                )
         return Backward(dy if need_dx else None, grads)
 
     def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
@@ -155,17 +160,16 @@ class Residual(Layer):
         outputs, cache, new_state = {"shortcut": x}, {}, {}
         for position, (name, path) in enumerate(self._paths()):
             with inside(name):
-                outputs[name], cache[name], new_state[name] = path.forward(
+                outputs[name], cache[name], new_state[name] = path.unchecked_forward(
                     params[name], state[name], x, train=train, key=_own_key(path, key, position)
                 )
         return Forward(outputs["branch"] + outputs["shortcut"], cache if train else None, new_state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        cache, grads = self.require_cache(cache), {}
-        dx = {"shortcut": dy}
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dx, grads = {"shortcut": dy}, {}
         for name, path in self._paths():
             with inside(name):
-                dx[name], grads[name] = path.backward(params[name], cache[name], dy, need_dx=need_dx)
+                dx[name], grads[name] = path.unchecked_backward(params[name], cache[name], dy, need_dx=need_dx)
         return Backward(dx["branch"] + dx["shortcut"] if need_dx else None, grads)
 
     def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
@@ -189,26 +193,32 @@ class Residual(Layer):
         return [("branch", self.branch), *([("shortcut", self.shortcut)] if self.shortcut else [])]
 
 
-class inside:  # noqa: N801 (reads as a keyword: with inside("conv1"): ...)
-    """Completes the dotted path of a LayerError that passes through."""
+@dataclass(frozen=True)
+class Wrapper(Layer):
+    """A layer in place of another one, with its parameters, state and shapes; a subclass says what it does instead."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    inner: Layer
+    prefix: ClassVar[str] = "wrapper"
 
-    def __enter__(self) -> None:
-        pass
+    @property
+    def is_random(self) -> bool:
+        return self.inner.is_random
 
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if isinstance(error, LayerError):
-            error.path = (self.name, *error.path)
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.inner.output_shape(input_shape)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        return self.inner.init(rng, input_shape)
+
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        self.inner.check_input(params, state, shape, like, train=train, key=key)
 
 
 def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
     """A key for the layer alone, if it draws random numbers."""
-    if key is None or not layer.is_random:
-        return None
-    layer.check_key(key)
-    return fold_in(key, position)
+    return fold_in(key, position) if key is not None and layer.is_random else None
 
 
 def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:

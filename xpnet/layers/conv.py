@@ -32,8 +32,8 @@ class Conv2D(Layer):
     ``groups`` > 1 channels and filters are cut into as many equal parts, and each part of the filters sees its part of
     the channels only; the weight is then (filters, kh, kw, C / groups). Without ``bias`` there is no b.
 
-    Raises InputError if a setting is out of range, channels or filters cannot be cut into the groups, the input is no
-    image batch, has other channels than at init, or is smaller than the kernel.
+    Raises InputError if a setting is out of range, channels or filters cannot be cut into the groups, the input is
+    not a batch of images, has other channels than at init, or is smaller than the kernel.
     Source: LeCun et al., Proc. IEEE 86(11), 1998; groups: Krizhevsky et al., NIPS 2012.
     """
 
@@ -69,6 +69,9 @@ class Conv2D(Layer):
             )
         return (*self.check_fits(self.window, height, width), self.filters)
 
+    def input_features(self, params: Params, state: State) -> int:
+        return params["weight"].shape[3] * self.groups
+
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
         params = {"weight": self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))}
@@ -79,16 +82,11 @@ class Conv2D(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        height, width, _ = self.check_images(x.shape[1:])
-        self.check_fits(self.window, height, width)
-        self.check_channels(x, expected=params["weight"].shape[3] * self.groups)
-        self.check_batch(x, params["weight"])
         y = kernels.conv2d(x, params["weight"], params.get("bias"), self.window, self.groups)
         return Forward(y, {"x": x} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x = self.require_cache(cache)["x"]
-        self.check_like(x, params["weight"])
-        self.check_gradient(dy, (x.shape[0], *self.output_shape(x.shape[1:])), like=x)
-        dx, dw = kernels.conv2d_backward(x, dy, params["weight"], self.window, self.groups, need_dx=need_dx)
-        return Backward(dx, {"weight": dw, "bias": kernels.channel_sum(dy)} if self.bias else {"weight": dw})
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dx, dw, db = kernels.conv2d_backward(
+            *(cache["x"], dy, params["weight"], self.window, self.groups), need_dx=need_dx, need_db=self.bias
+        )
+        return Backward(dx, {"weight": dw, "bias": db} if self.bias else {"weight": dw})

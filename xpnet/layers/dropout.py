@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xpnet.backend import Array, array_namespace, same_location
+from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.random import UNIFORM_BITS, random_bits
@@ -49,19 +49,11 @@ class Dropout(Layer):
             return Forward(x, None, state)
         if not self.is_random:
             return Forward(x, {}, state)
-        if key is None:
-            raise self.error("expected a key for its random mask while training, got none. Pass key=...")
-        self.check_key(key)
-        if not same_location(key, x):
-            raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
         kept = random_bits(key, x.shape) >= round(self.p * 2**UNIFORM_BITS)
         mask = array_namespace(x).astype(kept, x.dtype) * (1 / (1 - self.p))
         return Forward(x * mask, {"mask": mask}, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        mask = self.require_cache(cache).get("mask")
-        if mask is not None:
-            self.check_gradient(dy, mask.shape, like=mask)
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         if not need_dx:
             return Backward(None, {})
-        return Backward(dy if mask is None else dy * mask, {})
+        return Backward(dy * cache["mask"] if self.is_random else dy, {})

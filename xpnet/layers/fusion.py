@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
 
@@ -28,16 +29,16 @@ def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
     for position, (name, layer) in enumerate(layers):
         before, after = found[-1].layer if found else None, kinds[position + 1]
         if type(before) is BatchNorm and type(layer) is ReLU and after is not MaxPool2D:
-            found[-1] = found[-1]._replace(layer=_RectifiedBatchNorm(before))
+            found[-1] = found[-1]._replace(layer=_with_relu(_RectifiedBatchNorm, before))
         elif type(before) is ReLU and type(layer) is MaxPool2D:
-            found[-1] = Step(position, name, _RectifiedMaxPool2D(layer))
+            found[-1] = Step(position, name, _with_relu(_RectifiedMaxPool2D, layer))
         else:
             found.append(Step(position, name, layer))
     return found
 
 
 @dataclass(frozen=True)
-class _RectifiedMaxPool2D(Wrapper):
+class _RectifiedMaxPool2D(MaxPool2D):
     """ReLU and max-pool, in the order that leaves the ReLU fewer elements.
 
         y = pool(max(x, 0)) = max(pool(x), 0)
@@ -47,27 +48,25 @@ class _RectifiedMaxPool2D(Wrapper):
     it stops the gradient.
     """
 
-    inner: MaxPool2D
-
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(*self.inner.pooled(x, train=train, relu=True), state)
+        y, pool, _ = MaxPool2D.unchecked_forward(self, params, state, x, train=train)
+        y = kernels.rectify(y)
+        return Forward(y, {"pool": pool, "y": y} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(self.inner.pull_back(cache, dy, need_dx=need_dx, relu=True), {})
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dy = kernels.rectify_gradient(dy, cache["y"] > 0)
+        return MaxPool2D.unchecked_backward(self, params, cache["pool"], dy, need_dx=need_dx)
 
 
 @dataclass(frozen=True)
-class _RectifiedBatchNorm(Wrapper):
+class _RectifiedBatchNorm(BatchNorm):
     """Batch normalisation and ReLU: max(norm(x), 0), which a kernel may compute in one go."""
 
-    inner: BatchNorm
+    relu: ClassVar[bool] = True
 
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        return self.inner.normalized(params, state, x, train=train, relu=True)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return self.inner.pull_back(params, cache, dy, need_dx=need_dx, relu=True)
+def _with_relu(kind: type[Layer], layer: Layer) -> Layer:
+    """The layer's settings as those of its kind with a ReLU."""
+    return kind(**{field.name: getattr(layer, field.name) for field in fields(layer)})

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.initializers import constant
@@ -45,18 +45,17 @@ class Normalize(Layer):
             {}, {"mean": constant(0.0, channels), "scale": constant(1.0, channels)}, self.output_shape(input_shape)
         )
 
+    def input_features(self, params: Params, state: State) -> int:
+        return state["mean"].shape[0]
+
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        self.check_channels(x, expected=state["mean"].shape[0])
-        self.check_batch(x, state["mean"])
         y = (x - state["mean"]) * state["scale"]
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        scale = self.require_cache(cache)["scale"]
-        self.check_gradient(dy, (*dy.shape[:-1], scale.shape[0]), like=scale)
-        return Backward(dy * scale if need_dx else None, {})
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(dy * cache["scale"] if need_dx else None, {})
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ class BatchNorm(Layer):
     eps: float = 1e-5
     frozen: bool = False
     prefix: ClassVar[str] = "bn"
+    relu: ClassVar[bool] = False  # whether a ReLU after it is computed with it; set in fusion.py only
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum <= 1:
@@ -99,37 +99,69 @@ class BatchNorm(Layer):
         state = {"running_mean": constant(0.0, channels), "running_var": constant(1.0, channels)}
         return Variables(params, state, self.output_shape(input_shape))
 
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        return self.normalized(params, state, x, train=train)
+    def input_features(self, params: Params, state: State) -> int:
+        return params["weight"].shape[0]
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return self.pull_back(params, cache, dy, need_dx=need_dx)
-
-    def normalized(self, params: Params, state: State, x: Array, *, train: bool, relu: bool = False) -> Forward:
-        """``forward``, with ``relu`` that of the layer and a ReLU after it."""
-        self.check_channels(x, expected=params["weight"].shape[0])
-        self.check_batch(x, params["weight"])
-        if self.frozen or not train:
-            y, saved = kernels.batch_norm_by_running_statistics(x, params, state, self.eps, relu=relu)
-        else:
-            self._check_spread(x)
-            y, saved, state = kernels.batch_norm(x, params, state, self.momentum, self.eps, relu=relu)
-        return Forward(y, saved if train else None, state)
-
-    def pull_back(
-        self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False
-    ) -> Backward:
-        """``backward``, with ``relu`` that of the layer and a ReLU after it."""
-        cache = self.require_cache(cache)
-        self.check_like(cache["batch"], params["weight"], what="x")
-        self.check_gradient(dy, cache["batch"].shape, like=cache["batch"])
-        how = {"constant": self.frozen, "need_dx": need_dx, "relu": relu}
-        return Backward(*kernels.batch_norm_gradients(dy, params, cache, **how))
-
-    def _check_spread(self, x: Array) -> None:
-        if math.prod(x.shape[:-1]) < 2:
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        super().check_input(params, state, shape, like, train=train, key=key)
+        if train and not self.frozen and math.prod(shape[:-1]) < 2:
             raise self.error(
                 "expected at least 2 values in each channel to train on, got 1. Use a larger batch, or frozen=True."
             )
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        if train and not self.frozen:
+            y, saved, state = kernels.batch_norm(by_batch, x, params, state, self.momentum, self.eps, relu=self.relu)
+        else:
+            y, saved = kernels.batch_norm_by_running_statistics(
+                by_running_statistics, x, params, state, self.eps, relu=self.relu
+            )
+        return Forward(y, {"saved": saved} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dx, grads = kernels.batch_norm_gradients(
+            gradients, dy, params, cache["saved"], constant=self.frozen, need_dx=need_dx, relu=self.relu
+        )
+        return Backward(dx, grads)
+
+
+# The formulas of BatchNorm. A kernel for one library may take their place (xpnet/kernels).
+
+
+def by_batch(x: Array, params: Params, state: State, momentum: float, eps: float) -> tuple[Array, Cache, State]:
+    """Normalise x by its own mean and variance: y, what the gradients need, and new running statistics."""
+    count = math.prod(x.shape[:-1])
+    mean = kernels.channel_sum(x) / count
+    centred = x - mean
+    variance = kernels.channel_sum(centred * centred) / count
+    running = {
+        "running_mean": (1 - momentum) * state["running_mean"] + momentum * mean,
+        "running_var": (1 - momentum) * state["running_var"] + momentum * count / (count - 1) * variance,
+    }
+    return *_scaled(centred, variance, params, eps), running
+
+
+def by_running_statistics(x: Array, params: Params, state: State, eps: float) -> tuple[Array, Cache]:
+    """Normalise x by the running mean and variance: y, and what the gradients need."""
+    return _scaled(x - state["running_mean"], state["running_var"], params, eps)
+
+
+def _scaled(centred: Array, variance: Array, params: Params, eps: float) -> tuple[Array, Cache]:
+    inverse_std = 1 / array_namespace(centred).sqrt(variance + eps)
+    x_hat = centred * inverse_std
+    return x_hat * params["weight"] + params["bias"], {"batch": x_hat, "inverse_std": inverse_std}
+
+
+def gradients(dy: Array, params: Params, cache: Cache, *, constant: bool, need_dx: bool) -> tuple[Array | None, Params]:
+    """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
+    x_hat, count = cache["batch"], math.prod(dy.shape[:-1])
+    grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
+    if not need_dx:
+        return None, grads
+    if not constant:
+        dy = dy - grads["bias"] / count - x_hat * (grads["weight"] / count)
+    return dy * (params["weight"] * cache["inverse_std"]), grads

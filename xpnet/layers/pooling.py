@@ -15,7 +15,7 @@ from xpnet.shapes import Pair, Shape, Window, as_pair, make_window
 
 @dataclass(frozen=True)
 class _Pool2D(Layer):
-    """Settings and checks of a layer that slides a window over images and keeps the channels."""
+    """Settings of a layer that slides a window over images and keeps the channels."""
 
     kernel_size: int | Pair
     stride: int | Pair | None = None
@@ -39,12 +39,6 @@ class _Pool2D(Layer):
         height, width, channels = self.check_images(input_shape)
         return (*self.check_fits(self.window, height, width), channels)
 
-    def check(self, x: Array) -> None:
-        """Refuse a batch that cannot be pooled."""
-        self.output_shape(x.shape[1:])
-        self.check_not_empty(x)
-        self.check_floating(x)
-
 
 @dataclass(frozen=True)
 class MaxPool2D(_Pool2D):
@@ -59,7 +53,7 @@ class MaxPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is no image batch, empty, no floating point numbers, or smaller than the window.
+    in the padding), or the input is not a non-empty batch of floating point images, or smaller than the window.
     Source: Scherer, Müller and Behnke, ICANN 2010.
     """
 
@@ -68,28 +62,16 @@ class MaxPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(*self.pooled(x, train=train), state)
-
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        return Backward(self.pull_back(cache, dy, need_dx=need_dx), {})
-
-    def pooled(self, x: Array, *, train: bool, relu: bool = False) -> tuple[Array, Cache | None]:
-        """The output, with ``relu`` that of a ReLU before the layer, and the cache."""
-        self.check(x)
         if not train:
-            return kernels.max_pool2d(x, self.window, relu=relu), None
-        y, winners = kernels.max_pool2d_with_winners(x, self.window, relu=relu)
-        return y, {"winners": winners, "x_shape": shape_holder(x)}
+            return Forward(kernels.max_pool2d(x, self.window), None, state)
+        y, winners = kernels.max_pool2d_with_winners(x, self.window)
+        return Forward(y, {"winners": winners, "x_shape": shape_holder(x)}, state)
 
-    def pull_back(self, cache: Cache | None, dy: Array, *, need_dx: bool, relu: bool = False) -> Array | None:
-        """The input gradient if it is needed, with ``relu`` that of a ReLU before the layer."""
-        cache = self.require_cache(cache)
-        x_shape = cache["x_shape"]
-        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         if not need_dx:
-            return None
-        image_size = x_shape.shape[1:3]
-        return kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size, relu=relu)
+            return Backward(None, {})
+        image_size = cache["x_shape"].shape[1:3]
+        return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size), {})
 
 
 @dataclass(frozen=True)
@@ -102,8 +84,8 @@ class AvgPool2D(_Pool2D):
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
-    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is no image batch,
-    empty, no floating point numbers, or smaller than the window.
+    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is not a
+    non-empty batch of floating point images, or smaller than the window.
     Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
@@ -112,13 +94,10 @@ class AvgPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        self.check(x)
         return Forward(kernels.average_pool2d(x, self.window), {"x_shape": shape_holder(x)} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.require_cache(cache)["x_shape"]
-        self.check_gradient(dy, (dy.shape[0], *self.output_shape(x_shape.shape[1:])), like=x_shape)
-        image_size = x_shape.shape[1:3]
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        image_size = cache["x_shape"].shape[1:3]
         return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
 
 
@@ -132,7 +111,7 @@ class GlobalAvgPool2D(Layer):
 
     Shapes: x (N, H, W, C) -> y (N, C).
 
-    Raises InputError if the input is no image batch, empty, or no floating point numbers.
+    Raises InputError if the input is not a non-empty batch of floating point images.
     Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 
@@ -144,18 +123,11 @@ class GlobalAvgPool2D(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        self.check_images(x.shape[1:])
-        self.check_not_empty(x)
-        self.check_floating(x)
         y = array_namespace(x).mean(x, axis=(1, 2))
         return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        x_shape = self.require_cache(cache)["x_shape"]
-        height, width, channels = x_shape.shape[1:]
-        self.check_gradient(dy, (dy.shape[0], channels), like=x_shape)
-        if not need_dx:
-            return Backward(None, {})
-        xp = array_namespace(dy)
-        share = xp.reshape(dy / (height * width), (dy.shape[0], 1, 1, channels))
-        return Backward(xp.broadcast_to(share, (dy.shape[0], height, width, channels)), {})
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        height, width, channels = cache["x_shape"].shape[1:]
+        xp, batch = array_namespace(dy), dy.shape[0]
+        share = xp.reshape(dy / (height * width), (batch, 1, 1, channels))
+        return Backward(xp.broadcast_to(share, (batch, height, width, channels)) if need_dx else None, {})

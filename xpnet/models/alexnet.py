@@ -5,17 +5,20 @@ from __future__ import annotations
 from xpnet.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.models.imagenet import PIXEL_SCALE
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _RECIPE = Recipe(
-    data="folder",
-    epochs=90,
-    batch_size=128,
-    learning_rate=0.01,
-    momentum=0.9,
-    momentum_form="heavy-ball",
-    weight_decay=0.0005,
-    pixel_scale=sum(PIXEL_SCALE) / 3,
+    "folder",
+    TrainConfig(
+        epochs=90,
+        batch_size=128,
+        optimizer=Momentum(0.01, form="heavy-ball", weight_decay=0.0005),
+        normalize=sum(PIXEL_SCALE) / 3,
+        validation="auto",
+        report_every=100,
+    ),
 )
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _RECIPE = Recipe(
-    data="mnist",
-    epochs=10,
-    batch_size=64,
-    learning_rate=0.1,
-    momentum=0.9,
-    weight_decay=0.0,
-    pixel_scale=1 / 255,
+    "mnist",
+    TrainConfig(
+        epochs=10,
+        batch_size=64,
+        optimizer=Momentum(0.1),
+        normalize=1 / 255,
+        validation="auto",
+        report_every=100,
+    ),
 )
 
 

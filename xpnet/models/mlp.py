@@ -21,7 +21,9 @@ from xpnet.layers import (
     Tanh,
 )
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 ACTIVATIONS: Mapping[str, type[Layer]] = {
     "relu": ReLU,
@@ -37,13 +39,15 @@ WEIGHT_INITS: Mapping[str, Initializer] = {
     "normal": Normal(1.0),
 }
 _RECIPE = Recipe(
-    data="mnist",
-    epochs=10,
-    batch_size=128,
-    learning_rate=0.3,
-    momentum=0.9,
-    weight_decay=0.0,
-    pixel_scale=1 / 255,
+    "mnist",
+    TrainConfig(
+        epochs=10,
+        batch_size=128,
+        optimizer=Momentum(0.3),
+        normalize=1 / 255,
+        validation="auto",
+        report_every=100,
+    ),
 )
 
 

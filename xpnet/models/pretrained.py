@@ -12,18 +12,15 @@ from xpnet.serialization import is_written_by_xpnet
 from xpnet.torch_weights import read_torch_tensors, torch_name
 
 
-def load_weights(network: Network, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
-    """Take over all weights, state and pixel normalisation from a file that ``Network.save`` or PyTorch wrote.
+def start_from(network: Network, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
+    """Take over weights, and the pixel normalisation that they were trained with, from a file of xpnet's or PyTorch's.
 
     PyTorch's files hold no normalisation: they are taken to be of torchvision's models, which were trained on ImageNet.
-    With ``replace_head`` the last layer with parameters keeps its own values, so that it may have other classes.
 
-    Raises InputError as ``Network.load_tensors`` and ``Network.load_torch`` do.
+    Raises InputError as ``Network.load_weights`` does.
     """
-    if is_written_by_xpnet(path):
-        network.load_tensors(path, replace_head=replace_head)
-    else:
-        network.load_torch(path, replace_head=replace_head)
+    network.load_weights(path, replace_head=replace_head)
+    if not is_written_by_xpnet(path):
         network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)
 
 
@@ -40,5 +37,5 @@ def load_torchvision(
     # Of other features it is another model's; and if it were believed, a small file could ask for a large network.
     if head is not None and [*head.shape[1:]] == features and len(head) != classes:
         network = create(model, classes=len(head), device=device, backend=backend, **options)
-    load_weights(network, path)
+    start_from(network, path)
     return network

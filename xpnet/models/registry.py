@@ -12,30 +12,15 @@ from xpnet.errors import InputError
 from xpnet.layers.base import Layer
 from xpnet.network import Network
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained unless told otherwise, by the names of ``training.TrainConfig``.
-
-    Either ``iterations`` or ``epochs`` says how long. ``train_images`` None means all that are not for validation,
-    ``momentum`` and ``momentum_form`` None the optimizer's own default, ``schedule`` None a constant learning rate.
-    """
+    """The data set that a model is for, and how it is trained on it unless told otherwise."""
 
     data: str
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    pixel_scale: float  # what pixels of 0 to 255 are multiplied by, after their mean has been subtracted
-    iterations: int | None = None
-    epochs: int | None = None
-    optimizer: str = "momentum"
-    momentum: float | None = None
-    momentum_form: str | None = None
-    schedule: str | None = None
-    crop_padding: int | None = None
-    flip: bool | None = None
-    train_images: int | None = None
+    train: TrainConfig
 
 
 @dataclass(frozen=True)
@@ -93,7 +78,7 @@ def create(
     classes: int | None = None,
     seed: int = 0,
     dtype: str = "float32",
-    device: str = "cpu",
+    device: str | None = None,
     backend: str | None = None,
     **options: Any,
 ) -> Network:

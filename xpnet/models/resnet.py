@@ -21,19 +21,22 @@ from xpnet.layers import (
 )
 from xpnet.models.imagenet import PIXEL_SCALE
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 Block = Callable[[int, int, int], Layer]  # input channels, output channels, stride
 
 _RECIPE = Recipe(
-    data="folder",
-    epochs=90,
-    batch_size=256,
-    learning_rate=0.1,
-    momentum=0.9,
-    momentum_form="heavy-ball",
-    weight_decay=0.0001,
-    pixel_scale=sum(PIXEL_SCALE) / 3,
+    "folder",
+    TrainConfig(
+        epochs=90,
+        batch_size=256,
+        optimizer=Momentum(0.1, form="heavy-ball", weight_decay=0.0001),
+        normalize=sum(PIXEL_SCALE) / 3,
+        validation="auto",
+        report_every=100,
+    ),
 )
 _STEM_CHANNELS = 64
 

@@ -7,26 +7,32 @@ import math
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers import Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
 from xpnet.models.registry import Recipe, register
+from xpnet.optimizers import Momentum
 from xpnet.shapes import Shape
+from xpnet.training.config import TrainConfig
 
 _MNIST_RECIPE = Recipe(
-    data="mnist",
-    iterations=3000,
-    batch_size=16,
-    learning_rate=0.1,
-    momentum=0.9,
-    weight_decay=0.005,
-    pixel_scale=1 / 255,
+    "mnist",
+    TrainConfig(
+        iterations=3000,
+        batch_size=16,
+        optimizer=Momentum(0.1, weight_decay=0.005),
+        normalize=1 / 255,
+        validation="auto",
+        report_every=100,
+    ),
 )
 _CIFAR10_RECIPE = Recipe(
-    data="cifar10",
-    iterations=5000,
-    batch_size=16,
-    learning_rate=1e-3,
-    momentum=0.95,
-    weight_decay=0.001,
-    pixel_scale=1.0,
-    train_images=18_000,  # of 20,000, with the 2,000 for validation
+    "cifar10",
+    TrainConfig(
+        iterations=5000,
+        batch_size=16,
+        optimizer=Momentum(1e-3, momentum=0.95, weight_decay=0.001),
+        normalize=1.0,
+        validation="auto",
+        limit=18_000,  # of 20,000, with the 2,000 for validation
+        report_every=100,
+    ),
 )
 
 

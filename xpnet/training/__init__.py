@@ -1,8 +1,22 @@
-"""Training: the loop, its settings, its history, and what is measured at the end."""
+"""Training: settings, the step, the loop, callbacks, early stopping, history and evaluation."""
 
+from xpnet.training.callbacks import Callback
 from xpnet.training.config import TrainConfig
-from xpnet.training.evaluation import Evaluation, Evaluator
-from xpnet.training.history import Record
+from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.evaluation import AnyEvaluation, BinaryEvaluation, Evaluation, Evaluator, RegressionEvaluation
+from xpnet.training.history import History, Record
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Evaluation", "Evaluator", "Record", "TrainConfig", "Trainer"]
+__all__ = [
+    "AnyEvaluation",
+    "BinaryEvaluation",
+    "Callback",
+    "EarlyStopping",
+    "Evaluation",
+    "Evaluator",
+    "History",
+    "Record",
+    "RegressionEvaluation",
+    "TrainConfig",
+    "Trainer",
+]

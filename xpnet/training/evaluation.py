@@ -1,11 +1,11 @@
-"""How well a network does on labelled images."""
+"""How well a network does on examples whose targets are known."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from xpnet import metrics
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.layers.base import State
+from xpnet.losses import Loss
 from xpnet.network import Network
 
 BATCH_SIZE = 250
@@ -21,66 +22,174 @@ LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The network's own loss over all images, the confusion matrix (rows true, columns predicted), and probabilities.
+    """Classes: the network's own loss, the confusion matrix (rows true, columns predicted), and probabilities.
 
-    These are the softmax of the network's outputs (N, classes), whatever its loss.
+    Probabilities (N, classes) are the softmax of the network's outputs, whatever its loss.
     """
 
     loss: float
     confusion: np.ndarray
     probabilities: np.ndarray
+    metric: ClassVar[str] = "accuracy"
 
     @property
     def accuracy(self) -> float:
-        """Share of images whose most probable class is the true one."""
+        """Share of examples whose most probable class is the true one."""
         return metrics.accuracy(self.confusion)
 
+    @property
+    def score(self) -> float:
+        """The accuracy."""
+        return self.accuracy
+
+    @property
+    def precision(self) -> np.ndarray:
+        """For each class, the share of its predictions that are right; NaN without predictions."""
+        return metrics.precision(self.confusion)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """For each class, the share of its examples that were found; NaN without examples."""
+        return metrics.recall(self.confusion)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """For each class, the harmonic mean of precision and recall."""
+        return metrics.f1(self.confusion)
+
     def to_dict(self) -> dict[str, Any]:
-        """What is written about an evaluation, as JSON can hold it: None stands for a figure that is undefined."""
+        """What is written about an evaluation, as JSON can hold it: None stands for a metric that is undefined."""
         return {
             "test_accuracy": self.accuracy,
             "test_loss": _or_none(self.loss),
             "confusion_matrix": self.confusion.tolist(),
-            "precision": [_or_none(figure) for figure in metrics.precision(self.confusion)],
-            "recall": [_or_none(figure) for figure in metrics.recall(self.confusion)],
+            **{name: [_or_none(value) for value in getattr(self, name)] for name in ("precision", "recall", "f1")},
         }
 
 
-class Evaluator:
-    """Applies a network to images in batches; the images may be host arrays or lie on the network's device.
+@dataclass(frozen=True, eq=False)
+class BinaryEvaluation:
+    """0/1 targets: the loss, and probabilities of 1 beside the targets, both (N, K)."""
 
-    A batch has at most 250 images, and fewer where the largest output of a layer would be more than 64 MiB.
+    loss: float
+    probabilities: np.ndarray
+    targets: np.ndarray
+    metric: ClassVar[str] = "accuracy"
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all N·K targets that are predicted right, with 1 predicted for probabilities above 1/2."""
+        return float(((self.probabilities > 0.5) == (self.targets > 0)).mean())
+
+    @property
+    def score(self) -> float:
+        """The accuracy."""
+        return self.accuracy
+
+    @property
+    def f1(self) -> np.ndarray:
+        """For each of the K labels, 2·TP/(2·TP + FP + FN); NaN where it is 0/0."""
+        predicted, true = self.probabilities > 0.5, self.targets > 0
+        both, either = (predicted & true).sum(axis=0), predicted.sum(axis=0) + true.sum(axis=0)
+        return np.divide(2.0 * both, either, out=np.full(len(both), math.nan), where=either > 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is written about an evaluation, as JSON can hold it."""
+        return {
+            "test_accuracy": self.accuracy,
+            "test_loss": _or_none(self.loss),
+            "f1": [_or_none(value) for value in self.f1],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RegressionEvaluation:
+    """Real targets: the loss, and predictions beside the targets, both (N, K)."""
+
+    loss: float
+    predictions: np.ndarray
+    targets: np.ndarray
+    metric: ClassVar[str] = "r2"
+
+    @property
+    def r2(self) -> float:
+        """R², averaged over the K targets."""
+        return metrics.r2_score(self.targets, self.predictions)
+
+    @property
+    def score(self) -> float:
+        """R²."""
+        return self.r2
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error, in the unit of the targets."""
+        return metrics.mean_absolute_error(self.targets, self.predictions)
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared error, in the unit of the targets."""
+        return metrics.root_mean_squared_error(self.targets, self.predictions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is written about an evaluation, as JSON can hold it."""
+        values = {"test_r2": self.r2, "test_loss": self.loss, "mae": self.mae, "rmse": self.rmse}
+        return {name: _or_none(value) for name, value in values.items()}
+
+
+AnyEvaluation = Evaluation | BinaryEvaluation | RegressionEvaluation
+
+
+class Evaluator:
+    """Applies a network to inputs in batches; they may be host arrays, files, or lie on the network's device.
+
+    A batch has at most 250 examples, and fewer where the largest output of a layer would be more than 64 MiB.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.batch_size = _batch_size(network)
-        self._logits: Callable[..., Array] = compiled(self._forward, network.backend)
+        self._outputs: Callable[..., Array] = compiled(self._forward, network.backend)
 
-    def __call__(self, theta: Array, state: State, images: Array, labels: np.ndarray) -> Evaluation:
-        """Evaluate the network with the given values; ``labels`` is a host array."""
-        backend = self._network.backend
-        logits = np.concatenate(
+    def __call__(self, theta: Array, state: State, inputs: Any, targets: Array) -> AnyEvaluation:
+        """Evaluate the network with the given values."""
+        outputs = np.concatenate(
             [
-                to_numpy(self._logits(theta, state, backend.asarray(images[start : start + self.batch_size])))
-                for start in range(0, len(labels), self.batch_size)
+                to_numpy(self._outputs(theta, state, self._network.backend.asarray(inputs[start:stop])))
+                for start, stop in _bounds(targets.shape[0], self.batch_size)
             ]
         )
-        return Evaluation(
-            loss=float(self._network.loss.forward(logits.astype(np.float64), labels).loss),
-            confusion=metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1]),
-            probabilities=np.exp(metrics.log_softmax(logits)),
-        )
+        return evaluate(self._network.loss, outputs, to_numpy(targets))
 
-    def _forward(self, theta: Array, state: State, images: Array) -> Array:
+    def _forward(self, theta: Array, state: State, inputs: Array) -> Array:
         xp = self._network.backend.xp
-        return self._network.forward(theta, state, xp.astype(images, theta.dtype)).y
+        return self._network.forward(theta, state, xp.astype(inputs, theta.dtype)).y
 
 
-def _or_none(figure: float) -> float | None:
-    return float(figure) if np.isfinite(figure) else None
+def evaluate(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> AnyEvaluation:
+    """What outputs (N, K) say about targets, all on the host."""
+    value = float(loss.forward(outputs.astype(np.float64), targets).loss)
+    if loss.target == "binary":
+        return BinaryEvaluation(value, _sigmoid(outputs), targets.reshape(outputs.shape))
+    if np.issubdtype(targets.dtype, np.integer):
+        confusion = metrics.confusion_matrix(targets, outputs.argmax(axis=1), outputs.shape[1])
+        return Evaluation(value, confusion, np.exp(metrics.log_softmax(outputs)))
+    return RegressionEvaluation(value, outputs, targets.reshape(outputs.shape))
+
+
+def _sigmoid(outputs: np.ndarray) -> np.ndarray:
+    """1/(1 + e^-z) without overflow."""
+    return 0.5 * (1 + np.tanh(outputs.astype(np.float64) / 2))
+
+
+def _bounds(count: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _batch_size(network: Network) -> int:
-    largest = max(math.prod(row.output_shape) for row in network.layer_info()) * np.dtype(network.dtype).itemsize
+    largest = max(math.prod(info.output_shape) for info in network.layer_info()) * np.dtype(network.dtype).itemsize
     return min(BATCH_SIZE, max(LARGEST_OUTPUT // largest, 1))

@@ -1,74 +1,247 @@
-"""Where the batches of a training run come from: the device's memory, or files that are decoded ahead."""
+"""Where the batches of a training come from: the device's memory, the host's, files, or an iterable."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, array_namespace, backend_of, check_real_numbers, is_readable, to_numpy
 from xpnet.datasets import BatchSampler
-from xpnet.datasets.base import Images
+from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finite, check_labels, check_together
 from xpnet.datasets.image_files import ImageFiles
+from xpnet.datasets.rows import HostRows, is_large
+from xpnet.errors import InputError
+from xpnet.training.weights import check_sample_weights
 
 _BATCHES_AHEAD = 4
 _SAMPLE, _SAMPLE_BATCH = 1000, 20
+_BLOCK, _DEVICE_BLOCK = 1 << 16, 1 << 24  # values of which statistics are taken at once
+
+
+class Batch(NamedTuple):
+    """Examples of one step on the device: inputs x, targets y, and their weights (n,) where they have any."""
+
+    x: Array
+    y: Array
+    weights: Array | None = None
+
+
+class Feed(Protocol):
+    """What gives a batch for each step."""
+
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0."""
+        ...
 
 
 class DeviceFeed:
-    """Batches gathered where all images lie: on the network's device."""
+    """Batches gathered where all examples lie: on the network's device, to which host arrays are moved once."""
 
-    def __init__(self, backend: Backend, images: np.ndarray, labels: np.ndarray, sampler: BatchSampler) -> None:
+    def __init__(
+        self, backend: Backend, inputs: Array, targets: Array, weights: Array | None, sampler: BatchSampler
+    ) -> None:
         self._backend, self._sampler = backend, sampler
-        self._images, self._labels = backend.asarray(images), backend.asarray(labels)
+        self._arrays = [None if array is None else backend.asarray(array) for array in (inputs, targets, weights)]
 
-    def batch(self, step: int) -> tuple[Array, Array]:
-        """Images uint8 (n, H, W, C) and labels int32 (n,) to train on in this step, on the device."""
-        xp, places = self._backend.xp, self._backend.asarray(self._sampler.batch(step))
-        return xp.take(self._images, places, axis=0), xp.take(self._labels, places, axis=0)
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0."""
+        xp, indices = self._backend.xp, self._backend.asarray(self._sampler.batch(step))
+        return Batch(*(None if array is None else xp.take(array, indices, axis=0) for array in self._arrays))
 
 
-class FileFeed:
+class HostFeed:
+    """Batches gathered on the host, from memory maps or arrays too large for the device, and moved one at a time.
+
+    Raises InputError for NaN or infinity in a batch.
+    """
+
+    def __init__(
+        self, backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: BatchSampler
+    ) -> None:
+        self._backend, self._sampler = backend, sampler
+        self._inputs, self._targets = inputs, to_numpy(targets)
+        self._weights = None if weights is None else to_numpy(weights)
+
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0."""
+        indices = self._sampler.batch(step)
+        values = (self._rows(step), self._targets[indices], None if self._weights is None else self._weights[indices])
+        return _moved(self._backend, *values)
+
+    def _rows(self, step: int) -> np.ndarray:
+        indices = self._sampler.batch(step)
+        rows = np.asarray(self._inputs[indices], self._inputs.dtype.newbyteorder("="))
+        check_finite("Training inputs", rows, indices)
+        return rows
+
+
+class FileFeed(HostFeed):
     """Batches decoded from files by threads, a few batches ahead of the training.
 
     Which images a batch holds is the sampler's to say, so the threads' timing changes nothing but the waiting.
     """
 
-    def __init__(self, backend: Backend, images: ImageFiles, labels: np.ndarray, sampler: BatchSampler) -> None:
-        self._backend, self._sampler = backend, sampler
-        self._images, self._labels = images, labels
+    def __init__(
+        self, backend: Backend, inputs: ImageFiles, targets: Array, weights: Array | None, sampler: BatchSampler
+    ) -> None:
+        super().__init__(backend, inputs, targets, weights, sampler)
         self._step = 0
         self._coming: deque[Callable[[], np.ndarray]] = deque()
 
-    def batch(self, step: int) -> tuple[Array, Array]:
-        """Images uint8 (n, H, W, C) and labels int32 (n,) to train on in this step, on the device."""
+    def _rows(self, step: int) -> np.ndarray:
         if step != self._step:
             self._coming.clear()
         for ahead in range(step + len(self._coming), step + 1 + _BATCHES_AHEAD):
-            self._coming.append(self._images.start(self._sampler.batch(ahead)))
+            self._coming.append(self._inputs.start(self._sampler.batch(ahead)))
         self._step = step + 1
-        images, labels = self._coming.popleft()(), self._labels[self._sampler.batch(step)]
-        return self._backend.asarray(images), self._backend.asarray(labels)
+        return self._coming.popleft()()
 
 
-def make_feed(backend: Backend, images: Images, labels: np.ndarray, sampler: BatchSampler) -> DeviceFeed | FileFeed:
-    """The feed that suits where the training images are."""
-    if isinstance(images, ImageFiles):
-        return FileFeed(backend, images, labels, sampler)
-    return DeviceFeed(backend, images, labels, sampler)
+class IterableFeed:
+    """Batches from an iterable of (x, y) or (x, y, weights), for what does not fit into memory.
+
+    It is iterated over again when it ends, if it can be, as a list or a data loader can. A step beyond the next one is
+    reached by leaving out batches, so a run can be resumed if the iterable gives the same batches in every process.
+    ``input_shape`` is that of the network, ``classes`` the number of its classes if targets are class numbers.
+
+    Raises InputError for what is not iterable, and, with the step, for an end that comes early, for batches of another
+    form or shape, and for targets out of range, NaN and infinity where they can be read without waiting for a device.
+    """
+
+    def __init__(
+        self, backend: Backend, batches: Iterable[Any], input_shape: tuple[int, ...], classes: int | None = None
+    ) -> None:
+        if not isinstance(batches, Iterable):
+            raise InputError(
+                f"Batches: expected an iterable of pairs (x, y), got {type(batches).__name__}. Give a list."
+            )
+        self._backend, self._batches = backend, batches
+        self._input_shape, self._classes = input_shape, classes
+        self._iterator: Iterator[Any] = iter(batches)
+        self._last: tuple[int, Any] = (-1, None)  # in one assignment: a step that is interrupted comes again
+
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0; of the last step they may be had again."""
+        if step < self._last[0]:
+            raise InputError(
+                f"Batches: expected step {self._last[0]} or the next, got {step}. Make the iterable of batches again."
+            )
+        while self._last[0] < step:
+            self._last = (self._last[0] + 1, self._next())
+        return self._checked(f"Batch {step}", self._last[1])
+
+    def _next(self) -> Any:
+        for _ in range(2):
+            try:
+                return next(self._iterator)
+            except StopIteration:
+                self._iterator = iter(self._batches)  # a generator is its own iterator, and stays at its end
+        raise InputError(
+            f"Batches: expected a batch for step {self._last[0] + 1}, got the end of the iterable. Train for fewer "
+            "iterations, or give one that can be iterated over again."
+        )
+
+    def _checked(self, where: str, item: Any) -> Batch:
+        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+            form = f"{len(item)} items" if isinstance(item, tuple | list) else type(item).__name__
+            raise InputError(f"{where}: expected (x, y) or (x, y, weights), got {form}. Let the iterable yield tuples.")
+        x = as_inputs(f"{where}, x", item[0])
+        if tuple(x.shape[1:]) != self._input_shape:
+            raise InputError(
+                f"{where}, x: expected inputs of shape {self._input_shape}, which the network takes, got "
+                f"{tuple(x.shape[1:])}. Change the batches or the network's input_shape."
+            )
+        if is_readable(x):
+            check_finite(f"{where}, x", x)
+        y = self._checked_targets(f"{where}, y", item[1], x)
+        weights = check_sample_weights(where, item[2], x.shape[0]) if len(item) == 3 and item[2] is not None else None
+        return _moved(self._backend, x, y, weights)
+
+    def _checked_targets(self, where: str, values: Any, x: Array) -> Array:
+        y = as_array(where, values)
+        check_real_numbers(where, y)
+        if is_array_api_obj(values):
+            check_together(where, y, x)
+        check_counts("x", x, where, y)
+        xp = array_namespace(y)
+        if not xp.isdtype(y.dtype, "integral"):
+            if is_readable(y):
+                check_finite(where, y)
+            return y
+        if self._classes is not None and y.ndim == 1 and is_readable(y):
+            check_labels(where, to_numpy(y), self._classes)
+        return xp.astype(y, xp.int32, copy=False)
 
 
-def subset(images: Images, indices: np.ndarray) -> Images:
-    """Some of the images; those in files stay there."""
-    return images.subset(indices) if isinstance(images, ImageFiles) else images[indices]
+def _moved(backend: Backend, *arrays: Array | None) -> Batch:
+    return Batch(*(None if array is None else backend.asarray(array) for array in arrays))
 
 
-def channel_means(images: Images) -> np.ndarray:
-    """Mean pixel of each channel, float64 (C,): of all images in memory, but of the first 1,000 in files."""
-    if not isinstance(images, ImageFiles):
-        return images.mean(axis=(0, 1, 2), dtype=np.float64)
-    sample = images.subset(np.arange(min(len(images), _SAMPLE)))
-    starts = range(0, len(sample), _SAMPLE_BATCH)  # not all at once: images may be large
-    totals = [sample[start : start + _SAMPLE_BATCH].sum(axis=(0, 1, 2), dtype=np.int64) for start in starts]
-    return np.sum(totals, axis=0) * sample.shape[-1] / sample.size
+def stays_on_host(backend: Backend, inputs: Any) -> bool:
+    """Whether inputs are moved to the device batch by batch: those in files, memory maps and large arrays of NumPy."""
+    is_lazy = isinstance(inputs, ImageFiles | HostRows | np.memmap)
+    return is_lazy or (backend.name != "numpy" and is_large(inputs))
+
+
+def make_feed(
+    backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: BatchSampler
+) -> DeviceFeed | HostFeed:
+    """The feed that suits where the training inputs are; ``weights`` (N,) are those of the examples, or None."""
+    if isinstance(inputs, ImageFiles):
+        return FileFeed(backend, inputs, targets, weights, sampler)
+    feed = HostFeed if stays_on_host(backend, inputs) else DeviceFeed
+    return feed(backend, inputs, targets, weights, sampler)
+
+
+def input_statistics(inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of inputs (N, ..., C) over all axes but the last, float64 (C,).
+
+        mean = sum_b s_b / n;  std^2 = sum_b (sum (x - m_b)^2 + n_b (m_b - mean)^2) / n
+
+    with s_b the sum of the n_b values in a block b of rows, and m_b = s_b / n_b. Of images in files, memory maps and
+    large arrays 1,000 examples are read, evenly spaced.
+
+    Source: Chan, Golub and LeVeque, The American Statistician 37(3), 1983.
+    """
+    sums, squares, counts = (np.stack(column) for column in zip(*map(_block_statistics, _blocks(inputs)), strict=True))
+    counts = counts[:, None]
+    mean = sums.sum(axis=0) / counts.sum()
+    variance = (squares + counts * (sums / counts - mean) ** 2).sum(axis=0) / counts.sum()
+    return mean, np.sqrt(variance)
+
+
+def _block_statistics(block: Array) -> tuple[np.ndarray, np.ndarray, np.int64]:
+    """Sum, sum of squared distances from the mean, and count of the values, for each place of the last axis."""
+    xp, axes = array_namespace(block), tuple(range(block.ndim - 1))
+    count = math.prod(block.shape[:-1])
+    values = xp.astype(block, _widest(block))
+    total = xp.sum(values, axis=axes)
+    distances = values - total / count
+    squares = xp.sum(distances * distances, axis=axes)
+    return to_numpy(total).astype(np.float64), to_numpy(squares).astype(np.float64), np.int64(count)
+
+
+def _widest(array: Array) -> Any:
+    backend = backend_of(array)
+    try:
+        return backend.dtype("float64")
+    except InputError:  # a device or library that has float32 only
+        return backend.dtype("float32")
+
+
+def _blocks(inputs: Any) -> Iterator[Array]:
+    """Rows of the inputs, a few at a time."""
+    values = _BLOCK if isinstance(inputs, np.ndarray) else _DEVICE_BLOCK
+    count, rows = inputs.shape[0], max(values // math.prod(inputs.shape[1:]), 1)
+    if isinstance(inputs, ImageFiles | HostRows | np.memmap):
+        number = min(count, _SAMPLE)
+        indices = np.arange(number) * count // number
+        rows = min(rows, _SAMPLE_BATCH)
+        yield from (np.asarray(inputs[indices[start : start + rows]]) for start in range(0, number, rows))
+    else:
+        yield from (inputs[start : start + rows, ...] for start in range(0, count, rows))

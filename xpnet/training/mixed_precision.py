@@ -12,18 +12,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
+from xpnet.function import LossAndGradient
 from xpnet.layers import BatchNorm, Normalize
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
 from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
-from xpnet.network import LossAndGradient, Network
+from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
+from xpnet.shapes import Shape
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -49,14 +51,23 @@ class MixedPrecision:
     def as_float16(self, scale: Array | float = 1.0) -> Network:
         """The network that computes in float16, given θ and images in float16, but keeps its state in float32."""
         network = copy.copy(self._network)
-        network.layer, network.loss = self._layer, _ScaledLoss(self._network.loss, scale)
+        network.layer = self._layer
+        network.loss = cast("Loss", _ScaledLoss(self._network.loss, scale))  # a step asks for its two functions only
         return network
 
     def loss_and_gradient(
-        self, theta: Array, state: State, scale: Array, x: Array, labels: Array, key: Array | None
+        self,
+        theta: Array,
+        state: State,
+        scale: Array,
+        x: Array,
+        targets: Array,
+        weights: Array | None,
+        key: Array | None,
     ) -> LossAndGradient:
         """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed."""
-        result = self.as_float16(scale).loss_and_gradient(in_float16(theta), state, in_float16(x), labels, key=key)
+        network = self.as_float16(scale)
+        result = network.unchecked_loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 
     @staticmethod
@@ -94,16 +105,22 @@ def _safe(name: str, layer: Layer) -> Layer:
 class _InFloat32(Wrapper):
     """A layer that takes and gives float16 and computes in float32."""
 
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        params = map_tree(_in_float32, params)
+        self.inner.check_input(params, state, shape, _in_float32(like[:0, ...]), train=train, key=key)
+
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         params = map_tree(_in_float32, params)
-        y, cache, state = self.inner.forward(params, state, _in_float32(x), train=train, key=key)
+        y, cache, state = self.inner.unchecked_forward(params, state, _in_float32(x), train=train, key=key)
         return Forward(in_float16(y), cache, state)
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         params = map_tree(_in_float32, params)
-        dx, grads = self.inner.backward(params, cache, _in_float32(dy), need_dx=need_dx)
+        dx, grads = self.inner.unchecked_backward(params, cache, _in_float32(dy), need_dx=need_dx)
         return Backward(None if dx is None else in_float16(dx), map_tree(in_float16, grads))
 
 
@@ -114,9 +131,9 @@ class _ScaledLoss:
     inner: Loss
     scale: Array | float
 
-    def forward(self, logits: Array, labels: Array) -> LossForward:
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
         """The loss, and a cache for ``backward``."""
-        return self.inner.forward(_in_float32(logits), labels)
+        return self.inner.forward(_in_float32(outputs), targets, weights)
 
     def backward(self, cache: Mapping[str, Array]) -> Array:
         """Gradient with respect to the logits, times the scale."""

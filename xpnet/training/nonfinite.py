@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array, array_namespace
-from xpnet.layers.base import Backward, Cache, Forward, LayerError, Params, State, Wrapper
-from xpnet.layers.containers import map_leaves
+from xpnet.layers.base import Backward, Cache, Forward, Params, State
+from xpnet.layers.containers import Wrapper, map_leaves
+from xpnet.layers.errors import LayerError
 from xpnet.layout import walk
 from xpnet.network import Network
 
 
 def first_nonfinite(
-    network: Network, theta: Array, state: State, x: Array, labels: Array, key: Array | None
+    network: Network,
+    theta: Array,
+    state: State,
+    x: Array,
+    targets: Array,
+    key: Array | None,
+    weights: Array | None = None,
 ) -> str | None:
     """The first layer, by dotted path, whose output or gradient is not finite in a training step on this batch.
 
@@ -23,8 +30,8 @@ def first_nonfinite(
     """
     layer, params = map_leaves(lambda _, leaf: _Watched(leaf), network.layer), network.layout.unflatten(theta)
     try:
-        logits, cache, _ = layer.forward(params, state, x, train=True, key=key)
-        loss, loss_cache = network.loss.forward(logits, labels)
+        outputs, cache, _ = layer.forward(params, state, x, train=True, key=key)
+        loss, loss_cache = network.loss.forward(outputs, targets, weights)
         if not all_finite(loss):
             return f"{type(network.loss).__name__}: the loss is not finite, but all layers' outputs are"
         layer.backward(params, cache, network.loss.backward(loss_cache), need_dx=False)
@@ -50,13 +57,13 @@ class _Watched(Wrapper):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        result = self.inner.forward(params, state, x, train=train, key=key)
+        result = self.inner.unchecked_forward(params, state, x, train=train, key=key)
         self._check("output", result.y)
         self._check_each("new state", result.state)
         return result
 
-    def backward(self, params: Params, cache: Cache | None, dy: Array, *, need_dx: bool = True) -> Backward:
-        result = self.inner.backward(params, cache, dy, need_dx=need_dx)
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        result = self.inner.unchecked_backward(params, cache, dy, need_dx=need_dx)
         self._check_each("gradient with respect to", result.grads)
         if result.dx is not None:
             self._check("gradient with respect to its input", result.dx)

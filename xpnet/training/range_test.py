@@ -11,6 +11,9 @@ import numpy as np
 from xpnet.backend import to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
+from xpnet.network import Network
+from xpnet.runtime import Runtime
+from xpnet.schedules import Exponential
 from xpnet.training.config import TrainConfig
 from xpnet.training.trainer import Trainer
 
@@ -44,13 +47,21 @@ class RangeTest(NamedTuple):
         return self.rate_of_lowest_loss / 10 if self.exploded else None
 
 
-def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, steps: int) -> RangeTest:
-    """Train for some steps while the learning rate grows from low to high, by the same factor in each step.
+def range_test(
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    low: float,
+    high: float,
+    steps: int,
+    runtime: Runtime | None = None,
+) -> RangeTest:
+    """Train a network for some steps while the learning rate grows from low to high, by the same factor in each step.
 
         α_t = low·(high/low)^(t/(steps - 1));  s_t = Σ_k 0.9^(t-k)·loss_k / Σ_k 0.9^(t-k)
 
-    The configuration's own schedule and warm-up are left out. The test ends early where the loss explodes: the smoothed
-    loss s is above 4 times its lowest, or no longer finite.
+    The configuration's own schedule is left out. The test ends early where the loss explodes: the smoothed loss s is
+    above 4 times its lowest, or no longer finite.
 
     Raises InputError unless 0 < low < high and there are at least 2 steps, or if the first loss is not finite.
     Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3.
@@ -59,9 +70,9 @@ def range_test(config: TrainConfig, dataset: Dataset, low: float, high: float, s
         raise InputError(f"Range test: expected rates with 0 < low < high, got {low:g} and {high:g}. Change them.")
     if steps < 2:
         raise InputError(f"Range test: expected at least 2 steps, got {steps}. Use more.")
-    growth = {"schedule": "exponential", "schedule_every": steps - 1, "schedule_gamma": high / low}
-    without = dict.fromkeys(("schedule_minimum", "schedule_patience", "warmup"))
-    trainer = Trainer(dataclasses.replace(config, learning_rate=low, **growth, **without), dataset)
+    optimizer = dataclasses.replace(config.optimizer, learning_rate=low)
+    config = dataclasses.replace(config, optimizer=optimizer, schedule=Exponential(steps - 1, high / low))
+    trainer = Trainer(network, dataset, config, runtime)
     test = RangeTest([], [], [])
     total = weight = 0.0
     for step in range(steps):

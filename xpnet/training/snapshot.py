@@ -1,4 +1,4 @@
-"""All that a run has become so far, in host memory: from it, any device goes on as if nothing had happened."""
+"""Where a training stands, and all of it in host memory: from that, any device goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.backend import Array, to_numpy
 from xpnet.errors import InputError
+from xpnet.network import Network
 from xpnet.schedules import PlateauState
 from xpnet.shapes import is_whole
-from xpnet.training.history import Record
+from xpnet.training.early_stopping import Best
+from xpnet.training.history import MovingAverage, Record
+from xpnet.training.step import TrainState
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -19,21 +23,20 @@ Tensors = Mapping[str, np.ndarray]
 class Progress(NamedTuple):
     """Where a run stands, apart from its arrays, as JSON can hold it.
 
-    ``reported`` is the iteration of the last record that counts. ``loss`` and ``accuracy`` are the moving averages with
-    their number of values, ``best`` and ``reports_since_best`` early stopping's. The sampler's place needs no entry:
-    batches depend on the seed and the iteration alone.
+    ``reported`` is the iteration of the last record that counts, ``best`` and ``reports_since_best`` are early
+    stopping's. The sampler's place needs no entry: batches depend on the seed and the iteration alone.
     """
 
-    iteration: int
-    reported: int
-    images_seen: int
-    seconds: float
-    training_seconds: float
-    loss: tuple[float, int]
-    accuracy: tuple[float, int]
-    plateau: PlateauState
-    best: Record | None
-    reports_since_best: int
+    iteration: int = 0
+    reported: int = 0
+    examples_seen: int = 0
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    loss: MovingAverage = MovingAverage()
+    score: MovingAverage = MovingAverage()
+    plateau: PlateauState = PlateauState()
+    best: Record | None = None
+    reports_since_best: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
@@ -43,24 +46,24 @@ class Progress(NamedTuple):
             seconds=_seconds(values["seconds"]),
             training_seconds=_seconds(values["training_seconds"]),
             loss=_average(values["loss"]),
-            accuracy=_average(values["accuracy"]),
+            score=_average(values["score"]),
             plateau=PlateauState(_at_most_1(best), _count(reports), _at_most_1(factor)),
-            best=Record.parse(values["best"]) if values["best"] else None,
+            best=None if values["best"] is None else Record.parse(values["best"]),
         )
-        for count in (progress.iteration, progress.reported, progress.images_seen, progress.reports_since_best):
+        for count in (progress.iteration, progress.reported, progress.examples_seen, progress.reports_since_best):
             _count(count)
         if progress.reported > progress.iteration:
             raise ValueError("its counts make no sense")
         return progress
 
 
-def _average(values: Any) -> tuple[float, int]:
-    """A moving average, NaN before its first value, and its number of values."""
+def _average(values: Any) -> MovingAverage:
+    """A moving average, NaN before its first value."""
     value, count = values
     value, count = float(value), _count(count)
     if math.isfinite(value) != (count > 0):
         raise ValueError("its moving averages make no sense")
-    return value, count
+    return MovingAverage(value, count)
 
 
 def _count(value: Any) -> int:
@@ -77,7 +80,7 @@ def _seconds(value: Any) -> float:
 
 
 def _at_most_1(value: Any) -> float:
-    """An accuracy, or a factor of the learning rate."""
+    """A score, or a factor of the learning rate."""
     value = float(value)
     if not value <= 1:
         raise ValueError("its plateau makes no sense")
@@ -91,18 +94,58 @@ class Snapshot(NamedTuple):
     progress: Progress
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def take(network: Network, state: TrainState, progress: Progress, best: Best | None, key: Array) -> Snapshot:
+    """All of a training, copied to the host."""
+    arrays = {
+        **_prefixed("network", network.tensors(state.theta, state.state)),
+        **_prefixed("optimizer", state.optimizer),
+        **(_prefixed("best", network.tensors(best.theta, best.state)) if best else {}),
+        "key": key,
+    }
+    progress = progress._replace(
+        best=best.record if best else None, reports_since_best=best.reports_since if best else 0
+    )
+    return Snapshot({name: to_numpy(array) for name, array in arrays.items()}, progress)
+
+
+def put_back(
+    network: Network, state: TrainState, snapshot: Snapshot, source: str
+) -> tuple[TrainState, Best | None, Array]:
+    """The state, the best values so far and the key of a snapshot, where the network is.
+
+    Raises InputError, naming the first tensor that differs, unless all are like those of ``state``.
+    """
+    tensors, progress = snapshot
+    backend = network.backend
+    theta, layers = network.from_tensors(_part("network", tensors), source=source)
+    _check_alike(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
+        {
+            **{name: to_numpy(array) for name, array in _prefixed("optimizer", state.optimizer).items()},
+            "key": np.zeros(2, np.int32),
+        },
+        source,
+    )
+    optimizer = {name: backend.asarray(tensor) for name, tensor in _part("optimizer", tensors).items()}
+    best = None
+    if progress.best:
+        values = network.from_tensors(_part("best", tensors), source=source)
+        best = Best(progress.best, *values, progress.reports_since_best)
+    return TrainState(theta, layers, optimizer), best, backend.asarray(tensors["key"])
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors with a prefix before their names."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
-    """Inverse of ``prefixed``: those of the tensors that have the prefix, without it."""
+def _part(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """Inverse of ``_prefixed``: those of the tensors that have the prefix, without it."""
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
+def _check_alike(tensors: Tensors, expected: Tensors, source: str) -> None:
     """Raise InputError, naming the first tensor that differs, unless names, dtypes and shapes are the expected ones."""
     for name in [*expected, *tensors]:
         here, there = (

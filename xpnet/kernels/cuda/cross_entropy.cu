@@ -1,5 +1,7 @@
 // Softmax cross-entropy and its gradient in one pass over the logits (N, K): one warp for each row, threads (32, rows).
 
+const int THREADS = 256;  // of the block that counts hits
+
 __device__ float warp_max(float value)
 {
     for (int lane = 16; lane > 0; lane /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, lane));
@@ -13,7 +15,7 @@ __device__ float warp_sum(float value)
 }
 
 // p = softmax(z);  t[k] = off, and on more for the true class
-// losses[n] = log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m),  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
+// losses[n] = (log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m)) / N,  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
 extern "C" __global__ void softmax_cross_entropy(
     const float* logits, const int* labels, float* losses, float* gradient, float on, float off, int rows, int classes)
 {
@@ -40,5 +42,26 @@ extern "C" __global__ void softmax_cross_entropy(
         float target = k == label ? on + off : off;
         dz[k] = (expf(z[k] - maximum) / total - target) / rows;
     }
-    if (lane == 0) losses[row] = logf(total) - hit;
+    if (lane == 0) losses[row] = (logf(total) - hit) / rows;
+}
+
+// share = the number of rows whose first largest logit is that of their label, by the number of rows: in one block.
+// A NaN is larger than any number, as in array operations.
+extern "C" __global__ void accuracy(const float* logits, const int* labels, float* share, int rows, int classes)
+{
+    __shared__ int hits[THREADS];
+    int own = 0;
+    for (int row = threadIdx.x; row < rows; row += THREADS) {
+        const float* z = logits + row * classes;
+        int best = 0;
+        for (int k = 1; k < classes; ++k)
+            if (z[k] > z[best] || (isnan(z[k]) && !isnan(z[best]))) best = k;
+        own += best == labels[row];
+    }
+    hits[threadIdx.x] = own;
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) hits[threadIdx.x] += hits[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) share[0] = (float)hits[0] / rows;
 }

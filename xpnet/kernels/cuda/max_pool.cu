@@ -1,14 +1,14 @@
-// Max-pooling of images (N, H, W, C), with a ReLU before it if asked for. One thread for each value that is written, and
-// no value is written twice: windows that overlap are gathered, so that sums have one order.
+// Max-pooling of images (N, H, W, C). One thread for each value that is written, and no value is written twice: windows
+// that overlap are gathered, so that sums have one order.
 
-const unsigned char NO_WINNER = 255;  // of no tap so far, and of a maximum that the ReLU cuts off
+const unsigned char NO_WINNER = 255;  // of no tap so far
 
 // y[n,i,j,c] = max over (u, v) of x[n, i*stride + u - top, j*stride + v - left, c];  the padding counts as -infinity.
 // Every window must reach into the image. The winner is the number u*kernel_width + v of the first maximum; the address
 // of the winners is 0 where nobody asks for them.
 extern "C" __global__ void max_pool2d(
     const float* x, float* y, unsigned char* winners, int height, int width, int channels, int rows, int columns,
-    int kernel_height, int kernel_width, int stride_height, int stride_width, int top, int left, int relu, int count)
+    int kernel_height, int kernel_width, int stride_height, int stride_width, int top, int left, int count)
 {
     int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= count) return;
@@ -28,10 +28,6 @@ extern "C" __global__ void max_pool2d(
                 winner = u * kernel_width + v;
             }
         }
-    }
-    if (relu && best <= 0.0f) {
-        best = 0.0f;
-        winner = NO_WINNER;
     }
     y[index] = best;
     if (winners) winners[index] = winner;

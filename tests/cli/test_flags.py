@@ -1,0 +1,194 @@
+"""The flags of ``train`` are what the objects of a run can say, and nothing else."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from xpnet.cli.main import COMMANDS
+from xpnet.cli.train_flags import command_of, make_parser, settings_of
+from xpnet.datasets.augment import Cutout, HorizontalFlip, RandomCrop
+from xpnet.losses import LOSSES
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.runs import RunConfig
+from xpnet.runs.settings import (
+    AUGMENTATION,
+    EARLY_STOPPING,
+    FIELDS,
+    LOSS,
+    MODEL_OPTIONS,
+    OPTIMIZER,
+    RUN,
+    RUNTIME,
+    SCHEDULE,
+    SETTINGS,
+    TRAIN,
+    change,
+    flatten,
+    make_run,
+)
+from xpnet.runtime import Runtime
+from xpnet.schedules import SCHEDULES, Warmup
+from xpnet.training import EarlyStopping, TrainConfig
+
+# Of the command itself: what it prints, writes and looks for while a run goes.
+OF_THE_COMMAND = {
+    *("help", "out", "resume", "report_every", "no_plots", "quiet", "log_file", "log_level", "tensorboard"),
+    *("checkpoint_every", "checkpoint_minutes", "keep", "detect_nonfinite"),
+} - {"report_every"}
+NO_FLAG = {
+    ("TrainConfig", "optimizer"): "--optimizer and its settings",
+    ("TrainConfig", "schedule"): "--schedule and its settings",
+    ("TrainConfig", "loss"): "--loss and its settings",
+    ("TrainConfig", "augmentation"): "--crop-padding, --flip, --cutout",
+    ("TrainConfig", "early_stopping"): "--early-stopping, --min-delta",
+    ("RunConfig", "model"): "--model",
+    ("RunConfig", "train"): "all of TrainConfig",
+    ("RunConfig", "runtime"): "all of Runtime",
+    ("RunConfig", "model_options"): "--hidden and the others of a model",
+    ("Cosine", "steps"): "a command's cosine ends with its run",
+    ("Warmup", "then"): "--schedule",
+    ("SoftmaxCrossEntropy", "class_weights"): "--class-weight",
+    ("Focal", "class_weights"): "--class-weight",
+}
+
+
+def test_every_setting_has_a_flag_and_every_flag_a_setting():
+    assert make_parser("train").spellings().keys() - OF_THE_COMMAND == set(SETTINGS)
+    assert len(SETTINGS) == len(set(SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reachable"),
+    [
+        (TrainConfig, TRAIN),
+        (Runtime, RUNTIME),
+        (RunConfig, RUN),
+        (EarlyStopping, EARLY_STOPPING.values()),
+        (RandomCrop, FIELDS["RandomCrop"]),
+        (Cutout, FIELDS["Cutout"]),
+        (HorizontalFlip, ()),
+        (Warmup, FIELDS["Warmup"]),
+        *((kind, OPTIMIZER.values()) for kind in OPTIMIZERS.values()),
+        *((kind, SCHEDULE.values()) for kind in SCHEDULES.values()),
+        *((kind, LOSS.values()) for kind in LOSSES.values()),
+    ],
+)
+def test_every_field_of_an_object_can_be_said(kind, reachable):
+    fields = {field.name for field in dataclasses.fields(kind)}
+    assert {name for name in fields if name not in reachable} == {name for k, name in NO_FLAG if k == kind.__name__}
+
+
+def test_every_setting_is_of_some_object():
+    kinds = [TrainConfig, Runtime, RunConfig, EarlyStopping, RandomCrop, Cutout]
+    kinds += [*OPTIMIZERS.values(), *SCHEDULES.values(), *LOSSES.values()]
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    named = {**OPTIMIZER, **SCHEDULE, **LOSS, **EARLY_STOPPING}
+    for setting in (*TRAIN, *RUNTIME, *RUN, *named.values()):
+        assert setting in fields
+    assert set(SETTINGS) - {*TRAIN, *RUNTIME, *RUN, *named, *MODEL_OPTIONS, *AUGMENTATION} == {
+        *("model", "optimizer", "schedule", "loss", "warmup")
+    }
+
+
+RUNS = [
+    make_run("mnist_starter"),
+    make_run("mlp", hidden=(8, 4), batch_norm=True, dropout=0.25, optimizer="adam", amsgrad=True, learning_rate=0.01),
+    make_run("mlp", schedule="step", schedule_every=7, schedule_gamma=0.5, warmup=3, iterations=20, seed=5),
+    make_run(
+        "cifar10_cnn",
+        flip=False,
+        crop_padding=0,
+        cutout=3,
+        decay_biases=False,
+        shuffle=False,
+        clip_norm=2.0,
+        freeze=("a*",),
+    ),
+    make_run("lenet5", loss="focal", focal_gamma=1.0, early_stopping=4, min_delta=0.01, class_weight="balanced"),
+    make_run("mlp", data="folder", data_dir="/data", image_size=(8, 9), normalize=False, validation=0.2, limit=50),
+    make_run("mlp", label_smoothing=0.1, dtype="float64", threads=2, tune_malloc=False, deterministic=True),
+]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_command_of_a_run_repeats_it(run):
+    command = command_of(run)
+    assert command[:2] == ["xpnet", "train"]
+    again = make_run(**settings_of(make_parser("train").parse_args(command[2:])))
+    assert flatten(again) == {**flatten(run), "hidden": _listed(run.model_options.get("hidden"))}
+
+
+def _listed(hidden):
+    return hidden if hidden is None else list(hidden)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_flat_settings_make_the_run_they_were_taken_from(run):
+    assert make_run(**flatten(run)) == run
+
+
+def test_a_change_reaches_the_optimizer_and_the_models_options():
+    run = change(RUNS[1], learning_rate=0.5, dropout=0.1)
+    assert (run.train.optimizer.learning_rate, run.model_options["dropout"]) == (0.5, 0.1)
+    assert change(run, learning_rate=0.01, dropout=0.25) == RUNS[1]
+
+
+def test_no_validation_is_0():
+    assert make_run("mlp").train.validation == "auto"
+    assert make_run("mlp", validation=0).train.validation is None
+
+
+# How the help looks
+
+
+def help_of(command, **environment):
+    arguments = [sys.executable, "-m", "xpnet", *command.split(), "--help"]
+    environment = {**os.environ, "COLUMNS": "80", **environment}
+    ended = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_and_says_how_it_was_called(command):
+    lines = help_of(command).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"usage: python -m xpnet {command}".rstrip())
+    assert lines[1] == ""  # the usage is one line
+
+
+def test_the_list_of_commands_fits_a_screen_and_everyday_flags_of_train_another():
+    listed = help_of("").splitlines()
+    assert len(listed) <= 24
+    for command in COMMANDS:
+        assert any(line.startswith(f"  {command} ") for line in listed)
+    shown = help_of("train").split("everyday:\n")[1].split("\n\n")[0]
+    assert len(shown.splitlines()) <= 24
+    for flag in [
+        "--model",
+        "--data",
+        "--epochs",
+        "--iterations",
+        "--batch-size",
+        "--lr",
+        "--optimizer",
+        "--device",
+        "--out",
+        "--resume",
+        "--seed",
+    ]:
+        assert f"  {flag} " in shown
+
+
+def test_help_on_a_full_disk_fails():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no device that is always full")
+    for command in ("", "train", "evaluate"):
+        arguments = [sys.executable, "-m", "xpnet", *command.split(), "--help"]
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == 1
+        assert ended.stderr.count("\n") == 1

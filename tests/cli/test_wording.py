@@ -1,0 +1,92 @@
+"""Errors of the library in the words of the command line."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import xpnet
+from xpnet.cli.main import COMMANDS
+from xpnet.cli.train_flags import make_parser
+from xpnet.cli.wording import in_flags
+from xpnet.runs.settings import FIELDS
+
+TRAIN = make_parser("train").spellings()
+del TRAIN["help"]
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_every_setting_of_a_message_becomes_its_flag(name):
+    flag = TRAIN[name][0]
+    message = f"Training: expected {name} to be at least 1, got 0. Change {name}. Try {name}=3, or {name}='x'."
+    assert in_flags(message, TRAIN) == (
+        f"Training: expected {flag} to be at least 1, got 0. Change {flag}. Try {flag} 3, or {flag} x."
+    )
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind, fields in FIELDS.items() for field in fields])
+def test_a_field_of_an_object_becomes_the_flag_of_its_setting(kind, field):
+    flag = TRAIN[FIELDS[kind][field]][0]
+    assert in_flags(f"{kind}: expected {field} to be 1, got 2. Change {field}.", TRAIN) == (
+        f"{kind}: expected {flag} to be 1, got 2. Change {flag}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Training: the loss became nan. Try learning_rate=0.01.", "Training: the loss became nan. Try --lr 0.01."),
+        (
+            "device 'cuda:9': 1 CUDA device found. Use device='cpu'.",
+            "--device cuda:9: 1 CUDA device found. Use --device cpu.",
+        ),
+        ("x: y. Give replace_head=True to begin with a new one.", "x: y. Give --replace-head to begin with a new one."),
+        ("x: y. Say decay_biases=False.", "x: y. Say --no-decay-biases."),
+        ("folder: y, such as image_size=(28, 32).", "folder: y, such as --image-size 28 32."),
+        ("Model 'mlp': expected no options, got 'hidden'.", "Model 'mlp': expected no options, got --hidden."),
+        (
+            "Training: expected no momentum with the optimizer adam.",
+            "Training: expected no --momentum with the optimizer adam.",
+        ),
+    ],
+)
+def test_what_a_message_advises_can_be_typed(message, expected):
+    assert in_flags(message, TRAIN) == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Training: the loss became inf in iteration 2, of a model on the device.",
+        "/data_dir/batch_size.safetensors: expected the weights of a run, got data that are damaged.",
+        "Model 'mlp': expected options of hidden, activation.",
+    ],
+)
+def test_words_that_are_not_settings_stay(message):
+    assert in_flags(message, TRAIN) == message
+
+
+def test_a_program_without_a_setting_keeps_its_name():
+    assert in_flags("Try learning_rate=0.1.", {"device": ("--device",)}) == "Try learning_rate=0.1."
+    assert in_flags("Try learning_rate=0.1.", {}) == "Try learning_rate=0.1."
+
+
+def test_the_library_speaks_of_arguments():
+    """Outside the command line no message names a flag; experiments are commands."""
+    package = Path(xpnet.__file__).parent
+    found = []
+    for path in package.rglob("*.py"):
+        name = path.relative_to(package).as_posix()
+        if name.startswith("cli/") or name in ("experiments.py", "benchmark/environment.py", "provenance.py"):
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            # Compilers, TensorBoard and XLA have flags too.
+            if re.search(r"(?<![\w-])--[a-z]", line) and not re.search("fmad|--logdir|--xla", line):
+                found.append(f"{name}: {line.strip()}")  # noqa: PERF401
+    assert found == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_program(command):
+    assert callable(import_module(f"xpnet.cli.{command.replace('-', '_')}").main)

@@ -1,0 +1,1 @@
+"""A CUDA device on the host, for CuPy as it comes from PyPI: see README.md."""

@@ -1,0 +1,2 @@
+// Empty: CuPy takes the folder that it is in for CUDA's headers.
+#pragma once

@@ -1,0 +1,402 @@
+"""oneDNN's kernels against the definition and the pure ones, on float32; integers where sums must be exact."""
+
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers import assert_same_bits, host_copies, refused
+from tests.kernels import naive
+from tests.kernels.test_convolution import problems
+from tests.kernels.test_pooling import windows
+from xpnet import kernels, models
+from xpnet.kernels import onednn_kernels, onednn_library, onednn_plans, sharing, table
+from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
+from xpnet.network import Network
+from xpnet.shapes import Window
+
+pytestmark = pytest.mark.skipif(not onednn_kernels.is_available(), reason="oneDNN is not here")
+SAME = Window((3, 3), padding=((1, 1), (1, 1)))
+PAIRS = Window((2, 2), (2, 2))
+
+
+def integers(*shape, seed=0):
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def convolve(x, weight, bias, dy, window, groups=1):
+    """y, dx, dw and db."""
+    return kernels.conv2d(x, weight, bias, window, groups), *kernels.conv2d_backward(x, dy, weight, window, groups)
+
+
+@given(problem=problems())
+def test_convolution_equals_the_definition(problem):
+    x, weight, dy = (array.astype(np.float32) for array in problem.arrays())
+    bias, window, groups = np.arange(1.0, problem.outputs + 1, dtype=np.float32), problem.window, problem.groups
+    ours = convolve(x, weight, bias, dy, window, groups)
+    expected = (
+        naive.conv2d(x, weight, window, groups) + bias,
+        naive.conv2d_input_gradient(dy, weight, window, problem.image_size, groups),
+        naive.conv2d_weight_gradient(x, dy, window, groups),
+        dy.sum(axis=(0, 1, 2)),
+    )
+    for actual, right in zip(ours, expected, strict=True):
+        assert actual.dtype == np.float32
+        np.testing.assert_array_equal(actual, right)
+
+
+@pytest.mark.parametrize(
+    ("images", "weight", "window", "groups"),
+    [
+        ((2, 7, 6, 1), (16, 5, 5, 1), Window((5, 5), padding=((2, 2), (2, 2))), 1),
+        ((2, 9, 9, 16), (16, 3, 3, 16), SAME, 1),
+        ((1, 8, 7, 3), (5, 3, 2, 3), Window((3, 2), (2, 3), ((1, 0), (0, 1)), (2, 2)), 1),
+        ((2, 6, 6, 17), (1, 1, 1, 17), Window((1, 1)), 1),
+        ((2, 6, 6, 8), (12, 3, 3, 2), SAME, 4),
+        ((2, 6, 6, 32), (32, 3, 3, 1), SAME, 32),
+    ],
+)
+def test_these_are_served_with_no_kernel_but_onednns(monkeypatch, images, weight, window, groups):
+    monkeypatch.setitem(table.TABLE, "conv2d", (table.ONEDNN,))
+    monkeypatch.setitem(table.TABLE, "conv2d_backward", (table.ONEDNN,))
+    table._row.cache_clear()
+    x, weight = integers(*images), integers(*weight, seed=1)
+    y = naive.conv2d(x, weight, window, groups)
+    ours = convolve(x, weight, np.zeros(len(weight), np.float32), y.astype(np.float32), window, groups)
+    table._row.cache_clear()
+    np.testing.assert_array_equal(ours[0], y)
+    np.testing.assert_allclose(ours[1], naive.conv2d_input_gradient(y, weight, window, images[1:3], groups), rtol=1e-5)
+    np.testing.assert_allclose(ours[2], naive.conv2d_weight_gradient(x, y, window, groups), rtol=1e-5, atol=0.5)
+    assert all(array.flags.c_contiguous for array in ours)
+
+
+@given(
+    window=windows(), extra=st.tuples(st.integers(0, 4), st.integers(0, 4)), channels=st.sampled_from([1, 3, 16, 17])
+)
+def test_pooling_equals_the_definition(window, extra, channels):
+    smallest = [max(1, k - sum(padding)) for k, padding in zip(window.kernel, window.padding, strict=True)]
+    x = np.random.default_rng(4).integers(-3, 0, (2, smallest[0] + extra[0], smallest[1] + extra[1], channels))
+    x, size = x.astype(np.float32), x.shape[1:3]
+    dy = integers(2, *window.output_size(*size), channels, seed=1)
+    y, winners = kernels.max_pool2d_with_winners(x, window)
+    expected_y, expected_dx = naive.max_pool2d(x, dy, window)
+    np.testing.assert_array_equal(y, expected_y)
+    np.testing.assert_array_equal(kernels.max_pool2d(x, window), y)
+    np.testing.assert_array_equal(kernels.max_pool2d_input_gradient(dy, winners, window, size), expected_dx)
+    expected_y, expected_dx = naive.average_pool2d(x.astype(np.float64), dy.astype(np.float64), window)
+    np.testing.assert_allclose(kernels.average_pool2d(x, window), expected_y, atol=1e-5)
+    np.testing.assert_allclose(kernels.average_pool2d_input_gradient(dy, window, size), expected_dx, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [PAIRS, Window((3, 3), (2, 2), ((1, 1), (1, 1))), Window((3, 2), (1, 3))])
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_pooling_is_served(window, channels):
+    x = integers(2, 7, 6, channels)
+    for operation in ("max_pool2d", "max_pool2d_with_winners", "average_pool2d"):
+        assert table.find(operation, x, window) is onednn_kernels
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_of_values_that_are_not_finite_the_pure_maximum_takes_care(value):
+    x = integers(2, 6, 6, 3)
+    x[0, 2:4, 2:4] = value
+    assert table.find("max_pool2d", x, PAIRS) is not onednn_kernels
+    np.testing.assert_array_equal(kernels.max_pool2d(x, PAIRS)[0, 1, 1], np.full(3, value))
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 16), (3, 4, 4, 5), (2, 3, 3, 1), (32, 10), (3, 7, 7, 64)])
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_batch_normalisation_equals_the_pure_formulas_in_float64(shape, constant, relu):
+    x, dy, channels = 2 * normal(*shape) + 1, normal(*shape, seed=1), shape[-1]
+    params = {"weight": normal(channels, seed=2), "bias": normal(channels, seed=3)}
+    state = {"running_mean": normal(channels, seed=4), "running_var": normal(channels, seed=5) ** 2 + 1}
+
+    def run(x, dy, params, state):
+        if constant:
+            y, saved = kernels.batch_norm_by_running_statistics(
+                by_running_statistics, x, params, state, 1e-5, relu=relu
+            )
+            after = {}
+        else:
+            y, saved, after = kernels.batch_norm(by_batch, x, params, state, 0.3, 1e-5, relu=relu)
+        settings = {"constant": constant, "need_dx": True, "relu": relu}
+        dx, grads = kernels.batch_norm_gradients(gradients, dy, params, saved, **settings)
+        return [y, dx, *(grads[name] for name in sorted(grads)), *(after[name] for name in sorted(after))]
+
+    assert table.find("batch_norm", x, params, state, 0.3, 1e-5) is onednn_kernels
+    doubled = [{name: array.astype(np.float64) for name, array in tree.items()} for tree in (params, state)]
+    expected = run(x.astype(np.float64), dy.astype(np.float64), *doubled)
+    for actual, right in zip(run(x, dy, params, state), expected, strict=True):
+        assert actual.dtype == np.float32
+        np.testing.assert_allclose(actual, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["x", "weight", "bias"])
+@pytest.mark.parametrize("channels", [4, 16])  # of 16 oneDNN's own ReLU makes 0 of NaN
+def test_nan_passes_through_batch_normalisation_and_relu(where, channels):
+    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    values = {"x": integers(2, 3, 3, channels), "weight": ones.copy(), "bias": zeros.copy()}
+    values[where][..., 1] = np.nan
+    params, state = {name: values[name] for name in ("weight", "bias")}, {"running_mean": zeros, "running_var": ones}
+    for y in (
+        kernels.batch_norm(by_batch, values["x"], params, state, 0.1, 1e-5, relu=True)[0],
+        kernels.batch_norm_by_running_statistics(by_running_statistics, values["x"], params, state, 1e-5, relu=True)[0],
+    ):
+        assert np.isnan(y[..., 1]).all()
+        assert np.isfinite(np.delete(y, 1, axis=3)).all()
+
+
+@pytest.mark.parametrize("model", ["mnist_starter", "lenet5", "cifar10_starter"])
+def test_a_networks_gradient_in_float32_is_that_of_the_pure_kernels_in_float64(model):
+    recipe = models.create(model)
+    images, labels = normal(4, *recipe.input_shape), np.arange(4, dtype=np.int32)
+    found = {}
+    for dtype in ("float32", "float64"):
+        network = Network(recipe.layer, recipe.input_shape, seed=0, dtype=dtype)
+        with kernels.using("fastest" if dtype == "float32" else "pure"):
+            result = network.loss_and_gradient(network.theta, network.state, images.astype(dtype), labels)
+        found[dtype] = result.gradient
+    scale = np.abs(found["float64"]).max()
+    np.testing.assert_allclose(found["float32"], found["float64"], rtol=0, atol=2e-5 * scale)
+
+
+def test_arrays_with_gaps_and_at_odd_addresses_are_copied():
+    x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4, seed=1)
+    expected = kernels.conv2d(x, weight, None, SAME)
+    memory = np.empty(weight.nbytes + 1, np.uint8)
+    misplaced = memory[1:].view(np.float32).reshape(weight.shape)
+    misplaced[...] = weight
+    assert not misplaced.flags.aligned
+    turned = np.ascontiguousarray(x.transpose(1, 3, 2, 0)).transpose(3, 0, 2, 1)
+    locked = x.copy()
+    locked.flags.writeable = False
+    for arrays in ((turned, weight), (x, misplaced), (locked, weight), (np.repeat(x, 2, axis=3)[..., ::2], weight)):
+        assert table.find("conv2d", *arrays, None, SAME, 1) is onednn_kernels
+        np.testing.assert_array_equal(kernels.conv2d(*arrays, None, SAME), expected)
+
+
+def test_nothing_that_was_given_is_changed():
+    x, weight, bias, dy = integers(2, 6, 6, 4), integers(4, 3, 3, 4), integers(4), integers(2, 6, 6, 4, seed=2)
+    before = host_copies((x, weight, bias, dy))
+    convolve(x, weight, bias, dy, SAME)
+    kernels.max_pool2d_input_gradient(dy[:, ::2, ::2], kernels.max_pool2d_with_winners(x, PAIRS)[1], PAIRS, (6, 6))
+    assert_same_bits((x, weight, bias, dy), before)
+
+
+def test_other_dtypes_pure_kernels_and_empty_batches_do_without():
+    x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
+    double = x.astype(np.float64), weight.astype(np.float64)
+    for arrays in (double, (x, double[1]), (x[:0], weight)):
+        assert table.find("conv2d", *arrays, None, SAME, 1) is not onednn_kernels
+    with kernels.using("pure"):
+        assert table.find("conv2d", x, weight, None, SAME, 1) is not onednn_kernels
+
+
+def test_no_plain_loop_of_onednns_serves(monkeypatch):
+    """Its names begin with ref; this is what it would be asked for if it had nothing else."""
+    monkeypatch.setattr(onednn_library.Library, "implementation", lambda self, description: "ref:any")
+    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
+    assert table.find("conv2d", x, weight, None, SAME, 1) is not onednn_kernels
+    np.testing.assert_array_equal(kernels.conv2d(x, weight, None, SAME), naive.conv2d(x, weight, SAME))
+
+
+def test_a_primitive_that_fails_is_replaced_and_that_is_said_once(monkeypatch):
+    monkeypatch.setattr(onednn_kernels, "_has_failed", False)
+    x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
+
+    def fail(self, *arrays):
+        raise onednn_library.OneDNNError("dnnl_primitive_execute returned 1")
+
+    monkeypatch.setattr(onednn_library.Plan, "run", fail)
+    with pytest.warns(RuntimeWarning, match="oneDNN failed") as said:
+        y = kernels.conv2d(x, weight, None, SAME)
+    np.testing.assert_array_equal(y, naive.conv2d(x, weight, SAME))
+    kernels.conv2d(x, weight, None, SAME)
+    kernels.max_pool2d(x, PAIRS)
+    assert len(said) == 1
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def train(steps, sizes=(6,)):
+    weight, bias = integers(8, 3, 3, 4), integers(8)
+    for step in range(steps):
+        size = sizes[step % len(sizes)]
+        x = integers(2, size, size, 4)
+        y, winners = kernels.max_pool2d_with_winners(kernels.conv2d(x, weight, bias, SAME), PAIRS)
+        dy = kernels.max_pool2d_input_gradient(y, winners, PAIRS, (size, size))
+        kernels.conv2d_backward(x, dy, weight, SAME)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
+def test_neither_steps_nor_ever_new_sizes_fill_the_memory(monkeypatch):
+    """Plans that are no longer kept are given back; a kilobyte lost in each step would be 3 MB."""
+    monkeypatch.setattr(onednn_plans, "_MOST_PLANS", 8)
+    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    sizes = range(4, 24, 2)
+    train(300, sizes)
+    gc.collect()
+    before = resident_bytes()
+    train(3000)
+    train(600, sizes)
+    gc.collect()
+    assert resident_bytes() - before < 3e6
+
+
+@pytest.fixture
+def two_threads():
+    sharing.set_threads(2)
+    yield
+    sharing.set_threads(1)
+
+
+def test_openmp_has_as_many_threads_as_before_afterwards(two_threads):
+    library = onednn_library.load()
+    before = library.threads()
+    library.set_threads(3)
+    try:
+        kernels.conv2d(integers(2, 6, 6, 4), integers(4, 3, 3, 4), None, SAME)
+        assert library.threads() == 3
+    finally:
+        library.set_threads(before)
+
+
+DIGEST = """
+import hashlib, sys
+import numpy as np
+from xpnet import datasets
+from xpnet.runs.settings import make_run
+trainer = make_run("mnist_starter", iterations=5, limit=100, threads=int(sys.argv[1])).make_trainer()
+trainer.run()
+print(hashlib.sha256(trainer.network.theta.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_bits_from_run_to_run(threads):
+    command = [sys.executable, "-c", DIGEST, str(threads)]
+    digests = {subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2)}
+    assert len(digests) == 1
+
+
+def test_several_threads_predict_at_once():
+    network = Network(models.create("mnist_starter").layer, (28, 28, 1), seed=0)
+    batches = [normal(count, 28, 28, 1, seed=count) for count in (1, 2, 3, 4)]
+    expected = [network(batch) for batch in batches]
+    barrier = threading.Barrier(4)
+
+    def predict(number):
+        barrier.wait()
+        return [network(batches[number]) for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for right, found in zip(expected, pool.map(predict, range(4)), strict=True):
+            for actual in found:
+                np.testing.assert_array_equal(actual, right)
+
+
+FORKED = """
+import os, signal, sys
+import numpy as np
+from xpnet import Runtime, kernels
+from xpnet.shapes import Window
+Runtime(threads=2).configure()
+x, weight = np.ones((32, 28, 28, 16), np.float32), np.ones((16, 3, 3, 16), np.float32)
+y = kernels.conv2d(x, weight, None, Window((3, 3)))
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    same = np.array_equal(kernels.conv2d(x, weight, None, Window((3, 3))), y)
+    os._exit(0 if same else 1)
+_, status = os.waitpid(child, 0)
+assert np.array_equal(kernels.conv2d(x, weight, None, Window((3, 3))), y)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_computes():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """A place for another library, which nothing but this test finds."""
+    path = tmp_path / "nowhere-else.so"
+    monkeypatch.setattr(onednn_library, "NAME", path.name)
+    monkeypatch.setattr(onednn_library, "places", lambda: [str(path)])
+    forget_the_library()
+    yield path
+    forget_the_library()
+
+
+def forget_the_library():
+    onednn_library.load.cache_clear()
+    onednn_kernels.is_available.cache_clear()
+    onednn_plans._mine = onednn_plans._Mine()
+
+
+def build(path, source):
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no C compiler")
+    path.with_suffix(".c").write_text(source)
+    subprocess.run(["gcc", "-shared", "-fPIC", path.with_suffix(".c"), "-o", path], check=True)
+
+
+VERSION = 'struct {{ int v[3]; const char *hash; unsigned cpu; }} v = {{ {{ {0}, 0, 0 }}, "", {1} }};'
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "cannot open shared object"),
+        (lambda path: path.write_bytes(b"\x7fELF" + bytes(2000)), "ELF"),
+        (lambda path: path.write_text("<html>" * 100), "invalid ELF header"),
+        (lambda path: build(path, "int nothing;"), "dnnl_version"),
+        (lambda path: build(path, VERSION.format(2, 2) + "void *dnnl_version(void) { return &v; }"), "version 2.0.0"),
+        (lambda path: build(path, VERSION.format(3, 4) + "void *dnnl_version(void) { return &v; }"), "OpenMP"),
+    ],
+    ids=["missing", "cut off", "something else", "another library", "too old", "other threads"],
+)
+def test_without_a_library_that_serves_numpys_kernels_do(elsewhere, caplog, make, reason):
+    make(elsewhere)
+    caplog.set_level("INFO")
+    x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
+    for _ in range(2):
+        np.testing.assert_array_equal(kernels.conv2d(x, weight, None, SAME), naive.conv2d(x, weight, SAME))
+    (message,) = caplog.messages
+    assert reason in message
+    assert "\n" not in message
+    with refused("Kernels onednn", reason, 'pip install "xpnet[onednn]"'):
+        kernels.use("onednn")
+
+
+def test_it_is_loaded_when_it_first_serves():
+    code = """
+import numpy as np
+from xpnet import kernels
+from xpnet.kernels import onednn_kernels, onednn_library
+from xpnet.shapes import Window
+print(onednn_library.load.cache_info().currsize)
+kernels.conv2d(np.ones((1, 4, 4, 1), np.float32), np.ones((1, 1, 1, 1), np.float32), None, Window((1, 1)))
+print(onednn_library.load.cache_info().currsize)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.split() == ["0", "1"]

@@ -1,0 +1,174 @@
+"""Files of records, whole or torn, and on disks that are full or read-only."""
+
+import csv
+import errno
+import json
+import os
+import time
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.helpers import files_of_at_most, refused
+from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
+from xpnet.training.history import History, Record, column_name
+
+RECORDS = [
+    Record(100, 4 / 3, 0.2, 4 / 3 + 0.2, 0.5, 0.9, 0.6, 3.25, 0.1),
+    Record(200, 1.0, 0.1, 1.1, 0.75, None, None, 6.5, 0.05),
+]
+COLUMNS = [column_name(field, "accuracy") for field in Record._fields]
+RUN = SimpleNamespace(history=History())  # what the files ask of a trainer
+
+
+def test_history_file_holds_each_record_at_once(tmp_path):
+    history = HistoryFile(tmp_path / "history.csv")
+    for count, record in enumerate(RECORDS, 1):
+        history.on_report(None, record)
+        with open(tmp_path / "history.csv", newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == COLUMNS
+        assert [Record.parse(row) for row in rows[1:]] == RECORDS[:count]
+    history.close()
+
+
+def test_sync_waits_for_the_disk(tmp_path, monkeypatch):
+    path, synced = tmp_path / "history.csv", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
+    history = HistoryFile(path)
+    history.sync()
+    history.close()
+    assert synced == [path.stat().st_size]
+
+
+@pytest.fixture
+def history(tmp_path):
+    """The path of a file with both records."""
+    path = tmp_path / "history.csv"
+    file = HistoryFile(path)
+    for record in RECORDS:
+        file.on_report(None, record)
+    file.close()
+    return path
+
+
+@pytest.mark.parametrize("rest", ["", "300,1,", "300,1,2,3,4,5,6,7,8\n400,1,2,3,4,5,6,7,8\n", "\0\0\0"])
+def test_a_history_is_cut_back_and_goes_on(history, rest):
+    """Also behind half a line, as a crash may leave it."""
+    content = history.read_text()
+    history.write_text(content + rest)
+    assert cut_back(history, 200) == RECORDS
+    assert history.read_text() == content
+    assert cut_back(history, 100) == RECORDS[:1]
+    file = HistoryFile(history)
+    file.on_report(None, RECORDS[1])
+    file.close()
+    assert history.read_text() == content
+
+
+@pytest.mark.parametrize("content", [None, "", "iterat", "iteration,x\n1,2\n"])
+def test_before_the_first_record_there_is_nothing_to_cut(tmp_path, content):
+    path = tmp_path / "history.csv"
+    if content is not None:
+        path.write_text(content)
+    assert cut_back(path, 0) == []
+    HistoryFile(path).close()
+    assert path.read_text() == ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize("length", [0, 60, 130, -1])
+def test_a_history_that_is_too_short_is_refused_and_left_alone(history, length):
+    content = history.read_text()[:length] if length else ""
+    history.write_text(content)
+    with refused(f"{history}: expected "):
+        cut_back(history, 300)
+    assert history.read_text() == content
+
+
+@pytest.mark.parametrize("iteration", [0, 100])
+def test_a_history_that_cannot_be_cut_is_one_line(history, monkeypatch, iteration):
+    def read_only(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for module, name in ((os, "truncate"), (Path, "write_bytes")):
+        monkeypatch.setattr(module, name, read_only)
+    with refused(f"{history}: cannot be written (Permission denied)."):
+        cut_back(history, iteration)
+
+
+def test_a_program_that_follows_sees_each_record_at_once(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 50}\n')  # of the run before it was resumed
+    metrics = MetricsFile(path)
+    with path.open() as follower:
+        assert json.loads(follower.readline()) == {"iteration": 50}
+        for record in RECORDS:
+            metrics.on_report(RUN, record)
+            seen = json.loads(follower.readline())
+            assert abs(seen.pop("time") - time.time()) < 60
+            assert seen == dict(zip(COLUMNS, record, strict=True))
+    metrics.close()
+
+
+def test_half_a_line_that_a_crash_left_spoils_no_other(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 50}\n{"itera')
+    metrics = MetricsFile(path)
+    metrics.on_report(RUN, RECORDS[0])
+    metrics.close()
+    first, half, record = path.read_text().splitlines()
+    assert (json.loads(first), half) == ({"iteration": 50}, '{"itera')
+    assert json.loads(record)["iteration"] == 100
+
+
+@pytest.mark.parametrize("kind", [HistoryFile, MetricsFile])
+def test_a_full_disk_is_one_line(tmp_path, kind):
+    path = tmp_path / "file"
+    with (
+        files_of_at_most(10),
+        refused(f"{path}: cannot be written (File too large). Make room there, or choose another place."),
+    ):
+        kind(path).on_report(RUN, RECORDS[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "use", [HistoryFile, MetricsFile, lambda path: cut_back(path, 0), lambda path: cut_back(path, 9)]
+)
+def test_a_pipe_is_refused(tmp_path, use):
+    """To open one may take for ever."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with refused(f"{path}: expected a file, got a pipe or a device."):
+        use(path)
+
+
+@pytest.mark.parametrize("whole_lines", [0, 2])
+def test_a_line_without_end_takes_no_memory(history, whole_lines):
+    lines = history.read_text().splitlines(keepends=True)[:whole_lines]
+    history.write_text("".join(lines))
+    os.truncate(history, 100_000_000)  # a hole in the file, which reads as zeros
+    tracemalloc.start()
+    try:
+        with refused(f"{history}: expected "):
+            cut_back(history, 200)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
+    with refused(f"{tmp_path / 'gone' / 'history.csv'}: cannot be written (No such file or directory)."):
+        HistoryFile(tmp_path / "gone" / "history.csv")
+
+
+def test_real_targets_have_columns_of_their_own(tmp_path):
+    path = tmp_path / "history.csv"
+    file = HistoryFile(path, "r2")
+    for record in RECORDS:
+        file.on_report(None, record)
+    file.close()
+    assert "validation_r2" in path.read_text().splitlines()[0]
+    assert cut_back(path, 200) == RECORDS

@@ -1,0 +1,191 @@
+"""Mistakes with data and settings: one line that says what was expected, what came and what to do; nothing is lost."""
+
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from xpnet import Network
+from xpnet.datasets import Dataset
+from xpnet.datasets.augment import HorizontalFlip
+from xpnet.layers import Conv2D, Dense, Flatten, ReLU
+from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
+from xpnet.optimizers import Adam
+from xpnet.training import EarlyStopping
+
+X = np.random.default_rng(0).normal(size=(12, 2)) + 2
+Y = np.arange(12) % 3
+
+
+def with_nan(array, row):
+    array = array.astype(float)
+    array[row] = np.nan
+    return array
+
+
+def generator(count):
+    yield from [(X, Y)] * count
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A network that has learned something, which no mistake may spoil."""
+    net = Network([Dense(4), ReLU(), Dense(3)], (2,))
+    net.fit(X, Y, epochs=3, progress=False)
+    return net
+
+
+MISTAKES = {
+    "empty list": (([], Y), {}, ["x", "at least one example", "(0,)"]),
+    "lengths": ((X, Y[:7]), {}, ["12", "7"]),
+    "lengths of lists": ((X.tolist(), Y.tolist()[:7]), {}, ["12", "7"]),
+    "NaN in x": ((with_nan(X, 5), Y), {}, ["NaN or infinity in 1 of 12 rows", "5"]),
+    "infinity in x": ((np.where(X[3] == X, np.inf, X), Y), {}, ["NaN or infinity"]),
+    "NaN in y": ((X, with_nan(Y, 4)), {}, ["integer dtype", "float64"]),
+    "strings as pixels": ((np.full((12, 2), "black"), Y), {}, ["x", "real numbers", "<U5"]),
+    "objects as pixels": ((np.full((12, 2), {}), Y), {}, ["x", "real numbers", "object"]),
+    "complex": ((X * 1j, Y), {}, ["x", "real numbers", "complex128"]),
+    "ragged": (([[1, 2], [3]], [0, 1]), {}, ["x", "equal length"]),
+    "one class": ((X, np.zeros(12, int)), {}, ["two classes", "'0' for all 12"]),
+    "a class too many": ((X, np.arange(12) % 4), {}, ["0 to 2", "3"]),
+    "a negative class": ((X, Y - 1), {}, ["-1"]),
+    "real targets for three classes": ((X, X), {}, ["integer dtype", "float64 of shape (12, 2)"]),
+    "one axis": ((X[:, 0], Y), {}, ["x", "(12,)", "(-1, 1)"]),
+    "another width": ((np.ones((12, 5)), Y), {}, ["(2,)", "(5,)"]),
+    "no y": ((X,), {}, ["targets y", "None"]),
+    "not data": ((3,), {}, ["targets y", "int"]),
+    "validation of another width": ((X, Y), {"validation": (np.ones((3, 5)), Y[:3])}, ["validation", "(5,)", "(2,)"]),
+    "validation of an unknown class": ((X, Y), {"validation": (X[:3], Y[:3] + 5)}, ["validation", "5"]),
+    "validation as three arrays": ((X, Y), {"validation": (X, Y, Y)}, ["validation", "3"]),
+    "validation of all": ((X, Y), {"validation": 12}, ["12"]),
+    "a fraction above 1": ((X, Y), {"validation": 1.5}, ["validation", "1.5"]),
+    "weights too few": ((X, Y), {"sample_weight": np.ones(5)}, ["sample_weight", "(12,)", "(5,)"]),
+    "negative weights": ((X, Y), {"sample_weight": -np.ones(12)}, ["sample_weight", "-1"]),
+    "a class without name": ((X, Y), {"class_weight": {"cat": 2.0}}, ["class_weight", "'cat'"]),
+    "a class too high": ((X, Y), {"class_weight": {7: 2.0}}, ["class_weight", "0 to 2", "7"]),
+    "a negative class weight": ((X, Y), {"class_weight": {0: -1.0}}, ["class_weight", "-1"]),
+    "an unknown way of weights": ((X, Y), {"class_weight": "even"}, ["class_weight", "balanced", "'even'"]),
+    "class weights without classes": ((X, Y), {"class_weight": {0: 2.0}, "loss": MeanSquaredError()}, ["class_weight"]),
+    "a name as optimizer": ((X, Y), {"optimizer": "adam"}, ["optimizer", "'adam'", "Adam("]),
+    "a class as optimizer": ((X, Y), {"optimizer": Adam}, ["optimizer", "Adam("]),
+    "a name as schedule": ((X, Y), {"schedule": "cosine"}, ["schedule", "'cosine'"]),
+    "a name as loss": ((X, Y), {"loss": "huber"}, ["loss", "'huber'"]),
+    "a number as early stopping": ((X, Y), {"early_stopping": 3}, ["early_stopping", "3"]),
+    "augmentation without brackets": ((X, Y), {"augmentation": HorizontalFlip()}, ["augmentation", "list"]),
+    "augmentation of vectors": ((X, Y), {"augmentation": [HorizontalFlip()]}, ["(H, W, C)"]),
+    "both lengths": ((X, Y), {"epochs": 1, "iterations": 1}, ["epochs", "iterations"]),
+    "no epochs": ((X, Y), {"epochs": 0}, ["epochs", "0"]),
+    "a batch of none": ((X, Y), {"batch_size": 0}, ["batch_size", "0"]),
+    "a generator without length": ((generator(3),), {"epochs": 2}, ["iterations"]),
+    "a generator that ends early": ((generator(3),), {"iterations": 5}, ["step 3", "end of the iterable"]),
+    "batches of another width": (([(X, Y), (X[:, :1], Y)],), {}, ["Batch 1", "(2,)", "(1,)"]),
+    "batches of other lengths": (([(X, Y), (X[:4], Y)],), {}, ["Batch 1", "4", "12"]),
+    "batches without targets": (([X, X],), {}, ["Batch 0", "(x, y)"]),
+    "batches with NaN": (([(X, Y), (with_nan(X, 2), Y)],), {}, ["Batch 1", "NaN"]),
+    "batches with an unknown class": (([(X, Y), (X, Y + 1)],), {}, ["Batch 1", "0 to 2", "3"]),
+    "weights beside batches": (([(X, Y)],), {"sample_weight": np.ones(12)}, ["sample_weight", "(x, y, weights)"]),
+    "class weights beside batches": (([(X, Y)],), {"class_weight": "balanced"}, ["class_weight"]),
+    "validation beside batches": (([(X, Y)],), {"validation": 0.1}, ["validation"]),
+    "y beside a data set": ((Dataset.from_arrays(X, Y), Y), {}, ["data set", "y"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_loses_nothing(learned, mistake):
+    arguments, settings, parts = MISTAKES[mistake]
+    before, score = learned.theta.copy(), learned.evaluate(X, Y).accuracy
+    settings = {"optimizer": Adam(1e-9), **settings}
+    with refused(*parts):
+        learned.fit(*arguments, progress=False, **settings)
+    np.testing.assert_allclose(learned.theta, before, atol=1e-6)  # steps before a bad batch were so small
+    assert learned.evaluate(X, Y).accuracy == score
+    assert learned.class_names == ("0", "1", "2")
+
+
+def test_steps_before_a_bad_batch_are_kept():
+    net = Network([Dense(3)], (2,))
+    other = Network([Dense(3)], (2,))
+    with refused("Batch 2"):
+        net.fit([(X, Y), (X, Y), (X, Y[:3])], progress=False)
+    other.fit([(X, Y), (X, Y)], progress=False)
+    np.testing.assert_array_equal(net.theta, other.theta)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "parts"),
+    [
+        ([], (2,), ["layer"]),
+        ([Dense(4), 3], (2,), ["3"]),
+        ([Dense(4), "relu"], (2,), ["relu"]),
+        ([Conv2D(4, 3)], (8,), ["Conv2D 'conv1'", "(N, H, W, C)"]),
+        ([Dense(4), Conv2D(4, 3)], (8,), ["Conv2D 'conv1'"]),
+        ([Conv2D(4, 9)], (8, 8, 1), ["Conv2D 'conv1'", "9x9", "8x8"]),
+        ([ReLU(), Flatten()], (2,), ["parameters"]),
+        ([Dense(4)], (0,), ["input_shape", "0"]),
+        ([Dense(4)], 2, ["input_shape", "2"]),
+    ],
+)
+def test_layers_that_do_not_fit(layers, shape, parts):
+    with refused(*parts):
+        Network(layers, shape)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "y"),
+    [
+        (SoftmaxCrossEntropy(), 1, X[:, 0]),
+        (SoftmaxCrossEntropy(), 2, X > 2),
+        (BinaryCrossEntropy(), 1, X[:, 0]),
+        (BinaryCrossEntropy(), 3, Y),
+        (Huber(), 1, X[:, 0] > 2),
+        (Huber(), 3, Y),
+    ],
+)
+def test_targets_of_a_kind_that_the_loss_does_not_take(loss, outputs, y):
+    net = Network([Dense(outputs)], (2,), loss=loss)
+    before = net.theta.copy()
+    with refused(type(loss).__name__):
+        net.fit(X, y, progress=False)
+    np.testing.assert_array_equal(net.theta, before)
+
+
+def test_arrays_of_two_libraries_are_named(learned):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    with refused("torch", "numpy", "Move one"):
+        learned.fit(torch.asarray(X), Y, progress=False)
+    with refused("torch", "numpy"):
+        learned.fit(X, Y, validation=(torch.asarray(X), torch.asarray(Y)), progress=False)
+    with refused("torch", "numpy"):
+        learned.evaluate(torch.asarray(X), Y)
+
+
+def test_evaluating_what_does_not_fit(learned):
+    with refused("targets y"):
+        learned.evaluate(X)
+    with refused("(5,)", "(2,)"):
+        learned.evaluate(np.ones((3, 5)), Y[:3])
+    with refused("3"):
+        learned.evaluate(X, Y + 1)
+    with refused("test part"):
+        learned.evaluate(Dataset.from_arrays(X, Y))
+
+
+def test_a_regression_has_no_probabilities():
+    net = Network([Dense(1)], (2,))
+    net.fit(X, X[:, 0], progress=False)
+    with refused("MeanSquaredError", "predict"):
+        net.predict_proba(X)
+
+
+def test_real_targets_that_do_not_fit():
+    net = Network([Dense(1)], (2,))
+    with refused("NaN or infinity in 1 of 12 rows", "4"):
+        net.fit(X, with_nan(X[:, 0], 4), progress=False)
+    with refused("(2,)", "(1,)", "Dense(2)"):
+        net.fit(X, X, progress=False)
+    with refused("Batch 1", "NaN"):
+        net.fit([(X, X[:, :1]), (X, with_nan(X[:, :1], 2))], progress=False)
+
+
+def test_early_stopping_and_settings_are_checked_where_they_are_made():
+    with refused("patience"):
+        EarlyStopping(0)

@@ -1,0 +1,49 @@
+"""Training on a CUDA device against the CPU's, in every way that the device computes differently."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import PRESENT
+from tests.training.runs import make_trainer
+from xpnet.backend import to_numpy
+
+pytestmark = pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA device")
+
+MLP = {"model": "mlp", "model_options": {"hidden": (12,), "dropout": 0.3, "batch_norm": True}, "learning_rate": 0.01}
+
+
+def losses(digits, device, **settings):
+    trainer = make_trainer(digits, **{"iterations": 5, "report_every": 1, "batch_size": 16, **settings}, device=device)
+    return [record.total_loss for record in trainer.run()], to_numpy(trainer.network.theta)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"crop_padding": 2, "flip": True, "cutout": 7, "schedule": "cosine"},
+        {"clip_norm": 0.1, "weight_decay": 0.1, "decay_biases": False, "freeze": ["conv1.*"]},
+        {"kernels": "pure"},
+        {"dtype": "float64"},
+        MLP,
+        # Without batch normalisation, before which gradients of biases are 0: Adam makes steps of their rounding.
+        {**MLP, "model_options": {"hidden": (12,), "dropout": 0.3}, "optimizer": "adamw", "weight_decay": 0.1},
+        {**MLP, "precision": "float16"},
+    ],
+    ids=["starter", "augmented", "clipped", "pure", "float64", "mlp", "adamw", "float16"],
+)
+def test_training_comes_to_what_the_cpu_comes_to(digits, settings):
+    here, there = (losses(digits, device, **settings)[0] for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(here, there, rtol=1e-2 if "precision" in settings else 1e-4)
+
+
+def test_two_runs_are_the_same_bit_for_bit(digits):
+    ours, theirs = (losses(digits, "cuda", deterministic=True) for _ in range(2))
+    assert ours[0] == theirs[0]
+    np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+def test_tf32_rounds_factors_and_trains(digits):
+    exact, rounded = (losses(digits, "cuda", precision=precision)[0] for precision in ("float32", "tf32"))
+    assert exact != rounded
+    np.testing.assert_allclose(rounded, exact, rtol=1e-2)

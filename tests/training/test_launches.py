@@ -1,0 +1,61 @@
+"""What a training step makes a GPU do: few launches, no wait, and no copy but the numbers of its batch."""
+
+import numpy as np
+import pytest
+
+from tests.emulated_cuda.records import IS_EMULATED, recorded
+from tests.training.runs import make_trainer
+from xpnet.backend import resolve
+from xpnet.losses import Huber, MeanAbsoluteError, MeanSquaredError
+
+pytestmark = pytest.mark.skipif(not IS_EMULATED, reason="needs the emulated CUDA device")
+
+OPTIONS = {"hidden": (8,), "dropout": 0.5, "batch_norm": True}
+MLP = {"model": "mlp", "model_options": OPTIONS, "optimizer": "adam"}
+REGRESSIONS = [MeanSquaredError(), MeanAbsoluteError(), Huber(0.5)]
+AUGMENTED = {"crop_padding": 2, "flip": True, "cutout": 7}
+
+
+@pytest.fixture
+def on_gpu(digits):
+    """A trainer on the device whose kernels are compiled."""
+
+    def make(settings):
+        trainer = make_trainer(digits, device="cuda", **settings)
+        trainer.step()
+        trainer.step()
+        return trainer
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [({}, 39), (MLP, 33), (AUGMENTED, 99), ({**MLP, "precision": "float16"}, 79)],
+    ids=["starter", "mlp", "augmented", "float16"],
+)
+def test_a_step_is_few_launches_and_nobody_waits(on_gpu, settings, most):
+    trainer = on_gpu(settings)
+    with recorded() as record:
+        trainer.step()
+    assert record.count("launch") + record.count("set") <= most, str(record)
+    assert record.count("wait") == record.count("to host") == 0, str(record)
+    assert record.count("to device") <= 1, str(record)
+
+
+def test_a_report_reads_but_steps_do_not(on_gpu):
+    trainer, kinds = on_gpu({}), []
+    with recorded() as record:
+        trainer.run()
+    kinds = [kind for kind, _ in record]
+    assert 0 < kinds.count("to host") <= 3 * 7, str(record)  # three reports, each with two batches of validation
+
+
+@pytest.mark.parametrize("loss", REGRESSIONS, ids=lambda loss: type(loss).__name__)
+def test_no_loss_of_real_targets_waits(loss):
+    cuda, rng = resolve("cuda"), np.random.default_rng(0)
+    outputs, targets = (cuda.asarray(rng.normal(size=(6, 2)), "float32") for _ in range(2))
+    loss.backward(loss.forward(outputs, targets).cache)
+    with recorded() as record:
+        loss.backward(loss.forward(outputs, targets).cache)
+    assert record.count("wait") == record.count("to host") == record.count("to device") == 0, str(record)

@@ -1,0 +1,265 @@
+"""The flags of ``train``: each sets one of ``runs.settings``, or says what is printed and written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from xpnet import models
+from xpnet.cli import common, following
+from xpnet.cli.common import choices, listed
+from xpnet.losses import LOSSES
+from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
+from xpnet.runs import RunConfig
+from xpnet.runs.checkpoint import CheckpointPlan
+from xpnet.runs.folder import TENSORBOARD
+from xpnet.runs.settings import SETTINGS, flatten, make_run
+from xpnet.runtime import DTYPES, PRECISIONS
+from xpnet.schedules import SCHEDULES
+
+DEFAULT_MODEL = "mnist_starter"
+_Group = argparse._ArgumentGroup
+_ON_OFF = argparse.BooleanOptionalAction
+
+
+def make_parser(prog: str) -> common.Parser:
+    """The parser of ``train``."""
+    parser = common.Parser(
+        prog=prog,
+        description="Train a network. Without options: the MNIST starter network on the bundled digits, on the CPU, in "
+        "14 to 20 seconds on two cores. What is not given is the model's own: as published, where that is known.",
+        epilog="Exit codes: 0 trained, 1 diverged or cannot print, 2 bad input or a file cannot be written, 129 "
+        "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. What was stopped goes on with --resume.",
+    )
+    _add_everyday(parser.add_argument_group("everyday"))
+    _add_optimizer(parser.add_argument_group("optimizer"))
+    _add_schedule(parser.add_argument_group("learning-rate schedule"))
+    _add_loss(parser.add_argument_group("loss and early stopping"))
+    _add_images(parser.add_argument_group("images"))
+    _add_model(parser.add_argument_group("model"))
+    _add_runtime(parser.add_argument_group("computing"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
+    """The run's settings among the flags that were given."""
+    settings = common.given(flags, {name: name for name in SETTINGS})
+    for name in {"data_dir", "weights"} & settings.keys():
+        settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
+    return settings
+
+
+def command_of(run: RunConfig) -> list[str]:
+    """The command that repeats a run: what is not as the model's recipe has it."""
+    spellings = make_parser("train").spellings()
+    usual = flatten(make_run(run.model))
+    words = ["xpnet", "train", "--model", run.model]
+    for name, value in flatten(run).items():
+        if value is not None and value != usual[name] and name in spellings:
+            words += _spelled(spellings[name], value)
+    return words
+
+
+def _spelled(flags: Sequence[str], value: Any) -> list[str]:
+    if flags == ("--normalize",) and isinstance(value, bool):
+        value = "yes" if value else "no"
+    if isinstance(value, bool):
+        return [flags[0] if value else flags[-1]]
+    return [flags[0], *map(str, value if isinstance(value, list | tuple) else [value])]
+
+
+def _add_everyday(group: _Group) -> None:
+    group.add_argument("--model", metavar="NAME", help=f"{listed(models.names())}; default: {DEFAULT_MODEL}")
+    common.add_data_arguments(group)
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
+    length.add_argument("--iterations", type=int, metavar="N", help="batches to train on, instead of --epochs")
+    group.add_argument("--batch-size", type=int, metavar="N", help="images in a batch")
+    group.add_argument("--lr", type=float, dest="learning_rate", metavar="α", help="learning rate")
+    group.add_argument("--optimizer", **choices(OPTIMIZERS), help=listed(OPTIMIZERS))
+    common.add_device_arguments(group, backend=False)
+    group.add_argument("--seed", type=int, metavar="N", help="seed of weights, split and batches; default: 0")
+    folder = group.add_mutually_exclusive_group()
+    folder.add_argument("--out", metavar="DIR", help="folder for the results; default: runs/<time>-<model>")
+    folder.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue the run in this folder from its newest checkpoint; on the same CPU with the same result, bit "
+        "for bit, as if it had not been stopped. Only --epochs, --iterations, --data-dir and the options under "
+        "computing (but --dtype and --precision) may differ",
+    )
+
+
+def _add_optimizer(group: _Group) -> None:
+    group.add_argument("--weight-decay", type=float, metavar="λ", help="weight decay (L2; decoupled for adamw)")
+    group.add_argument(
+        "--decay-biases", action=_ON_OFF, help="weight decay of biases and normalisation scales; default: on"
+    )
+    group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients longer than L; default: off")
+    group.add_argument("--momentum", type=float, metavar="μ", help="momentum: from 0 to below 1")
+    group.add_argument(
+        "--momentum-form",
+        **choices(MOMENTUM_FORMS),
+        help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v; "
+        "nesterov: the same v, θ += μ·v - α·(g + λ·θ). The last two step 1/(1-μ) times as far with the same α",
+    )
+    group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·(t - 1)) in step t")
+    group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: decay of the average of squared gradients")
+    group.add_argument("--beta1", type=float, metavar="β", help="adam, adamw: decay of the average of gradients")
+    group.add_argument("--beta2", type=float, metavar="β", help="adam, adamw: that of squared gradients")
+    group.add_argument("--epsilon", type=float, metavar="ε", help="adagrad, rmsprop, adam, adamw: added to divisors")
+    group.add_argument(
+        "--amsgrad", action="store_const", const=True, help="adam, adamw: divide by the largest average so far"
+    )
+    group.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="PATTERN",
+        help="do not train parameters whose names match, such as conv1.weight or 'features.*'; a batch normalisation "
+        "frozen as a whole keeps its running statistics",
+    )
+
+
+def _add_schedule(group: _Group) -> None:
+    group.add_argument(
+        "--schedule",
+        **choices(SCHEDULES),
+        help="factor of α in iteration t. constant: 1; step: γ^floor(t/N); exponential: γ^(t/N); inverse-time: "
+        "1/(1+t/N); cosine: half a wave that ends with the run; plateau: times γ when validation no longer improves",
+    )
+    group.add_argument("--schedule-every", type=int, metavar="N", help="step, exponential, inverse-time: N")
+    group.add_argument("--schedule-gamma", type=float, metavar="γ", help="step, exponential, plateau; default: 0.1")
+    group.add_argument("--schedule-minimum", type=float, metavar="M", help="cosine: factor at the end; default: 0")
+    group.add_argument("--schedule-patience", type=int, metavar="N", help="plateau: reports to wait; default: 10")
+    group.add_argument("--warmup", type=int, metavar="N", help="raise α linearly for N iterations first")
+
+
+def _add_loss(group: _Group) -> None:
+    group.add_argument("--loss", **choices(LOSSES), help=f"{listed(LOSSES)}; default: cross-entropy")
+    group.add_argument("--label-smoothing", type=float, metavar="S", help="cross-entropy: share given to all classes")
+    group.add_argument("--focal-gamma", type=float, metavar="γ", help="focal; default: 2")
+    group.add_argument("--huber-delta", type=float, metavar="δ", help="huber; default: 1")
+    group.add_argument(
+        "--class-weight", choices=["balanced"], metavar="HOW", help="balanced: weigh rare classes more; default: off"
+    )
+    group.add_argument(
+        "--early-stopping",
+        type=int,
+        metavar="N",
+        help="stop after N reports without a better validation accuracy, and keep the best weights",
+    )
+    group.add_argument("--min-delta", type=float, metavar="D", help="with --early-stopping: better by more than D")
+
+
+def _add_images(group: _Group) -> None:
+    group.add_argument("--limit", type=int, metavar="N", help="train on N images only")
+    group.add_argument("--shuffle", action=_ON_OFF, help="a new order of the images in each epoch; default: on")
+    group.add_argument(
+        "--validation",
+        type=_number,
+        metavar="N",
+        help="training images set apart for validation: a number, a fraction, or 0; default: 2000, at most a tenth",
+    )
+    group.add_argument(
+        "--normalize",
+        type=_yes_no_or_number,
+        metavar="HOW",
+        help="shift each channel to mean 0 and scale it to standard deviation 1 (yes) or by a factor (a number), or "
+        "leave pixels as they are (no)",
+    )
+    group.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images padded by P black pixels")
+    group.add_argument("--flip", action=_ON_OFF, help="mirror half of the images left to right")
+    group.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
+
+
+def _add_model(group: _Group) -> None:
+    group.add_argument("--hidden", type=int, nargs="+", metavar="N", help="of mlp: units of each hidden layer")
+    group.add_argument("--dropout", type=float, metavar="P", help="of mlp, fer_cnn, alexnet: probability of dropping")
+    common.add_model_arguments(group)
+    group.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from these weights: a run's folder, a file that xpnet saved, or torchvision's for this model "
+        "(.pth, or .safetensors with torchvision's names)",
+    )
+    group.add_argument(
+        "--replace-head",
+        action="store_true",
+        default=None,
+        help="with --weights: start with a new last layer, for other classes than the file's",
+    )
+
+
+def _add_runtime(group: _Group) -> None:
+    common.add_backend_argument(group)
+    group.add_argument("--dtype", **choices(DTYPES), help="of weights and activations; default: float32")
+    group.add_argument(
+        "--precision",
+        **choices(PRECISIONS),
+        help="matrix-multiply precision. tf32: on CuPy arrays, 10 bits of mantissa on tensor cores (not verified on a "
+        "GPU yet); float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
+    )
+    common.add_speed_arguments(group)
+    group.add_argument(
+        "--graph",
+        action=_ON_OFF,
+        help="on CuPy arrays: replay the training step as one CUDA graph (not verified on a GPU yet); convolutions "
+        "need --kernels cudnn; default: off",
+    )
+    group.add_argument(
+        "--deterministic",
+        action=_ON_OFF,
+        help="the same bits from every run on a GPU (not verified on a GPU yet), as on a CPU anyway; default: off",
+    )
+
+
+def _add_output(group: _Group) -> None:
+    plan = CheckpointPlan()
+    group.add_argument("--report-every", type=int, metavar="N", help="iterations between reports; default: 100")
+    group.add_argument(
+        "--measure-training",
+        action="store_true",
+        default=None,
+        help="measure the training accuracy on all training images; default: a moving average over batches",
+    )
+    group.add_argument("--no-plots", action="store_true", help="draw no plots")
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+    group.add_argument("--checkpoint-every", type=int, metavar="N", help="write a checkpoint every N iterations")
+    group.add_argument(
+        "--checkpoint-minutes", type=float, metavar="M", help=f"and every M minutes; default: {plan.minutes:g}"
+    )
+    group.add_argument("--keep", type=int, metavar="N", help=f"keep the N newest checkpoints; default: {plan.keep}")
+    group.add_argument("--log-file", metavar="FILE", help="write a log with times to this file")
+    group.add_argument(
+        "--log-level",
+        **choices(following.LOG_LEVELS),
+        default="info",
+        help="debug, info, warning, error; default: info",
+    )
+    group.add_argument(
+        "--tensorboard", action="store_true", help=f"write event files for TensorBoard to {TENSORBOARD}/ in the folder"
+    )
+    group.add_argument(
+        "--detect-nonfinite",
+        action="store_true",
+        help="check after each step for infinite values and NaN, and name the layer where they begin (slower)",
+    )
+
+
+def _number(text: str) -> int | float:
+    """A count or a fraction."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _yes_no_or_number(text: str) -> bool | float:
+    words = {"yes": True, "no": False}
+    return words[text] if text in words else float(text)
+
+
+_number.__name__, _yes_no_or_number.__name__ = "number", "yes, no or number"  # as argparse's errors say it

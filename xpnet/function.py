@@ -1,0 +1,310 @@
+"""Layers as pure functions of one flat vector θ of all their parameters."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from xpnet import backend as backends
+from xpnet import summary, weights
+from xpnet.backend import Array, Backend, on_own_device
+from xpnet.checks import pick
+from xpnet.errors import InputError
+from xpnet.layers.base import Forward, Layer, State
+from xpnet.layers.containers import Sequential, map_leaves
+from xpnet.layers.normalization import BatchNorm, Normalize
+from xpnet.layout import map_tree, walk
+from xpnet.losses import Loss, SoftmaxCrossEntropy
+from xpnet.random import Stream, generator
+from xpnet.runtime import DTYPES
+from xpnet.shapes import Shape, check_positive
+
+_NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
+
+
+class LossAndGradient(NamedTuple):
+    """Mean loss of a batch, its gradient with respect to θ, the outputs, and the layers' new state."""
+
+    loss: Array
+    gradient: Array
+    outputs: Array
+    state: State
+
+
+class LayeredFunction:
+    """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
+
+    ``forward`` and ``loss_and_gradient`` are pure functions of the arrays they are given, so that a training step made
+    of them can be compiled and repeated. ``Network`` adds what most need.
+    """
+
+    def __init__(
+        self,
+        layers: Layer | Iterable[Layer | tuple[str, Layer]],
+        input_shape: Shape,
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: str | None = None,
+        backend: str | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.as_built = self.layer
+        self.input_shape = _checked_input_shape(input_shape)
+        self.loss: Loss = loss or SoftmaxCrossEntropy()
+        self.own_loss = loss  # the one it was made with, or was last told to train on
+        self.dtype = pick("Network, dtype", {name: name for name in DTYPES}, dtype)
+        self.backend = backends.resolve(device or "cpu", backend)
+        self.is_placed = device is not None or backend is not None
+        self.class_names: tuple[str, ...] | None = None
+        self.init(seed)
+
+    def init(self, seed: int) -> None:
+        """Draw new parameters and set the state back to its start."""
+        params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
+        self.layout = weights.checked_layout(params)
+        self.theta = self._drawn = self._asarray(self.layout.flatten(params))
+        self.state: State = map_tree(self._asarray, state)
+        self.trainable: Array | float = 1.0  # after ``freeze`` a vector like θ with 0 for what stays as it is
+        self.fits = 0
+        self.optimizer_memory: tuple[Any, Any] | None = None  # the last training's optimizer and its state
+
+    def to(self, device: str, backend: str | None = None) -> Self:
+        """Move the network to a device and array library; returns the network.
+
+        Raises InputError if the device or library is not there.
+        """
+        self.is_placed = True
+        return self.move(backends.resolve(device, backend))
+
+    def move(self, backend: Backend) -> Self:
+        """Move the network to where arrays of a backend are; returns the network."""
+        if backend == self.backend:
+            return self
+        self.backend, is_untrained = backend, self.is_untrained
+        self.theta = self._asarray(self.theta)
+        self.state = map_tree(self._asarray, self.state)
+        if not isinstance(self.trainable, float):
+            self.trainable = self._asarray(self.trainable)
+        if is_untrained:
+            self._drawn = self.theta
+        self.optimizer_memory = None
+        return self
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of values that training may change, frozen ones included: the length of θ."""
+        return self.layout.size
+
+    @property
+    def head(self) -> str:
+        """Dotted name of the last layer with parameters, which gives the outputs."""
+        return list(self.layout.slots())[-1].rpartition(".")[0]
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the parameters are those that were drawn at first."""
+        return self.theta is self._drawn
+
+    @on_own_device
+    def forward(
+        self, theta: Array, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        """Outputs for a batch in the network's own namespace and dtype."""
+        params = self.layout.unflatten(theta)
+        self._check_arrays(theta, state, x)
+        return self.layer.forward(params, state, x, train=train, key=key)
+
+    @on_own_device
+    def loss_and_gradient(
+        self,
+        theta: Array,
+        state: State,
+        x: Array,
+        targets: Array,
+        weights: Array | None = None,
+        *,
+        key: Array | None = None,
+    ) -> LossAndGradient:
+        """Mean loss over a batch, weighted if ``weights`` (N,) are given, and its gradient with respect to θ."""
+        params = self.layout.unflatten(theta)
+        self._check_arrays(theta, state, x)
+        self.layer.check_input(params, state, tuple(x.shape), x, train=True, key=key)
+        return self.unchecked_loss_and_gradient(theta, state, x, targets, weights, key=key)
+
+    def unchecked_loss_and_gradient(
+        self,
+        theta: Array,
+        state: State,
+        x: Array,
+        targets: Array,
+        weights: Array | None = None,
+        *,
+        key: Array | None = None,
+    ) -> LossAndGradient:
+        """``loss_and_gradient`` for a training step, whose arrays are all known to be the network's.
+
+        outputs, cache = layers(θ, x);  L = loss(outputs, targets);  g = layers' backward of dL/d outputs
+        """
+        params = self.layout.unflatten(theta)
+        outputs, cache, state = self.layer.unchecked_forward(params, state, x, train=True, key=key)
+        loss, loss_cache = self.loss.forward(outputs, targets, weights)
+        grads = self.layer.unchecked_backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
+        gradient = self.layout.flatten(grads)
+        if not isinstance(self.trainable, float):
+            gradient = gradient * self.trainable
+        return LossAndGradient(loss, gradient, outputs, state)
+
+    def parameters(self) -> dict[str, Array]:
+        """The tensors in θ by dotted name, such as ``conv1.weight``."""
+        return dict(walk(self.layout.unflatten(self.theta)))
+
+    def tensors(self, theta: Array | None = None, state: State | None = None) -> dict[str, Array]:
+        """Parameters and state, the network's own unless given, as tensors by dotted name, such as ``conv1.weight``."""
+        theta, state = self.theta if theta is None else theta, self.state if state is None else state
+        return {**dict(walk(self.layout.unflatten(theta))), **dict(walk(state))}
+
+    def set_tensors(self, tensors: Mapping[str, Any]) -> None:
+        """Replace all parameters and state by named arrays of any library, or lists of numbers.
+
+        Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
+        holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
+        """
+        self.theta, self.state = self.from_tensors(tensors)
+
+    def from_tensors(self, tensors: Mapping[str, Any], *, source: str = "Network") -> tuple[Array, State]:
+        """Inverse of ``tensors``; raises what ``set_tensors`` does."""
+        return weights.from_tensors(self, tensors, source)
+
+    @property
+    def normalization(self) -> str | None:
+        """The name of the ``Normalize`` that the network begins with; None if it begins otherwise."""
+        name, first, _ = next(iter(self.layer.sublayers(self.input_shape)))
+        return name if isinstance(first, Normalize) else None
+
+    def set_normalization(self, mean: Any, scale: Any) -> None:
+        """Let the first layer compute (x - mean) * scale, with a number for all channels or one for each.
+
+        A network that does not begin with ``Normalize`` gets one. Raises InputError for another number of values, or
+        values that are not finite.
+        """
+        values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
+        if self.normalization is None:
+            self.layer, self.as_built = _normalizing(self.layer), _normalizing(self.as_built)
+            self.layout = replace(self.layout, tree={_NORMALIZE: {}, **self.layout.tree})
+        self.state = {
+            str(self.normalization): values,
+            **{k: v for k, v in self.state.items() if k != self.normalization},
+        }
+
+    def mask(self, predicate: Callable[[str], bool]) -> Array:
+        """A vector like θ: 1 in the tensors whose dotted name the predicate accepts, 0 in the others."""
+        slots = self.layout.slots().items()
+        return self._asarray(np.concatenate([np.full(s.stop - s.start, float(predicate(name))) for name, s in slots]))
+
+    @on_own_device
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters as they are whose dotted name matches a pattern, such as ``conv*`` or ``layer1.*``.
+
+        Their gradient is 0 from now on; an optimizer must also exclude them from weight decay (see ``trainable``). A
+        BatchNorm of which all parameters are frozen becomes ``BatchNorm(frozen=True)``, whose running statistics stay
+        as they are too; with one of them still learning they follow the batches. ``save`` writes the layers as they
+        were built. To be called before training begins: a compiled step does not see later calls.
+
+        Raises InputError for a pattern that matches no parameter.
+        """
+        names = list(self.layout.slots())
+        for pattern in patterns:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+                raise InputError(
+                    f"Network: expected a pattern that matches a parameter, such as {names[0]}, got {pattern!r}. "
+                    "Change it; * stands for any characters."
+                )
+        is_free = self.mask(lambda name: not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+        self.trainable = is_free * self.trainable
+        self._freeze_statistics()
+
+    def layer_shapes(self) -> dict[str, Shape]:
+        """The output shape of every layer by dotted name, in the order of computing: blocks follow what they hold."""
+        return {name: layer.output_shape(shape) for name, layer, shape in self.layer.parts(self.input_shape) if name}
+
+    def layer_info(self) -> list[summary.LayerInfo]:
+        """Every layer that holds no others, with its output shape and number of parameters."""
+        return summary.layer_info(self)
+
+    def _check_arrays(self, theta: Array, state: State, x: Array) -> None:
+        """Refuse what is not like the network's own, by nothing that a trace would record."""
+        self._check_batch(x)
+        # Mixed precision gives both in float16.
+        if theta.dtype != x.dtype and theta.dtype != self.theta.dtype:
+            raise InputError(
+                f"Network: expected θ to be {self.dtype} of {self.backend.name}, got {theta.dtype} of "
+                f"{backends.namespace_name(theta)}. Convert θ."
+            )
+        if not _has_names_of(self.state, state):
+            raise InputError(
+                "Network: expected a state with the names of network.state, got another. Give one like it."
+            )
+
+    def _check_batch(self, x: Array) -> None:
+        backends.check_array("Array", x)
+        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
+            raise InputError(
+                f"Network: expected inputs {summary.shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
+                "Give a batch of at least one example of this shape."
+            )
+
+    def _freeze_statistics(self) -> None:
+        """Freeze the BatchNorms of which no parameter learns."""
+        trainable = backends.to_numpy(self.trainable)
+        learning = {name.rpartition(".")[0] for name, slot in self.layout.slots().items() if trainable[slot.start]}
+
+        def settled(name: str, layer: Layer) -> Layer:
+            is_whole = isinstance(layer, BatchNorm) and name not in learning
+            return replace(layer, frozen=True) if is_whole else layer
+
+        self.layer = map_leaves(settled, self.layer)
+
+    def _asarray(self, array: Any) -> Array:
+        return self.backend.asarray(array, self.dtype)
+
+    def _per_channel(self, what: str, value: Any) -> Array:
+        channels, value = self.input_shape[-1], np.asarray(value)
+        if value.shape not in ((), (1,), (channels,)):
+            raise InputError(
+                f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
+                "Give one for each channel."
+            )
+        if not (np.issubdtype(value.dtype, np.number) and np.isfinite(value).all()):
+            raise InputError(f"Network: expected {what} to be finite numbers, got {value}. Change {what}.")
+        return self._asarray(np.full(channels, value))
+
+
+def _listed(layers: Any) -> Any:
+    return [layers] if isinstance(layers, Layer) else layers
+
+
+def _normalizing(layer: Layer) -> Sequential:
+    named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
+    return Sequential([(_NORMALIZE, Normalize()), *named])
+
+
+def _checked_input_shape(input_shape: Any) -> Shape:
+    if not isinstance(input_shape, list | tuple):
+        raise InputError(
+            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+        )
+    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+
+
+def _has_names_of(tree: State, other: Any) -> bool:
+    return (
+        isinstance(other, Mapping)
+        and tree.keys() == other.keys()
+        and all(_has_names_of(node, other[name]) for name, node in tree.items() if isinstance(node, Mapping))
+    )

@@ -1,0 +1,173 @@
+"""Convolution and the joining of vectors for CuPy arrays: dozens of copies in array operations are one kernel here.
+
+Convolution is that of ``im2col``: every patch is copied to a row of one matrix, and the rest is a matrix product.
+
+    y = P(x) W^T,  dW = dy^T P(x),  dx = P^T(dy W)
+
+P^T, the adjoint of the copying, adds up what each pixel was copied to: each sum in one thread, so in one order. Kernels
+are compiled by NVRTC when they first serve.
+
+Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.kernels import table
+from xpnet.kernels.groups import gradients_groupwise, groupwise
+from xpnet.shapes import Pair, Window
+
+_JOINED_AT_ONCE = 128  # addresses and ends of so many vectors fit into the 4096 bytes of a kernel's arguments
+
+_SIZES = (
+    "int32 height, int32 width, int32 channels, int32 rows, int32 columns, int32 kh, int32 kw, "
+    "int32 sh, int32 sw, int32 dh, int32 dw, int32 top, int32 left"
+)
+
+# One thread for each value of a patch, in the order (N, H', W', kh, kw, C).
+_copy_patches = cupy.ElementwiseKernel(
+    f"raw T x, {_SIZES}",
+    "T patch",
+    """
+    ptrdiff_t rest = i / channels;
+    int c = i % channels, v = rest % kw, u = rest / kw % kh;
+    rest /= kw * kh;
+    int column = rest % columns * sw + v * dw - left;
+    int row = rest / columns % rows * sh + u * dh - top;
+    ptrdiff_t n = rest / columns / rows;
+    bool is_inside = row >= 0 && row < height && column >= 0 && column < width;
+    patch = is_inside ? x[((n * height + row) * width + column) * channels + c] : T(0);
+    """,
+    "xpnet_copy_patches",
+)
+
+# One thread for each value of the images, which looks for the patches that it was copied to.
+_add_patches = cupy.ElementwiseKernel(
+    f"raw T patches, {_SIZES}",
+    "T dx",
+    """
+    ptrdiff_t n = i / channels / width / height;
+    int c = i % channels, column = i / channels % width + left, row = i / channels / width % height + top;
+    Sum<T>::type sum = 0;
+    for (int u = 0; u < kh; ++u) {
+        int y = row - u * dh;
+        if (y < 0 || y % sh || y / sh >= rows) continue;
+        for (int v = 0; v < kw; ++v) {
+            int x = column - v * dw;
+            if (x < 0 || x % sw || x / sw >= columns) continue;
+            sum += patches[((((n * rows + y / sh) * columns + x / sw) * kh + u) * kw + v) * channels + c];
+        }
+    }
+    dx = sum;
+    """,
+    "xpnet_add_patches",
+    preamble="""
+    template <class T> struct Sum { typedef T type; };
+    template <> struct Sum<float16> { typedef float type; };
+    """,
+)
+
+# Which vector an element comes from is found by bisection: ends[k] is where vector k ends in the result.
+_JOIN = """
+struct Vectors { unsigned long long address[COUNT]; long long end[COUNT]; };
+extern "C" __global__ void xpnet_join(Vectors vectors, int count, TYPE* result)
+{
+    long long at = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (at >= vectors.end[count - 1]) return;
+    int low = 0, high = count - 1;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (at < vectors.end[middle]) high = middle; else low = middle + 1;
+    }
+    long long start = low ? vectors.end[low - 1] : 0;
+    result[at] = ((const TYPE*)vectors.address[low])[at - start];
+}
+"""
+_VECTORS = np.dtype([("address", np.uint64, _JOINED_AT_ONCE), ("end", np.int64, _JOINED_AT_ONCE)])
+_WORDS = {2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}  # by their bytes
+_THREADS = 256
+
+
+def serves(operation: str, first: Array, *others: Any) -> bool:
+    """Floating point images, and vectors of one dtype without gaps."""
+    if operation == "join_vectors":
+        vectors = (first, *others)
+        return first.dtype.itemsize in _WORDS and all(
+            vector.dtype == first.dtype and vector.flags.c_contiguous for vector in vectors
+        )
+    return first.dtype.kind == "f"
+
+
+@groupwise
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C), plus a bias (O,) if there is one."""
+    outputs = weight.shape[0]
+    y = _product(_patches(x, window), weight.reshape(outputs, -1).T)
+    if bias is not None:
+        y = y + bias
+    return y.reshape(x.shape[0], *window.output_size(*x.shape[1:3]), outputs)
+
+
+@gradients_groupwise
+def conv2d_backward(
+    x: Array, dy: Array, weight: Array, window: Window, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Gradients of ``conv2d`` with respect to its images (if needed) and weight."""
+    outputs = weight.shape[0]
+    dy = dy.reshape(-1, outputs)
+    dw = _product(dy.T, _patches(x, window)).reshape(weight.shape)
+    if not need_dx:
+        return None, dw
+    dx = cupy.empty(x.shape, dtype=x.dtype)
+    _add_patches(_product(dy, weight.reshape(outputs, -1)), *_sizes(x.shape, window), dx)
+    return dx, dw
+
+
+def join_vectors(*vectors: Array) -> Array:
+    """One vector of several."""
+    result = cupy.empty(sum(vector.size for vector in vectors), dtype=vectors[0].dtype)
+    start = 0
+    for first in range(0, len(vectors), _JOINED_AT_ONCE):
+        part = [vector for vector in vectors[first : first + _JOINED_AT_ONCE] if vector.size]
+        if part:
+            start = _join(part, result, start)
+    return result
+
+
+def _patches(x: Array, window: Window) -> Array:
+    """One row per output pixel with the kh*kw*C values under the kernel: (N*H'*W', kh*kw*C)."""
+    pixels = x.shape[0] * np.prod(window.output_size(*x.shape[1:3]), dtype=int)
+    patches = cupy.empty((pixels, np.prod(window.kernel, dtype=int) * x.shape[3]), dtype=x.dtype)
+    _copy_patches(x, *_sizes(x.shape, window), patches)
+    return patches
+
+
+def _sizes(shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    pairs: list[Pair] = [window.output_size(*shape[1:3]), window.kernel, window.stride, window.dilation]
+    return *shape[1:], *(number for pair in pairs for number in pair), window.padding[0][0], window.padding[1][0]
+
+
+def _product(a: Array, b: Array) -> Array:
+    return table.call("matmul", a, b)[1]
+
+
+def _join(vectors: list[Array], result: Array, start: int) -> int:
+    """Copy vectors into the result, one after the other; gives where the last ends."""
+    table, sizes = np.zeros((), _VECTORS), [vector.size for vector in vectors]
+    table["address"][: len(vectors)] = [vector.data.ptr for vector in vectors]
+    table["end"][: len(vectors)] = np.cumsum(sizes)
+    blocks = -(-sum(sizes) // _THREADS)
+    _join_kernel(result.dtype.itemsize)((blocks,), (_THREADS,), (table, np.int32(len(vectors)), result[start:]))
+    return start + sum(sizes)
+
+
+@cache
+def _join_kernel(itemsize: int) -> Any:
+    source = _JOIN.replace("COUNT", str(_JOINED_AT_ONCE)).replace("TYPE", _WORDS[itemsize])
+    return cupy.RawKernel(source, "xpnet_join")

@@ -1,0 +1,22 @@
+"""Products and vectors by an operation of the array library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet.backend import Array, array_namespace
+
+
+def serves(operation: str, *arguments: Any) -> bool:
+    """Always."""
+    return True
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Product of two matrices, (m, k) and (k, n) -> (m, n)."""
+    return a @ b
+
+
+def join_vectors(first: Array, *others: Array) -> Array:
+    """One vector of several."""
+    return array_namespace(first).concat((first, *others))

@@ -1,0 +1,26 @@
+"""Short vectors of Python's numbers, such as the weights of classes, on an array's device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import device, is_jax_array
+
+from xpnet.backend import Array, array_namespace, namespace_name
+
+_vectors: dict[Any, Array] = {}
+
+
+def vector(numbers: tuple[float, ...], like: Array) -> Array:
+    """Python's numbers as a vector with an array's dtype, on its device. Nothing may write to it.
+
+    They are sent to the device once: each time, it would have to wait, and a CUDA graph would read them again from
+    memory of the host that has another use by then. For JAX they are constants of what it compiles.
+    """
+    place = (numbers, namespace_name(like), str(like.dtype), str(device(like)))
+    if place not in _vectors:
+        made = array_namespace(like).asarray(numbers, dtype=like.dtype, device=device(like))
+        if is_jax_array(like):
+            return made
+        _vectors[place] = made
+    return _vectors[place]

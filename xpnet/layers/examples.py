@@ -1,0 +1,82 @@
+"""One list of example layers, for the tests, the gradient check and whoever wants to see how a layer is written.
+
+Whoever writes a layer adds a row for each way through its code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from xpnet import layers
+from xpnet.shapes import Shape
+
+
+class Example(NamedTuple):
+    """A layer and the shape of one example that it takes."""
+
+    layer: layers.Layer
+    input_shape: Shape
+
+    def __str__(self) -> str:
+        """The layer's kind with the settings that are not the default, or the names of the layers in it."""
+        shown = [name for name, *_ in self.layer.sublayers(self.input_shape)] or [
+            f"{field.name}={value!r}"
+            for field in dataclasses.fields(self.layer)
+            if (value := getattr(self.layer, field.name)) != field.default
+        ]
+        return f"{type(self.layer).__name__}({', '.join(shown)})"
+
+
+# Odd and unequal lengths, so that mixed-up axes show.
+EXAMPLES = (
+    Example(layers.Dense(4), (6,)),
+    Example(layers.Conv2D(3, kernel_size=(3, 2), padding=(1, 0)), (5, 4, 2)),
+    Example(layers.Conv2D(3, kernel_size=3, padding="same"), (5, 6, 2)),
+    Example(layers.Conv2D(2, kernel_size=3, stride=2, padding=1, dilation=(1, 2)), (6, 7, 3)),
+    Example(layers.Conv2D(3, kernel_size=3, padding=2, dilation=2), (6, 7, 2)),
+    Example(layers.Conv2D(4, kernel_size=3, stride=2, padding=1, groups=2, bias=False), (5, 6, 4)),
+    Example(layers.Conv2D(3, kernel_size=1, stride=2), (5, 4, 2)),
+    Example(layers.MaxPool2D(2), (4, 5, 3)),
+    Example(layers.MaxPool2D(3, stride=2, padding=1), (5, 6, 2)),
+    Example(layers.AvgPool2D(2), (4, 5, 3)),
+    Example(layers.AvgPool2D((3, 2), stride=(2, 1), padding=(1, 0)), (5, 6, 2)),
+    Example(layers.GlobalAvgPool2D(), (3, 4, 2)),
+    Example(layers.ReLU(), (4, 5, 2)),
+    Example(layers.LeakyReLU(0.1), (4, 5, 2)),
+    Example(layers.Sigmoid(), (4, 5, 2)),
+    Example(layers.Tanh(), (4, 5, 2)),
+    Example(layers.Softplus(), (4, 5, 2)),
+    Example(layers.Softmax(), (6,)),
+    Example(layers.Softmax(), (3, 4, 2)),
+    Example(layers.Dropout(0.4), (4, 5, 2)),
+    Example(layers.BatchNorm(), (6,)),
+    Example(layers.BatchNorm(momentum=0.3), (4, 5, 2)),
+    Example(layers.BatchNorm(frozen=True), (4, 5, 2)),
+    Example(layers.Normalize(), (4, 5, 3)),
+    Example(layers.Flatten(), (3, 4, 2)),
+    Example(
+        layers.Residual(layers.Sequential([layers.BatchNorm(), layers.Tanh(), ("a", layers.Conv2D(2, 3, padding=1))])),
+        (4, 3, 2),
+    ),
+    Example(
+        layers.Residual(
+            layers.Sequential([("a", layers.Conv2D(4, 3, stride=2, padding=1)), layers.Dropout(0.3), layers.Tanh()]),
+            shortcut=layers.Conv2D(4, kernel_size=1, stride=2),
+        ),
+        (4, 5, 2),
+    ),
+    Example(
+        layers.Sequential(
+            [
+                layers.Normalize(),
+                ("a", layers.Conv2D(2, kernel_size=3, padding="same")),
+                layers.ReLU(),
+                layers.MaxPool2D(2),
+                layers.Flatten(),
+                layers.Dense(3),
+            ]
+        ),
+        (4, 4, 1),
+    ),
+)

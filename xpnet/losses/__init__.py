@@ -1,0 +1,28 @@
+"""Losses: a number to minimise and its gradient."""
+
+from collections.abc import Mapping
+
+from xpnet.losses.base import Loss, LossForward
+from xpnet.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossEntropy
+from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossEntropy",
+    "Focal",
+    "Huber",
+    "Loss",
+    "LossForward",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "SoftmaxCrossEntropy",
+]
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "cross-entropy": SoftmaxCrossEntropy,
+    "binary-cross-entropy": BinaryCrossEntropy,
+    "focal": Focal,
+    "mean-squared-error": MeanSquaredError,
+    "mean-absolute-error": MeanAbsoluteError,
+    "huber": Huber,
+}

@@ -1,0 +1,235 @@
+"""Losses for classes and for labels that are 0 or 1, all on logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xpnet import kernels
+from xpnet.backend import Array, array_namespace, is_readable, to_numpy
+from xpnet.checks import check_at_least_zero
+from xpnet.errors import InputError
+from xpnet.kernels.cross_entropy import one_hot
+from xpnet.losses.base import (
+    Cache,
+    LossForward,
+    Target,
+    check_class_weights,
+    check_classes,
+    check_same_shape,
+    checked_class_weights,
+    example_factors,
+    one_column_less,
+    output_factors,
+    targets_like,
+)
+
+
+class _Softmax:
+    """What the losses of a softmax have in common."""
+
+    class_weights: tuple[float, ...] | None
+    target: ClassVar[Target] = "classes"
+
+    def check(self, outputs: Array, targets: Array) -> None:
+        """Raise InputError unless outputs are (N, K), targets class numbers (N,) and class weights K."""
+        where = type(self).__name__
+        check_classes(where, outputs, targets)
+        check_class_weights(where, self.class_weights, outputs)
+
+    def predictions(self, outputs: Array) -> Array:
+        """The class with the largest logit, the first of several: (N, K) -> (N,)."""
+        return array_namespace(outputs).argmax(outputs, axis=1)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """softmax(outputs): (N, K) -> (N, K)."""
+        return _log_softmax(outputs)[1]
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(_Softmax):
+    """Mean negative log-probability of the true classes, from logits.
+
+        p[n] = softmax(z[n]);  l_n = -sum_k q[n,k] log p[n,k];  L = sum_n v_n l_n / sum_n v_n c[y_n]
+        log p[n,k] = z[n,k] - m_n - log sum_j exp(z[n,j] - m_n),  m_n = max_k z[n,k]
+
+    The targets q[n,k] = c[k] t[n,k] have t = 1 for the true class y_n and 0 for the others; label smoothing s moves
+    these to (1 - s)·t + s/K. v are the weights of the examples and c those of the classes, all 1 unless given. The
+    shift by the maximum keeps every exponent at or below 0, so logits whose differences are finite give a finite loss.
+
+    Backward:  dL/dz[n,k] = v_n (p[n,k] sum_j q[n,j] - q[n,k]) / sum_m v_m c[y_m];  (p - q) / N without weights.
+
+    Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss ().
+
+    Raises InputError unless 0 <= label_smoothing < 1 and class weights are at least 0, if the shapes do not fit, or if
+    the targets are not integers. Targets out of range are refused where reading them makes no device wait: on the host,
+    outside of a trace.
+    Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
+    CVPR 2016, section 7; both with class weights: PyTorch's ``CrossEntropyLoss``.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_weights", checked_class_weights("SoftmaxCrossEntropy", self.class_weights))
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"SoftmaxCrossEntropy: expected label_smoothing in [0, 1), got {self.label_smoothing}. Try 0.1."
+            )
+
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        self.check(outputs, targets)
+        if weights is None and self.class_weights is None:
+            loss, gradient = kernels.softmax_cross_entropy(outputs, targets, self.label_smoothing)
+            return LossForward(loss, {"gradient": gradient})
+        xp, classes = array_namespace(outputs), outputs.shape[1]
+        log_p, p = _log_softmax(outputs)
+        t = one_hot(targets, classes, outputs.dtype)
+        q = (1 - self.label_smoothing) * t + self.label_smoothing / classes
+        class_weights = None
+        if self.class_weights is not None:
+            per_class = kernels.vector(self.class_weights, outputs)
+            q, class_weights = q * per_class, xp.sum(t * per_class, axis=1)
+        factors = example_factors(outputs, weights, class_weights)
+        loss = -xp.sum(factors * xp.sum(q * log_p, axis=1))
+        return LossForward(loss, {"gradient": factors[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)})
+
+    def backward(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits, which forward has from the same exponentials."""
+        return cache["gradient"]
+
+
+@dataclass(frozen=True)
+class Focal(_Softmax):
+    """Cross-entropy of a softmax in which examples count less, the better they are classified.
+
+        p = softmax(z_n)[y_n];  l_n = -(1 - p)^γ log p;  L = sum_n v_n c[y_n] l_n / sum_n v_n c[y_n]
+
+    v are the weights of the examples and c those of the classes, all 1 unless given. With γ = 0 this is
+    ``SoftmaxCrossEntropy``.
+
+    Backward, with e = 1 - p, p_k all probabilities and t_k 1 for the true class and 0 for the others:
+
+        dl_n/dz_k = e^γ (1 - γ p log(p) / e) (p_k - t_k)
+
+    Near p = 1, e is computed as the sum of the other probabilities, log p as log1p(-e), and p_k - t_k of the true class
+    as -e. The fraction log(p) / e tends to -1 there; γ below 1 thus gives no infinite factor.
+
+    Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss ().
+
+    Raises InputError unless γ and the class weights are finite and at least 0, and as ``SoftmaxCrossEntropy`` does.
+    Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, section 3 (there with a sigmoid).
+    """
+
+    gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_weights", checked_class_weights("Focal", self.class_weights))
+        check_at_least_zero("Focal", "gamma", self.gamma)
+
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        self.check(outputs, targets)
+        xp = array_namespace(outputs)
+        log_probabilities, probabilities = _log_softmax(outputs)
+        t = one_hot(targets, outputs.shape[1], outputs.dtype)
+        others = probabilities * (1 - t)
+        e, p = xp.sum(others, axis=1), xp.sum(probabilities * t, axis=1)
+        is_likely = e < 0.5
+        log_p = xp.sum(log_probabilities * t, axis=1)
+        log_p = xp.where(is_likely, xp.log1p(-xp.where(is_likely, e, xp.zeros_like(e))), log_p)
+        if self.class_weights is None:
+            factors = example_factors(outputs, weights)
+        else:
+            class_weights = xp.sum(t * kernels.vector(self.class_weights, outputs), axis=1)
+            factors = class_weights * example_factors(outputs, weights, class_weights)
+        modulation = factors * e**self.gamma
+        is_certain = e == 0
+        ratio = xp.where(is_certain, -xp.ones_like(e), log_p / xp.where(is_certain, xp.ones_like(e), e))
+        cache = {"others": others, "e": e, "t": t, "slopes": modulation * (1 - self.gamma * p * ratio)}
+        return LossForward(-xp.sum(modulation * log_p), cache)
+
+    def backward(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits."""
+        return cache["slopes"][:, None] * (cache["others"] - cache["e"][:, None] * cache["t"])
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """Mean negative log-probability of labels that are 0 or 1, from a logit for each: one label or several of K.
+
+        p = 1 / (1 + exp(-z))
+        l_n = -1/K sum_k t[n,k] log p[n,k] + (1 - t[n,k]) log(1 - p[n,k])
+            = 1/K sum_k max(z[n,k], 0) - z[n,k] t[n,k] + log(1 + exp(-|z[n,k]|))
+        L = sum_n w_n l_n / sum_n w_n
+
+    The second form is the one computed: it overflows for no z.
+
+    Backward:  dl_n/dz[n,k] = ((1 - t[n,k]) p[n,k] - t[n,k] (1 - p[n,k])) / K,  which is (p - t) / K but does not
+    round p to 1.
+
+    Shapes: logits (N,), (N, 1) or (N, K), targets of the same shape, weights (N,) -> loss ().
+
+    Raises InputError if the shapes do not fit or, on the host, if targets are neither 0 nor 1.
+    Source: Bishop, "Pattern Recognition and Machine Learning", 2006, sections 4.3.2 and 5.2.
+    """
+
+    target: ClassVar[Target] = "binary"
+
+    def check(self, outputs: Array, targets: Array) -> None:
+        """Raise InputError unless targets are 0 or 1, of any dtype of real numbers, in the shape of the outputs."""
+        check_same_shape("BinaryCrossEntropy", outputs, targets)
+        xp = array_namespace(targets)
+        if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
+            raise InputError(
+                f"BinaryCrossEntropy: expected targets of 0 and 1, got dtype {targets.dtype}. Convert them to bool."
+            )
+        if is_readable(targets) and not xp.isdtype(targets.dtype, "bool"):
+            values = to_numpy(targets)
+            if not ((values == 0) | (values == 1)).all():
+                raise InputError(
+                    f"BinaryCrossEntropy: expected targets of 0 and 1, got values from {values.min()} to "
+                    f"{values.max()}. Take SoftmaxCrossEntropy for class numbers, MeanSquaredError for real targets."
+                )
+
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        self.check(outputs, targets)
+        xp = array_namespace(outputs)
+        t = targets_like(outputs, targets)
+        losses = kernels.rectify(outputs) - outputs * t + xp.log1p(xp.exp(-xp.abs(outputs)))
+        factors = output_factors(outputs, weights)
+        return LossForward(xp.sum(factors * losses), {"outputs": outputs, "t": t, "factors": factors})
+
+    def backward(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits."""
+        p, q = _sigmoids(cache["outputs"])
+        return cache["factors"] * ((1 - cache["t"]) * p - cache["t"] * q)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Whether each label is the more probable one: outputs > 0, (N,) or (N, K) of booleans."""
+        return one_column_less(outputs) > 0
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Probability that each label is 1, sigmoid(outputs): (N,) or (N, K)."""
+        return _sigmoids(one_column_less(outputs))[0]
+
+
+def _log_softmax(logits: Array) -> tuple[Array, Array]:
+    """Logarithms of the softmax of each row, and the softmax."""
+    xp = array_namespace(logits)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    exponentials = xp.exp(shifted)
+    totals = xp.sum(exponentials, axis=1, keepdims=True)
+    return shifted - xp.log(totals), exponentials / totals
+
+
+def _sigmoids(z: Array) -> tuple[Array, Array]:
+    """Probabilities p = 1 / (1 + exp(-z)) and 1 - p = 1 / (1 + exp(z)), both to full relative precision."""
+    xp = array_namespace(z)
+    small = xp.exp(-xp.abs(z))
+    small, large = small / (1 + small), 1 / (1 + small)
+    return xp.where(z > 0, large, small), xp.where(z > 0, small, large)

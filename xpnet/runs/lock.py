@@ -1,0 +1,53 @@
+"""One process at a time in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xpnet.errors import InputError
+from xpnet.files import atomic_write, remove_partial, writing
+from xpnet.runs.folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
+
+_LOCK, _OWNER = ".lock", ".owner.json"
+
+
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, and remove what its last owner was writing if that was killed.
+
+    The lock is the operating system's, which gives it up when its owner ends, by whatever cause: a dead owner's lock is
+    free, and no process number has to be guessed at.
+
+    Raises InputError if another process holds it, naming that one, or if it cannot be taken.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(
+            f"Run folder {folder}: expected nobody else at work there, found {_owner(folder)}. "
+            "Wait for its end, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
+    with lock:
+        with writing(folder):
+            remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        atomic_write(folder / _OWNER, json.dumps(owner).encode())
+        yield
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+        return f"process {owner['pid']} of host {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has not got that far
+        return "another process"

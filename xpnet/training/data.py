@@ -1,0 +1,139 @@
+"""From a data set to the batches and the validation examples of one training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, to_numpy
+from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.augment import check_fits
+from xpnet.datasets.rows import subset
+from xpnet.errors import InputError
+from xpnet.network import Network
+from xpnet.training.config import TrainConfig
+from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
+from xpnet.training.weights import check_sample_weights
+
+_VALIDATION_EXAMPLES = 2000
+_OF_DATA_SETS = ("class_weight", "validation", "limit", "measure_training")
+
+
+class Part(NamedTuple):
+    """Inputs and targets of some examples, and their weights where they have any."""
+
+    inputs: Any
+    targets: Any
+    weights: Any = None
+
+    def pick(self, indices: np.ndarray) -> Part:
+        """Some of the examples; images in files stay there."""
+        return Part(*(values if values is None else subset(values, indices) for values in self))
+
+
+class Split(NamedTuple):
+    """What a training learns from, and what it is validated on (None: nothing)."""
+
+    train: Part
+    validation: Part | None
+
+
+def split(dataset: Dataset, config: TrainConfig, sample_weight: Array | None = None) -> Split:
+    """The training and validation examples that a configuration asks for.
+
+    Where the data set has no validation part, ``config.validation`` training examples are split off at random.
+
+    Raises InputError if that leaves nothing to train on, or less than ``limit``.
+    """
+    whole = Part(dataset.train_inputs, dataset.train_targets, sample_weight)
+    has_validation = dataset.validation_inputs is not None
+    count = whole.targets.shape[0]
+    split_off = 0 if has_validation else _validation_count(config.validation, count)
+    validation = Part(dataset.validation_inputs, dataset.validation_targets) if has_validation else None
+    if not split_off and config.limit is None:
+        return Split(whole, validation)
+    train, apart = split_indices(count, split_off, config.seed)
+    if config.limit is not None and config.limit > len(train):
+        raise InputError(
+            f"Training: expected limit to be at most {len(train)} (the examples of {dataset.name} that are not for "
+            f"validation), got {config.limit}. Give {len(train)} or less."
+        )
+    return Split(whole.pick(train[: config.limit]), whole.pick(apart) if split_off else validation)
+
+
+def _validation_count(validation: Any, count: int) -> int:
+    if validation is None:
+        return 0
+    if validation == "auto":
+        return min(_VALIDATION_EXAMPLES, max(count // 10, 1))
+    return validation if isinstance(validation, int) else max(round(validation * count), 1)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Where the batches of a training come from, ``batch(step)``, and what it is validated on."""
+
+    feed: Any
+    train: Part
+    validation: Part | None
+    batches_per_epoch: int
+    count: int
+
+
+def prepare(
+    dataset: Dataset, config: TrainConfig, backend: Backend, sample_weight: Array | None, seed: int
+) -> TrainingData:
+    """Split the data and put them where batches are taken from: on the device, or left in files and memory maps.
+
+    ``seed`` is that of the batches' order. Raises InputError as ``split`` and ``BatchSampler`` do.
+    """
+    if sample_weight is not None:
+        sample_weight = check_sample_weights("Training", sample_weight, dataset.train_targets.shape[0])
+    train, validation = split(dataset, config, sample_weight)
+    sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
+    feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
+    check_fits(config.augmentation, dataset.input_shape)
+    if validation is not None and not stays_on_host(backend, validation.inputs):
+        validation = validation._replace(inputs=backend.asarray(validation.inputs))
+    return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
+
+
+def prepare_stream(
+    batches: Iterable[Any], config: TrainConfig, network: Network, sample_weight: Array | None
+) -> TrainingData:
+    """Batches as an iterable gives them; an epoch is its length, if it has one.
+
+    Raises InputError if it is not known how many batches there will be, if the first is not one for the network, and
+    for settings of whole data sets.
+    """
+    unknown = {"sample_weight": sample_weight, **{name: getattr(config, name) for name in _OF_DATA_SETS}}
+    for name, value in unknown.items():
+        if value is not None and value is not False:
+            raise InputError(
+                f"Training: expected no {name} with an iterable of batches, got one. Leave it out; "
+                "batches (x, y, weights) weigh examples."
+            )
+    if isinstance(batches, Sized):
+        per_epoch = len(batches)
+    elif config.iterations:
+        per_epoch = config.iterations
+    else:
+        raise InputError(
+            "Training: expected iterations with an iterable of batches that has no length, got none. "
+            "Say how many batches to train on: iterations=1000."
+        )
+    check_fits(config.augmentation, network.input_shape)
+    loss = config.loss or network.own_loss
+    classes = network.output_shape[0] if loss is None or loss.target == "classes" else None
+    feed = IterableFeed(network.backend, batches, network.input_shape, classes)
+    first = feed.batch(0)
+    return TrainingData(feed, Part(first.x, first.y), None, per_epoch, 0)
+
+
+def target_variance(targets: Any) -> float:
+    """The variance of real targets (N,) or (N, K), averaged over K; 1 where they are all the same."""
+    variance = float(np.mean(np.var(to_numpy(targets).astype(np.float64), axis=0)))
+    return variance or 1.0

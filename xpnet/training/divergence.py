@@ -1,0 +1,61 @@
+"""Numbers that are not finite: where a training says so, and what to try."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from xpnet.backend import Array, to_numpy
+from xpnet.errors import TrainingDivergedError
+from xpnet.network import Network
+from xpnet.random import fold_in
+from xpnet.training.config import TrainConfig
+from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
+from xpnet.training.nonfinite import all_finite, first_nonfinite
+from xpnet.training.step import TrainState, prepared
+
+
+def check_finite(config: TrainConfig, what: str, value: float, iteration: int) -> None:
+    """Raise TrainingDivergedError if a loss is infinite or NaN."""
+    if not math.isfinite(value):
+        rate = config.optimizer.learning_rate
+        raise TrainingDivergedError(
+            f"Training: the {what} became {value} in iteration {iteration}. Likely causes: a learning rate ({rate}) or "
+            f"initial weights too large, or inputs that are not scaled. Try learning_rate={rate / 10:g}."
+        )
+
+
+def check_scale(state: TrainState, iteration: int) -> None:
+    """Raise TrainingDivergedError if gradients overflow whatever the loss scale, so that every step is left out."""
+    scale = float(to_numpy(state.optimizer[SCALE])[0])
+    if scale < LEAST_SCALE:
+        raise TrainingDivergedError(
+            f"Training: by iteration {iteration} the loss scale fell to {scale:.1g}, since gradients do not fit into "
+            "float16. Try precision=float32."
+        )
+
+
+def check_step(
+    network: Network,
+    config: TrainConfig,
+    mixed: MixedPrecision | None,
+    states: tuple[TrainState, TrainState],
+    batch: Any,
+    loss: Array,
+    key: Array,
+    iteration: int,
+) -> None:
+    """Raise TrainingDivergedError with the first layer that went wrong if a step, from one state to another, did."""
+    before, after = states
+    if all_finite(loss) and all_finite(after.theta):
+        return
+    key, theta = fold_in(key, iteration), before.theta
+    x = prepared(network, config.augmentation, batch.x, key)
+    if mixed:
+        network, theta, x = mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
+    found = first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)
+    raise TrainingDivergedError(
+        f"Training: in iteration {iteration + 1}, "
+        f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
+        f"Try learning_rate={config.optimizer.learning_rate / 10:g}."
+    )

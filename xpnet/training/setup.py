@@ -1,0 +1,143 @@
+"""What is settled before the first step: that data and network fit, loss, score, and the normalisation of inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
+from xpnet.datasets import Dataset
+from xpnet.errors import InputError
+from xpnet.layers import BatchNorm
+from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
+from xpnet.network import Network
+from xpnet.runtime import Runtime
+from xpnet.training.config import TrainConfig
+from xpnet.training.data import Part, TrainingData, target_variance
+from xpnet.training.feed import input_statistics
+from xpnet.training.scores import Score, accuracy, binary_accuracy, r2
+from xpnet.training.weights import class_weights
+
+_DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
+
+
+def check_runtime(network: Network, runtime: Runtime) -> None:
+    """Refuse a runtime that names another place or dtype than the network's, which it would not change."""
+    here = network.backend
+    wanted = (runtime.device or here.device_name(), runtime.backend or here.name)
+    if wanted[0] not in (here.device_name(), "auto", here.device_name().partition(":")[0]) or wanted[1] != here.name:
+        raise InputError(
+            f"Training: expected a runtime for {here.name} on {here.device_name()}, where the network is, got "
+            f"{wanted[1]} on {wanted[0]}. Move the network with net.to(device, backend), or leave them out."
+        )
+    if runtime.dtype != network.dtype and runtime.dtype != "float32":
+        raise InputError(
+            f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
+            "Give dtype to Network instead."
+        )
+
+
+def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss:
+    """The loss to train on: the configuration's, else the network's own, else what fits the targets.
+
+    Raises InputError for a loss that does not take such targets, or class weights that a loss does not have.
+    """
+    loss = config.loss or network.own_loss or _DEFAULT_LOSSES[dataset.task]()
+    if config.class_weight is not None:
+        if not hasattr(loss, "class_weights") or dataset.class_names is None:
+            raise InputError(
+                f"Training: expected no class_weight with the loss {type(loss).__name__} and {dataset.task} targets, "
+                "got one. Use sample_weight instead."
+            )
+        weights = class_weights(config.class_weight, to_numpy(dataset.train_targets), dataset.class_names)
+        loss = dataclasses.replace(loss, class_weights=weights)  # pyright: ignore[reportArgumentType]
+    return loss
+
+
+def settle_stream_loss(network: Network, targets: Array, config: TrainConfig) -> Loss:
+    """The loss to train on with batches from an iterable, of which these are the first targets."""
+    is_real = array_namespace(targets).isdtype(targets.dtype, "real floating")
+    task = "real" if is_real else "classes" if targets.ndim == 1 else "binary"
+    return config.loss or network.own_loss or _DEFAULT_LOSSES[task]()
+
+
+def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> None:
+    """Refuse data whose inputs the network does not take, or whose targets are not what it gives.
+
+    Raises InputError that says what the data are and what the network is for.
+    """
+    loss = loss or network.loss
+    if network.input_shape != tuple(dataset.input_shape):
+        raise InputError(
+            f"Training: expected inputs of shape {network.input_shape}, which the network takes, got "
+            f"{tuple(dataset.input_shape)} in {dataset.name}. Choose other data or another input_shape."
+        )
+    outputs, wanted = network.output_shape, _wanted_outputs(dataset, loss)
+    if outputs != wanted:
+        targets = f"{dataset.classes} classes" if dataset.task == "classes" else f"{dataset.task} targets"
+        raise InputError(
+            f"Training: expected a network that gives {wanted} for the {targets} of {dataset.name}, got one that gives "
+            f"{outputs}. Change its last layer, such as Dense({math.prod(wanted)})."
+        )
+    targets = to_numpy(dataset.train_targets[:1, ...])
+    loss.check(np.zeros((1, *outputs), network.dtype), targets)  # refuses kinds of targets
+
+
+def _wanted_outputs(dataset: Dataset, loss: Loss) -> tuple[int, ...]:
+    if dataset.task == "classes":
+        return (1,) if loss.target == "binary" and dataset.classes == 2 else (int(dataset.classes or 0),)
+    return tuple(dataset.target_shape) or (1,)
+
+
+def settle_score(loss: Loss, targets: Any) -> Score:
+    """How a step says how good it is."""
+    if loss.target == "binary":
+        return binary_accuracy
+    if not is_array(targets) or backend_of(targets).xp.isdtype(targets.dtype, "integral"):
+        return accuracy
+    return r2(target_variance(targets))
+
+
+def metric_name(loss: Loss, targets: Any) -> str:
+    """What the score is called."""
+    return "accuracy" if settle_score(loss, targets) in (accuracy, binary_accuracy) else "r2"
+
+
+def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None:
+    """Give an untrained network the mean and scale of its training inputs, unless somebody has set them.
+
+    x' = (x - mean)/std for each channel, or (x - mean)·s with a number s; channels that never change are only shifted.
+    """
+    if config.normalize is False or not network.is_untrained or _is_set(network):
+        return
+    mean, std = input_statistics(train.inputs)
+    scale = 1 / np.where(std > 0, std, 1.0) if config.normalize is True else config.normalize
+    network.set_normalization(mean, scale)
+
+
+def _is_set(network: Network) -> bool:
+    name = network.normalization
+    if name is None:
+        return False
+    state = network.state[name]
+    return bool(np.any(to_numpy(state["mean"]) != 0) or np.any(to_numpy(state["scale"]) != 1))
+
+
+def check_last_batch(network: Network, data: TrainingData, batch_size: int) -> None:
+    """Refuse an epoch that ends with a batch of one example where batch normalisation would have one value to go by."""
+    last = (data.count - 1) % batch_size + 1
+    for name, layer, shape in network.layer.leaves(network.input_shape):
+        if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
+            raise InputError(
+                f"Training: expected at least 2 examples in every batch for batch normalisation ('{name}'), got 1 in "
+                f"the last one of {data.count:,} examples in batches of {batch_size}. Change batch_size."
+            )
+
+
+def weights_only(network: Network) -> Array:
+    """1 for the weights of dense and convolutional layers, 0 for biases and the scales of normalisation."""
+    slots = network.layout.slots()
+    return network.mask(lambda name: len(slots[name].shape) > 1)
