@@ -261,7 +261,8 @@ def _checkpoints(folder: RunFolder) -> list[Path]:
 
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
     """Those that a run keeps, as they are when they have been through JSON: by their flat names, and then whatever has
-    none."""
+    none.
+    """
     other = {*_LENGTH, *_PLACE, "data_dir"}
     settings = config.to_json()
     for part in ("train", "runtime"):
