@@ -375,7 +375,10 @@ def test_fit_again_goes_on(library):
     assert not np.array_equal(to_numpy(net.theta), theta)
     assert not np.array_equal(*watch.batches)  # another order
     net.fit(x, y, optimizer=Adam(0.5), callbacks=[watch], progress=False)
-    assert to_numpy(watch.states[2]["steps"])[0] == 0  # another optimizer begins afresh
+    assert to_numpy(watch.states[2]["steps"])[0] == 24  # another rate is no reason to forget
+    for optimizer in (Momentum(0.1), Adam()):
+        net.fit(x, y, optimizer=optimizer, callbacks=[watch], progress=False)
+    assert to_numpy(watch.states[4]["steps"])[0] == 0  # another optimizer in between is
 
 
 def test_fit_twice_gives_the_same_bits_each_time():
