@@ -173,7 +173,7 @@ def _batch_size(model: NetworkEstimator, count: int) -> int:
         return min(200, count)
     if int(model.batch_size) > count:
         warnings.warn(
-            f"batch_size={model.batch_size} is larger than the {count} samples. It is clipped.", stacklevel=_CALLER
+            f"batch_size={model.batch_size} is larger than the {count} samples. It is clipped.", stacklevel=_CALLER + 1
         )
     return min(int(model.batch_size), count)
 
