@@ -73,12 +73,13 @@ def test_a_program_without_a_setting_keeps_its_name():
 
 
 def test_the_library_speaks_of_arguments():
-    """Outside the command line no message names a flag; experiments are commands."""
+    """Outside the command line no message names a flag; experiments and the estimators' benchmark are commands."""
     package = Path(xpnet.__file__).parent
     found = []
     for path in package.rglob("*.py"):
         name = path.relative_to(package).as_posix()
-        if name.startswith("cli/") or name in ("experiments.py", "benchmark/environment.py", "provenance.py"):
+        programs = ("experiments.py", "benchmark/environment.py", "benchmark/estimators.py", "provenance.py")
+        if name.startswith("cli/") or name in programs:
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
             # Compilers, TensorBoard and XLA have flags too.

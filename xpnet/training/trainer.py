@@ -265,14 +265,18 @@ class Trainer:
         return metrics
 
     def _first_optimizer_state(self) -> Any:
-        """What the optimizer remembers of the network's last training, if it is the same one, but for weight decay."""
+        """What the optimizer remembers of the network's last training, if it has the same form: another learning rate
+        or weight decay is no reason to forget.
+        """
         fresh = {
             **self._optimizer.init(self.network.theta),
             **(MixedPrecision.init(self.network.theta) if self._mixed else {}),
         }
         optimizer, state = self.network.optimizer_memory or (None, {})
-        alike = optimizer and dataclasses.replace(optimizer, weight_decay=self.config.optimizer.weight_decay)
-        return state if alike == self.config.optimizer and state.keys() == fresh.keys() else fresh
+        ours = self.config.optimizer
+        rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}
+        is_alike = optimizer is not None and dataclasses.replace(optimizer, **rates) == ours
+        return state if is_alike and state.keys() == fresh.keys() else fresh
 
     def _next_report(self) -> int:
         every, earliest = self._report_every, max(self.reported + 1, self.iteration)
