@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def table(measurements: Iterator[Measurement] | list[Measurement]) -> Iterator[s
 
 def _fit(library: str, task: Task, dtype: str) -> tuple[float, float]:
     """Seconds of a fit, and the score on a quarter of the data, held out."""
-    from sklearn import neural_network
+    neural_network = import_module("sklearn.neural_network")
     from sklearn.model_selection import train_test_split
 
     from xpnet import sklearn as estimators
