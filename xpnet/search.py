@@ -67,10 +67,12 @@ class Search:
     def __init__(
         self, config: RunConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
     ) -> None:
-        self._optuna = import_library("optuna", _NO_OPTUNA)
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
         self._storage = storage
         config.make_trainer(dataset)  # refuses what does not fit before there is a study that was begun with it
+        for topology in space.get("hidden", ()):
+            configure(config, {"hidden": topology}).make_network(dataset)
+        self._optuna = import_library("optuna", _NO_OPTUNA)
         self._study = self._open(name)
         self._check_settings(name)
 
