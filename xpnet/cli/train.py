@@ -23,6 +23,7 @@ from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
 from xpnet.runs.settings import make_run
 from xpnet.runs.tensorboard import TensorBoardFile, find_library
 from xpnet.training import Callback, Evaluation, Trainer
+from xpnet.training.divergence import check_finite
 from xpnet.training.progress import ProgressBar
 
 _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "keep"}
@@ -46,7 +47,7 @@ def _train(flags: argparse.Namespace) -> int:
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
         callbacks: list[Callback] = [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
         if tensorboard:
-            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.reported)
+            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.progress.reported)
             callbacks.append(stack.enter_context(closing(file)))
         checkpoints = CheckpointWriter(folder, config, history, plan)
         bar = stack.enter_context(closing(ProgressBar(console)))
@@ -101,7 +102,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
             )
     else:
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
-    trainer.history.records += cut_back(folder.history_path, trainer.reported)
+    trainer.history.records += cut_back(folder.history_path, trainer.progress.reported)
     folder.write_config(config)
     return trainer, dataset, config, folder
 
@@ -124,13 +125,14 @@ def _finish(
         console.print(f"Best {score}in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
     folder.write_class_names(class_names)
-    evaluation = cast(Evaluation, trainer.test())  # data sets that have a name have classes
+    evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
+    check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
     if plots:
         _draw(folder, trainer, dataset, evaluation)
     report.print_evaluation(console, evaluation, class_names)
     following.note(
-        console, f"{trainer.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
+        console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
 
 
@@ -162,7 +164,7 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
         "validation_accuracy": kept.validation_score,
         **evaluation.to_dict(),
         "seconds": last.seconds,
-        "images_per_second": trainer.examples_per_second,
+        "images_per_second": trainer.progress.examples_per_second,
         "versions": versions(trainer.network.backend),
     }
 

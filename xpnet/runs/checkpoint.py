@@ -221,7 +221,7 @@ class CheckpointWriter(Callback):
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Remember the network's values if they are the best so far."""
-        if record.iteration == trainer.reported and record.monitored > self._best_score:
+        if record.iteration == trainer.progress.reported and record.monitored > self._best_score:
             network = trainer.network
             self._best_score, self._new_best = record.monitored, (network.theta, network.state)
 
