@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written; and what is no file."""
+"""Atomic file writes, and checks that a path is a regular file."""
 
 from __future__ import annotations
 

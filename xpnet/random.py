@@ -34,16 +34,16 @@ UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly
 def generator(seed: int, *stream: int) -> np.random.Generator:
     """A generator whose numbers depend on the seed and the stream, such as (Stream.EPOCH, 3), alone.
 
-    Raises InputError if the seed is not a whole number of at least 0.
+    Raises InputError if the seed is not an integer of at least 0.
     """
     check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(part) for part in stream)))
 
 
 def check_seed(seed: int) -> None:
-    """Raise InputError unless the seed is a whole number of at least 0."""
+    """Raise InputError unless the seed is an integer of at least 0."""
     if not is_whole(seed) or seed < 0:
-        raise InputError(f"Seed: expected a whole number of at least 0, got {seed!r}. Change the seed.")
+        raise InputError(f"Seed: expected an integer of at least 0, got {seed!r}. Change the seed.")
 
 
 def make_key(seed: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def fold_in(key: Array, number: int | Array) -> Array:
 
 
 def random_bits(key: Array, shape: Shape) -> Array:
-    """Independent uniform whole numbers from 0 to 2**24 - 1, as an int32 array on the key's device."""
+    """Independent uniform integers from 0 to 2**24 - 1, as an int32 array on the key's device."""
     if is_cupy_array(key):
         return import_module("xpnet.kernels.cupy_random").random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)

@@ -116,7 +116,7 @@ OPTIMIZERS = [
     Momentum(0.1, 0.9, 0.01),
     Momentum(0.1, 0.9, 0.01, form="heavy-ball"),
     Momentum(0.1, 0.9, 0.01, form="nesterov"),
-    Momentum(0, 0, 0),  # whole numbers are floats to a kernel
+    Momentum(0, 0, 0),  # integers are floats to a kernel
     Adam(0.01, 0.1),
     Adam(0.01, beta1=0.0),
     AdamW(0.01, 0.1),

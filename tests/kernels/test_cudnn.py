@@ -183,7 +183,7 @@ def on_device(problem, dtype="float64"):
 
 
 def check(module, problem, x, weight, dy):
-    """Compare with the definition, whatever the arrays' places in memory; the values are whole numbers."""
+    """Compare with the definition, whatever the arrays' places in memory; the values are integers."""
     window, bias = problem.window, np.arange(1.0, problem.outputs + 1).astype(x.dtype).view(DeviceArray)
     groups = problem.groups
     y = naive.conv2d(x, weight, window, groups)

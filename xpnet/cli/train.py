@@ -88,9 +88,9 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
     newest = load_newest(folder)
     config = resumed_config(folder.read_config(), settings_of(flags))
     # A checkpoint has all values: those to start from need not be there any more.
-    anew = replace(config, weights=None, replace_head=False) if newest else config
-    dataset = anew.load_data()
-    trainer = anew.make_trainer(dataset)
+    fresh = replace(config, weights=None, replace_head=False) if newest else config
+    dataset = fresh.load_data()
+    trainer = fresh.make_trainer(dataset)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")

@@ -75,7 +75,7 @@ def save(path: Path, trainer: Trainer, config: RunConfig) -> None:
 def load(path: Path) -> Checkpoint:
     """Read what ``save`` wrote.
 
-    Raises InputError if the file is no checkpoint, damaged, or of another version of the format.
+    Raises InputError if the file is not a checkpoint, damaged, or of another version of the format.
     """
     tensors, header = read_tensors(path, what="Checkpoint")
     if header.get("checkpoint") != FORMAT_VERSION:

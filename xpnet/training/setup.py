@@ -170,7 +170,7 @@ def first_optimizer_state(
 ) -> OptimizerState:
     """What the optimizer remembers of the network's last training, if it has the same form.
 
-    Another learning rate or weight decay is no reason to forget.
+    A change of learning rate or weight decay keeps it.
     """
     fresh = {**optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
     before, state = network.optimizer_memory or (None, {})
