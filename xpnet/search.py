@@ -257,6 +257,14 @@ def parse_hidden(text: str) -> list[int]:
         ) from error
 
 
+def single_values(values: Parameters) -> Parameters:
+    """The one value that was given for each parameter."""
+    for name, given in values.items():
+        if len(given) != 1:
+            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
+    return {name: value for name, (value,) in values.items()}
+
+
 def rounded(parameters: Parameters) -> Parameters:
     """Numbers with four digits, as they are printed: a command with them repeats the trial exactly."""
     return {name: value if isinstance(value, str) else float(f"{value:.4g}") for name, value in parameters.items()}
