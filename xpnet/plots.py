@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
+from xpnet.files import check_held
 from xpnet.metrics import check_class_indices, check_confusion, check_same_length
 from xpnet.training.history import History
 
@@ -100,6 +101,7 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     Raises InputError if it is not written: an unknown format, a folder that cannot be made.
     """
     check_suffix(path)
+    check_held(Path(path))
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

@@ -6,13 +6,16 @@ import json
 import os
 import time
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests.helpers import files_of_at_most, refused
+from tests.training.runs import StopAfter, make_trainer
 from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
+from xpnet.training import Callback
 from xpnet.training.history import History, Record, column_name
 
 RECORDS = [
@@ -172,3 +175,63 @@ def test_real_targets_have_columns_of_their_own(tmp_path):
     file.close()
     assert "validation_r2" in path.read_text().splitlines()[0]
     assert cut_back(path, 200) == RECORDS
+
+
+class Blow(Callback):
+    """Something done to the file after an iteration."""
+
+    def __init__(self, blow, iteration):
+        self.blow, self.iteration = blow, iteration
+
+    def on_step(self, trainer):
+        if trainer.iteration == self.iteration:
+            self.blow()
+
+
+@pytest.mark.parametrize("blow", ["deleted", "replaced", "emptied", "cut off", "longer"])
+def test_a_history_that_was_changed_in_mid_run_is_written_again(digits, tmp_path, caplog, blow):
+    """With all records from before, also those of the run before it was resumed."""
+    path, trainer = tmp_path / "history.csv", make_trainer(digits, report_every=2)
+    file = HistoryFile(path)
+    trainer.run([file, StopAfter(6)])
+    file.close()
+    file = HistoryFile(path)  # as where a run is resumed
+    blows = {
+        "deleted": path.unlink,
+        "replaced": lambda: (path.unlink(), path.write_text("iteration,x\n")),
+        "emptied": lambda: path.write_text(""),
+        "cut off": lambda: os.truncate(path, path.stat().st_size - 5),
+        "longer": lambda: path.write_text(path.read_text() + "9,1\n"),
+    }
+    history = trainer.run([file, Blow(blows[blow], 9)])
+    file.close()
+    assert cut_back(path, 12) == list(history)
+    assert [record.iteration for record in history] == [2, 4, 6, 8, 10, 12]
+    assert f"{path}: was deleted or changed in mid-run" in caplog.text
+
+
+def test_a_checkpoint_follows_a_whole_history(digits, tmp_path):
+    """For the run may be killed before its next record."""
+    path, trainer = tmp_path / "history.csv", make_trainer(digits, report_every=2)
+    file = HistoryFile(path)
+    trainer.run([file, StopAfter(4)])
+    path.unlink()
+    file.sync()
+    file.close()
+    assert [record.iteration for record in cut_back(path, 4)] == [2, 4]
+
+
+def test_a_history_that_cannot_be_written_again_is_one_line(digits, tmp_path):
+    path, trainer = tmp_path / "history.csv", make_trainer(digits)
+    with refused(f"{path}: cannot be written (Is a directory)"), closing(HistoryFile(path)) as file:
+        trainer.run([file, Blow(lambda: (path.unlink(), path.mkdir()), 3)])
+
+
+def test_metrics_that_were_moved_go_on_in_a_new_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path)
+    for number, record in enumerate(RECORDS):
+        metrics.on_report(RUN, record)
+        path.rename(tmp_path / f"{number}")
+    metrics.close()
+    assert [json.loads((tmp_path / name).read_text())["iteration"] for name in "01"] == [100, 200]

@@ -15,6 +15,7 @@ from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
 from xpnet.datasets import Dataset
+from xpnet.files import holding
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import SUMMARY, TENSORBOARD, RunFolder, versions
@@ -41,6 +42,7 @@ def _train(flags: argparse.Namespace) -> int:
     with logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack)
+        stack.enter_context(holding(folder.checkpoints_path))
         _print_start(console, trainer, dataset, config)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
