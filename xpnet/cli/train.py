@@ -103,7 +103,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
             )
     else:
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
-    trainer.history.records += cut_back(folder.history_path, trainer.reported)
+    trainer.history.records += cut_back(folder.history_path, trainer.reported, trainer.report_every)
     folder.write_config(config)
     return trainer, dataset, config, folder
 

@@ -153,10 +153,11 @@ def _is_torn(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def cut_back(path: Path, iteration: int) -> list[Record]:
+def cut_back(path: Path, iteration: int, every: int) -> list[Record]:
     """Cut a history after the record of an iteration (0: before the first one) and return what stays.
 
-    Raises InputError if there is no such record, or the file cannot be written.
+    Raises InputError unless there are records of rising iterations up to that one, at least one each ``every``, or if
+    the file cannot be read or written.
     """
     require_regular_file(path)
     if iteration == 0:
@@ -164,20 +165,30 @@ def cut_back(path: Path, iteration: int) -> list[Record]:
             path.write_bytes(b"")
         return []
     records: list[Record] = []
+    last, due = 0, min(every, iteration)
     try:
         with path.open("rb") as file:
             header = file.readline(_LONGEST_LINE).decode().strip().split(",")
             if header not in [_columns(metric) for metric in METRICS]:
                 raise InputError(f"{path}: expected the columns {', '.join(_columns())}. Put back the run's file.")
-            while not records or records[-1].iteration < iteration:
-                records.append(Record.parse(file.readline(_LONGEST_LINE).decode().rstrip("\n").split(",")))
+            while last < iteration:
+                record = Record.parse(file.readline(_LONGEST_LINE).decode().rstrip("\n").split(","))
+                if not last < record.iteration <= due:
+                    raise ValueError("a record is missing, or out of order")
+                records.append(record)
+                last = record.iteration
+                due = min((last // every + 1) * every, iteration)
             length = file.tell()
-    except (OSError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except OSError as error:
         raise InputError(
-            f"{path}: expected records up to iteration {iteration}, found them up to "
-            f"{records[-1].iteration if records else 0}. Put back the run's file."
+            f"{path}: expected the run's records, got: {error.strerror}. Put back the run's file, readable."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected records up to iteration {iteration}, found them up to {last}, then not {due}. "
+            "Put back the run's file."
         ) from error
     with writing(path):
         os.truncate(path, length)

@@ -104,7 +104,7 @@ class Trainer:
             check_last_batch(network, self.data, config.batch_size)
         normalize_inputs(network, self.data.train, config)
 
-        self._report_every = config.report_every or per_epoch
+        self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
         self._key = backend.asarray(make_key(seed))
@@ -279,7 +279,7 @@ class Trainer:
         return state if is_alike and state.keys() == fresh.keys() else fresh
 
     def _next_report(self) -> int:
-        every, earliest = self._report_every, max(self.reported + 1, self.iteration)
+        every, earliest = self.report_every, max(self.reported + 1, self.iteration)
         return min(math.ceil(earliest / every) * every, self.iterations)
 
     def _train_until(self, due: int, callbacks: Sequence[Callback], detect_nonfinite: bool) -> None:
