@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,24 @@ def check_held(path: Path) -> None:
                 f"{held.parent}: expected the folder that this run holds, found {'another' if held.exists() else 'no'} "
                 f"{held.name} in it. Put it back, or resume the run where its folder is now."
             )
+
+
+def require_readable(path: object, what: str, kind: str) -> None:
+    """Raise InputError unless there is a file that can be read: none at all is told from one without permission."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Give that of {kind}.")
+    try:
+        is_there = stat.S_ISREG(os.stat(path).st_mode)
+        if is_there:
+            open(path, "rb").close()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a null character
+        is_there = False
+    except OSError as error:
+        raise InputError(
+            f"{what} {path}: expected a readable file, got: {error.strerror}. Check the path and its permissions."
+        ) from error
+    if not is_there:
+        raise InputError(f"{what} {path}: expected {kind}, found none. Check the path.")
 
 
 def require_regular_file(path: str | os.PathLike[str], what: str = "") -> None:

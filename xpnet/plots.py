@@ -102,8 +102,13 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     """
     check_suffix(path)
     check_held(Path(path))
+    folder = Path(path).parent
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"Plot {path}: expected {folder} to be a folder, found a file. Move it, or choose another place."
+        )
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -128,9 +128,9 @@ def _finish(
     folder.write_class_names(class_names)
     evaluation = cast(Evaluation, trainer.test())  # data sets that have a name have classes
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
+    report.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
-    report.print_evaluation(console, evaluation, class_names)
     following.note(
         console, f"{trainer.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )

@@ -228,7 +228,8 @@ class Trainer:
                 f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
                 "Train for longer."
             )
-        state, best, self._key = put_back(self.network, self._now.state, snapshot, source)
+        keeps_best = self.config.early_stopping is not None
+        state, best, self._key = put_back(self.network, self._now.state, snapshot, source, keeps_best=keeps_best)
         self._now = _Now(state, snapshot.progress, best=best)
         self.publish()
 
