@@ -15,6 +15,7 @@ from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
 from xpnet.datasets import Dataset
+from xpnet.files import holding
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import SUMMARY, TENSORBOARD, RunFolder, versions
@@ -42,6 +43,7 @@ def _train(flags: argparse.Namespace) -> int:
     with logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack)
+        stack.enter_context(holding(folder.checkpoints_path))
         _print_start(console, trainer, dataset, config)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
@@ -102,7 +104,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
             )
     else:
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
-    trainer.history.records += cut_back(folder.history_path, trainer.progress.reported)
+    trainer.history.records += cut_back(folder.history_path, trainer.progress.reported, trainer.report_every)
     folder.write_config(config)
     return trainer, dataset, config, folder
 
@@ -128,9 +130,9 @@ def _finish(
     evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
     check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
+    report.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
-    report.print_evaluation(console, evaluation, class_names)
     following.note(
         console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )

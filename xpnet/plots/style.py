@@ -22,6 +22,7 @@ from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from xpnet.errors import InputError
+from xpnet.files import check_held
 
 Columns = Mapping[str, Sequence[float | None] | NDArray[np.float64]]
 Integers = NDArray[np.integer]
@@ -70,8 +71,14 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     Raises InputError if it is not written: an unknown format, a folder that cannot be made.
     """
     check_suffix(path)
+    check_held(Path(path))
+    folder = Path(path).parent
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"Plot {path}: expected {folder} to be a folder, found a file. Move it, or choose another place."
+        )
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())

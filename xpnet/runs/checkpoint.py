@@ -20,7 +20,7 @@ from xpnet.backend import Array
 from xpnet.checks import check_above_zero
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
-from xpnet.files import remove_partial
+from xpnet.files import check_held, remove_partial
 from xpnet.layers.base import State
 from xpnet.provenance import blas
 from xpnet.runs.config import RunConfig
@@ -242,6 +242,7 @@ class CheckpointWriter(Callback):
         save(path, trainer, self._config)
         self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
         _log.info("wrote %s", path)
+        check_held(path)
         # Not one of a later iteration: it could not be read, or the run would have begun there.
         for old in [other for other in _checkpoints(self._folder) if other <= path][: -self._plan.keep]:
             old.unlink(missing_ok=True)

@@ -136,6 +136,10 @@ def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None
     if config.normalize is False or not network.is_untrained or _is_set(network):
         return
     mean, std = input_statistics(train.inputs)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise InputError(
+            f"Training inputs: expected a finite mean and standard deviation, got {mean} and {std}. Scale the inputs."
+        )
     scale = 1 / np.where(std > 0, std, 1.0) if config.normalize is True else config.normalize
     network.set_normalization(mean, scale)
 

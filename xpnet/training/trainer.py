@@ -95,7 +95,7 @@ class Trainer:
             check_last_batch(network, self.data, config.batch_size)
         normalize_inputs(network, self.data.train, config)
 
-        self._report_every = config.report_every or per_epoch
+        self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
         self._key = backend.asarray(make_key(seed))
@@ -209,7 +209,8 @@ class Trainer:
                 f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
                 "Train for longer."
             )
-        state, best, self._key = put_back(self.network, self._now.state, snapshot, source)
+        keeps_best = self.config.early_stopping is not None
+        state, best, self._key = put_back(self.network, self._now.state, snapshot, source, keeps_best=keeps_best)
         self._now = _Now(state, snapshot.progress, best=best)
         self.publish()
 
@@ -230,7 +231,7 @@ class Trainer:
         return metrics
 
     def _next_report(self) -> int:
-        every, earliest = self._report_every, max(self.progress.reported + 1, self.iteration)
+        every, earliest = self.report_every, max(self.progress.reported + 1, self.iteration)
         return min(math.ceil(earliest / every) * every, self.iterations)
 
     def _train_until(self, due: int, callbacks: Sequence[Callback], detect_nonfinite: bool) -> None:
