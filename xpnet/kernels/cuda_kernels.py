@@ -232,7 +232,11 @@ def over_elements(kernel: str, count: int, *arguments: Any) -> None:
 
 
 def _launch(kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
-    _function(kernel)(grid, block, arguments)
+    try:
+        _function(kernel)(grid, block, arguments)
+    except cupy.cuda.driver.CUDADriverError as error:
+        error.add_note(f"At the launch of {kernel}. With CUDA_LAUNCH_BLOCKING=1 it is the kernel that failed.")
+        raise
 
 
 @cache
