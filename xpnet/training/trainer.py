@@ -264,6 +264,7 @@ class Trainer:
         self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
 
+    @on_own_device
     def _first_optimizer_state(self) -> Any:
         """What the optimizer remembers of the network's last training, if it has the same form: another learning rate
         or weight decay is no reason to forget.
