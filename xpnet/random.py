@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 from array_api_compat import device, is_cupy_array
@@ -69,6 +70,15 @@ def random_bits(key: Array, shape: Shape) -> Array:
     counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
     words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))
     return xp.reshape(_shift_right(words[:size], 32 - UNIFORM_BITS), shape)
+
+
+def random_mask(key: Array, shape: Shape, p: float, dtype: Any) -> Array:
+    """Independent values that are 0 with probability p and else 1/(1 - p), so that their mean is 1."""
+    threshold, value = round(p * 2**UNIFORM_BITS), 1 / (1 - p)
+    if is_cupy_array(key):
+        module = import_module("xpnet.kernels.cupy_random")
+        return module.random_mask(key, shape, UNIFORM_BITS, threshold, value, dtype)
+    return array_namespace(key).astype(random_bits(key, shape) >= threshold, dtype) * value
 
 
 def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:

@@ -176,7 +176,8 @@ def first_optimizer_state(
 
     A change of learning rate or weight decay keeps it.
     """
-    fresh = {**optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
+    with network.backend.current():
+        fresh = {**optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
     before, state = network.optimizer_memory or (None, {})
     ours = config.optimizer
     rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}
