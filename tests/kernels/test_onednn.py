@@ -1,11 +1,13 @@
 """oneDNN's kernels against the definition and the pure ones, on float32; integers where sums must be exact."""
 
 import gc
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.kernels.test_convolution import problems
 from tests.kernels.test_pooling import windows
 from xpnet import kernels, models
 from xpnet.kernels import onednn_kernels, onednn_library, onednn_plans, sharing, table
+from xpnet.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
 from xpnet.shapes import Window
@@ -215,20 +218,57 @@ def test_no_plain_loop_of_onednns_serves(monkeypatch):
     np.testing.assert_array_equal(kernels.conv2d(x, weight, None, SAME), naive.conv2d(x, weight, SAME))
 
 
-def test_a_primitive_that_fails_is_replaced_and_that_is_said_once(monkeypatch):
+@pytest.fixture
+def failing(monkeypatch):
+    """Lets the primitive of a number, counted from now, fail and all that follow; counts those that run."""
     monkeypatch.setattr(onednn_kernels, "_has_failed", False)
+    table._say.cache_clear()
+    run, counted = onednn_library.Plan.run, itertools.count()
+
+    def fail_from(number):
+        def run_or_fail(self, *arrays):
+            if next(counted) >= number:
+                raise onednn_library.OneDNNError("dnnl_primitive_execute returned 1")
+            run(self, *arrays)
+
+        monkeypatch.setattr(onednn_library.Plan, "run", run_or_fail)
+        return counted
+
+    yield fail_from
+    table._say.cache_clear()
+
+
+def test_a_primitive_that_fails_is_replaced_and_that_is_said_once(failing):
     x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
-
-    def fail(self, *arrays):
-        raise onednn_library.OneDNNError("dnnl_primitive_execute returned 1")
-
-    monkeypatch.setattr(onednn_library.Plan, "run", fail)
+    failing(0)
     with pytest.warns(RuntimeWarning, match="oneDNN failed") as said:
         y = kernels.conv2d(x, weight, None, SAME)
     np.testing.assert_array_equal(y, naive.conv2d(x, weight, SAME))
     kernels.conv2d(x, weight, None, SAME)
     kernels.max_pool2d(x, PAIRS)
     assert len(said) == 1
+
+
+LAYERS = [Conv2D(4, 3), BatchNorm(), ReLU(), MaxPool2D(2), Conv2D(4, 2), ReLU(), AvgPool2D(2), Flatten(), Dense(3)]
+RUNS = 11  # forward: two convolutions, normalisation, two poolings; backward the same, and dx of the second convolution
+
+
+@pytest.mark.parametrize("number", range(RUNS + 1))
+def test_a_step_goes_on_wherever_a_primitive_fails(failing, number):
+    network = Network(LAYERS, (12, 12, 2), seed=0)
+    step = network.theta, network.state, normal(4, 12, 12, 2), np.arange(4, dtype=np.int32) % 3
+    with kernels.using("pure"):
+        expected = network.loss_and_gradient(*step)
+    counted = failing(number)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        results = [network.loss_and_gradient(*step) for _ in range(2 if number < RUNS else 1)]
+    for result in results:
+        np.testing.assert_allclose(result.gradient, expected.gradient, atol=1e-5)
+        np.testing.assert_allclose(result.state["bn1"]["running_var"], expected.state["bn1"]["running_var"], rtol=1e-5)
+    assert [str(one.message).partition(",")[0] for one in said] == ["oneDNN failed"] * (number < RUNS)
+    if number == RUNS:
+        assert next(counted) == RUNS
 
 
 def resident_bytes():

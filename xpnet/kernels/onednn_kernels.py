@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.kernels.onednn_library import OneDNNError, Plan, UnsupportedError, load
+from xpnet.kernels.onednn_library import OneDNNError, Plan, load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling, find
 from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.kernels.table import KernelError
@@ -230,7 +230,7 @@ def _has_plan(operation: str, description: Any, *others: np.ndarray) -> bool:
 def _plan(operation: str, description: Any) -> Plan:
     plan = find(operation, description)
     if plan is None:
-        raise UnsupportedError(f"oneDNN has no fast kernel for {operation} of {description}")
+        raise _failure(f"it has no fast kernel for {operation} of {description}")
     return plan
 
 
@@ -239,13 +239,17 @@ def _run(operation: str, description: Any, *arrays: np.ndarray) -> None:
 
 
 def _execute(plan: Plan, *arrays: np.ndarray) -> None:
-    """Run a plan; after a failure oneDNN serves nothing any more, and the kernels that come after it do."""
-    global _has_failed
     try:
         plan.run(*map(_ready, arrays))
     except OneDNNError as error:
-        _has_failed = True
-        raise KernelError(f"oneDNN failed, and serves no more: {error}") from error
+        raise _failure(error) from error
+
+
+def _failure(reason: object) -> KernelError:
+    """After a failure oneDNN serves nothing any more, and the kernels that come after it do."""
+    global _has_failed
+    _has_failed = True
+    return KernelError(f"oneDNN failed, and serves no more: {reason}")
 
 
 def _ready(array: np.ndarray) -> np.ndarray:

@@ -8,13 +8,16 @@ and its name in ``tests/kernels/test_table.py``.
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from xpnet.backend import Array, namespace_name
 from xpnet.kernels import choice
+
+T = TypeVar("T")
 
 _FAST = ("fastest", "onednn", "cudnn")
 
@@ -77,8 +80,22 @@ def call(operation: str, *arguments: Any, **settings: Any) -> tuple[ModuleType |
         try:
             return module, getattr(module, operation)(*arguments, **settings)
         except KernelError as error:
-            warnings.warn(f"{error}. The kernels after it go on.", RuntimeWarning, stacklevel=4)
+            _say(str(error))
     return None, None
+
+
+def repeated_on_failure(function: Callable[..., T]) -> Callable[..., T]:
+    """A pure function that begins again without a module that fails in backward: no other can read its caches."""
+
+    @wraps(function)
+    def repeating(*args: Any, **kwargs: Any) -> T:
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except KernelError as error:
+                _say(str(error))
+
+    return repeating
 
 
 def leave_out(module: str, operation: str) -> None:
@@ -95,6 +112,11 @@ def by_name(module: str) -> ModuleType:
 def name_of(module: ModuleType | None) -> str:
     """Inverse of ``by_name``."""
     return module.__name__.rpartition(".")[2] if module else "none"
+
+
+@cache
+def _say(failure: str) -> None:
+    warnings.warn(f"{failure}. The kernels after it go on.", RuntimeWarning, stacklevel=5)
 
 
 @cache
