@@ -1,6 +1,6 @@
 """The rectifier max(x, 0), which other kernels take in."""
 
-from array_api_compat import device, is_cupy_array
+from array_api_compat import device, is_cupy_array, is_numpy_array
 
 from xpnet.backend import Array, array_namespace
 
@@ -8,9 +8,9 @@ from xpnet.backend import Array, array_namespace
 def rectify(x: Array) -> Array:
     """max(x, 0)."""
     xp = array_namespace(x)
-    if is_cupy_array(x):  # for which zeros would be a launch of their own, as the conversion below
+    if is_numpy_array(x) or is_cupy_array(x):  # zeros would be an array to read, or a launch of their own
         return xp.maximum(x, 0)
-    # Beside a number NumPy's maximum is 1.7 times slower; beside as many zeros as x has elements, PyTorch's.
+    # Beside as many zeros as x has elements PyTorch's maximum is slow; beside a number the standard has none.
     return xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype, device=device(x)))
 
 

@@ -37,6 +37,7 @@ GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
 NUMPY_POOLING = Candidate("numpy_pooling", "numpy", _FAST)
+NUMPY_LOSS = Candidate("numpy_loss", "numpy", _FAST)
 BLOCKWISE = Candidate("blockwise", choices=_FAST)
 TORCH = Candidate("torch_kernels", "torch", _FAST)
 JAX = Candidate("jax_kernels", "jax", _FAST)
@@ -54,8 +55,8 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "average_pool2d_input_gradient": (ONEDNN, TORCH, JAX, POOLING),
     "batch_norm": (CUDA, ONEDNN),
     "batch_norm_by_running_statistics": (CUDA, ONEDNN),
-    "softmax_cross_entropy": (CUDA, CROSS_ENTROPY),
-    "accuracy": (CUDA, CROSS_ENTROPY),
+    "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
+    "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "optimizer_update": (CUDA, BLOCKWISE),
     "matmul": (GRAPH, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
