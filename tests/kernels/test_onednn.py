@@ -21,7 +21,7 @@ from tests.kernels import naive
 from tests.kernels.test_convolution import problems
 from tests.kernels.test_pooling import windows
 from xpnet import kernels, models
-from xpnet.kernels import onednn_kernels, onednn_library, onednn_plans, sharing, table
+from xpnet.kernels import onednn_kernels, onednn_library, onednn_running, sharing, table
 from xpnet.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
@@ -84,6 +84,40 @@ def test_these_are_served_with_no_kernel_but_onednns(monkeypatch, images, weight
     np.testing.assert_allclose(ours[1], naive.conv2d_input_gradient(y, weight, window, images[1:3], groups), rtol=1e-5)
     np.testing.assert_allclose(ours[2], naive.conv2d_weight_gradient(x, y, window, groups), rtol=1e-5, atol=0.5)
     assert all(array.flags.c_contiguous for array in ours)
+
+
+def normalizing(channels):
+    params = {"weight": normal(channels, seed=2), "bias": normal(channels, seed=3)}
+    state = {"running_mean": normal(channels, seed=4), "running_var": normal(channels, seed=5) ** 2 + 1}
+    return kernels.Normalization(params, state, 1e-3)
+
+
+@given(problem=problems(), is_normalized=st.booleans(), is_biased=st.booleans(), relu=st.booleans())
+def test_a_block_for_prediction_equals_its_operations_in_float64(problem, is_normalized, is_biased, relu):
+    x, weight, _ = (array.astype(np.float32) for array in problem.arrays())
+    window, groups, bias = problem.window, problem.groups, normal(problem.outputs) if is_biased else None
+    norm = normalizing(problem.outputs) if is_normalized else None
+    if table.find("conv2d_block", x, weight, bias, window, groups, norm) is None:
+        return  # a size for which oneDNN has a plain loop only
+    expected = naive.conv2d(x, weight, window, groups) + (0 if bias is None else bias)
+    if norm:
+        expected = by_running_statistics(expected, norm.params, norm.state, norm.eps)[0]
+    y = kernels.conv2d_block(x, weight, bias, window, groups, norm, relu=relu)
+    np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-4, atol=1e-3)
+    assert y.dtype == np.float32
+
+
+@pytest.mark.parametrize("where", ["x", "weight", "bias", "running_mean", "running_var"])
+def test_nan_passes_through_a_block(where):
+    x, weight, norm = integers(2, 6, 6, 16), integers(16, 3, 3, 16, seed=1), normalizing(16)
+    values = {"x": x, "weight": weight, "bias": norm.params["bias"], **norm.state}
+    values[where].flat[3] = np.nan
+    assert table.find("conv2d_block", x, weight, None, SAME, 1, norm) is onednn_kernels
+    y = kernels.conv2d_block(x, weight, None, SAME, 1, norm, relu=True)
+    unfused = kernels.conv2d(x, weight, None, SAME)
+    unfused = np.maximum(by_running_statistics(unfused, norm.params, norm.state, norm.eps)[0], 0)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(unfused))
+    assert np.isnan(y).any()
 
 
 @given(
@@ -212,7 +246,7 @@ def test_other_dtypes_pure_kernels_and_empty_batches_do_without():
 def test_no_plain_loop_of_onednns_serves(monkeypatch):
     """Its names begin with ref; this is what it would be asked for if it had nothing else."""
     monkeypatch.setattr(onednn_library.Library, "implementation", lambda self, description: "ref:any")
-    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    monkeypatch.setattr(onednn_running, "_mine", onednn_running._Mine())
     x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
     assert table.find("conv2d", x, weight, None, SAME, 1) is not onednn_kernels
     np.testing.assert_array_equal(kernels.conv2d(x, weight, None, SAME), naive.conv2d(x, weight, SAME))
@@ -221,7 +255,7 @@ def test_no_plain_loop_of_onednns_serves(monkeypatch):
 @pytest.fixture
 def failing(monkeypatch):
     """Lets the primitive of a number, counted from now, fail and all that follow; counts those that run."""
-    monkeypatch.setattr(onednn_kernels, "_has_failed", False)
+    monkeypatch.setattr(onednn_running, "_has_failed", False)
     table._say.cache_clear()
     run, counted = onednn_library.Plan.run, itertools.count()
 
@@ -288,8 +322,8 @@ def train(steps, sizes=(6,)):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
 def test_neither_steps_nor_ever_new_sizes_fill_the_memory(monkeypatch):
     """Plans that are no longer kept are given back; a kilobyte lost in each step would be 3 MB."""
-    monkeypatch.setattr(onednn_plans, "_MOST_PLANS", 8)
-    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    monkeypatch.setattr(onednn_running, "_MOST_PLANS", 8)
+    monkeypatch.setattr(onednn_running, "_mine", onednn_running._Mine())
     sizes = range(4, 24, 2)
     train(300, sizes)
     gc.collect()
@@ -390,7 +424,7 @@ def elsewhere(monkeypatch, tmp_path):
 def forget_the_library():
     onednn_library.load.cache_clear()
     onednn_kernels.is_available.cache_clear()
-    onednn_plans._mine = onednn_plans._Mine()
+    onednn_running._mine = onednn_running._Mine()
 
 
 def build(path, source):

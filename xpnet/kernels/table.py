@@ -49,6 +49,7 @@ CROSS_ENTROPY, PRODUCTS = Candidate("cross_entropy"), Candidate("products")
 TABLE: dict[str, tuple[Candidate, ...]] = {
     "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
+    "conv2d_block": (ONEDNN,),
     "max_pool2d": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, JAX, POOLING),
     "max_pool2d_with_winners": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, POOLING),
     "average_pool2d": (ONEDNN, TORCH, POOLING),
