@@ -37,6 +37,7 @@ GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
 NUMPY_POOLING = Candidate("numpy_pooling", "numpy", _FAST)
+NUMPY_PRODUCTS = Candidate("numpy_products", "numpy", _FAST)
 NUMPY_LOSS = Candidate("numpy_loss", "numpy", _FAST)
 BLOCKWISE = Candidate("blockwise", choices=_FAST)
 TORCH = Candidate("torch_kernels", "torch", _FAST)
@@ -59,7 +60,7 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "optimizer_update": (CUDA, BLOCKWISE),
-    "matmul": (GRAPH, PRODUCTS),
+    "matmul": (GRAPH, NUMPY_PRODUCTS, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
 }
 
