@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from importlib import import_module
+from types import ModuleType
 
 import numpy as np
-from array_api_compat import device, is_cupy_array
+from array_api_compat import device, is_cupy_array, is_numpy_array
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
@@ -53,8 +54,8 @@ def make_key(seed: int) -> np.ndarray:
 
 def fold_in(key: Array, number: int | Array) -> Array:
     """A new key for a number, such as a step (an int32 array without axes) or a layer's position."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").fold_in(key, number)
+    if special := _special(key):
+        return special.fold_in(key, number)
     xp = array_namespace(key)
     zero = xp.zeros_like(key[:1])
     return xp.concat(_threefry2x32(key, zero + number, zero))
@@ -62,13 +63,20 @@ def fold_in(key: Array, number: int | Array) -> Array:
 
 def random_bits(key: Array, shape: Shape) -> Array:
     """Independent uniform whole numbers from 0 to 2**24 - 1, as an int32 array on the key's device."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").random_bits(key, shape, UNIFORM_BITS)
+    if special := _special(key):
+        return special.random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)
     size = math.prod(shape)
     counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
     words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))
     return xp.reshape(_shift_right(words[:size], 32 - UNIFORM_BITS), shape)
+
+
+def _special(key: Array) -> ModuleType | None:
+    """The module that computes the same bits faster for arrays of one library."""
+    if is_cupy_array(key):
+        return import_module("xpnet.kernels.cupy_random")
+    return import_module("xpnet.kernels.numpy_random") if is_numpy_array(key) else None
 
 
 def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:
