@@ -152,6 +152,16 @@ def namespace_name(array: Array, where: str = "Array") -> str:
     return _names[kind]
 
 
+def has_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
+    """``isdtype`` of an array's dtype, kept for each dtype: checks ask it of every batch, and NumPy takes its time."""
+    return _is_kind(array_namespace(array), array.dtype, kind)
+
+
+@functools.cache
+def _is_kind(xp: Any, dtype: Any, kind: str | tuple[str, ...]) -> bool:
+    return xp.isdtype(dtype, kind)
+
+
 def is_array(value: Any) -> bool:
     """Whether something is an array of a supported library."""
     try:
@@ -226,7 +236,7 @@ def check_real_numbers(where: str, array: Array) -> None:
     if array_api_compat.is_torch_array(array):
         kind = f"{kind}, {array.layout} on {array.device}"
         has_values = str(array.layout) == "torch.strided" and not array.is_meta
-    if not has_values or not array_namespace(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+    if not has_values or not has_kind(array, ("bool", "integral", "real floating")):
         raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to one of float32.")
 
 

@@ -14,6 +14,7 @@ from xpnet import summary, weights
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError
+from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
@@ -138,6 +139,7 @@ class LayeredFunction:
         self.layer.check_input(params, state, tuple(x.shape), x, train=True, key=key)
         return self.unchecked_loss_and_gradient(theta, state, x, targets, weights, key=key)
 
+    @table.repeated_on_failure
     def unchecked_loss_and_gradient(
         self,
         theta: Array,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_cupy_array
+from array_api_compat import device, is_cupy_array, is_numpy_array
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
@@ -54,8 +55,8 @@ def make_key(seed: int) -> np.ndarray:
 
 def fold_in(key: Array, number: int | Array) -> Array:
     """A new key for a number, such as a step (an int32 array without axes) or a layer's position."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").fold_in(key, number)
+    if special := _special(key):
+        return special.fold_in(key, number)
     xp = array_namespace(key)
     zero = xp.zeros_like(key[:1])
     return xp.concat(_threefry2x32(key, zero + number, zero))
@@ -63,8 +64,8 @@ def fold_in(key: Array, number: int | Array) -> Array:
 
 def random_bits(key: Array, shape: Shape) -> Array:
     """Independent uniform integers from 0 to 2**24 - 1, as an int32 array on the key's device."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").random_bits(key, shape, UNIFORM_BITS)
+    if special := _special(key):
+        return special.random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)
     size = math.prod(shape)
     counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
@@ -75,10 +76,16 @@ def random_bits(key: Array, shape: Shape) -> Array:
 def random_mask(key: Array, shape: Shape, p: float, dtype: Any) -> Array:
     """Independent values that are 0 with probability p and else 1/(1 - p), so that their mean is 1."""
     threshold, value = round(p * 2**UNIFORM_BITS), 1 / (1 - p)
-    if is_cupy_array(key):
-        module = import_module("xpnet.kernels.cupy_random")
-        return module.random_mask(key, shape, UNIFORM_BITS, threshold, value, dtype)
+    if special := _special(key):
+        return special.random_mask(key, shape, UNIFORM_BITS, threshold, value, dtype)
     return array_namespace(key).astype(random_bits(key, shape) >= threshold, dtype) * value
+
+
+def _special(key: Array) -> ModuleType | None:
+    """The module that computes the same bits faster for arrays of one library."""
+    if is_cupy_array(key):
+        return import_module("xpnet.kernels.cupy_random")
+    return import_module("xpnet.kernels.numpy_random") if is_numpy_array(key) else None
 
 
 def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.kernels import table
+from xpnet.kernels.block import Normalization
 from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using, versions
 from xpnet.kernels.precision import PRECISIONS
 from xpnet.kernels.vectors import vector
@@ -21,6 +22,7 @@ from xpnet.shapes import Pair, Window
 __all__ = [
     "CHOICES",
     "PRECISIONS",
+    "Normalization",
     "accuracy",
     "average_pool2d",
     "average_pool2d_input_gradient",
@@ -30,6 +32,7 @@ __all__ = [
     "channel_sum",
     "conv2d",
     "conv2d_backward",
+    "conv2d_block",
     "in_use",
     "is_deterministic",
     "join_vectors",
@@ -76,6 +79,23 @@ def conv2d_backward(
 ) -> tuple[Array | None, Array, Array | None]:
     """Gradients of ``conv2d`` with respect to its images, weight and bias; None for what is not needed."""
     return table.call("conv2d_backward", x, dy, weight, window, groups, need_dx=need_dx, need_db=need_db)[1]
+
+
+def conv2d_block(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int,
+    normalization: Normalization | None,
+    *,
+    relu: bool,
+) -> Array | None:
+    """A convolution, normalised by running statistics if they are given, and at least 0 with ``relu``, for prediction.
+
+    None where no kernel serves that computes all at once.
+    """
+    return table.call("conv2d_block", x, weight, bias, window, groups, normalization, relu=relu)[1]
 
 
 def max_pool2d(x: Array, window: Window) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
-_WORTH_SHARING = 2**23  # multiplications in GEMMs that take longer than waking a thread, about 50 us
+WORTH_SHARING = 2**23  # multiplications in GEMMs that take longer than waking a thread, about 50 us
 _count = 1
 
 
@@ -47,7 +47,7 @@ def parallel_map(function: Callable[[T], U], items: Sequence[T], multiplications
         for number, item in waiting:
             results[number] = function(item)
 
-    helpers = min(_count, len(items)) - 1 if multiplications >= _WORTH_SHARING else 0
+    helpers = min(_count, len(items)) - 1 if multiplications >= WORTH_SHARING else 0
     # Each in a copy of this context, which holds what np.errstate was told.
     promises = [_helpers(_count - 1).submit(copy_context().run, work) for _ in range(helpers)]
     work()

@@ -8,13 +8,16 @@ and its name in ``tests/kernels/test_table.py``.
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from xpnet.backend import Array, namespace_name
 from xpnet.kernels import choice
+
+T = TypeVar("T")
 
 _FAST = ("fastest", "onednn", "cudnn")
 
@@ -36,6 +39,8 @@ GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
 NUMPY_POOLING = Candidate("numpy_pooling", "numpy", _FAST)
+NUMPY_PRODUCTS = Candidate("numpy_products", "numpy", _FAST)
+NUMPY_LOSS = Candidate("numpy_loss", "numpy", _FAST)
 BLOCKWISE = Candidate("blockwise", choices=_FAST)
 TORCH = Candidate("torch_kernels", "torch", _FAST)
 JAX = Candidate("jax_kernels", "jax", _FAST)
@@ -47,6 +52,7 @@ POINTWISE, CROSS_ENTROPY, PRODUCTS = Candidate("pointwise"), Candidate("cross_en
 TABLE: dict[str, tuple[Candidate, ...]] = {
     "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
+    "conv2d_block": (ONEDNN,),
     "max_pool2d": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, JAX, POOLING),
     "max_pool2d_with_winners": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, POOLING),
     "rectified_max_pool2d": (CUDA,),
@@ -57,11 +63,11 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "rectify": (CUPY, POINTWISE),
     "rectify_gradient": (CUPY, POINTWISE),
     "normalize": (CUPY, POINTWISE),
-    "softmax_cross_entropy": (CUDA, CROSS_ENTROPY),
-    "accuracy": (CUDA, CROSS_ENTROPY),
+    "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
+    "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "optimizer_update": (CUDA_OPTIMIZERS, BLOCKWISE),
     "augment": (CUPY_AUGMENT,),
-    "matmul": (GRAPH, PRODUCTS),
+    "matmul": (GRAPH, NUMPY_PRODUCTS, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
 }
 
@@ -84,8 +90,22 @@ def call(operation: str, *arguments: Any, **settings: Any) -> tuple[ModuleType |
         try:
             return module, getattr(module, operation)(*arguments, **settings)
         except KernelError as error:
-            warnings.warn(f"{error}. The kernels after it go on.", RuntimeWarning, stacklevel=4)
+            _say(str(error))
     return None, None
+
+
+def repeated_on_failure(function: Callable[..., T]) -> Callable[..., T]:
+    """A pure function that begins again without a module that fails in backward: no other can read its caches."""
+
+    @wraps(function)
+    def repeating(*args: Any, **kwargs: Any) -> T:
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except KernelError as error:
+                _say(str(error))
+
+    return repeating
 
 
 def leave_out(module: str, operation: str) -> None:
@@ -102,6 +122,11 @@ def by_name(module: str) -> ModuleType:
 def name_of(module: ModuleType | None) -> str:
     """Inverse of ``by_name``."""
     return module.__name__.rpartition(".")[2] if module else "none"
+
+
+@cache
+def _say(failure: str) -> None:
+    warnings.warn(f"{failure}. The kernels after it go on.", RuntimeWarning, stacklevel=5)
 
 
 @cache
