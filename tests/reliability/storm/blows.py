@@ -37,6 +37,7 @@ def strike_at(moment: str, count: int, blow: str, run: str, force: int) -> None:
         nonlocal left
         left -= 1
         if left == 0:
+            Path(run).with_name("struck").write_text(moment)
             BLOWS[blow](Path(run), force)
 
     _before(moment, strike)
@@ -174,7 +175,7 @@ def forked(run: Path, force: int) -> None:
     expected = computed()
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(10)
         os._exit(0 if computed() == expected else 1)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     sharing.set_threads(before)
