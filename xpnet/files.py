@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written, and in the folder that was meant."""
+"""Atomic file writes, in the folder that was meant, and checks that a path is a regular file."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Layout:
     def unflatten(self, theta: Array) -> Tree:
         """The tree of tensors as views of θ (slices, where the library has no views).
 
-        Raises InputError if θ is no array, or one of another length.
+        Raises InputError if θ is not an array or has another length.
         """
         check_array("Network, θ", theta)
         if tuple(theta.shape) != (self.size,):

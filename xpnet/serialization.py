@@ -141,7 +141,7 @@ def read_tensors(
     check_header(path, what)
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
         written = header.pop(_DIGEST_KEY, None) if isinstance(header, dict) else None
         is_intact = written is None or written == _digest(header, tensors)

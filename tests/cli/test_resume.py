@@ -355,7 +355,7 @@ Trainer._record = signalled
 """
 IN_THE_LAST_WRITE = """
 def signalled(self, trainer):
-    if trainer.reported == LAST: send()
+    if trainer.progress.reported == LAST: send()
     write(self, trainer)
 CheckpointWriter.write = signalled
 """

@@ -92,7 +92,8 @@ def test_from_a_file_after_any_iteration(way, digits, tmp_path):
         records = timeless(resumed.run())
         assert records == [record for record in expected if record.iteration > resumed_after(iteration)]
         assert_same(resumed, whole)
-        np.testing.assert_array_equal(resumed.test().probabilities, whole.test().probabilities)
+        resumed_test, whole_test = resumed.network.evaluate(digits), whole.network.evaluate(digits)
+        np.testing.assert_array_equal(resumed_test.probabilities, whole_test.probabilities)
 
 
 def resumed_after(iteration):
@@ -183,7 +184,7 @@ def test_time_goes_on_where_it_was(digits):
     snapshot = first.snapshot()
     progress = snapshot.progress._replace(seconds=100.0, training_seconds=50.0)
     second.restore(snapshot._replace(progress=progress))
-    assert second.examples_per_second == progress.examples_seen / 50
+    assert second.progress.examples_per_second == progress.examples_seen / 50
     assert second.run()[0].seconds > 100
 
 

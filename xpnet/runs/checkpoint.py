@@ -75,7 +75,7 @@ def save(path: Path, trainer: Trainer, config: RunConfig) -> None:
 def load(path: Path) -> Checkpoint:
     """Read what ``save`` wrote.
 
-    Raises InputError if the file is no checkpoint, damaged, or of another version of the format.
+    Raises InputError if the file is not a checkpoint, damaged, or of another version of the format.
     """
     tensors, header = read_tensors(path, what="Checkpoint")
     if header.get("checkpoint") != FORMAT_VERSION:
@@ -221,7 +221,7 @@ class CheckpointWriter(Callback):
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Remember the network's values if they are the best so far."""
-        if record.iteration == trainer.reported and record.monitored > self._best_score:
+        if record.iteration == trainer.progress.reported and record.monitored > self._best_score:
             network = trainer.network
             self._best_score, self._new_best = record.monitored, (network.theta, network.state)
 

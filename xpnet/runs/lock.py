@@ -32,7 +32,7 @@ def only_user(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise InputError(
-            f"Run folder {folder}: expected nobody else at work there, found {_owner(folder)}. "
+            f"Run folder {folder}: expected no other process using it, found {_owner(folder)}. "
             "Wait for its end, or choose another folder."
         ) from error
     except OSError as error:

@@ -38,6 +38,11 @@ class Progress(NamedTuple):
     best: Record | None = None
     reports_since_best: int = 0
 
+    @property
+    def examples_per_second(self) -> float:
+        """Training examples per second of training, validation not counted."""
+        return self.examples_seen / self.training_seconds if self.training_seconds else 0.0
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
         """From what JSON made of ``_asdict()``. Raises TypeError, ValueError or KeyError if it is something else."""
