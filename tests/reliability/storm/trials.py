@@ -188,6 +188,6 @@ def crowds(trial: Trial) -> None:
     assert all(code in (0, 2) for code, _ in ended), ended
     assert any(code == 0 for code, _ in ended), ended
     for code, errors in ended:
-        refusals = ("expected nobody else at work there", "expected a new folder, found")
+        refusals = ("expected no other process using it", "expected a new folder, found")
         assert code == 0 or any(words in errors for words in refusals), errors
     trial.finish()
