@@ -77,6 +77,6 @@ def test_streams_of_a_seed_are_independent_and_repeatable():
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "0"])
-def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(InputError, match="Seed: expected a whole number of at least 0"):
+def test_a_seed_is_an_integer(seed):
+    with pytest.raises(InputError, match="Seed: expected an integer of at least 0"):
         generator(seed, Stream.SPLIT)

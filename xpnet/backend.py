@@ -308,7 +308,14 @@ def _cupy(family: str, device: str, index: str) -> Backend:
     if number >= count:
         raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
     chosen = cupy.cuda.Device(number)
-    chosen.use()  # for those who call layers on their own
+    try:
+        chosen.use()  # for those who call layers on their own
+    except cupy.cuda.runtime.CUDARuntimeError as error:  # of a device whose memory others have filled
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {device!r}: the device cannot be used ({reason}). "
+            "See in nvidia-smi who uses it; choose another, or device='cpu'."
+        ) from error
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
 
 

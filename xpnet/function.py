@@ -23,6 +23,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.shapes import Shape, check_positive
+from xpnet.weights import check_gradients
 
 _NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
@@ -157,7 +158,11 @@ class LayeredFunction:
         outputs, cache, state = self.layer.unchecked_forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(outputs, targets, weights)
         grads = self.layer.unchecked_backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
-        gradient = self.layout.flatten(grads)
+        try:
+            gradient = self.layout.flatten(grads)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            check_gradients(self.layout, grads)
+            raise
         if not isinstance(self.trainable, float):
             gradient = gradient * self.trainable
         return LossAndGradient(loss, gradient, outputs, state)
@@ -282,8 +287,10 @@ class LayeredFunction:
                 f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
                 "Give one for each channel."
             )
-        if not (np.issubdtype(value.dtype, np.number) and np.isfinite(value).all()):
-            raise InputError(f"Network: expected {what} to be finite numbers, got {value}. Change {what}.")
+        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
+            is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
+        if not is_finite:
+            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {value}. Change {what}.")
         return self._asarray(np.full(channels, value))
 
 

@@ -1,4 +1,4 @@
-"""Both convolutions against the definition. The values are whole numbers, so that every sum is exact."""
+"""Both convolutions against the definition. The values are integers, so that every sum is exact."""
 
 import importlib
 import math

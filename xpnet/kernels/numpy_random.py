@@ -8,6 +8,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, s
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,11 @@ def random_bits(key: np.ndarray, shape: Shape, bits: int) -> np.ndarray:
     # As with optimizers, threads are not begun for this alone.
     parallel_map(fill, even_slices(pairs, _CACHED), _MULTIPLICATIONS * pairs if blas_has_one_thread() else 0)
     return (words[:size] >> np.uint32(32 - bits)).view(np.int32).reshape(shape)
+
+
+def random_mask(key: np.ndarray, shape: Shape, bits: int, threshold: int, value: float, dtype: Any) -> np.ndarray:
+    """``value`` where such integers reach the threshold, 0 elsewhere; see ``xpnet.random.random_mask``."""
+    return (random_bits(key, shape, bits) >= threshold).astype(dtype) * value
 
 
 def _schedule(key: np.ndarray) -> tuple[int, int, int]:

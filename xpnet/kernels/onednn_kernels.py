@@ -19,7 +19,7 @@ from xpnet.kernels.block import Normalization
 from xpnet.kernels.onednn_library import OneDNNError, load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling
 from xpnet.kernels.onednn_running import execute, has_plan, plan_of, ready, run
-from xpnet.kernels.rectifier import rectify, rectify_gradient
+from xpnet.kernels.pointwise import rectify, rectify_gradient
 from xpnet.shapes import Pair, Shape, Window
 
 Arrays = Mapping[str, np.ndarray]
@@ -163,7 +163,7 @@ def batch_norm_gradients(
 ) -> tuple[np.ndarray | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     if "y" in saved:
-        dy = rectify_gradient(dy, saved["y"] > 0)
+        dy = rectify_gradient(dy, saved["y"])
     x, passed = saved["batch"], [saved["passed"]] if "passed" in saved else []
     norm = BatchNorm(x.shape, float(saved["eps"]), constant=constant, relu=bool(passed))
     dx, dweight, dbias = _empty(x.shape), _empty(x.shape[-1:]), _empty(x.shape[-1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -73,3 +74,7 @@ def give_blas_one_thread() -> None:
 def _helpers(count: int) -> ThreadPoolExecutor:
     give_blas_one_thread()
     return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads, and would wait for them for ever
+    os.register_at_fork(after_in_child=_helpers.cache_clear)

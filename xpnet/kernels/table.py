@@ -31,8 +31,10 @@ class Candidate(NamedTuple):
 
 
 CUDA = Candidate("cuda_kernels", "cupy", _FAST)
+CUDA_OPTIMIZERS = Candidate("cuda_optimizers", "cupy", _FAST)
 CUDNN = Candidate("cudnn_kernels", "cupy", ("cudnn",))
 CUPY = Candidate("cupy_kernels", "cupy", _FAST)
+CUPY_AUGMENT = Candidate("cupy_augment", "cupy", _FAST)
 GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
@@ -44,22 +46,27 @@ TORCH = Candidate("torch_kernels", "torch", _FAST)
 JAX = Candidate("jax_kernels", "jax", _FAST)
 # Any library's, and each other's reference.
 IM2COL, UNROLLED, POOLING = Candidate("im2col"), Candidate("unrolled"), Candidate("pooling")
-CROSS_ENTROPY, PRODUCTS = Candidate("cross_entropy"), Candidate("products")
+POINTWISE, CROSS_ENTROPY, PRODUCTS = Candidate("pointwise"), Candidate("cross_entropy"), Candidate("products")
 
-# Batch normalisation and optimizers have their formulas elsewhere, which compute where no module of a row serves.
+# Some operations have their formulas elsewhere, which compute where no module of a row serves.
 TABLE: dict[str, tuple[Candidate, ...]] = {
     "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "conv2d_block": (ONEDNN,),
     "max_pool2d": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, JAX, POOLING),
     "max_pool2d_with_winners": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, POOLING),
+    "rectified_max_pool2d": (CUDA,),
     "average_pool2d": (ONEDNN, TORCH, POOLING),
     "average_pool2d_input_gradient": (ONEDNN, TORCH, JAX, POOLING),
     "batch_norm": (CUDA, ONEDNN),
     "batch_norm_by_running_statistics": (CUDA, ONEDNN),
+    "rectify": (CUPY, POINTWISE),
+    "rectify_gradient": (CUPY, POINTWISE),
+    "normalize": (CUPY, POINTWISE),
     "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
-    "optimizer_update": (CUDA, BLOCKWISE),
+    "optimizer_update": (CUDA_OPTIMIZERS, BLOCKWISE),
+    "augment": (CUPY_AUGMENT,),
     "matmul": (GRAPH, NUMPY_PRODUCTS, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
 }

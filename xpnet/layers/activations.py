@@ -54,7 +54,7 @@ class ReLU(_Activation):
         return kernels.rectify(x)
 
     def input_gradient(self, y: Array, dy: Array) -> Array:
-        return kernels.rectify_gradient(dy, y > 0)
+        return kernels.rectify_gradient(dy, y)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
@@ -111,13 +111,16 @@ class _RectifiedMaxPool2D(MaxPool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        y, pool, _ = MaxPool2D.unchecked_forward(self, params, state, x, train=train)
-        y = kernels.rectify(y)
-        return Forward(y, {"pool": pool, "y": y} if train else None, state)
+        if not train:
+            return Forward(kernels.rectify(kernels.max_pool2d(x, self.window)), None, state)
+        y, saved = kernels.rectified_max_pool2d(x, self.window)
+        return Forward(y, {"saved": saved, "x_shape": shape_holder(x)}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        dy = kernels.rectify_gradient(dy, cache["y"] > 0)
-        return MaxPool2D.unchecked_backward(self, params, cache["pool"], dy, need_dx=need_dx)
+        if not need_dx:
+            return Backward(None, {})
+        image_size = cache["x_shape"].shape[1:3]
+        return Backward(kernels.rectified_max_pool2d_input_gradient(dy, cache["saved"], self.window, image_size), {})
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from xpnet.sklearn.examples import Examples, SparseRows, outputs_of
 from xpnet.sklearn.settings import Adaptive
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part
+from xpnet.training.measure import weight_decay_loss
 from xpnet.training.setup import normalize_inputs, weights_only
 from xpnet.training.trainer import Trainer
 
@@ -187,7 +188,7 @@ def _train_epoch(model: NetworkEstimator, trainer: Trainer, batches: int) -> Non
         sizes.append(trainer.progress.examples_seen - before)
     trainer.publish()
     mean = np.average(to_numpy(trainer.backend.xp.stack(losses)), weights=sizes)
-    model.loss_ = loss = float(mean) + trainer.weight_decay_loss()
+    model.loss_ = loss = float(mean) + weight_decay_loss(trainer.network, trainer.config, trainer.decay_mask)
     _check_loss(loss)
     model.n_iter_ += 1
     model.t_ += sum(sizes)

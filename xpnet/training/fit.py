@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from xpnet.backend import Array, backend_of, is_array, same_location
 from xpnet.datasets import Dataset
 from xpnet.datasets.arrays import as_inputs
@@ -20,7 +22,8 @@ from xpnet.training.config import TrainConfig
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History
 from xpnet.training.progress import ProgressBar
-from xpnet.training.trainer import Trainer, check_fits
+from xpnet.training.setup import check_fits
+from xpnet.training.trainer import Trainer
 
 
 def fit(
@@ -75,7 +78,8 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
         data = Dataset("x and y", _inputs(network, x), y, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
-    return Evaluator(network)(network.theta, network.state, inputs, targets)
+    with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
+        return Evaluator(network)(network.theta, network.state, inputs, targets)
 
 
 def _data(network: Network, x: Any, y: Any, validation: Any) -> tuple[Any, Any]:
