@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import models
 from xpnet.checks import pick
-from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, GlobalAvgPool2D, Layer, ReLU, Sequential
+from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, GlobalAvgPool2D, Layer, Normalize, ReLU, Sequential
 from xpnet.layers.containers import map_leaves
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS, Adam, Momentum
@@ -110,7 +110,7 @@ def _depthwise() -> Sequential:
 
     Source: Howard et al., arXiv:1704.04861, table 1.
     """
-    layers: list[Layer] = [Conv2D(32, 3, padding=1, bias=False), BatchNorm(), ReLU()]
+    layers: list[Layer] = [Normalize(), Conv2D(32, 3, padding=1, bias=False), BatchNorm(), ReLU()]
     for channels in (32, 64, 64):
         layers += [Conv2D(channels, 3, padding=1, groups=channels, bias=False), BatchNorm(), ReLU()]
         layers += [Conv2D(64, 1, bias=False), BatchNorm(), ReLU()]
