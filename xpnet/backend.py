@@ -108,14 +108,20 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
 
     Raises InputError, with what to install or choose, where the library or the device is missing.
     """
-    family, colon, index = device.partition(":")
+    check_names(device, backend)
+    family, _, index = device.partition(":")
+    if backend is None:
+        return _resolve_default(family, device, index)
+    return _RESOLVERS[backend](family, device, index)
+
+
+def check_names(device: str, backend: str | None) -> None:
+    """Raise InputError for names of a device or an array library that cannot be."""
+    family, colon, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
         raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
         raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
-    if backend is None:
-        return _resolve_default(family, device, index)
-    return _RESOLVERS[backend](family, device, index)
 
 
 def backend_of(array: Array) -> Backend:

@@ -36,7 +36,7 @@ class RunConfig:
     model: str
     data: str
     train: TrainConfig
-    runtime: Runtime = Runtime()
+    runtime: Runtime = Runtime(dtype="float32")
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: tuple[int, ...] | None = None
@@ -91,7 +91,7 @@ class RunConfig:
             input_shape=dataset.input_shape,
             classes=dataset.classes,
             seed=self.train.seed,
-            dtype=self.runtime.dtype,
+            dtype=self.runtime.dtype or "float32",
             device=self.runtime.device or "cpu",
             backend=self.runtime.backend,
             **self.model_options,

@@ -36,7 +36,7 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
             f"Training: expected a runtime for {here.name} on {here.device_name()}, where the network is, got "
             f"{wanted[1]} on {wanted[0]}. Move the network with net.to(device, backend), or leave them out."
         )
-    if runtime.dtype != network.dtype and runtime.dtype != "float32":
+    if runtime.dtype not in (None, network.dtype):
         raise InputError(
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
             "Give dtype to Network instead."
