@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 from rich.console import Console
 
 from xpnet import runtime
@@ -127,7 +128,8 @@ def _finish(
         console.print(f"Best {score}in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
     folder.write_class_names(class_names)
-    evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused
+        evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
     check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
     report.print_evaluation(console, evaluation, class_names)

@@ -25,7 +25,7 @@ MOMENTS = {
     "step": (Trainer, "step"),
     "snapshot": (Trainer, "snapshot"),
     "record": (Trainer, "_record"),
-    "test": (Trainer, "test"),
+    "test": (Network, "evaluate"),
 }
 
 
@@ -37,6 +37,7 @@ def strike_at(moment: str, count: int, blow: str, run: str, force: int) -> None:
         nonlocal left
         left -= 1
         if left == 0:
+            Path(run).with_name("struck").write_text(moment)
             BLOWS[blow](Path(run), force)
 
     _before(moment, strike)
@@ -85,7 +86,7 @@ def renamed(run: Path, force: int = 0) -> None:
 
 def replaced_by_another_run(run: Path, force: int = 0) -> None:
     run.rename(run.with_name("old"))
-    shutil.copytree(run.with_name("old"), run)
+    _copy(run.with_name("old"), run)
     for path in run.rglob("*.safetensors"):
         path.unlink()
     _note(run)
@@ -93,7 +94,7 @@ def replaced_by_another_run(run: Path, force: int = 0) -> None:
 
 def replaced_by_a_link(run: Path, force: int = 0) -> None:
     run.rename(run.with_name("old"))
-    shutil.copytree(run.with_name("old"), run.with_name("other"))
+    _copy(run.with_name("old"), run.with_name("other"))
     run.symlink_to("other")
     _note(run)
 
@@ -110,7 +111,12 @@ def locked_by_another(run: Path, force: int = 0) -> None:
 def checkpoints_replaced(run: Path, force: int = 0) -> None:
     if (run / "checkpoints").exists():
         (run / "checkpoints").rename(run / "away")
-        shutil.copytree(run / "away", run / "checkpoints")
+        _copy(run / "away", run / "checkpoints")
+
+
+def _copy(run: Path, there: Path) -> None:
+    """A folder like another run's: without the file that this process is writing, whose name has its number."""
+    shutil.copytree(run, there, ignore=shutil.ignore_patterns("*.part"))
 
 
 def _note(run: Path) -> None:
@@ -174,7 +180,7 @@ def forked(run: Path, force: int) -> None:
     expected = computed()
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(10)
         os._exit(0 if computed() == expected else 1)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     sharing.set_threads(before)

@@ -13,7 +13,7 @@ from tests.helpers import write_digits
 from tests.reliability.kill import differences, training
 from tests.reliability.storm.blows import DISKS, FOLDERS, RECORDS, SIGNALS, digests
 
-SETTINGS = "--model mlp --hidden 8 --dropout 0.1 --batch-norm --optimizer adam --lr 0.001 --schedule plateau"
+SETTINGS = "--model mlp --hidden 8 --dropout 0.1 --batch-norm --optimizer adam --lr 0.05 --schedule plateau"
 SETTINGS += " --schedule-patience 1 --early-stopping 1000 --crop-padding 2 --report-every 10 --iterations 60"
 OUTPUT = ["--checkpoint-every", "4", "--no-plots", "--quiet", "--no-malloc-tuning"]
 LONGEST = 120  # seconds for one process; a trial's processes take one or two
@@ -74,6 +74,7 @@ class Trial:
         moment = self.draw.choice([*moments] or [*self.arena.moments])
         count = self.draw.randint(1, self.arena.moments[moment])
         self.story.append(f"{blow} before call {count} of {moment}")
+        (self.folder / "struck").unlink(missing_ok=True)
         strike = (moment, count, blow, str(self.run), self.draw.randrange(2**31))
         return self.train(prelude=f"from tests.reliability.storm import blows; blows.strike_at{strike}")
 
@@ -150,12 +151,12 @@ def folders(trial: Trial) -> None:
         trial.struck("killed", ["step", "record", "snapshot"])
     blow, run = trial.draw.choice([*FOLDERS]), trial.run
     ended = trial.struck(blow)
-    noted, old = run.with_name("in its place.json"), run.with_name("old")
+    struck, noted, old = trial.folder / "struck", run.with_name("in its place.json"), run.with_name("old")
+    writes_later = struck.exists() and struck.read_text() not in ("fsync", "replace")  # which may be of the last file
+    assert ended.code == 2 or (ended.code == 0 and not writes_later), ended
     if noted.exists():
-        assert ended.code == 2, ended
         assert digests(run) == json.loads(noted.read_text()), "something was written into what took its place"
         return trial.finish(old)
-    assert ended.code in (0, 2), ended
     if (run / "away").exists() and ended.code == 2:
         shutil.rmtree(run / "checkpoints")
         (run / "away").rename(run / "checkpoints")
@@ -187,6 +188,6 @@ def crowds(trial: Trial) -> None:
     assert all(code in (0, 2) for code, _ in ended), ended
     assert any(code == 0 for code, _ in ended), ended
     for code, errors in ended:
-        refusals = ("expected nobody else at work there", "expected a new folder, found")
+        refusals = ("expected no other process using it", "expected a new folder, found")
         assert code == 0 or any(words in errors for words in refusals), errors
     trial.finish()
