@@ -75,7 +75,10 @@ class RunConfig:
         kinds = (TrainConfig, Runtime, EarlyStopping, RandomCrop, HorizontalFlip, Cutout, Warmup)
         others = (*kinds, *OPTIMIZERS.values(), *SCHEDULES.values())
         settings = {name: from_config(value, others) for name, value in values.items() if name != "version"}
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise InputError(f"settings: {error}. Use the xpnet version that wrote them") from error
 
     def load_data(self) -> Dataset:
         """The data set that the run is on. Raises InputError if it cannot be read."""
