@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.parity.tensors import assert_same, nhwc, random_params, tensor, train
 from xpnet.layers import (
     AvgPool2D,
     BatchNorm,
@@ -10,43 +11,14 @@ from xpnet.layers import (
     Dense,
     Flatten,
     GlobalAvgPool2D,
-    LeakyReLU,
     MaxPool2D,
     ReLU,
     Sequential,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
 )
 from xpnet.network import Network
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
-
-
-def assert_same(actual, expected):
-    np.testing.assert_allclose(actual, np.asarray(expected), rtol=1e-12, atol=1e-13, strict=True)
-
-
-def tensor(array, *, nchw=False):
-    """A leaf that records gradients, with channels in front where PyTorch wants them."""
-    array = np.moveaxis(array, -1, 1) if nchw else array
-    return torch.tensor(np.ascontiguousarray(array), requires_grad=True)
-
-
-def nhwc(images):
-    return np.moveaxis(images.detach().numpy(), 1, -1)
-
-
-def train(layer, params, x, dy):
-    y, cache, _ = layer.forward(params, {}, x, train=True)
-    return y, *layer.backward(params, cache, dy)
-
-
-def random_params(rng, layer, input_shape):
-    params = layer.init(rng, input_shape).params
-    return {name: array + rng.normal(0.0, 0.1, array.shape) for name, array in params.items()}
 
 
 def test_dense():
@@ -119,16 +91,6 @@ def test_max_pool(layer, ties):
     assert_same(dx, nhwc(x.grad))
 
 
-def test_relu_and_its_slope_at_0():
-    values, dy = np.array([[-1.0, -0.0, 0.0, 2.0]]), np.array([[3.0, 4.0, 5.0, 6.0]])
-    y, dx, _ = train(ReLU(), {}, values, dy)
-    x = tensor(values)
-    expected = functional.relu(x)
-    expected.backward(torch.tensor(dy))
-    assert_same(y, expected.detach())
-    assert_same(dx, x.grad)
-
-
 def test_a_whole_network():
     """The MNIST starter, with the images and weights of a small batch."""
     stages = [layer for _ in range(2) for layer in (Conv2D(16, 5, padding=2), ReLU(), MaxPool2D(2))]
@@ -194,29 +156,6 @@ def test_global_avg_pool():
     expected.backward(torch.tensor(dy))
     assert_same(y, expected.detach())
     assert_same(dx, nhwc(x.grad))
-
-
-@pytest.mark.parametrize(
-    ("layer", "function"),
-    [
-        (LeakyReLU(0.2), lambda x: functional.leaky_relu(x, 0.2)),
-        (Sigmoid(), torch.sigmoid),
-        (Tanh(), torch.tanh),
-        (Softplus(), functional.softplus),
-        (Softmax(), lambda x: functional.softmax(x, dim=-1)),
-    ],
-)
-def test_activations_from_tiny_to_huge(layer, function):
-    rng = np.random.default_rng(8)
-    values = np.concatenate([rng.normal(size=12), [0.0, 1e-9, -1e-9, 19.0, -19.0, 800.0, -800.0, 3.0]]).reshape(4, 5)
-    dy = rng.normal(size=(4, 5))
-    y, dx, _ = train(layer, {}, values, dy)
-    x = tensor(values)
-    expected = function(x)
-    expected.backward(torch.tensor(dy))
-    # PyTorch's softplus is linear from 20 on, which is 2e-9 off the formula.
-    np.testing.assert_allclose(y, expected.detach(), rtol=1e-11, atol=1e-13)
-    np.testing.assert_allclose(dx, x.grad, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (2, 4, 5, 3)])

@@ -1,17 +1,21 @@
 """Layers: one family per file, forward beside backward."""
 
-from xpnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from xpnet.layers.activations import ELU, SELU, HardSigmoid, LeakyReLU, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.containers import Residual, Sequential
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.errors import LayerError
+from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "AvgPool2D",
     "Backward",
     "BatchNorm",
@@ -21,14 +25,18 @@ __all__ = [
     "Flatten",
     "Forward",
     "GlobalAvgPool2D",
+    "HardSigmoid",
+    "HardSwish",
     "Layer",
     "LayerError",
     "LeakyReLU",
     "MaxPool2D",
     "Normalize",
+    "PReLU",
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
