@@ -7,6 +7,7 @@ from xpnet.layers.conv import Conv2D
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.errors import LayerError
+from xpnet.layers.example_normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
@@ -25,14 +26,18 @@ __all__ = [
     "Flatten",
     "Forward",
     "GlobalAvgPool2D",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
     "Layer",
     "LayerError",
+    "LayerNorm",
     "LeakyReLU",
+    "LocalResponseNorm",
     "MaxPool2D",
     "Normalize",
     "PReLU",
+    "RMSNorm",
     "ReLU",
     "Residual",
     "Sequential",

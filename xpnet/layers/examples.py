@@ -61,6 +61,12 @@ EXAMPLES = (
     Example(layers.BatchNorm(), (6,)),
     Example(layers.BatchNorm(momentum=0.3), (4, 5, 2)),
     Example(layers.BatchNorm(frozen=True), (4, 5, 2)),
+    Example(layers.LayerNorm(), (6,)),
+    Example(layers.LayerNorm(eps=1e-3), (4, 5, 3)),
+    Example(layers.GroupNorm(groups=2), (3, 5, 4)),
+    Example(layers.GroupNorm(groups=3), (4, 5, 3)),
+    Example(layers.RMSNorm(), (5, 3)),
+    Example(layers.LocalResponseNorm(3, alpha=0.5, k=2.0), (3, 4, 5)),
     Example(layers.Normalize(), (4, 5, 3)),
     Example(layers.Flatten(), (3, 4, 2)),
     Example(
