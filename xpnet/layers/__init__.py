@@ -3,7 +3,8 @@
 from xpnet.layers.activations import ELU, SELU, HardSigmoid, LeakyReLU, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.containers import Residual, Sequential
-from xpnet.layers.conv import Conv2D
+from xpnet.layers.conv import Conv1D, Conv2D, DepthwiseConv2D
+from xpnet.layers.conv_transpose import ConvTranspose2D
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.errors import LayerError
@@ -12,6 +13,7 @@ from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten
+from xpnet.layers.upsample import Upsample2D
 
 __all__ = [
     "ELU",
@@ -20,8 +22,11 @@ __all__ = [
     "AvgPool2D",
     "Backward",
     "BatchNorm",
+    "Conv1D",
     "Conv2D",
+    "ConvTranspose2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
     "Forward",
@@ -46,5 +51,6 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample2D",
     "Variables",
 ]

@@ -251,6 +251,12 @@ class Layer:
             raise self.error(f"expected vectors (N, features), got shape {batched(shape)}. Put a Flatten before it.")
         return shape[0]
 
+    def check_sequences(self, shape: Shape) -> Pair:
+        """Length and channels of a sequence shape (without the batch)."""
+        if len(shape) != 2:
+            raise self.error(f"expected sequences (N, T, C), got shape {batched(shape)}. Reshape it.")
+        return shape[0], shape[1]
+
     def check_images(self, shape: Shape) -> tuple[int, int, int]:
         """Height, width and channels of an image shape (without the batch)."""
         if len(shape) != 3:
