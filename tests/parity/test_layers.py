@@ -5,12 +5,10 @@ import pytest
 
 from tests.parity.tensors import assert_same, nhwc, random_params, tensor, train
 from xpnet.layers import (
-    AvgPool2D,
     BatchNorm,
     Conv2D,
     Dense,
     Flatten,
-    GlobalAvgPool2D,
     MaxPool2D,
     ReLU,
     Sequential,
@@ -66,31 +64,6 @@ def test_conv(layer):
     assert_same(grads["bias"], bias.grad)
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(
-    "layer",
-    [
-        MaxPool2D(2),
-        MaxPool2D((2, 3)),
-        MaxPool2D(3, stride=2),
-        MaxPool2D(3, stride=2, padding=1),
-        MaxPool2D((3, 2), stride=(1, 3), padding=(1, 0)),
-        MaxPool2D(2, stride=3),
-        MaxPool2D(4, stride=1, padding=2),
-    ],
-)
-def test_max_pool(layer, ties):
-    rng = np.random.default_rng(2)
-    x = rng.integers(-1, 2, (2, 7, 8, 3)).astype(float) if ties else rng.normal(size=(2, 7, 8, 3))
-    dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
-    y, dx, _ = train(layer, {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.max_pool2d(x, layer.kernel_size, layer.stride, layer.padding)
-    expected.backward(tensor(dy, nchw=True))
-    assert_same(y, nhwc(expected))
-    assert_same(dx, nhwc(x.grad))
-
-
 def test_a_whole_network():
     """The MNIST starter, with the images and weights of a small batch."""
     stages = [layer for _ in range(2) for layer in (Conv2D(16, 5, padding=2), ReLU(), MaxPool2D(2))]
@@ -132,30 +105,6 @@ def test_grouped_and_1x1_convolutions():
         assert_same(y, nhwc(expected))
         assert_same(dx, nhwc(x.grad))
         assert_same(grads["weight"], nhwc(weight.grad))
-
-
-@pytest.mark.parametrize("layer", [AvgPool2D(2), AvgPool2D(3, stride=2, padding=1), AvgPool2D((2, 3), stride=(3, 1))])
-def test_avg_pool(layer):
-    rng = np.random.default_rng(6)
-    x = rng.normal(size=(2, 7, 8, 3))
-    dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
-    y, dx, _ = train(layer, {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.avg_pool2d(x, layer.kernel_size, layer.stride, layer.padding)
-    expected.backward(tensor(dy, nchw=True))
-    assert_same(y, nhwc(expected))
-    assert_same(dx, nhwc(x.grad))
-
-
-def test_global_avg_pool():
-    rng = np.random.default_rng(7)
-    x, dy = rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(2, 3))
-    y, dx, _ = train(GlobalAvgPool2D(), {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]
-    expected.backward(torch.tensor(dy))
-    assert_same(y, expected.detach())
-    assert_same(dx, nhwc(x.grad))
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (2, 4, 5, 3)])

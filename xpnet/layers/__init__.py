@@ -10,8 +10,9 @@ from xpnet.layers.dropout import Dropout
 from xpnet.layers.errors import LayerError
 from xpnet.layers.example_normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from xpnet.layers.gates import GELU, HardSwish, SiLU
+from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalMaxPool2D
 from xpnet.layers.normalization import BatchNorm, Normalize
-from xpnet.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from xpnet.layers.pooling import AvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten
 from xpnet.layers.upsample import Upsample2D
 
@@ -19,6 +20,7 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AdaptiveAvgPool2D",
     "AvgPool2D",
     "Backward",
     "BatchNorm",
@@ -30,7 +32,9 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Forward",
+    "GlobalAvgPool1D",
     "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
