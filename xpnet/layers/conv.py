@@ -156,7 +156,7 @@ class Conv1D(Layer):
         dx, dw, db = kernels.conv2d_backward(
             x, dy, weight, self.window, self.groups, need_dx=need_dx, need_db=self.bias
         )
-        return Backward(dx[:, 0, ...] if need_dx else None, with_gradient(dw[:, 0, ...], db))
+        return Backward(None if dx is None else dx[:, 0, ...], with_gradient(dw[:, 0, ...], db))
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ EXAMPLES = (
     Example(layers.Softmax(), (6,)),
     Example(layers.Softmax(), (3, 4, 2)),
     Example(layers.Dropout(0.4), (4, 5, 2)),
+    Example(layers.SpatialDropout(0.4), (4, 5, 2)),
+    Example(layers.StochasticDepth(0.4), (4, 5, 2)),
     Example(layers.BatchNorm(), (6,)),
     Example(layers.BatchNorm(momentum=0.3), (4, 5, 2)),
     Example(layers.BatchNorm(frozen=True), (4, 5, 2)),
@@ -85,6 +87,7 @@ EXAMPLES = (
     Example(layers.LocalResponseNorm(3, alpha=0.5, k=2.0), (3, 4, 5)),
     Example(layers.Normalize(), (4, 5, 3)),
     Example(layers.Flatten(), (3, 4, 2)),
+    Example(layers.Identity(), (3, 4, 2)),
     Example(
         layers.Residual(layers.Sequential([layers.BatchNorm(), layers.Tanh(), ("a", layers.Conv2D(2, 3, padding=1))])),
         (4, 3, 2),
@@ -96,6 +99,19 @@ EXAMPLES = (
         ),
         (4, 5, 2),
     ),
+    Example(
+        layers.Add([layers.Identity(), layers.Tanh(), layers.Sequential([layers.Dropout(0.3), layers.Softplus()])]),
+        (4, 3, 2),
+    ),
+    Example(
+        layers.Concat([layers.Conv2D(3, 3, padding=1), ("skip", layers.Identity()), layers.SpatialDropout(0.3)]),
+        (4, 3, 2),
+    ),
+    Example(
+        layers.ScaleBy(layers.Sequential([layers.GlobalAvgPool2D(), layers.Dense(3), layers.Sigmoid()])),
+        (4, 5, 3),
+    ),
+    Example(layers.ScaleBy(layers.Sequential([layers.Conv2D(2, 1), layers.Tanh()])), (4, 5, 2)),
     Example(
         layers.Sequential(
             [
