@@ -1,6 +1,7 @@
 """Layers: one family per file, forward beside backward."""
 
 from xpnet.layers.activations import ELU, SELU, HardSigmoid, LeakyReLU, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from xpnet.layers.attention import SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.branches import Add, Concat, Residual, ScaleBy
 from xpnet.layers.containers import Sequential
@@ -15,6 +16,7 @@ from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, Glob
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, MaxPool2D
 from xpnet.layers.reshape import Flatten, Identity
+from xpnet.layers.sequences import Embedding, LearnedPositions, SinusoidalPositions
 from xpnet.layers.upsample import Upsample2D
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Forward",
     "GlobalAvgPool1D",
@@ -46,6 +49,7 @@ __all__ = [
     "LayerError",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "LocalResponseNorm",
     "MaxPool2D",
     "Normalize",
@@ -54,9 +58,11 @@ __all__ = [
     "ReLU",
     "Residual",
     "ScaleBy",
+    "SelfAttention",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "Softplus",
     "SpatialDropout",
@@ -64,4 +70,6 @@ __all__ = [
     "Tanh",
     "Upsample2D",
     "Variables",
+    "multi_head_self_attention",
+    "transformer_block",
 ]

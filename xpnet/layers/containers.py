@@ -51,6 +51,10 @@ class Sequential(Layer):
     def is_random(self) -> bool:
         return any(layer.is_random for _, layer in self.layers)
 
+    @property
+    def index_count(self) -> int | None:
+        return self.layers[0][1].index_count
+
     def output_shape(self, input_shape: Shape) -> Shape:
         for name, layer in self.layers:
             with inside(name):

@@ -31,6 +31,7 @@ class Example(NamedTuple):
 # Odd and unequal lengths, so that mixed-up axes show.
 EXAMPLES = (
     Example(layers.Dense(4), (6,)),
+    Example(layers.Dense(4), (3, 5)),
     Example(layers.Conv2D(3, kernel_size=(3, 2), padding=(1, 0)), (5, 4, 2)),
     Example(layers.Conv2D(3, kernel_size=3, padding="same"), (5, 6, 2)),
     Example(layers.Conv2D(2, kernel_size=3, stride=2, padding=1, dilation=(1, 2)), (6, 7, 3)),
@@ -112,6 +113,14 @@ EXAMPLES = (
         (4, 5, 3),
     ),
     Example(layers.ScaleBy(layers.Sequential([layers.Conv2D(2, 1), layers.Tanh()])), (4, 5, 2)),
+    Example(layers.LearnedPositions(), (5, 4)),
+    Example(layers.Embedding(5, units=3), (4,)),
+    Example(layers.Sequential([layers.Embedding(5, units=4), layers.SinusoidalPositions()]), (3,)),
+    Example(layers.SinusoidalPositions(), (5, 4)),
+    Example(layers.SelfAttention(), (4, 6)),
+    Example(layers.SelfAttention(heads=2, causal=True), (4, 12)),
+    Example(layers.multi_head_self_attention(4, heads=2), (5, 3)),
+    Example(layers.transformer_block(4, heads=2, p=0.2, causal=True), (5, 4)),
     Example(
         layers.Sequential(
             [
