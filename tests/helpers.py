@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xpnet import backend as backends
+from xpnet import datasets
 from xpnet.backend import Array, Backend
 from xpnet.errors import InputError
 from xpnet.layout import walk
@@ -76,6 +78,19 @@ def assert_is_gradient(
         assert abs(expected) > 1e-4, f"{name}: the slope is too small to tell right from wrong"
         error = abs(actual - expected) / max(abs(actual), abs(expected))
         assert error <= 1e-6, f"{name}: slope {actual} from backward, {expected} from finite differences"
+
+
+def write_digits(folder: Path) -> None:
+    """400 training and 100 test images of MNIST, in MNIST's files."""
+    mnist = datasets.load("mnist")
+    for name, array in {
+        "train-images-idx3-ubyte": mnist.train_inputs[:400, :, :, 0],
+        "train-labels-idx1-ubyte": mnist.train_targets[:400],
+        "t10k-images-idx3-ubyte": mnist.test_inputs[:100, :, :, 0],
+        "t10k-labels-idx1-ubyte": mnist.test_targets[:100],
+    }.items():
+        sizes = np.array(array.shape, ">i4").tobytes()
+        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
 
 
 @contextmanager

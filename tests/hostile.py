@@ -215,7 +215,7 @@ def _resume(folder: Path) -> None:
     assert all(isinstance(text, str) for text in changed)
     with contextlib.suppress(TrainingDivergedError):
         assert len(_trainer().run()) <= 3
-    json.dumps([_trainer().examples_per_second, _trainer().progress.seconds], allow_nan=False)
+    json.dumps([_trainer().progress.examples_per_second, _trainer().progress.seconds], allow_nan=False)
 
 
 def _small() -> Network:

@@ -15,7 +15,7 @@ import pytest
 import xpnet
 
 PACKAGE = Path(xpnet.__file__).parent
-OF_ONE_LIBRARY = ("*_kernels.py", "numpy_*.py", "cupy_*.py", "onednn_*.py", "__main__.py")
+OF_ONE_LIBRARY = ("*_kernels.py", "numpy_*.py", "cupy_*.py", "cuda_*.py", "onednn_*.py", "__main__.py")
 ARRAY_CODE = sorted(  # kernels for a single library may use all of it
     [
         *(PACKAGE / "layers").rglob("*.py"),

@@ -1,11 +1,15 @@
 """Networks on a CUDA device that is not the current one, in another thread too; needs two devices."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from tests.conftest import PRESENT
+from tests.emulated_cuda.records import IS_EMULATED
 from tests.helpers import refused
 from xpnet import backend as backends
 from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
@@ -23,6 +27,54 @@ def _devices() -> int:
 
 
 pytestmark = pytest.mark.skipif(_devices() < 2, reason="needs two CUDA devices")
+
+
+@pytest.mark.parametrize(
+    ("device", "backend", "number"), [("cuda", None, 0), ("cuda:1", None, 1), ("cuda:1", "cupy", 1), ("auto", None, 0)]
+)
+def test_cuda_is_cupy_with_that_device_made_current(device, backend, number):
+    chosen = backends.resolve(device, backend)
+    assert (chosen.name, chosen.device.id, current_device()) == ("cupy", number, number)
+    assert chosen.describe() == f"cupy {chosen.version()} on cuda:{number}"
+    backends.resolve("cuda:0")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with refused(f"device 'cuda:99': {_devices()} CUDA devices found. Use device='cuda:0' to cuda:{_devices() - 1}."):
+        backends.resolve("cuda:99")
+
+
+@pytest.mark.skipif(not IS_EMULATED, reason="needs the emulated CUDA device")
+@pytest.mark.parametrize(
+    ("settings", "device", "answer"),
+    [
+        ("devices=0", "auto", "numpy"),
+        ("driver=old", "auto", "numpy"),
+        ("memory=10", "auto", "numpy"),
+        ("devices=1", "auto", "cupy"),
+        ("devices=1", "cuda:1", "device 'cuda:1': 1 CUDA device found. Use device='cuda:0'."),
+        (
+            "driver=old",
+            "cuda",
+            "device 'cuda': CuPy is installed but finds no usable CUDA driver (cudaErrorInsufficientDriver: CUDA "
+            "driver version is insufficient for CUDA runtime version). Check that nvidia-smi lists a GPU; or run with "
+            "device='cpu'.",
+        ),
+    ],
+)
+def test_what_other_machines_have(settings, device, answer):
+    """In a process of its own: a device is as it was when CuPy first saw it."""
+    program = f"""if True:
+        from xpnet.backend import resolve
+        from xpnet.errors import InputError
+        try:
+            print(resolve({device!r}).name)
+        except InputError as error:
+            print(error)
+    """
+    environment = {**os.environ, "EMULATED_CUDA": settings}
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip() == answer
 
 
 @pytest.fixture
@@ -54,7 +106,7 @@ def on(device: str, array):
 def test_outputs_come_from_the_networks_device(network):
     expected = Network(network.layer, (6, 6, 1))
     np.testing.assert_allclose(network(IMAGES, batch_size=3), expected(IMAGES), rtol=1e-5)
-    np.testing.assert_array_equal(network(IMAGES), expected(IMAGES))
+    np.testing.assert_allclose(network(IMAGES), expected(IMAGES), rtol=1e-5)
     np.testing.assert_allclose(network.predict_proba(IMAGES), expected.predict_proba(IMAGES), rtol=1e-5)
     assert network.features(IMAGES, "dense1").shape == (4, 4)
     assert current_device() == 0

@@ -68,9 +68,9 @@ def test_a_pipe_is_not_waited_for(tmp_path, read):
 
 
 def run(value, seconds=10.0, machine="an abacus", version="0ddba11"):
-    (figure,) = EXPERIMENTS["overfitting"].figures
+    (metric,) = EXPERIMENTS["overfitting"].metrics
     spent = {"seconds": seconds, "cpu_seconds": seconds / 2}
-    return {"figures": {figure.name: value}, **spent, "machine": machine, "version": version}
+    return {"metrics": {metric.name: value}, **spent, "machine": machine, "version": version}
 
 
 def test_the_page_keeps_what_people_wrote_and_shows_what_was_measured():
@@ -97,10 +97,10 @@ def test_a_row_has_every_version_that_measured_a_part_of_it():
     assert "--seed N` | 0ddba11, ca5cade |\n" in page
 
 
-def test_several_figures_of_an_experiment_are_rows_of_which_the_first_has_the_command():
-    names = [figure.name for figure in EXPERIMENTS["optimizers"].figures]
-    figures = dict(zip(names, (0.98, 0.97, 0.96, 0.95), strict=True))
-    kept = {"0": {"figures": figures, "seconds": 1.0, "cpu_seconds": 1.0, "machine": ""}}
+def test_several_metrics_of_an_experiment_are_rows_of_which_the_first_has_the_command():
+    names = [metric.name for metric in EXPERIMENTS["optimizers"].metrics]
+    metrics = dict(zip(names, (0.98, 0.97, 0.96, 0.95), strict=True))
+    kept = {"0": {"metrics": metrics, "seconds": 1.0, "cpu_seconds": 1.0, "machine": ""}}
     rows = [line for line in render(PAGE, {"optimizers": kept}).splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[2] for row in rows] == ["**98.00 %**", "**97.00 %**", "**96.00 %**", "**95.00 %**"]
     assert ["compare_optimizers.py" in row for row in rows] == [True, False, False, False]

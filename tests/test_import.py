@@ -1,6 +1,11 @@
 import subprocess
 import sys
 
+import pytest
+
+import xpnet
+from xpnet.network import Network
+
 
 def loaded_by(statement):
     program = f"import sys; {statement}; print(*sys.modules)"
@@ -12,6 +17,19 @@ def loaded_by(statement):
 def test_importing_xpnet_imports_nothing_heavy():
     heavy = {"matplotlib", "rich", "safetensors", "PIL", "pooch", "torch", "jax", "cupy", "array_api_compat.numpy"}
     assert not heavy & loaded_by("import xpnet")
+
+
+def test_predicting_imports_neither_data_sets_nor_training():
+    assert not {"xpnet.datasets", "xpnet.models", "xpnet.training"} & loaded_by("import xpnet; xpnet.Network")
+
+
+def test_what_is_imported_when_asked_for_is_all_there():
+    for name in xpnet.__all__:
+        assert name in dir(xpnet)
+        assert getattr(xpnet, name) is not None
+    assert xpnet.Network is Network
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        _ = xpnet.nothing_of_that_name
 
 
 def test_training_imports_nothing_of_other_programs():

@@ -338,7 +338,7 @@ def test_rates_out_of_range(optimizer, setting, value):
     ("value", "reason"),
     [
         (1.0, "from 1 on new gradients would count for nothing"),
-        (math.nan, "it is no number"),
+        (math.nan, "it is not a number"),
         (-0.1, "below 0 it would count past gradients with the wrong sign"),
     ],
 )

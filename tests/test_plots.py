@@ -570,6 +570,9 @@ def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
     figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "a.png"
+    with refused(f"Plot {path}: expected {path.parent} to be a folder, found a file. Move it"):
+        plots.save(figure, path)
+    path = tmp_path / f"{'a' * 300}.png"
     with refused(f"Plot {path}: cannot be written ("):
         plots.save(figure, path)
 

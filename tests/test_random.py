@@ -30,6 +30,16 @@ def test_the_same_key_gives_the_same_bits_on_every_backend(backend):
     np.testing.assert_array_equal(to_numpy(actual), expected)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 999, 131_072, 131_073, 300_001])
+def test_numpys_own_bits_are_those_of_array_operations(monkeypatch, size):
+    key = fold_in(make_key(5), 3)
+    drawn, folded = random_bits(key, (size,)), fold_in(key, np.int32(-7))
+    monkeypatch.setattr(random, "_special", lambda key: None)
+    np.testing.assert_array_equal(drawn, random_bits(key, (size,)))
+    np.testing.assert_array_equal(folded, fold_in(key, np.int32(-7)))
+    assert drawn.dtype == folded.dtype == np.int32
+
+
 def test_bits_under_jit_are_those_without():
     jax = pytest.importorskip("jax", exc_type=ImportError)
     key = make_key(3)
@@ -67,6 +77,6 @@ def test_streams_of_a_seed_are_independent_and_repeatable():
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "0"])
-def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(InputError, match="Seed: expected a whole number of at least 0"):
+def test_a_seed_is_an_integer(seed):
+    with pytest.raises(InputError, match="Seed: expected an integer of at least 0"):
         generator(seed, Stream.SPLIT)

@@ -1,3 +1,4 @@
+import builtins
 import errno
 import json
 import os
@@ -11,6 +12,8 @@ from tests.helpers import refused
 from xpnet.errors import InputError
 from xpnet.initializers import Normal, glorot_uniform
 from xpnet.layers import Conv2D, Dense, Layer, ReLU, Sequential
+from xpnet.network import Network
+from xpnet.runs import checkpoint
 from xpnet.serialization import LARGEST, check_reasonable, from_config, read_tensors, to_config, write_tensors
 
 # Settings
@@ -106,6 +109,32 @@ def test_no_such_file(tmp_path):
     for path in (tmp_path / "weights.safetensors", tmp_path):
         with refused(f"Weights file {path}: expected a .safetensors file, found none. Check the path."):
             read_tensors(path)
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoint", "weights of PyTorch's or xpnet's"])
+def test_a_file_that_must_not_be_read_is_called_that(tmp_path, monkeypatch, kind):
+    path = tmp_path / "weights.safetensors"
+    network = Network([Dense(1)], (2,))
+    network.save(path)
+    real = open
+
+    def forbidden(name, *arguments, **settings):
+        if name == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(name, *arguments, **settings)
+
+    monkeypatch.setattr(builtins, "open", forbidden)
+    read = {"weights": Network.load, "checkpoint": checkpoint.load}.get(kind, network.load_weights)
+    with refused(f" {path}: expected a readable file, got: Permission denied. Check the path and its permissions."):
+        read(path)
+
+
+@pytest.mark.parametrize("path", [None, 3])
+def test_what_is_not_a_path_is_refused(path):
+    network = Network([Dense(1)], (2,))
+    for use in (Network.load, network.load_weights, network.save):
+        with refused(f"Weights file {path}: expected a path, got {type(path).__name__}."):
+            use(path)
 
 
 def test_whichever_bit_flips_the_file_is_refused_or_says_the_same(tmp_path):

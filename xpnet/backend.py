@@ -108,14 +108,20 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
 
     Raises InputError, with what to install or choose, where the library or the device is missing.
     """
-    family, colon, index = device.partition(":")
+    check_names(device, backend)
+    family, _, index = device.partition(":")
+    if backend is None:
+        return _resolve_default(family, device, index)
+    return _RESOLVERS[backend](family, device, index)
+
+
+def check_names(device: str, backend: str | None) -> None:
+    """Raise InputError for names of a device or an array library that cannot be."""
+    family, colon, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
         raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
         raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
-    if backend is None:
-        return _resolve_default(family, device, index)
-    return _RESOLVERS[backend](family, device, index)
 
 
 def backend_of(array: Array) -> Backend:
@@ -150,6 +156,16 @@ def namespace_name(array: Array, where: str = "Array") -> str:
     if kind not in _names:
         _names[kind] = _find_name(_typical(array), where)
     return _names[kind]
+
+
+def has_kind(array: Array, kind: str | tuple[str, ...]) -> bool:
+    """``isdtype`` of an array's dtype, kept for each dtype: checks ask it of every batch, and NumPy takes its time."""
+    return _is_kind(array_namespace(array), array.dtype, kind)
+
+
+@functools.cache
+def _is_kind(xp: Any, dtype: Any, kind: str | tuple[str, ...]) -> bool:
+    return xp.isdtype(dtype, kind)
 
 
 def is_array(value: Any) -> bool:
@@ -226,7 +242,7 @@ def check_real_numbers(where: str, array: Array) -> None:
     if array_api_compat.is_torch_array(array):
         kind = f"{kind}, {array.layout} on {array.device}"
         has_values = str(array.layout) == "torch.strided" and not array.is_meta
-    if not has_values or not array_namespace(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+    if not has_values or not has_kind(array, ("bool", "integral", "real floating")):
         raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to one of float32.")
 
 
@@ -298,7 +314,14 @@ def _cupy(family: str, device: str, index: str) -> Backend:
     if number >= count:
         raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
     chosen = cupy.cuda.Device(number)
-    chosen.use()  # for those who call layers on their own
+    try:
+        chosen.use()  # for those who call layers on their own
+    except cupy.cuda.runtime.CUDARuntimeError as error:  # of a device whose memory others have filled
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {device!r}: the device cannot be used ({reason}). "
+            "See in nvidia-smi who uses it; choose another, or device='cpu'."
+        ) from error
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
 
 

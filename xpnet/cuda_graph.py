@@ -50,7 +50,7 @@ class GraphedStep:
         lr_scale: float = 1.0,
         decay_mask: Array | float = 1.0,
     ) -> tuple[Any, Any]:
-        """One step: the new values, and the figures of the batch."""
+        """One step: the new values, and the metrics of the batch."""
         inputs = {
             "x": x,
             "targets": targets,
@@ -109,7 +109,7 @@ class _Recording:
             stream.synchronize()
             stream.begin_capture()
             try:
-                new, self._figures = self._run(step)
+                new, self._metrics = self._run(step)
                 self._put_back(new)
             except BaseException:
                 _discard(stream)
@@ -126,7 +126,7 @@ class _Recording:
                 self._cupy.copyto(self._inputs[name], value)
         self._seen = dict(inputs)
         self._graph.launch()
-        return self._values, type(self._figures)(*map(self._copy, self._figures))
+        return self._values, type(self._metrics)(*map(self._copy, self._metrics))
 
     def _run(self, step: Callable[..., tuple[Any, Any]]) -> tuple[Any, Any]:
         return step(self._values, **self._inputs)

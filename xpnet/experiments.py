@@ -56,14 +56,14 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A command of ``scripts/`` and the figures that come of it.
+    """A command of ``scripts/`` and the metrics that it gives.
 
     ``command`` is without seed and data folder. ``picture`` names the plot of seed 0 that the documentation shows.
     ``seeds`` is how many seeds, counted from 0, are run unless told otherwise.
     """
 
     command: str
-    figures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     picture: str
     seeds: int
 
@@ -89,7 +89,7 @@ def best_validation_accuracy(folder: RunFolder) -> float:
 
 
 def first_epoch(column: str, threshold: float) -> Callable[[RunFolder], float]:
-    """The epoch, from 1, in which a figure of the history first reached a threshold; infinity if it never did."""
+    """The epoch, from 1, in which a metric of the history first reached a threshold; infinity if it never did."""
 
     def read(folder: RunFolder) -> float:
         iterations, epochs = _column(folder, "iteration"), folder.read_config().train.epochs or 0
@@ -166,7 +166,7 @@ def measure(
 ) -> dict[str, Any]:
     """What is kept of a run of this version of xpnet."""
     return {
-        "figures": {figure.name: figure.read(folder) for figure in experiment.figures},
+        "metrics": {metric.name: metric.read(folder) for metric in experiment.metrics},
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "version": version,
@@ -175,11 +175,11 @@ def measure(
 
 
 def comparison(experiment: Experiment, measured: Mapping[str, Any]) -> list[str]:
-    """What was published and what one run came to, a line for each figure."""
+    """What was published and what one run came to, a line for each metric."""
     return [
-        f"{figure.name}: published {figure.published or 'nowhere'}, here "
-        f"{_with_unit(measured['figures'][figure.name], figure.is_share)}"
-        for figure in experiment.figures
+        f"{metric.name}: published {metric.published or 'nowhere'}, here "
+        f"{_with_unit(measured['metrics'][metric.name], metric.is_share)}"
+        for metric in experiment.metrics
     ]
 
 
@@ -216,7 +216,7 @@ def read_results(docs: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def write_results(docs: Path, results: Results) -> None:
-    """Keep the runs, and write the page anew. Raises InputError if that fails; what was kept before stays whole."""
+    """Keep the runs, and rewrite the page. Raises InputError if that fails; what was kept before stays whole."""
     page = render(read_page(docs), results)
     atomic_write((docs / RESULTS).resolve(), (json.dumps(results, indent=1) + "\n").encode())
     atomic_write((docs / PAGE).resolve(), page.encode())
@@ -259,13 +259,13 @@ def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any
         ", ".join(versions),
     )
     rows = []
-    for figure in experiment.figures:
-        what = figure.name if rows else f"**{name}** on {data}: {figure.name}"
-        values = [run["figures"][figure.name] for run in runs.values()]
+    for metric in experiment.metrics:
+        what = metric.name if rows else f"**{name}** on {data}: {metric.name}"
+        values = [run["metrics"][metric.name] for run in runs.values()]
         cells = (
             what,
-            figure.published or "-",
-            _spread(values, figure.is_share),
+            metric.published or "-",
+            _spread(values, metric.is_share),
             *(("",) * len(once) if rows else once),
         )
         rows.append(f"| {' | '.join(cells)} |")

@@ -14,6 +14,7 @@ from xpnet import summary, weights
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError
+from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
@@ -22,6 +23,7 @@ from xpnet.losses import Loss, SoftmaxCrossEntropy
 from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.shapes import Shape, check_positive
+from xpnet.weights import check_gradients
 
 _NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
@@ -137,6 +139,7 @@ class LayeredFunction:
         self.layer.check_input(params, state, tuple(x.shape), x, train=True, key=key)
         return self.unchecked_loss_and_gradient(theta, state, x, targets, weights, key=key)
 
+    @table.repeated_on_failure
     def unchecked_loss_and_gradient(
         self,
         theta: Array,
@@ -155,7 +158,11 @@ class LayeredFunction:
         outputs, cache, state = self.layer.unchecked_forward(params, state, x, train=True, key=key)
         loss, loss_cache = self.loss.forward(outputs, targets, weights)
         grads = self.layer.unchecked_backward(params, cache, self.loss.backward(loss_cache), need_dx=False).grads
-        gradient = self.layout.flatten(grads)
+        try:
+            gradient = self.layout.flatten(grads)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            check_gradients(self.layout, grads)
+            raise
         if not isinstance(self.trainable, float):
             gradient = gradient * self.trainable
         return LossAndGradient(loss, gradient, outputs, state)
@@ -280,8 +287,10 @@ class LayeredFunction:
                 f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
                 "Give one for each channel."
             )
-        if not (np.issubdtype(value.dtype, np.number) and np.isfinite(value).all()):
-            raise InputError(f"Network: expected {what} to be finite numbers, got {value}. Change {what}.")
+        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
+            is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
+        if not is_finite:
+            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {value}. Change {what}.")
         return self._asarray(np.full(channels, value))
 
 

@@ -47,7 +47,10 @@ class Layout:
         return cls(tree, size)
 
     def flatten(self, params: Tree) -> Array:
-        """One vector of all tensors of the tree, in this layout's order."""
+        """One vector of all tensors of the tree, in this layout's order.
+
+        Raises KeyError if one is missing, ValueError if it has another shape.
+        """
         tensors = list(_in_order(self.tree, params))
         xp = array_namespace(tensors[0])
         return kernels.join_vectors([xp.reshape(tensor, (-1,)) for tensor in tensors])
@@ -55,7 +58,7 @@ class Layout:
     def unflatten(self, theta: Array) -> Tree:
         """The tree of tensors as views of θ (slices, where the library has no views).
 
-        Raises InputError if θ is no array, or one of another length.
+        Raises InputError if θ is not an array or has another length.
         """
         check_array("Network, θ", theta)
         if tuple(theta.shape) != (self.size,):
@@ -89,6 +92,8 @@ def _views(xp: Any, theta: Array, node: Any) -> Any:
 def _in_order(tree: Tree, params: Tree) -> Iterator[Array]:
     for name, node in tree.items():
         if isinstance(node, Slot):
+            if params[name].shape != node.shape:
+                raise ValueError(f"{name} of another shape")
             yield params[name]
         else:
             yield from _in_order(node, params[name])

@@ -77,7 +77,8 @@ class Network(LayeredFunction):
         An untrained network gets a ``Normalize`` in front, with mean and scale of the training data, so that it takes
         inputs as they come from then on (unless ``normalize`` is False).
 
-        After Ctrl-C, or any other error, the network has the values of the last complete step.
+        After Ctrl-C, or any other error, the network has the values of the last complete step; after
+        TrainingDivergedError those of the last report, or of before.
 
         Raises InputError if data and network do not fit together, TrainingDivergedError if the loss becomes infinite.
         """

@@ -369,7 +369,7 @@ def _check_share(optimizer: Optimizer, name: str, *, below: str, above: str, exa
     """The share of the past in an average or a velocity lies in [0, 1)."""
     value = getattr(optimizer, name)
     if not 0 <= value < 1:
-        reason = "it is no number" if math.isnan(value) else below if value < 0 else above
+        reason = "it is not a number" if math.isnan(value) else below if value < 0 else above
         raise InputError(
             f"{type(optimizer).__name__}: expected a {name} in [0, 1), got {value}: {reason}. Try {example}."
         )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_cupy_array
+from array_api_compat import device, is_cupy_array, is_numpy_array
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
@@ -34,16 +36,16 @@ UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly
 def generator(seed: int, *stream: int) -> np.random.Generator:
     """A generator whose numbers depend on the seed and the stream, such as (Stream.EPOCH, 3), alone.
 
-    Raises InputError if the seed is not a whole number of at least 0.
+    Raises InputError if the seed is not an integer of at least 0.
     """
     check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(part) for part in stream)))
 
 
 def check_seed(seed: int) -> None:
-    """Raise InputError unless the seed is a whole number of at least 0."""
+    """Raise InputError unless the seed is an integer of at least 0."""
     if not is_whole(seed) or seed < 0:
-        raise InputError(f"Seed: expected a whole number of at least 0, got {seed!r}. Change the seed.")
+        raise InputError(f"Seed: expected an integer of at least 0, got {seed!r}. Change the seed.")
 
 
 def make_key(seed: int) -> np.ndarray:
@@ -53,22 +55,37 @@ def make_key(seed: int) -> np.ndarray:
 
 def fold_in(key: Array, number: int | Array) -> Array:
     """A new key for a number, such as a step (an int32 array without axes) or a layer's position."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").fold_in(key, number)
+    if special := _special(key):
+        return special.fold_in(key, number)
     xp = array_namespace(key)
     zero = xp.zeros_like(key[:1])
     return xp.concat(_threefry2x32(key, zero + number, zero))
 
 
 def random_bits(key: Array, shape: Shape) -> Array:
-    """Independent uniform whole numbers from 0 to 2**24 - 1, as an int32 array on the key's device."""
-    if is_cupy_array(key):
-        return import_module("xpnet.kernels.cupy_random").random_bits(key, shape, UNIFORM_BITS)
+    """Independent uniform integers from 0 to 2**24 - 1, as an int32 array on the key's device."""
+    if special := _special(key):
+        return special.random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)
     size = math.prod(shape)
     counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
     words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))
     return xp.reshape(_shift_right(words[:size], 32 - UNIFORM_BITS), shape)
+
+
+def random_mask(key: Array, shape: Shape, p: float, dtype: Any) -> Array:
+    """Independent values that are 0 with probability p and else 1/(1 - p), so that their mean is 1."""
+    threshold, value = round(p * 2**UNIFORM_BITS), 1 / (1 - p)
+    if special := _special(key):
+        return special.random_mask(key, shape, UNIFORM_BITS, threshold, value, dtype)
+    return array_namespace(key).astype(random_bits(key, shape) >= threshold, dtype) * value
+
+
+def _special(key: Array) -> ModuleType | None:
+    """The module that computes the same bits faster for arrays of one library."""
+    if is_cupy_array(key):
+        return import_module("xpnet.kernels.cupy_random")
+    return import_module("xpnet.kernels.numpy_random") if is_numpy_array(key) else None
 
 
 def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:

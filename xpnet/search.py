@@ -54,10 +54,11 @@ class Trial(NamedTuple):
 class Search:
     """One study in a database: made by the first process that asks for it, and continued by all others.
 
-    ``sampler`` is one of SAMPLERS: tpe learns from the trials so far, random draws anew, grid tries every combination
-    of the values in ``space``. The first two choose between the smallest and the largest value, on a logarithmic scale
-    for learning rate and weight decay (unless it begins at 0), or one of the topologies. ``storage`` is a file for
-    SQLite or an SQLAlchemy URL. Each trial draws from its own seed, so that processes never repeat each other.
+    ``sampler`` is one of SAMPLERS: tpe learns from the trials so far, random samples independently, grid tries
+    every combination of the values in ``space``. The first two choose between the smallest and the largest value, on a
+    logarithmic scale for learning rate and weight decay (unless it begins at 0), or one of the topologies. ``storage``
+    is a file for SQLite or an SQLAlchemy URL. Each trial draws from its own seed, so that processes never repeat each
+    other.
 
     Raises InputError if Optuna is missing, the database cannot be used, or the study was begun with other settings.
     Source: Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011 (TPE); Golovin et al., "Google
@@ -79,7 +80,7 @@ class Search:
     def run(self, trials: int, on_trial: Callable[[Trial], None] = lambda tried: None) -> None:
         """Try so many more parameters, or what is left of the grid; ``on_trial`` is called after each.
 
-        Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is begun anew by whoever next runs this study.
+        Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is restarted by whoever next runs this study.
         Raises InputError if the database is lost.
         """
 
@@ -106,11 +107,11 @@ class Search:
         return stopped + max(left, 0)
 
     def running(self) -> int:
-        """How many trials are at work in a process, or were when it was killed: the database knows no difference."""
+        """How many trials run in a process, or did when it was killed: the database cannot tell."""
         return sum(tried.state == RUNNING for tried in self.trials())
 
     def _try(self, trial: Any) -> float:
-        """Train with the parameters of a trial; what falls behind the others is given up."""
+        """Train with the parameters of a trial; one that falls behind the others is pruned."""
         self._study.sampler = self._make_sampler(trial.number)
         config = configure(self._config, self._suggest(trial))
         try:
@@ -140,7 +141,7 @@ class Search:
         return self._make_grid_sampler(trial, sampler) if self._sampler == "grid" else sampler
 
     def _make_grid_sampler(self, trial: int, otherwise: Any) -> Any:
-        """What gives a trial its combination of the grid; one that was begun anew has its parameters already."""
+        """What gives a trial its combination of the grid; a restarted one has its parameters already."""
         grid, begun = self._grid(), self._begun()
         if trial not in begun:
             return otherwise
@@ -156,7 +157,7 @@ class Search:
         return [dict(zip(self._space, values, strict=True)) for values in itertools.product(*self._space.values())]
 
     def _begun(self) -> list[int]:
-        """Numbers of the trials but those that were begun anew, which have their parameters from the beginning."""
+        """Numbers of the trials but restarted ones, which have their parameters from the beginning."""
         return [trial.number for trial in self._study.get_trials(deepcopy=False) if not _given(trial)]
 
     def _open(self, name: str) -> Any:
@@ -254,6 +255,14 @@ def parse_hidden(text: str) -> list[int]:
         raise InputError(
             f"Topology: expected units of each hidden layer such as 100,100, got {text!r}. Change it."
         ) from error
+
+
+def single_values(values: Parameters) -> Parameters:
+    """The one value that was given for each parameter."""
+    for name, given in values.items():
+        if len(given) != 1:
+            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
+    return {name: value for name, (value,) in values.items()}
 
 
 def rounded(parameters: Parameters) -> Parameters:

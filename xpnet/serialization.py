@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import InputError
-from xpnet.files import atomic_write
+from xpnet.files import atomic_write, require_readable
 from xpnet.initializers import Normal, VarianceScaling
 from xpnet.layers.base import Layer
 from xpnet.losses import LOSSES
@@ -22,6 +22,7 @@ from xpnet.shapes import is_whole
 FORMAT_VERSION = 1
 LARGEST = (1 << 30) - 1  # of two layers with so many units, NumPy can still count the bytes of the weights between
 _METADATA_KEY, _DIGEST_KEY = "xpnet", "sha256"
+_LONGEST_HEADER = 4 << 20  # in bytes; that of a resnet152 has 0.2 million
 
 
 def to_config(value: Any) -> Any:
@@ -36,7 +37,9 @@ def to_config(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_config(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(name): to_config(item) for name, item in value.items()}
+        if not all(isinstance(name, str) for name in value):  # as JSON has no other names
+            return [[to_config(name), to_config(item)] for name, item in value.items()]
+        return {name: to_config(item) for name, item in value.items()}
     return value
 
 
@@ -90,25 +93,41 @@ def write_tensors(
     """
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
-    path = Path(path)
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Give that of a file.")
     contiguous = {
         name: np.asarray(tensor, tensor.dtype.newbyteorder("="), order="C") for name, tensor in tensors.items()
     }
     header = {"format": FORMAT_VERSION, **header}
     header[_DIGEST_KEY] = _digest(header, contiguous)
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
-    atomic_write(path, content, what=what)
+    atomic_write(Path(path), content, what=what)
 
 
 def is_written_by_xpnet(path: str | os.PathLike[str]) -> bool:
-    """Whether a file can be read and has the header that ``write_tensors`` gives it."""
+    """Whether a file has the header that ``write_tensors`` gives it.
+
+    Raises InputError if there is no such file, or it cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
+    require_readable(path, "Weights file", "a .pth or .safetensors file")
+    check_header(path, "Weights file")
     try:
         with safe_open(path, framework="numpy") as file:
             return _METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
+
+
+def check_header(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse a safetensors file with a header longer than any network's, whose parsing takes 27 times its size."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if _LONGEST_HEADER < length <= os.path.getsize(path):
+        raise InputError(
+            f"{what} {path}: expected a header of at most {_LONGEST_HEADER:,} bytes, got {length:,}. Get a new copy."
+        )
 
 
 def read_tensors(
@@ -120,11 +139,11 @@ def read_tensors(
     """
     from safetensors import safe_open
 
-    if not os.path.isfile(path):
-        raise InputError(f"{what} {path}: expected a .safetensors file, found none. Check the path.")
+    require_readable(path, what, "a .safetensors file")
+    check_header(path, what)
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
         written = header.pop(_DIGEST_KEY, None) if isinstance(header, dict) else None
         is_intact = written is None or written == _digest(header, tensors)

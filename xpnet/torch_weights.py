@@ -15,8 +15,10 @@ import numpy as np
 
 from xpnet.checks import import_library
 from xpnet.errors import InputError
+from xpnet.files import require_readable
 from xpnet.layers import Dense, Flatten, Normalize
 from xpnet.layers.base import Part
+from xpnet.serialization import check_header
 from xpnet.shapes import Shape
 
 Tensors = Mapping[str, np.ndarray]
@@ -132,8 +134,7 @@ def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises InputError if there is no such file, it holds something else, or PyTorch is needed and missing.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"Weights file {path}: expected a .pth or .safetensors file, found none. Check the path.")
+    require_readable(path, "Weights file", "a .pth or .safetensors file")
     read = _read_safetensors if Path(path).suffix == ".safetensors" else _read_state_dict
     try:
         return read(path)
@@ -150,6 +151,7 @@ def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file  # here: xpnet's import stays as quick as NumPy's
 
+    check_header(path, "Weights file")
     return load_file(path)
 
 

@@ -155,6 +155,19 @@ def check_tensors(
             )
 
 
+def check_gradients(layout: Layout, grads: Any) -> None:
+    """Refuse gradients that are not those of a layer's parameters, naming the first."""
+    given = dict(walk(grads))
+    for name, slot in layout.slots().items():
+        layer, _, parameter = name.rpartition(".")
+        found = getattr(given.get(name), "shape", None)
+        if found != slot.shape:
+            raise InputError(
+                f"Layer '{layer}': expected backward to give a gradient of {parameter!r} of shape {slot.shape}, got "
+                f"{'none' if found is None else f'shape {tuple(found)}'}. Correct its backward."
+            )
+
+
 class _Undrawn(np.random.Generator):
     """Draws nothing: zeros that take no memory."""
 

@@ -18,6 +18,7 @@ def test_what_is_measured_unless_told_otherwise():
         "cnn_32_64": [128],
         "fer_cnn": [64],
         "resnet18-small": [32],
+        "depthwise": [32],
     }
     assert set(GPU_MODELS) - set(CPU_MODELS) == {"resnet50"}
     assert set(PLANS) - set(GPU_MODELS) == {"mlp"}
@@ -31,7 +32,7 @@ def test_resnet18_is_the_one_for_small_images():
     assert case.layer.output_shape(case.input_shape) == (10,)
 
 
-@pytest.mark.parametrize("model", ["resnet18-small", "fer_cnn"])
+@pytest.mark.parametrize("model", ["resnet18-small", "fer_cnn", "depthwise"])
 def test_a_case_survives_json_with_equal_weights_and_batch(model):
     (case,) = find_cases(model, (2,))
     copy = Case.from_json(json.loads(json.dumps(case.to_json())))

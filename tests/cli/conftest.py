@@ -3,12 +3,11 @@
 import contextlib
 import io
 
-import numpy as np
 import pytest
 
+from tests.helpers import write_digits
 from xpnet import kernels, runtime
 from xpnet.cli import train
-from xpnet.datasets import load
 from xpnet.kernels import sharing
 
 
@@ -24,15 +23,8 @@ def leave_the_process_alone(monkeypatch):
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory):
     """400 training and 100 test images of MNIST."""
-    folder, mnist = tmp_path_factory.mktemp("digits"), load("mnist")
-    for name, array in {
-        "train-images-idx3-ubyte": mnist.train_inputs[:400, :, :, 0],
-        "train-labels-idx1-ubyte": mnist.train_targets[:400],
-        "t10k-images-idx3-ubyte": mnist.test_inputs[:100, :, :, 0],
-        "t10k-labels-idx1-ubyte": mnist.test_targets[:100],
-    }.items():
-        sizes = np.array(array.shape, ">i4").tobytes()
-        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder)
     return folder
 
 

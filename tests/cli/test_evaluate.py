@@ -71,7 +71,6 @@ def test_a_damaged_run_gives_one_line_and_exit_code_2(run_folder, capsys, damage
     assert message in error
 
 
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 def test_weights_too_large_for_a_finite_loss_give_one_line_and_exit_code_2(run_folder, capsys):
     network = Network.load(run_folder / "weights.safetensors")
     network.theta = network.theta * 1e37

@@ -51,7 +51,7 @@ def test_runs_are_kept_by_seed_and_written_into_the_page(docs, commands, capsys)
     assert [flags[:2] for flags in commands] == [["--model", "cnn_32_64"]] * 2
     assert all("--device=cpu" in flags for flags in commands)
     kept = json.loads((docs / "results.json").read_text())
-    assert {seed: run["figures"] for seed, run in kept["cnn_32_64"].items()} == {
+    assert {seed: run["metrics"] for seed, run in kept["cnn_32_64"].items()} == {
         "0": {"test accuracy": 0.99},
         "1": {"test accuracy": 0.991},
     }

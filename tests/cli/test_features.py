@@ -213,10 +213,16 @@ def test_images_of_another_shape_are_cropped_or_padded(photo, finished_run, tmp_
         (["--layer", "relu9"], "Did you mean 'relu2'?"),
         (["--layer", "conv1", "--out", "a"], "Plot a: expected a name that ends in .png, .pdf or .svg, got ''."),
         (["--layer", "conv1", "--out", "a.xyz"], "expected a name that ends in .png, .pdf or .svg, got '.xyz'."),
-        (["--layer", "conv1", "--out", "/dev/null/a.png"], "Plot /dev/null/a.png: cannot be written"),
+        (
+            ["--layer", "conv1", "--out", "/dev/null/a.png"],
+            "Plot /dev/null/a.png: expected /dev/null to be a folder, found a file",
+        ),
         (["--class-names", "nowhere.txt"], "nowhere.txt: expected the names of 10 classes, one on each line, got"),
         (["--class-names", __file__], "expected the names of 10 classes, one on each line, got"),
-        (["--weights", "nowhere.safetensors"], "Weights file nowhere.safetensors: expected a .safetensors file"),
+        (
+            ["--weights", "nowhere.safetensors"],
+            "Weights file nowhere.safetensors: expected a .pth or .safetensors file, found",
+        ),
         (["--weights", __file__], "expected --model, since xpnet did not save it"),
         (["--weights", __file__, "--model", "alexnett"], "Did you mean 'alexnet'?"),
     ],

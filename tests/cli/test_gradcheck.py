@@ -64,7 +64,7 @@ def test_program_fails_for_a_broken_backward(monkeypatch, capsys, factor, shown)
         (["--device", "cuda"], "--device cuda: CuPy is not installed."),
         (["--device", "gpu"], "--device gpu: expected one of cpu, cuda, cuda:N, mps, auto."),
         (["--entries", "0"], "expected --entries to be"),
-        (["--seed", "-1"], "Seed: expected a whole number of at least 0, got -1."),
+        (["--seed", "-1"], "Seed: expected an integer of at least 0, got -1."),
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, capsys, arguments, message):

@@ -338,6 +338,30 @@ def test_divergence_ends_with_exit_code_1_and_keeps_what_was_written(digits_fold
     assert not (folder / "summary.json").exists()
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
+@pytest.mark.parametrize("more", [[], ["--detect-nonfinite"]], ids=["loss", "step"])
+def test_a_weight_decay_too_large_is_blamed_itself(digits_folder, tmp_path, capsys, optimizer, more):
+    flags = ["--model", "mlp", "--optimizer", optimizer, "--weight-decay", "1e20", *more]
+    assert main(["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), *flags]) == 1
+    error = capsys.readouterr().err
+    assert "Try --weight-decay 0.0001." in error
+    assert more or "a weight decay (1e+20) that is too large for the learning rate (" in error
+
+
+def test_a_file_in_the_place_of_the_plots_costs_the_plots_alone(digits_folder, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "plots").write_text("")
+    assert main(["--data-dir", str(digits_folder), "--out", str(run), "--iterations", "2"]) == 2
+    printed, error = capsys.readouterr()
+    assert error == (
+        f"error: Plot {run / 'plots' / 'loss.png'}: expected {run / 'plots'} to be a folder, found a file. "
+        "Move it, or choose another place.\n"
+    )
+    assert "Test accuracy" in printed
+    assert (run / "summary.json").exists()
+
+
 def test_a_schedule_that_grows_beyond_all_numbers_diverges(digits_folder, tmp_path, capsys):
     flags = ["--schedule", "step", "--schedule-every", "1", "--schedule-gamma", "1e300"]
     assert main(["--data-dir", str(digits_folder), "--out", str(tmp_path / "run"), *flags]) == 1

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import refused
+from tests.conftest import PRESENT
+from tests.helpers import assert_same_bits, refused
 from xpnet.backend import resolve, to_numpy
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop, augment, check_fits
 from xpnet.errors import InputError
+from xpnet.kernels import table
 from xpnet.random import fold_in, make_key, random_bits
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (40, 6, 5, 3), dtype=np.uint8)  # no black pixels
@@ -123,6 +125,28 @@ def test_every_backend_makes_the_same_images(library):
     actual = augment(augmentations, backend.asarray(key), backend.asarray(IMAGES))
     np.testing.assert_array_equal(to_numpy(actual), expected)
     assert not np.array_equal(expected, IMAGES)
+
+
+@pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "float16"])
+@pytest.mark.parametrize("count", [1, 39])
+def test_a_cuda_kernel_makes_the_same_images_in_one_launch(dtype, count):
+    cuda, key, images = resolve("cuda"), make_key(7), IMAGES[:count].astype(dtype)
+    orders = [*itertools.permutations(ALL), [], [RandomCrop(4)], [*ALL, *ALL], [HorizontalFlip()] * 3, [Cutout(2)] * 8]
+    for augmentations in orders:
+        serving = table.find("augment", cuda.asarray(images), augmentations, [], cuda.asarray(key))
+        assert (serving is None) is (dtype == "float16")
+        actual = augment(augmentations, cuda.asarray(key), cuda.asarray(images))
+        assert_same_bits(to_numpy(actual), augment(augmentations, key, images))
+
+
+@pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA device")
+@pytest.mark.parametrize("augmentations", [[*ALL, VerticalFlip()], [HorizontalFlip()] * 9], ids=["unknown", "many"])
+def test_what_the_cuda_kernel_does_not_know_is_left_to_array_operations(augmentations):
+    cuda, key = resolve("cuda"), make_key(7)
+    assert table.find("augment", cuda.asarray(IMAGES), augmentations, [], cuda.asarray(key)) is None
+    actual = augment(augmentations, cuda.asarray(key), cuda.asarray(IMAGES))
+    np.testing.assert_array_equal(to_numpy(actual), augment(augmentations, key, IMAGES))
 
 
 def test_the_array_api_standard_is_enough():

@@ -108,5 +108,5 @@ def test_split_must_leave_training_images(validation):
 
 @pytest.mark.parametrize("use", [lambda: split_indices(10, 2, seed=-1), lambda: BatchSampler(10, 2, seed=-1)])
 def test_negative_seed_is_refused(use):
-    with pytest.raises(InputError, match="Seed: expected a whole number of at least 0, got -1"):
+    with pytest.raises(InputError, match="Seed: expected an integer of at least 0, got -1"):
         use()

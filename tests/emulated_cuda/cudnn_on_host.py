@@ -79,6 +79,7 @@ class pygraph:  # noqa: N801 (cuDNN's name)
 
     def __init__(self, *, io_data_type, intermediate_data_type, compute_data_type, sm_version, handle) -> None:
         self._dtype, self._inner = _DTYPES[io_data_type], _DTYPES[compute_data_type]
+        self.forbidden: set[numerical_note] = set()
         self._operations: list[tuple[Callable[..., np.ndarray], tuple[_Tensor, ...], dict[str, Any], _Tensor]] = []
 
     def tensor(self, *, dim, stride, uid) -> _Tensor:
@@ -108,7 +109,8 @@ class pygraph:  # noqa: N801 (cuDNN's name)
     def create_execution_plans(self, modes: list[heur_mode]) -> None:
         pass
 
-    deselect_numeric_notes = create_execution_plans
+    def deselect_numeric_notes(self, notes: list[numerical_note]) -> None:
+        self.forbidden |= set(notes)
 
     def get_workspace_size(self) -> int:
         return _WORKSPACE

@@ -1,8 +1,10 @@
 """The programs on devices that fail: their messages and exit codes."""
 
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +28,20 @@ def run(folder: Path, *flags: str, settings: str = "") -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "reason"), [("devices=0", "no CUDA-capable device"), ("driver=old", "driver version is insufficient")]
+    ("settings", "reason"),
+    [
+        ("devices=0", "no CUDA-capable device"),
+        ("driver=old", "driver version is insufficient"),
+        ("memory=10", "cudaErrorMemoryAllocation: out of memory"),
+    ],
 )
-def test_without_a_driver_a_program_says_what_is_missing(tmp_path, settings, reason):
+def test_a_device_that_cannot_be_used_is_refused_with_the_reason(tmp_path, settings, reason):
     code, error = run(tmp_path / "run", "--device", "cuda", settings=settings)
     assert code == 2
     assert error.count("\n") == 1
     assert reason in error
-    assert "run with --device cpu" in error
+    assert error.startswith("error: --device cuda: ")
+    assert "--device cpu" in error
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path):
@@ -52,14 +60,43 @@ def resume(folder: Path, *flags: str, settings: str = "") -> tuple[int, str]:
 
 def test_a_run_whose_device_is_out_of_memory_says_so_and_goes_on_later(tmp_path):
     folder, onwards = tmp_path / "run", ("--device", "cuda", "--iterations", "8")
-    code, error = run(folder, "--device", "cuda", "--iterations", "4", *SMALL)
+    code, error = run(folder, "--device", "cuda", "--iterations", "4", "--batch-size", "180", *SMALL)
     assert code == 0, error
-    code, error = resume(folder, *onwards, settings="memory=1000000")
-    assert code == 1
-    assert error.count("\n") == 1
-    assert "Out of memory allocating" in error
+    (checkpoint,) = (folder / "checkpoints").glob("iteration-*")
+    saved = checkpoint.read_bytes()
+    for memory in (1_000_000, 5_000_000):
+        code, error = resume(folder, *onwards, settings=f"memory={memory}")
+        assert code == 1
+        assert re.search(r"Out of memory allocating [\d,]+ bytes", error)
+    assert "step 5: " in error  # with more memory than the weights take, and less than a step does
+    assert "Use a smaller --batch-size." in error
+    assert checkpoint.read_bytes() == saved
     code, error = resume(folder, *onwards)
     assert code == 0, error
+
+
+def test_an_illegal_address_ends_a_run_with_the_kernels_name(tmp_path):
+    program = """
+        import sys, numpy
+        from xpnet.cli.train import main
+        from xpnet.kernels import cuda_kernels
+        launch = cuda_kernels._launch
+
+        def launch_elsewhere(kernel, grid, block, theta, *others):
+            launch(kernel, grid, block, numpy.intp(4096) if kernel == "optimizers/moving_average" else theta, *others)
+
+        cuda_kernels._launch = launch_elsewhere
+        sys.exit(main(sys.argv[1:]))
+    """
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", textwrap.dedent(program), "--device", "cuda", "--out", folder, *SMALL]
+    environment = {**os.environ, "EMULATED_CUDA": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Test accuracy" not in done.stdout
+    assert "illegal memory access" in done.stderr
+    assert "At the launch of optimizers/moving_average." in done.stderr
+    assert not (folder / "weights.safetensors").exists()
 
 
 def test_a_run_goes_from_one_device_to_another(tmp_path):

@@ -1,4 +1,4 @@
-"""Both convolutions against the definition. The values are whole numbers, so that every sum is exact."""
+"""Both convolutions against the definition. The values are integers, so that every sum is exact."""
 
 import importlib
 import math
@@ -93,7 +93,7 @@ def threads(request, monkeypatch):
     monkeypatch.setattr(numpy_kernels, "_NARROWEST", 3)
     monkeypatch.setattr(numpy_kernels, "_FEWEST_ROWS", 4)
     monkeypatch.setattr(numpy_kernels, "_LARGEST", 2000)
-    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(sharing, "WORTH_SHARING", 0)
     sharing.set_threads(request.param)
     yield request.param
     sharing.set_threads(1)

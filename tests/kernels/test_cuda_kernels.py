@@ -52,6 +52,7 @@ def on(where, *trees):
     return [{name: where.asarray(array) for name, array in tree.items()} for tree in trees]
 
 
+SIDE_BY_SIDE = Window((2, 2), (2, 2))
 POOLS = [
     (Window((2, 2), (2, 2)), (2, 6, 8, 5)),
     (Window((2, 2), (2, 2)), (1, 5, 5, 1)),  # rows and columns are left over
@@ -75,11 +76,26 @@ def test_pooling_equals_the_definition_and_the_pure_kernels(cuda, launched, wind
     assert launched == ["max_pool2d", "max_pool2d_input_gradient", "max_pool2d"]
 
 
+@pytest.mark.parametrize(("window", "shape"), POOLS)
+def test_pooling_with_a_rectifier_equals_one_after_the_other(cuda, launched, window, shape):
+    rng = np.random.default_rng(1)
+    x = cuda.asarray(rng.integers(-3, 3, shape).astype(np.float32))
+    dy = cuda.asarray(normal(shape[0], *window.output_size(*shape[1:3]), shape[3]))
+    y, saved = kernels.rectified_max_pool2d(x, window)
+    dx = kernels.rectified_max_pool2d_input_gradient(dy, saved, window, shape[1:3])
+    assert launched == ["max_pool2d", "max_pool2d_input_gradient"]
+    pooled, winners = kernels.max_pool2d_with_winners(x, window)
+    assert_close(y, kernels.rectify(pooled))
+    dy = kernels.rectify_gradient(dy, y)
+    assert_close(dx, kernels.max_pool2d_input_gradient(dy, winners, window, shape[1:3]))
+
+
 def test_a_nan_is_a_maximum(cuda):
     x = np.zeros((1, 2, 2, 2), np.float32)
     x[0, 0, 1, 0] = np.nan
-    y = to_numpy(kernels.max_pool2d(cuda.asarray(x), Window((2, 2), (2, 2))))
-    np.testing.assert_array_equal(y, [[[[np.nan, 0.0]]]])
+    x = cuda.asarray(x)
+    for y in (kernels.max_pool2d(x, SIDE_BY_SIDE), kernels.rectified_max_pool2d(x, SIDE_BY_SIDE)[0]):
+        np.testing.assert_array_equal(to_numpy(y), [[[[np.nan, 0.0]]]])
 
 
 def test_a_gradient_of_another_shape_is_refused(cuda):
@@ -89,7 +105,7 @@ def test_a_gradient_of_another_shape_is_refused(cuda):
         kernels.max_pool2d_input_gradient(cuda.asarray(normal(3, 2, 2, 3)), winners, window, (4, 4))
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (1, 2), (5, 10), (8, 32), (9, 33), (19, 100)])
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (1, 2), (5, 10), (40, 32), (9, 33), (19, 100), (70, 1000)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("labels_dtype", [np.int32, np.uint8])
 def test_loss_and_gradient_equal_the_definition(cuda, launched, rows, classes, smoothing, labels_dtype):
@@ -116,7 +132,7 @@ OPTIMIZERS = [
     Momentum(0.1, 0.9, 0.01),
     Momentum(0.1, 0.9, 0.01, form="heavy-ball"),
     Momentum(0.1, 0.9, 0.01, form="nesterov"),
-    Momentum(0, 0, 0),  # whole numbers are floats to a kernel
+    Momentum(0, 0, 0),  # integers are floats to a kernel
     Adam(0.01, 0.1),
     Adam(0.01, beta1=0.0),
     AdamW(0.01, 0.1),
@@ -335,7 +351,7 @@ def test_indices_stay_within_32_bits(cuda):
     assert module.blocks(most, module.THREADS) * module.THREADS < 2**31
     for size, served in [(1, True), (most, True), (most + 1, False), (0, False)]:
         array = SimpleNamespace(dtype=np.dtype("float32"), flags=SimpleNamespace(c_contiguous=True), size=size)
-        assert module._reads(array) is served
+        assert module.reads(array) is served
     array.size, array.shape = most, (1, 2**15, 2**15, 1)
     assert not module.serves("max_pool2d", array, Window((2, 2), (1, 1), ((1, 1), (1, 1))))
     assert module.serves("max_pool2d", array, Window((2, 2), (2, 2)))

@@ -26,10 +26,12 @@ def test_the_sources_compile_with_nvrtc(source, architecture):
     """CuPy's compiler, which needs no GPU; it knows fewer names than nvcc."""
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
     program = nvrtc.createProgram(source.read_text(encoding="utf-8"), source.name, [], [])
-    nvrtc.compileProgram(program, [f"-arch=sm_{architecture}", "-std=c++17", "--fmad=false", "-ftz=true"])
+    nvrtc.compileProgram(
+        program, [f"-arch=sm_{architecture}", "-std=c++17", "--fmad=false", "-ftz=true", f"-I{source.parent}"]
+    )
     assert nvrtc.getCUBIN(program)
     assert nvrtc.getProgramLog(program).strip("\0\n") == ""
 
 
 def test_every_source_is_found():
-    assert [path.stem for path in SOURCES] == ["batch_norm", "cross_entropy", "max_pool", "optimizers"]
+    assert [path.stem for path in SOURCES] == ["augment", "batch_norm", "cross_entropy", "max_pool", "optimizers"]

@@ -1,11 +1,13 @@
 """oneDNN's kernels against the definition and the pure ones, on float32; integers where sums must be exact."""
 
 import gc
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from tests.kernels import naive
 from tests.kernels.test_convolution import problems
 from tests.kernels.test_pooling import windows
 from xpnet import kernels, models
-from xpnet.kernels import onednn_kernels, onednn_library, onednn_plans, sharing, table
+from xpnet.kernels import onednn_kernels, onednn_library, onednn_running, sharing, table
+from xpnet.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from xpnet.layers.normalization import by_batch, by_running_statistics, gradients
 from xpnet.network import Network
 from xpnet.shapes import Window
@@ -81,6 +84,40 @@ def test_these_are_served_with_no_kernel_but_onednns(monkeypatch, images, weight
     np.testing.assert_allclose(ours[1], naive.conv2d_input_gradient(y, weight, window, images[1:3], groups), rtol=1e-5)
     np.testing.assert_allclose(ours[2], naive.conv2d_weight_gradient(x, y, window, groups), rtol=1e-5, atol=0.5)
     assert all(array.flags.c_contiguous for array in ours)
+
+
+def normalizing(channels):
+    params = {"weight": normal(channels, seed=2), "bias": normal(channels, seed=3)}
+    state = {"running_mean": normal(channels, seed=4), "running_var": normal(channels, seed=5) ** 2 + 1}
+    return kernels.Normalization(params, state, 1e-3)
+
+
+@given(problem=problems(), is_normalized=st.booleans(), is_biased=st.booleans(), relu=st.booleans())
+def test_a_block_for_prediction_equals_its_operations_in_float64(problem, is_normalized, is_biased, relu):
+    x, weight, _ = (array.astype(np.float32) for array in problem.arrays())
+    window, groups, bias = problem.window, problem.groups, normal(problem.outputs) if is_biased else None
+    norm = normalizing(problem.outputs) if is_normalized else None
+    if table.find("conv2d_block", x, weight, bias, window, groups, norm) is None:
+        return  # a size for which oneDNN has a plain loop only
+    expected = naive.conv2d(x, weight, window, groups) + (0 if bias is None else bias)
+    if norm:
+        expected = by_running_statistics(expected, norm.params, norm.state, norm.eps)[0]
+    y = kernels.conv2d_block(x, weight, bias, window, groups, norm, relu=relu)
+    np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-4, atol=1e-3)
+    assert y.dtype == np.float32
+
+
+@pytest.mark.parametrize("where", ["x", "weight", "bias", "running_mean", "running_var"])
+def test_nan_passes_through_a_block(where):
+    x, weight, norm = integers(2, 6, 6, 16), integers(16, 3, 3, 16, seed=1), normalizing(16)
+    values = {"x": x, "weight": weight, "bias": norm.params["bias"], **norm.state}
+    values[where].flat[3] = np.nan
+    assert table.find("conv2d_block", x, weight, None, SAME, 1, norm) is onednn_kernels
+    y = kernels.conv2d_block(x, weight, None, SAME, 1, norm, relu=True)
+    unfused = kernels.conv2d(x, weight, None, SAME)
+    unfused = np.maximum(by_running_statistics(unfused, norm.params, norm.state, norm.eps)[0], 0)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(unfused))
+    assert np.isnan(y).any()
 
 
 @given(
@@ -209,26 +246,63 @@ def test_other_dtypes_pure_kernels_and_empty_batches_do_without():
 def test_no_plain_loop_of_onednns_serves(monkeypatch):
     """Its names begin with ref; this is what it would be asked for if it had nothing else."""
     monkeypatch.setattr(onednn_library.Library, "implementation", lambda self, description: "ref:any")
-    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    monkeypatch.setattr(onednn_running, "_mine", onednn_running._Mine())
     x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
     assert table.find("conv2d", x, weight, None, SAME, 1) is not onednn_kernels
     np.testing.assert_array_equal(kernels.conv2d(x, weight, None, SAME), naive.conv2d(x, weight, SAME))
 
 
-def test_a_primitive_that_fails_is_replaced_and_that_is_said_once(monkeypatch):
-    monkeypatch.setattr(onednn_kernels, "_has_failed", False)
+@pytest.fixture
+def failing(monkeypatch):
+    """Lets the primitive of a number, counted from now, fail and all that follow; counts those that run."""
+    monkeypatch.setattr(onednn_running, "_has_failed", False)
+    table._say.cache_clear()
+    run, counted = onednn_library.Plan.run, itertools.count()
+
+    def fail_from(number):
+        def run_or_fail(self, *arrays):
+            if next(counted) >= number:
+                raise onednn_library.OneDNNError("dnnl_primitive_execute returned 1")
+            run(self, *arrays)
+
+        monkeypatch.setattr(onednn_library.Plan, "run", run_or_fail)
+        return counted
+
+    yield fail_from
+    table._say.cache_clear()
+
+
+def test_a_primitive_that_fails_is_replaced_and_that_is_said_once(failing):
     x, weight = integers(2, 6, 6, 4), integers(4, 3, 3, 4)
-
-    def fail(self, *arrays):
-        raise onednn_library.OneDNNError("dnnl_primitive_execute returned 1")
-
-    monkeypatch.setattr(onednn_library.Plan, "run", fail)
+    failing(0)
     with pytest.warns(RuntimeWarning, match="oneDNN failed") as said:
         y = kernels.conv2d(x, weight, None, SAME)
     np.testing.assert_array_equal(y, naive.conv2d(x, weight, SAME))
     kernels.conv2d(x, weight, None, SAME)
     kernels.max_pool2d(x, PAIRS)
     assert len(said) == 1
+
+
+LAYERS = [Conv2D(4, 3), BatchNorm(), ReLU(), MaxPool2D(2), Conv2D(4, 2), ReLU(), AvgPool2D(2), Flatten(), Dense(3)]
+RUNS = 11  # forward: two convolutions, normalisation, two poolings; backward the same, and dx of the second convolution
+
+
+@pytest.mark.parametrize("number", range(RUNS + 1))
+def test_a_step_goes_on_wherever_a_primitive_fails(failing, number):
+    network = Network(LAYERS, (12, 12, 2), seed=0)
+    step = network.theta, network.state, normal(4, 12, 12, 2), np.arange(4, dtype=np.int32) % 3
+    with kernels.using("pure"):
+        expected = network.loss_and_gradient(*step)
+    counted = failing(number)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        results = [network.loss_and_gradient(*step) for _ in range(2 if number < RUNS else 1)]
+    for result in results:
+        np.testing.assert_allclose(result.gradient, expected.gradient, atol=1e-5)
+        np.testing.assert_allclose(result.state["bn1"]["running_var"], expected.state["bn1"]["running_var"], rtol=1e-5)
+    assert [str(one.message).partition(",")[0] for one in said] == ["oneDNN failed"] * (number < RUNS)
+    if number == RUNS:
+        assert next(counted) == RUNS
 
 
 def resident_bytes():
@@ -248,8 +322,8 @@ def train(steps, sizes=(6,)):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
 def test_neither_steps_nor_ever_new_sizes_fill_the_memory(monkeypatch):
     """Plans that are no longer kept are given back; a kilobyte lost in each step would be 3 MB."""
-    monkeypatch.setattr(onednn_plans, "_MOST_PLANS", 8)
-    monkeypatch.setattr(onednn_plans, "_mine", onednn_plans._Mine())
+    monkeypatch.setattr(onednn_running, "_MOST_PLANS", 8)
+    monkeypatch.setattr(onednn_running, "_mine", onednn_running._Mine())
     sizes = range(4, 24, 2)
     train(300, sizes)
     gc.collect()
@@ -296,9 +370,11 @@ def test_the_same_bits_from_run_to_run(threads):
     assert len(digests) == 1
 
 
-def test_several_threads_predict_at_once():
-    network = Network(models.create("mnist_starter").layer, (28, 28, 1), seed=0)
-    batches = [normal(count, 28, 28, 1, seed=count) for count in (1, 2, 3, 4)]
+@pytest.mark.parametrize("model", ["mnist_starter", "cifar10_starter"])  # of the latter a convolution takes in its ReLU
+def test_several_threads_predict_at_once(model):
+    layers = models.create(model)
+    network = Network(layers.layer, layers.input_shape, seed=0)
+    batches = [normal(count, *layers.input_shape, seed=count) for count in (1, 2, 3, 4)]
     expected = [network(batch) for batch in batches]
     barrier = threading.Barrier(4)
 
@@ -350,7 +426,7 @@ def elsewhere(monkeypatch, tmp_path):
 def forget_the_library():
     onednn_library.load.cache_clear()
     onednn_kernels.is_available.cache_clear()
-    onednn_plans._mine = onednn_plans._Mine()
+    onednn_running._mine = onednn_running._Mine()
 
 
 def build(path, source):

@@ -69,7 +69,7 @@ def test_taps_are_what_lies_under_each_tap_at_every_position(backend, dilation):
     axis=st.integers(0, 1),
 )
 def test_add_taps_is_the_adjoint_of_taps(kernel, stride, count, spare, axis):
-    """<taps(x), parts> = <x, add_taps(parts)> for all x and parts; exact, since the values are whole numbers."""
+    """<taps(x), parts> = <x, add_taps(parts)> for all x and parts; exact, since the values are integers."""
     rng, length = np.random.default_rng(6), stride * (count - 1) + kernel + spare
     x = rng.integers(-9, 10, (length, 2) if axis == 0 else (2, length))
     seen = taps(x, axis, kernel, stride, 1, count)

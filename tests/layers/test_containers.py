@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from xpnet.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residua
 from xpnet.layers.base import Backward, Forward
 from xpnet.layers.containers import map_leaves
 from xpnet.layout import map_tree
+from xpnet.network import Network
 
 
 def names(layer):
@@ -265,3 +268,40 @@ def test_a_layer_of_ones_own_is_checked_as_xpnets_are():
         Sequential([("s", Scale())]).forward({"s": params}, {"s": {}}, x.astype(np.float32))
     with refused("Scale: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
         Scale().forward(params, {}, x.tolist())
+
+
+FAULTS = {
+    "left out": lambda grads: {"weight": grads["weight"]},
+    "None": lambda grads: {**grads, "bias": None},
+    "another shape": lambda grads: {**grads, "bias": grads["bias"][:2]},
+    "turned": lambda grads: {**grads, "weight": grads["weight"].T},
+    "nothing": lambda grads: None,
+}
+
+
+@dataclass(frozen=True)
+class Faulty(Dense):
+    """A layer whose gradients are not those of its parameters."""
+
+    fault: str = "left out"
+
+    def backward(self, params, cache, dy, *, need_dx=True):
+        dx, grads = super().backward(params, cache, dy, need_dx=need_dx)
+        return Backward(dx, FAULTS[self.fault](grads))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("left out", "'bias' of shape (3,), got none."),
+        ("None", "'bias' of shape (3,), got none."),
+        ("another shape", "'bias' of shape (3,), got shape (2,)."),
+        ("turned", "'weight' of shape (3, 4), got shape (4, 3)."),
+        ("nothing", "'weight' of shape (3, 4), got none."),
+    ],
+)
+def test_gradients_that_are_not_those_of_the_parameters_are_refused_by_name(backend, fault, expected):
+    network = Network([("block", Sequential([("own", Faulty(3, fault=fault))]))], (4,)).move(backend)
+    x, targets = backend.asarray(np.ones((2, 4), np.float32)), backend.asarray(np.zeros(2, np.int32))
+    with refused(f"Layer 'block.own': expected backward to give a gradient of {expected} Correct its backward."):
+        network.loss_and_gradient(network.theta, network.state, x, targets)

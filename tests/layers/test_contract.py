@@ -9,6 +9,7 @@ import pytest
 import xpnet.layers
 from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from tests.layers.runs import start
+from xpnet import kernels
 from xpnet.backend import Backend, backend_of, resolve, to_numpy
 from xpnet.errors import InputError
 from xpnet.layers import (
@@ -72,11 +73,13 @@ def test_settings_survive_as_json(example: Example):
     assert from_config(json.loads(json.dumps(to_config(example.layer)))) == example.layer
 
 
+@pytest.mark.parametrize("choice", ["fastest", "pure"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_training_pass_keeps_library_device_dtype_and_shapes(example: Example, backend, dtype):
+def test_a_training_pass_keeps_library_device_dtype_and_shapes(example: Example, backend, dtype, choice):
     run = start(example, backend, dtype)
-    y, cache, state = run.forward()
-    dx, grads = run.backward(cache)
+    with kernels.using(choice):
+        y, cache, state = run.forward()
+        dx, grads = run.backward(cache)
     assert tuple(y.shape) == (2, *example.layer.output_shape(example.input_shape))
     assert tuple(dx.shape) == tuple(run.x.shape)
     assert shapes(grads) == shapes(run.params)

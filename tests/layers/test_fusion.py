@@ -7,9 +7,9 @@ import pytest
 
 from tests.helpers import assert_close, leaves
 from xpnet.errors import InputError
-from xpnet.layers import BatchNorm, Dense, MaxPool2D, ReLU, Sequential
+from xpnet.layers import BatchNorm, Conv2D, Dense, MaxPool2D, ReLU, Sequential
 from xpnet.layers.containers import map_leaves
-from xpnet.layers.fusion import steps
+from xpnet.layers.fusion import prediction_steps, steps
 
 
 def apart(layer):
@@ -22,7 +22,9 @@ def apart(layer):
     return map_leaves(other, layer)
 
 
-@pytest.mark.parametrize("window", [MaxPool2D(2), MaxPool2D((2, 3)), MaxPool2D(3, stride=2, padding=1)])
+@pytest.mark.parametrize(
+    "window", [MaxPool2D(2), MaxPool2D((2, 3)), MaxPool2D(3, stride=2, padding=1), MaxPool2D(2, ceil=True)]
+)
 def test_relu_and_pool_give_the_same_bits_in_either_order(backend, window):
     xp, rng = backend.xp, np.random.default_rng(0)
     x = backend.asarray(rng.integers(-2, 3, (2, 5, 6, 3)).astype(np.float32))  # zeros and ties
@@ -70,6 +72,36 @@ def test_a_relu_joins_the_pool_after_it_rather_than_the_normalisation_before_it(
     found = steps(Sequential(layers).layers)
     assert [step.name for step in found] == ["bn1", "dense1", "bn2", "pool1", "bn3", "relu4"]
     assert [step.position for step in found] == [0, 2, 3, 5, 6, 8]
+
+
+NORMALIZED = [Conv2D(4, 3), BatchNorm(), ReLU(), Conv2D(4, 1, bias=False), BatchNorm(), Conv2D(3, 2), ReLU()]
+
+
+def test_a_convolution_takes_in_what_follows_it_in_prediction_alone():
+    layers = Sequential([*NORMALIZED, BatchNorm(), Conv2D(2, 1), BatchNorm(), ReLU(), MaxPool2D(2)]).layers
+    joined = [(step.position, step.name, step.norm) for step in prediction_steps(layers)]
+    expected = [(0, "conv1", "bn1"), (3, "conv2", "bn2"), (5, "conv3", None), (7, "bn3", None)]
+    assert joined == [*expected, (8, "conv4", "bn4"), (11, "pool1", None)]
+    assert "conv1" in [step.name for step in steps(layers)]
+    assert "bn1" in [step.name for step in steps(layers)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predicting_together_gives_what_layers_give_one_by_one(backend, dtype):
+    rng = np.random.default_rng(0)
+    layer = Sequential(NORMALIZED)
+    host = layer.init(rng, (7, 8, 2))
+    noise = {name: {key: rng.uniform(0.5, 2, a.shape) for key, a in own.items()} for name, own in host.state.items()}
+    params, state = (
+        {name: {key: backend.asarray(array, dtype) for key, array in own.items()} for name, own in tree.items()}
+        for tree in (host.params, noise)
+    )
+    x = backend.asarray(rng.normal(size=(3, 7, 8, 2)), dtype)
+    y, cache, after = layer.forward(params, state, x)
+    *_, (_, expected) = layer.trace(params, state, x)
+    assert cache is None
+    assert after == state
+    assert_close(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_error_names_the_pool(backend):

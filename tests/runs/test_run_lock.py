@@ -11,6 +11,6 @@ def test_a_lock_whose_owner_is_not_known_is_refused_all_the_same(tmp_path, conte
         owner.unlink()
         if content is not None:
             owner.write_bytes(content)
-        message = f"Run folder {tmp_path}: expected nobody else at work there, found another process. Wait for its end"
+        message = f"Run folder {tmp_path}: expected no other process using it, found another process. Wait for its end"
         with refused(message), only_user(tmp_path):
             pass

@@ -7,6 +7,7 @@ from tests.helpers import refused
 from xpnet import Network
 from xpnet.datasets import Dataset
 from xpnet.datasets.augment import HorizontalFlip
+from xpnet.errors import TrainingDivergedError
 from xpnet.layers import Conv2D, Dense, Flatten, ReLU
 from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import Adam
@@ -189,3 +190,15 @@ def test_real_targets_that_do_not_fit():
 def test_early_stopping_and_settings_are_checked_where_they_are_made():
     with refused("patience"):
         EarlyStopping(0)
+
+
+def test_numbers_too_large_are_refused_without_a_warning_before():
+    """Warnings are errors here."""
+    with refused("Training inputs: expected a finite mean and standard deviation, got [", "Scale the inputs."):
+        Network([Dense(3)], (2,)).fit(np.full((12, 2), 1e308), Y, progress=False)
+    with refused("Network: expected scale to be finite float32 numbers, got 1e+308. Change scale."):
+        Network([Dense(3)], (2,)).fit(X, Y, normalize=1e308, progress=False)
+    with refused("Network: expected mean to be finite float32 numbers, got"):
+        Network([Dense(3)], (2,)).fit(X * 1e100, Y, progress=False)
+    with pytest.raises(TrainingDivergedError):
+        Network([Dense(1)], (2,)).fit(X, X[:, 0] * 1e300, progress=False)

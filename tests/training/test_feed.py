@@ -260,7 +260,7 @@ def test_batches_of_the_networks_library_are_taken_as_they_are(backend):
     batches = [tuple(map(backend.asarray, batch)) for batch in BATCHES]
     assert_iterated(backend, IterableFeed(backend, batches, (2,), 2), 0, BATCHES[0])
     x = IterableFeed(backend, iter(batches), (2,), 2).batch(0).x
-    assert np.shares_memory(to_numpy(x), to_numpy(batches[0][0]))
+    assert x is batches[0][0] or np.shares_memory(to_numpy(x), to_numpy(batches[0][0]))
 
 
 def test_a_later_step_is_reached_by_leaving_out_batches():

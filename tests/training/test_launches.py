@@ -31,7 +31,7 @@ def on_gpu(digits):
 
 @pytest.mark.parametrize(
     ("settings", "most"),
-    [({}, 39), (MLP, 33), (AUGMENTED, 99), ({**MLP, "precision": "float16"}, 79)],
+    [({}, 31), (MLP, 28), (AUGMENTED, 34), ({**MLP, "precision": "float16"}, 73)],
     ids=["starter", "mlp", "augmented", "float16"],
 )
 def test_a_step_is_few_launches_and_nobody_waits(on_gpu, settings, most):

@@ -12,6 +12,7 @@ from xpnet.errors import TrainingDivergedError
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.checkpoint import load, resume, save
 from xpnet.runs.settings import make_run
+from xpnet.training.snapshot import Progress, Snapshot
 
 ITERATIONS, REPORT_EVERY = 13, 4
 MLP = {"model": "mlp", "model_options": {"hidden": (6,)}}
@@ -91,7 +92,8 @@ def test_from_a_file_after_any_iteration(way, digits, tmp_path):
         records = timeless(resumed.run())
         assert records == [record for record in expected if record.iteration > resumed_after(iteration)]
         assert_same(resumed, whole)
-        np.testing.assert_array_equal(resumed.test().probabilities, whole.test().probabilities)
+        resumed_test, whole_test = resumed.network.evaluate(digits), whole.network.evaluate(digits)
+        np.testing.assert_array_equal(resumed_test.probabilities, whole_test.probabilities)
 
 
 def resumed_after(iteration):
@@ -182,7 +184,7 @@ def test_time_goes_on_where_it_was(digits):
     snapshot = first.snapshot()
     progress = snapshot.progress._replace(seconds=100.0, training_seconds=50.0)
     second.restore(snapshot._replace(progress=progress))
-    assert second.examples_per_second == progress.examples_seen / 50
+    assert second.progress.examples_per_second == progress.examples_seen / 50
     assert second.run()[0].seconds > 100
 
 
@@ -221,6 +223,36 @@ def test_a_snapshot_without_a_key_or_with_another_dtype_is_refused(digits):
     tensors["optimizer/velocity"] = snapshot.tensors["optimizer/velocity"]
     with refused("Snapshot: expected 'key' to be int32 (2,), got missing."):
         make(MLP, digits).restore(snapshot._replace(tensors=tensors))
+
+
+def test_a_best_record_that_early_stopping_would_not_have_is_refused(digits):
+    way = {**MLP, "early_stopping": 9, "iterations": 12}
+    trainer = make(way, digits)
+    trainer.run([StopAfter(8)])
+    snapshot = trainer.snapshot()
+    progress, best = snapshot.progress, snapshot.progress.best
+    without = {name: tensor for name, tensor in snapshot.tensors.items() if not name.startswith("best/")}
+    for changes, tensors in [
+        ({"best": None}, snapshot.tensors),
+        ({"best": None, "reports_since_best": 0}, without),
+        ({}, without),
+        ({"best": best._replace(iteration=9)}, snapshot.tensors),
+        ({"best": best._replace(iteration=0), "reports_since_best": 2}, snapshot.tensors),
+        ({"reports_since_best": progress.reports_since_best + 1, "reported": best.iteration}, snapshot.tensors),
+        ({"reports_since_best": 0, "best": best._replace(iteration=4)}, snapshot.tensors),
+    ]:
+        with refused("Snapshot: expected the best record up to iteration ", " as early stopping has it, got "):
+            make(way, digits).restore(Snapshot(tensors, progress._replace(**changes)))
+    make(way, digits).restore(snapshot)
+    with refused("Snapshot: expected the best record"):
+        make({**MLP, "iterations": 12}, digits).restore(snapshot)
+
+
+@pytest.mark.parametrize("value", [0, "", [], {}, False])
+def test_a_best_record_that_is_none_is_refused(digits, value):
+    values = make({**MLP, "early_stopping": 9}, digits).progress._asdict()
+    with pytest.raises((TypeError, ValueError)):
+        Progress.from_json({**values, "best": value})
 
 
 def test_a_snapshot_of_a_longer_run_is_refused(digits):

@@ -255,8 +255,8 @@ def test_stop_ends_it_after_the_iteration_in_progress(digits):
     trainer = make_trainer(digits)
     records = trainer.run([StopAfter(7)])
     assert [record.iteration for record in records] == [5, 7]
-    assert np.array_equal(to_numpy(trainer.network.theta), to_numpy(trainer._now.state.theta))
-    assert 0 <= trainer.test().accuracy <= 1
+    assert np.array_equal(to_numpy(trainer.network.theta), to_numpy(trainer._position.state.theta))
+    assert 0 <= trainer.network.evaluate(digits).accuracy <= 1
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_advice(digits):
@@ -294,7 +294,7 @@ def test_images_in_files_train_as_those_in_memory(digits, tmp_path, monkeypatch,
         dataset = image_folder.load(tmp_path)
         assert isinstance(dataset.train_inputs, np.ndarray) == (limit > 0)
         trainer = make_trainer(dataset)
-        return timeless(trainer.run()), trainer.network.theta, trainer.test().probabilities
+        return timeless(trainer.run()), trainer.network.theta, trainer.network.evaluate(dataset).probabilities
 
     in_memory, in_files = trained(1 << 30), trained(0)
     assert in_memory[0] == in_files[0]
@@ -368,7 +368,7 @@ def test_loss_is_the_one_asked_for_in_training_and_in_the_test(digits, settings,
     outputs = network.forward(network.theta, network.state, images.astype(np.float32)).y
     assert trainer.step().loss == pytest.approx(loss.forward(outputs, labels).loss, rel=1e-5)
     expected = loss.forward(network(digits.test_inputs).astype(np.float64), digits.test_targets).loss
-    assert trainer.test().loss == pytest.approx(expected, rel=1e-5)
+    assert trainer.network.evaluate(digits).loss == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

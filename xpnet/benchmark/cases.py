@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import models
 from xpnet.checks import pick
-from xpnet.layers import BatchNorm, Dropout, Layer
+from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, GlobalAvgPool2D, Layer, Normalize, ReLU, Sequential
 from xpnet.layers.containers import map_leaves
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS, Adam, Momentum
@@ -97,11 +97,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """A model's batch sizes, and what makes it another than the registered one of that name."""
+    """A model's batch sizes, and what makes it another than the registered one: settings, or layers of its own."""
 
     batch_sizes: tuple[int, ...]
     registered: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    layer: Layer | None = None
+
+
+def _depthwise() -> Sequential:
+    """Three of MobileNet's blocks, a depthwise and a pointwise convolution each, on 32 to 64 channels of small images.
+
+    Source: Howard et al., arXiv:1704.04861, table 1.
+    """
+    layers: list[Layer] = [Normalize(), Conv2D(32, 3, padding=1, bias=False), BatchNorm(), ReLU()]
+    for channels in (32, 64, 64):
+        layers += [Conv2D(channels, 3, padding=1, groups=channels, bias=False), BatchNorm(), ReLU()]
+        layers += [Conv2D(64, 1, bias=False), BatchNorm(), ReLU()]
+    return Sequential([*layers, GlobalAvgPool2D(), Dense(10)])
 
 
 PLANS: Mapping[str, Plan] = {
@@ -111,10 +124,11 @@ PLANS: Mapping[str, Plan] = {
     "cnn_32_64": Plan((128,), "cnn_32_64"),
     "fer_cnn": Plan((64,), "fer_cnn"),
     "resnet18-small": Plan((32,), "resnet18", {"input_shape": (32, 32, 3), "classes": 10, "stem": "small"}),
+    "depthwise": Plan((32,), "cifar10_starter", layer=_depthwise()),
     "mlp": Plan((128,), "mlp"),
     "resnet50": Plan((64,), "resnet50"),
 }
-CPU_MODELS = ("mnist_starter", "lenet5", "cifar10_starter", "cnn_32_64", "fer_cnn", "resnet18-small")
+CPU_MODELS = ("mnist_starter", "lenet5", "cifar10_starter", "cnn_32_64", "fer_cnn", "resnet18-small", "depthwise")
 GPU_MODELS = (*CPU_MODELS, "resnet50")
 
 
@@ -128,7 +142,7 @@ def find_cases(model: str, batch_sizes: tuple[int, ...] | None = None, precision
     return [
         Case(
             model,
-            network.layer,
+            plan.layer or network.layer,
             network.input_shape,
             batch_size,
             float(recipe.normalize),

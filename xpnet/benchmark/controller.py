@@ -136,7 +136,7 @@ def measure(
             for mode in modes:
                 workers = _take_turns(workers, mode, part.stop - part.start, taken[mode], say)
             names = [worker.implementation for worker in workers]
-    # What an implementation took in some of its processes, before it failed, is no figure.
+    # What an implementation took in some of its processes, before it failed, does not count.
     return [row for mode in modes for row in _rows(case, mode, {name: taken[mode][name] for name in names})]
 
 

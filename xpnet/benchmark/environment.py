@@ -46,7 +46,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
 
 
 def _load_average() -> float | None:
-    """Processes that wanted a core in the last minute: above 0 before the start, others were at work."""
+    """Processes that wanted a core in the last minute: above 0 before the start, the machine was shared."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

@@ -43,7 +43,7 @@ def make_parser(prog: str) -> common.Parser:
         "data in other libraries. Each implementation has processes of its own; they compute in turns, and medians "
         "are compared. Before that their gradients are: one that computes something else is not timed.",
         epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 an implementation failed "
-        "or was refused, 2 bad input or a file cannot be written. benchmarks/README.md says how to read the figures.",
+        "or was refused, 2 bad input or a file cannot be written. benchmarks/README.md says how to read the results.",
     )
     parser.add_argument("--device", default="cpu", help="cpu (NumPy), cuda or cuda:N (CuPy); default: cpu")
     parser.add_argument(

@@ -34,7 +34,7 @@ BENCHMARK = (
 )
 OURS = ("xpnet-cupy", CUDNN, GRAPH)
 LAUNCHES = 1000
-TESTS = "cupy or cuda or cudnn or graph or device"  # names of tests, or of files or parameters of tests
+TESTS = "cupy or cuda or cudnn or graph or device or launch or gpu"  # in names of tests, files or parameters
 
 
 class Target(NamedTuple):

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
@@ -21,6 +21,9 @@ from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
@@ -241,3 +244,20 @@ class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
         """Leave it to ``run``: rich would end the program with exit code 1."""
         raise BrokenPipeError
+
+
+def make_folder(out: str) -> None:
+    """Make the output folder. Raises InputError if that fails."""
+    try:
+        os.makedirs(out, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made ({error.strerror}). Choose another folder.") from error
+
+
+def save_plot(console: Console, figure: Figure, out: str, name: str) -> None:
+    """Write a plot to the output folder, and say where it is."""
+    from xpnet import plots  # here: matplotlib takes a second to import
+
+    path = os.path.join(out, f"{name}.png")
+    plots.save(figure, path)
+    console.print(f"The plot is in {path}")

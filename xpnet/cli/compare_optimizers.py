@@ -62,7 +62,7 @@ def _compare(flags: argparse.Namespace) -> int:
     trainers = {name: _config(contender, flags).make_trainer(dataset) for name, contender in CONTENDERS.items()}
     folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default("optimizers")
     histories = {name: trainer.run([_Printer(console, name)]) for name, trainer in trainers.items()}
-    accuracies = {name: trainer.test().score for name, trainer in trainers.items()}
+    accuracies = {name: trainer.network.evaluate(dataset).score for name, trainer in trainers.items()}
     trainer = trainers["gradient descent"]
     folder.write_json(
         SUMMARY,

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
+
 from xpnet import datasets
 from xpnet.cli import common, report
 from xpnet.errors import InputError
@@ -67,7 +69,8 @@ def _evaluate(flags: argparse.Namespace) -> int:
         f"{len(dataset.test_targets):,} test images"
     )
     evaluate = Evaluator(network)
-    evaluation = evaluate(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused
+        evaluation = evaluate(network.theta, network.state, dataset.test_inputs, dataset.test_targets)
     evaluation = cast(Evaluation, evaluation)  # data sets that have a name have classes
     if not math.isfinite(evaluation.loss):
         raise InputError(

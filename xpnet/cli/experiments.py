@@ -1,4 +1,4 @@
-"""Repeat the published experiments, and write the page that compares the figures."""
+"""Repeat the published experiments, and write the page that compares the results."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _run(flags: argparse.Namespace) -> int:
 
 
 def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[str], version: str) -> int:
-    """Run an experiment with one seed and keep its figures."""
+    """Run an experiment with one seed and keep its metrics."""
     experiment, run = EXPERIMENTS[name], RunFolder.create_default(name)
     program, *flags = experiment.command.split()
     flags += ["--seed", str(seed), "--out", str(run.path), *where]
@@ -95,11 +95,11 @@ def _repeat(name: str, seed: int, data_dir: str | None, docs: Path, where: list[
     start, cpu_start = time.perf_counter(), time.process_time()
     code = _PROGRAMS[program](flags)
     if code == common.EXIT_OK:
-        figures = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start, version)
-        for line in comparison(experiment, figures):
+        metrics = measure(experiment, run, time.perf_counter() - start, time.process_time() - cpu_start, version)
+        for line in comparison(experiment, metrics):
             print(line, flush=True)
         results = read_results(docs)
-        results.setdefault(name, {})[str(seed)] = figures
+        results.setdefault(name, {})[str(seed)] = metrics
         write_results(docs, results)
         if seed == 0:
             keep_picture(run.plots_path / f"{experiment.picture}.png", docs / IMAGES / f"{name}.png")

@@ -87,7 +87,7 @@ def _features(flags: argparse.Namespace) -> int:
 
 def _load(weights: str, model: str | None, options: Mapping[str, Any], device: str, backend: str | None) -> Network:
     path = RunFolder.weights_in(weights)
-    if is_written_by_xpnet(path) or not path.exists():
+    if is_written_by_xpnet(path):
         return Network.load(path, device=device, backend=backend)
     if model is None:
         raise InputError(f"Weights file {path}: expected --model, since xpnet did not save it, got none. Give one.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # what only some programs print, and all would wait for
 
 _LONGEST_HEADER = 5  # letters; columns of longer class names are numbered
 _TOP = 5
-_MOST_CLASSES = 20  # a larger confusion matrix is no longer legible as text
+_MOST_CLASSES = 20  # a larger confusion matrix is not legible as text
 
 
 def print_layers(console: Console, network: Network) -> None:

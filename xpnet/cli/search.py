@@ -10,19 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from xpnet import models
-from xpnet.cli import common, report
+from xpnet.cli import common, range_test, regularization, report
 from xpnet.cli.train_flags import command_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs import RunConfig
-from xpnet.runs.regularization import Regularized, dropout_against_l2
 from xpnet.runs.settings import SETTINGS, make_run
 from xpnet.search import (
     COMPLETE,
@@ -39,18 +38,11 @@ from xpnet.search import (
     parse_hidden,
 )
 from xpnet.shapes import check_positive
-from xpnet.training.range_test import range_test
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _LABELS = {"learning_rate": "learning rate", "weight_decay": "weight decay", "dropout": "dropout", "hidden": "hidden"}
 _FACTORS = (0.1, 0.3, 1.0, 3.0)  # of the model's own learning rate
 _WEIGHT_DECAYS, _DROPOUTS, _TOPOLOGIES = (1e-5, 1e-3), (0.0, 0.3), ("100", "100,100", "300,100")
 _SEARCH_LENGTH = {"limit": 5000, "epochs": 5}
-_RANGE, _RANGE_STEPS = (1e-4, 100.0), 300
-_REGULARIZATION_LENGTH = {"limit": 1000, "epochs": 60}
-_L2_STRENGTHS, _DROPOUT_STRENGTHS, _SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5), 3
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet search") -> int:
@@ -74,12 +66,12 @@ def make_parser(prog: str) -> common.Parser:
     mode.add_argument(
         "--lr-range-test",
         action="store_true",
-        help=f"train once for {_RANGE_STEPS} iterations while the learning rate grows, and plot the loss against it",
+        help=f"train once for {range_test.STEPS} iterations while the learning rate grows, and plot the loss",
     )
     mode.add_argument(
         "--dropout-vs-l2",
         action="store_true",
-        help=f"train on few images with neither, with L2 and with dropout, {_SEEDS} seeds each, and plot them",
+        help=f"train on few images with neither, with L2 and with dropout, {regularization.SEEDS} seeds each, and plot",
     )
     train = parser.add_argument_group("every training")
     train.add_argument(
@@ -91,14 +83,14 @@ def make_parser(prog: str) -> common.Parser:
         type=int,
         metavar="N",
         help=f"train on N images; default: {_SEARCH_LENGTH['limit']}, with --dropout-vs-l2 "
-        f"{_REGULARIZATION_LENGTH['limit']}",
+        f"{regularization.LENGTH['limit']}",
     )
     train.add_argument(
         "--epochs",
         type=int,
         metavar="N",
         help=f"passes over these images; default: {_SEARCH_LENGTH['epochs']}, with --dropout-vs-l2 "
-        f"{_REGULARIZATION_LENGTH['epochs']}",
+        f"{regularization.LENGTH['epochs']}",
     )
     train.add_argument("--batch-size", type=int, metavar="N", help="images in a batch; default: the model's own")
     train.add_argument(
@@ -118,14 +110,14 @@ def make_parser(prog: str) -> common.Parser:
         dest="learning_rate",
         metavar="α",
         help=f"learning rates; default: the model's own times {_listed(_FACTORS)}; with --lr-range-test the first and "
-        f"the last one, default: {_listed(_RANGE)}; with --dropout-vs-l2 one, default: the model's own",
+        f"the last one, default: {_listed(range_test.RATES)}; with --dropout-vs-l2 one, default: the model's own",
     )
     values.add_argument(
         "--weight-decay",
         type=float,
         nargs="+",
         metavar="λ",
-        help=f"default: {_listed(_WEIGHT_DECAYS)}; with --dropout-vs-l2 {_listed(_L2_STRENGTHS)}",
+        help=f"default: {_listed(_WEIGHT_DECAYS)}; with --dropout-vs-l2 {_listed(regularization.WEIGHT_DECAYS)}",
     )
     values.add_argument(
         "--dropout",
@@ -133,7 +125,7 @@ def make_parser(prog: str) -> common.Parser:
         nargs="+",
         metavar="P",
         help=f"of models that have it; default: {_listed(_DROPOUTS)}; with --dropout-vs-l2 "
-        f"{_listed(_DROPOUT_STRENGTHS)}",
+        f"{_listed(regularization.DROPOUTS)}",
     )
     values.add_argument(
         "--hidden",
@@ -166,33 +158,23 @@ def _search(flags: argparse.Namespace) -> int:
     settings = {name: value for name, value in vars(flags).items() if name in SETTINGS}
     values = {name: settings.pop(name) for name in _LABELS}
     values = {name: value for name, value in values.items() if value is not None}
-    length = _REGULARIZATION_LENGTH if flags.dropout_vs_l2 else _SEARCH_LENGTH
+    length = regularization.LENGTH if flags.dropout_vs_l2 else _SEARCH_LENGTH
     given = {name: value for name, value in settings.items() if value is not None}
     run = make_run(**{**length, **given})
     images = run.train.limit or length["limit"]
     per_epoch = max(images // run.train.batch_size, 1)  # about one report each epoch
     run = replace(run, train=replace(run.train, report_every=per_epoch))
     if flags.lr_range_test:
-        return _range_test(console, run, values, flags.out)
+        return range_test.run(console, run, values, flags.out)
     if flags.dropout_vs_l2:
-        return _regularization(console, run, values, flags.out)
+        return regularization.run(console, run, values, flags.out)
     check_positive("Search", "trials", flags.trials)
     space = _space(run, values)
-    _make_folder(flags.out)
+    common.make_folder(flags.out)
     storage = flags.storage or os.path.join(flags.out, "search.db")
     name = flags.study or f"{run.model}-{run.data}"
     searched = Search(run, run.load_data(), space, sampler=flags.sampler, storage=storage, name=name)
     return _run_study(console, searched, run, flags.trials, flags.out)
-
-
-def _make_folder(out: str) -> None:
-    try:
-        os.makedirs(out, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be made ({error.strerror}). Choose another folder.") from error
-
-
-# The search
 
 
 def _space(config: RunConfig, values: Parameters) -> Space:
@@ -288,80 +270,7 @@ def _draw_trials(console: Console, tried: Sequence[Trial], out: str) -> None:
         {_LABELS[name].capitalize(): [t.parameters[name] for t in known] for name in known[0].parameters},
         [_LABELS[name].capitalize() for name in LOGARITHMIC],
     )
-    _save(console, figure, out, "search")
-
-
-# The learning-rate range test
-
-
-def _range_test(console: Console, config: RunConfig, values: Parameters, out: str) -> int:
-    rates = values.pop("learning_rate", _RANGE)
-    config = configure(config, _single(values))
-    _make_folder(out)
-    dataset = config.load_data()
-    network = config.make_network(dataset)
-    test = range_test(network, dataset, config.train, min(rates), max(rates), _RANGE_STEPS, config.runtime)
-    console.print(
-        f"{len(test.rates)} of {_RANGE_STEPS} iterations, learning rate {test.rates[0]:.3g} to {test.rates[-1]:.3g}: "
-        f"the smoothed loss is lowest, {min(test.smoothed):.4f}, at {test.rate_of_lowest_loss:.3g}."
-    )
-    if test.suggestion is None:
-        console.print(
-            "The loss had not exploded at the highest rate, so no rate is suggested. Go on to a higher one with "
-            "--lr A B; if the loss is near 0, the network overfits these images: take more with --limit N."
-        )
-    else:
-        console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")
-    from xpnet import plots  # here: matplotlib takes a second to import
-
-    _save(console, plots.range_test(test.rates, test.losses, test.smoothed, test.suggestion), out, "lr_range_test")
-    return common.EXIT_OK
-
-
-# Dropout against L2
-
-
-def _regularization(console: Console, config: RunConfig, values: Parameters, out: str) -> int:
-    weight_decays = values.pop("weight_decay", _L2_STRENGTHS)
-    dropouts = values.pop("dropout", _DROPOUT_STRENGTHS)
-    config = configure(config, _single(values))
-    _make_folder(out)
-    seeds = range(config.train.seed, config.train.seed + _SEEDS)
-    results = []
-    for result in dropout_against_l2(config, config.load_data(), weight_decays, dropouts, seeds):
-        results.append(result)
-        console.print(f"{_name(result)}: {_SEEDS} runs of {config.train.epochs} epochs done")
-    report.print_regularization(console, {_name(result): result for result in results})
-    from xpnet import plots  # here: matplotlib takes a second to import
-
-    none, *others = results
-    panels = {
-        kind: {_name(result): result.validation for result in (none, *others) if result.kind in ("none", kind)}
-        for kind in ("L2", "dropout")
-    }
-    _save(console, plots.regularization(none.epochs, panels), out, "dropout_vs_l2")
-    return common.EXIT_OK
-
-
-def _name(result: Regularized) -> str:
-    symbols = {"L2": "L2, λ =", "dropout": "dropout, p ="}
-    return f"{symbols[result.kind]} {result.strength:g}" if result.kind in symbols else result.kind
-
-
-def _single(values: Parameters) -> Parameters:
-    """The one value that was given for each parameter."""
-    for name, given in values.items():
-        if len(given) != 1:
-            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
-    return {name: value for name, (value,) in values.items()}
-
-
-def _save(console: Console, figure: Figure, out: str, name: str) -> None:
-    from xpnet import plots  # here: matplotlib takes a second to import
-
-    path = os.path.join(out, f"{name}.png")
-    plots.save(figure, path)
-    console.print(f"The plot is in {path}")
+    common.save_plot(console, figure, out, "search")
 
 
 def _listed(values: Sequence[Any]) -> str:

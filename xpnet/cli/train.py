@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 from rich.console import Console
 
 from xpnet import runtime
@@ -15,6 +16,7 @@ from xpnet.backend import to_numpy
 from xpnet.cli import common, following, report
 from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
 from xpnet.datasets import Dataset
+from xpnet.files import holding
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import SUMMARY, TENSORBOARD, RunFolder, versions
@@ -23,6 +25,7 @@ from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
 from xpnet.runs.settings import make_run
 from xpnet.runs.tensorboard import TensorBoardFile, find_library
 from xpnet.training import Callback, Evaluation, Trainer
+from xpnet.training.divergence import check_finite
 from xpnet.training.progress import ProgressBar
 
 _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "keep"}
@@ -41,12 +44,13 @@ def _train(flags: argparse.Namespace) -> int:
     with logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack)
+        stack.enter_context(holding(folder.checkpoints_path))
         _print_start(console, trainer, dataset, config)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
         callbacks: list[Callback] = [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
         if tensorboard:
-            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.reported)
+            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.progress.reported)
             callbacks.append(stack.enter_context(closing(file)))
         checkpoints = CheckpointWriter(folder, config, history, plan)
         bar = stack.enter_context(closing(ProgressBar(console)))
@@ -87,9 +91,9 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
     newest = load_newest(folder)
     config = resumed_config(folder.read_config(), settings_of(flags))
     # A checkpoint has all values: those to start from need not be there any more.
-    anew = replace(config, weights=None, replace_head=False) if newest else config
-    dataset = anew.load_data()
-    trainer = anew.make_trainer(dataset)
+    fresh = replace(config, weights=None, replace_head=False) if newest else config
+    dataset = fresh.load_data()
+    trainer = fresh.make_trainer(dataset)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")
@@ -101,7 +105,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
             )
     else:
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
-    trainer.history.records += cut_back(folder.history_path, trainer.reported)
+    trainer.history.records += cut_back(folder.history_path, trainer.progress.reported, trainer.report_every)
     folder.write_config(config)
     return trainer, dataset, config, folder
 
@@ -124,13 +128,15 @@ def _finish(
         console.print(f"Best {score}in iteration {kept.iteration}; kept.")
     trainer.network.save(folder.weights_path)
     folder.write_class_names(class_names)
-    evaluation = cast(Evaluation, trainer.test())  # data sets that have a name have classes
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused
+        evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
+    check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
+    report.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
-    report.print_evaluation(console, evaluation, class_names)
     following.note(
-        console, f"{trainer.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
+        console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
 
 
@@ -162,7 +168,7 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
         "validation_accuracy": kept.validation_score,
         **evaluation.to_dict(),
         "seconds": last.seconds,
-        "images_per_second": trainer.examples_per_second,
+        "images_per_second": trainer.progress.examples_per_second,
         "versions": versions(trainer.network.backend),
     }
 

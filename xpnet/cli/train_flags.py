@@ -199,20 +199,19 @@ def _add_runtime(group: _Group) -> None:
     group.add_argument(
         "--precision",
         **choices(PRECISIONS),
-        help="matrix-multiply precision. tf32: on CuPy arrays, 10 bits of mantissa on tensor cores (not verified on a "
-        "GPU yet); float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
+        help="matrix-multiply precision. tf32: on CuPy arrays, 10 bits of mantissa on tensor cores; "
+        "float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
     )
     common.add_speed_arguments(group)
     group.add_argument(
         "--graph",
         action=_ON_OFF,
-        help="on CuPy arrays: replay the training step as one CUDA graph (not verified on a GPU yet); convolutions "
-        "need --kernels cudnn; default: off",
+        help="on CuPy arrays: replay the training step as one CUDA graph; default: off",
     )
     group.add_argument(
         "--deterministic",
         action=_ON_OFF,
-        help="the same bits from every run on a GPU (not verified on a GPU yet), as on a CPU anyway; default: off",
+        help="the same bits from every run on a GPU, as on a CPU anyway; default: off",
     )
 
 

@@ -15,6 +15,7 @@ from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
+from xpnet.kernels import table
 from xpnet.random import fold_in, random_bits
 from xpnet.shapes import is_whole
 
@@ -145,10 +146,14 @@ def augment(augmentations: Sequence[Augmentation], key: Array, images: Array) ->
     A function of the key: the same key gives the same images on every backend. The last augmentation says first where
     its pixels come from.
     """
+    own = _own_numbers(augmentations)
+    module, augmented = table.call("augment", images, augmentations, own, key)
+    if module:
+        return augmented
     xp, (count, height, width, channels) = array_namespace(images), images.shape
     grid = _identity(images)
-    for position, augmentation in reversed(list(enumerate(augmentations))):
-        grid = augmentation.sources(_own_key(augmentations, position, key), grid)
+    for augmentation, number in reversed(list(zip(augmentations, own, strict=True))):
+        grid = augmentation.sources(key if number < 0 else fold_in(key, number), grid)
     numbers = xp.arange(count, dtype=xp.int32, device=device(images))[:, None, None]
     # Pixels from outside are read from anywhere inside, and then made black.
     sources = (numbers * height + grid.rows % height) * width + grid.columns % width
@@ -167,12 +172,14 @@ def check_fits(augmentations: Sequence[Augmentation], input_shape: Sequence[int]
         augmentation.check_fits(input_shape)
 
 
-def _own_key(augmentations: Sequence[Augmentation], position: int, key: Array) -> Array:
-    """The key itself for the first of each kind here, which fold it apart; others get one of their own."""
+def _own_numbers(augmentations: Sequence[Augmentation]) -> list[int]:
+    """Below 0, for the key itself, for the first of each kind here, which fold it apart; others fold theirs from it."""
     kinds = [type(augmentation) for augmentation in augmentations]
-    is_first = kinds[position] not in kinds[:position]
-    known = kinds[position] in (RandomCrop, HorizontalFlip, Cutout)
-    return key if known and is_first else fold_in(key, _OTHERS + position)
+    known = (RandomCrop, HorizontalFlip, Cutout)
+    return [
+        -1 if kind in known and kind not in kinds[:position] else _OTHERS + position
+        for position, kind in enumerate(kinds)
+    ]
 
 
 def _identity(images: Array) -> Grid:

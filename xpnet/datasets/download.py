@@ -79,7 +79,7 @@ def _hash(path: Path) -> str:
 
 
 def _download(part: Path, url: str, output: str, _: object) -> None:
-    """A downloader for pooch, whose own begin anew each time: make the part whole, and `output` of it."""
+    """A downloader for pooch, whose own restart each time: make the part whole, and `output` of it."""
     os.remove(output)  # an empty file, which a process that is killed would leave behind
     with _progress() as progress:
         _continue(part, url, progress)
@@ -87,7 +87,7 @@ def _download(part: Path, url: str, output: str, _: object) -> None:
 
 
 def _continue(part: Path, url: str, progress: Progress) -> None:
-    """Add what is missing to the part; write it anew where the server sends everything, or has nothing more."""
+    """Add what is missing to the part; rewrite it where the server sends everything, or has nothing more."""
     import requests
 
     start = part.stat().st_size if part.exists() else 0

@@ -12,9 +12,9 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.kernels import table
+from xpnet.kernels.block import Normalization
 from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using, versions
 from xpnet.kernels.precision import PRECISIONS
-from xpnet.kernels.rectifier import rectify, rectify_gradient
 from xpnet.kernels.vectors import vector
 from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Pair, Window
@@ -22,6 +22,7 @@ from xpnet.shapes import Pair, Window
 __all__ = [
     "CHOICES",
     "PRECISIONS",
+    "Normalization",
     "accuracy",
     "average_pool2d",
     "average_pool2d_input_gradient",
@@ -31,6 +32,7 @@ __all__ = [
     "channel_sum",
     "conv2d",
     "conv2d_backward",
+    "conv2d_block",
     "in_use",
     "is_deterministic",
     "join_vectors",
@@ -38,6 +40,9 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_input_gradient",
     "max_pool2d_with_winners",
+    "normalize",
+    "rectified_max_pool2d",
+    "rectified_max_pool2d_input_gradient",
     "rectify",
     "rectify_gradient",
     "softmax_cross_entropy",
@@ -76,6 +81,23 @@ def conv2d_backward(
     return table.call("conv2d_backward", x, dy, weight, window, groups, need_dx=need_dx, need_db=need_db)[1]
 
 
+def conv2d_block(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int,
+    normalization: Normalization | None,
+    *,
+    relu: bool,
+) -> Array | None:
+    """A convolution, normalised by running statistics if they are given, and at least 0 with ``relu``, for prediction.
+
+    None where no kernel serves that computes all at once.
+    """
+    return table.call("conv2d_block", x, weight, bias, window, groups, normalization, relu=relu)[1]
+
+
 def max_pool2d(x: Array, window: Window) -> Array:
     """Maximum of each window of images (N, H, W, C)."""
     return table.call("max_pool2d", x, window)[1]
@@ -93,6 +115,24 @@ def max_pool2d_input_gradient(dy: Array, winners: Any, window: Window, image_siz
     return table.by_name(maker).max_pool2d_input_gradient(dy, made, window, image_size)
 
 
+def rectified_max_pool2d(x: Array, window: Window) -> tuple[Array, Any]:
+    """max(y, 0) of the maximum y of each window, and what ``rectified_max_pool2d_input_gradient`` needs to know."""
+    module, result = table.call("rectified_max_pool2d", x, window)
+    if module:
+        y, winners = result
+        return y, {"winners": {table.name_of(module): winners}}
+    y, winners = max_pool2d_with_winners(x, window)
+    y = rectify(y)
+    return y, {"winners": winners, "y": y}
+
+
+def rectified_max_pool2d_input_gradient(dy: Array, saved: Any, window: Window, image_size: Pair) -> Array:
+    """Gradient of ``rectified_max_pool2d`` with respect to images of size (H, W)."""
+    if "y" in saved:
+        dy = rectify_gradient(dy, saved["y"])
+    return max_pool2d_input_gradient(dy, saved["winners"], window, image_size)
+
+
 def average_pool2d(x: Array, window: Window) -> Array:
     """Mean of each window of images (N, H, W, C), zeros of the padding included."""
     return table.call("average_pool2d", x, window)[1]
@@ -101,6 +141,21 @@ def average_pool2d(x: Array, window: Window) -> Array:
 def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -> Array:
     """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
     return table.call("average_pool2d_input_gradient", dy, window, image_size)[1]
+
+
+def rectify(x: Array) -> Array:
+    """max(x, 0)."""
+    return table.call("rectify", x)[1]
+
+
+def rectify_gradient(dy: Array, y: Array) -> Array:
+    """Input gradient of ``rectify``: dy where its output y was above 0, else 0."""
+    return table.call("rectify_gradient", dy, y)[1]
+
+
+def normalize(x: Array, mean: Array, scale: Array) -> Array:
+    """(x - mean) * scale, each of the last two with a value for each channel, (C,)."""
+    return table.call("normalize", x, mean, scale)[1]
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
@@ -164,7 +219,7 @@ def batch_norm_gradients(
         settings = {"constant": constant, "need_dx": need_dx, "relu": relu}
         return table.by_name(maker).batch_norm_gradients(dy, params, made, **settings)
     if relu:
-        dy = rectify_gradient(dy, made["y"] > 0)
+        dy = rectify_gradient(dy, made["y"])
     return formula(dy, params, made, constant=constant, need_dx=need_dx)
 
 

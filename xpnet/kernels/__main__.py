@@ -20,6 +20,7 @@ def main() -> None:
     arguments = {
         "conv2d": (x, weight, vector, same, 1),
         "conv2d_backward": (x, x, weight, same, 1),
+        "conv2d_block": (x, weight, vector, same, 1, kernels.Normalization(params, state, 1e-5)),
         "max_pool2d": (x, _POOL),
         "max_pool2d_with_winners": (x, _POOL),
         "average_pool2d": (x, _POOL),

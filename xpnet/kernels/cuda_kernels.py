@@ -1,4 +1,4 @@
-"""Pooling, loss, batch normalisation and optimizers as one CUDA kernel or a few each, for CuPy arrays of float32.
+"""Pooling, loss and batch normalisation as one CUDA kernel or a few each, for CuPy arrays of float32.
 
 The sources are in ``cuda/``, one family per file, and are compiled by NVRTC when first called. Memory is (N, H, W, C)
 without gaps. Every sum has one order, so that a step repeated gives the same bits.
@@ -17,15 +17,16 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.optimizers import Adam, AdamW, Factor, Momentum
 from xpnet.shapes import Pair, Window
 
 Arrays = Mapping[str, Array]
 THREADS = 256  # of a block, 8 warps of 32
 LANES = 32
 STRANDS = THREADS // LANES
+LOSS_STRANDS = 32  # rows of a block at a time
+_LOGITS_OF_A_BLOCK = 2**16  # so many one block goes through before more of them, and a sum of theirs, would be faster
 MOST_ELEMENTS = 2**30  # so that no sum of two indices leaves 32 bits
-_NO_ADDRESS = np.intp(0)  # CuPy passes None as an argument without a value
+NO_ADDRESS = np.intp(0)  # CuPy passes None as an argument without a value
 _OPTIONS = ("-std=c++17", "--fmad=false")  # products are rounded before they are added, as in array operations
 
 
@@ -34,7 +35,7 @@ def serves(operation: str, *arguments: Any) -> bool:
     return _SERVES[operation](*arguments)
 
 
-def _reads(*arrays: Array) -> bool:
+def reads(*arrays: Array) -> bool:
     """float32 without gaps, neither empty nor too large."""
     return all(
         array.dtype == np.float32 and array.flags.c_contiguous and 0 < array.size <= MOST_ELEMENTS for array in arrays
@@ -45,47 +46,47 @@ def _serves_pooling(x: Array, window: Window) -> bool:
     """Taps are numbered in a byte, and no window may lie wholly in the padding."""
     inside = all(2 * max(padding) <= size for padding, size in zip(window.padding, window.kernel, strict=True))
     fits = math.prod(window.kernel) < 256 and math.prod(_pooled_shape(x, window)) <= MOST_ELEMENTS
-    return _reads(x) and inside and fits
+    return reads(x) and inside and fits
 
 
 def _serves_loss(logits: Array, labels: Array, label_smoothing: float) -> bool:
-    return _reads(logits)
+    return reads(logits)
 
 
 def _serves_accuracy(logits: Array, labels: Array, dtype: Any) -> bool:
-    return _reads(logits) and dtype == np.float32
+    return reads(logits) and dtype == np.float32
 
 
 def _serves_batch_norm(x: Array, params: Arrays, state: Arrays, *numbers: float) -> bool:
-    return _reads(x, *params.values(), *state.values())
-
-
-def _serves_optimizer(theta: Array, optimizer: Any, gradient: Array, state: Arrays, *factors: Factor) -> bool:
-    arrays = [factor for factor in factors if not isinstance(factor, int | float)]
-    known = type(optimizer) is Momentum or (type(optimizer) in (Adam, AdamW) and not optimizer.amsgrad)
-    return known and _reads(theta, gradient, *state.values(), *arrays)
+    return reads(x, *params.values(), *state.values())
 
 
 _SERVES: Mapping[str, Callable[..., bool]] = {
     "max_pool2d": _serves_pooling,
     "max_pool2d_with_winners": _serves_pooling,
+    "rectified_max_pool2d": _serves_pooling,
     "softmax_cross_entropy": _serves_loss,
     "accuracy": _serves_accuracy,
     "batch_norm": _serves_batch_norm,
     "batch_norm_by_running_statistics": _serves_batch_norm,
-    "optimizer_update": _serves_optimizer,
 }
 
 
 def max_pool2d(x: Array, window: Window) -> Array:
     """Maximum of each window of images (N, H, W, C)."""
-    return _max_pool2d(x, window, _NO_ADDRESS)
+    return _max_pool2d(x, window, NO_ADDRESS, relu=False)
 
 
 def max_pool2d_with_winners(x: Array, window: Window) -> tuple[Array, Array]:
     """The same maximum, and the number of the tap that won each window."""
     winners = cupy.empty(_pooled_shape(x, window), dtype=np.uint8)
-    return _max_pool2d(x, window, winners), winners
+    return _max_pool2d(x, window, winners, relu=False), winners
+
+
+def rectified_max_pool2d(x: Array, window: Window) -> tuple[Array, Array]:
+    """max(y, 0) of the maximum y, and the winners of those windows whose maximum is above 0."""
+    winners = cupy.empty(_pooled_shape(x, window), dtype=np.uint8)
+    return _max_pool2d(x, window, winners, relu=True), winners
 
 
 def max_pool2d_input_gradient(dy: Array, winners: Array, window: Window, image_size: Pair) -> Array:
@@ -99,25 +100,26 @@ def max_pool2d_input_gradient(dy: Array, winners: Array, window: Window, image_s
     dx = cupy.empty((batch, *image_size, channels), dtype=dy.dtype)
     sizes = (*image_size, channels, rows, columns, *_taps(window))
     arrays = (cupy.ascontiguousarray(dy), winners, dx)
-    _over_elements("max_pool/max_pool2d_input_gradient", dx.size, *arrays, *_integers(*sizes))
+    over_elements("max_pool/max_pool2d_input_gradient", dx.size, *arrays, *integers(*sizes))
     return dx
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
     """Mean loss of logits (N, K) and its gradient."""
     rows, classes = logits.shape
-    losses, gradient = cupy.empty(rows, dtype=logits.dtype), cupy.empty_like(logits)
+    count = 1 if rows * classes <= _LOGITS_OF_A_BLOCK else blocks(rows, LOSS_STRANDS)
+    losses, gradient = cupy.empty(count, dtype=logits.dtype), cupy.empty_like(logits)
     arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), losses, gradient)
-    numbers = (*_floats(1 - label_smoothing, label_smoothing / classes), *_integers(rows, classes))
-    _launch("cross_entropy/softmax_cross_entropy", (blocks(rows, STRANDS),), (LANES, STRANDS), *arrays, *numbers)
-    return losses.sum(), gradient
+    numbers = (*floats(1 - label_smoothing, label_smoothing / classes), *integers(rows, classes))
+    _launch("cross_entropy/softmax_cross_entropy", (count,), (LANES, LOSS_STRANDS), *arrays, *numbers)
+    return losses[0] if count == 1 else losses.sum(), gradient
 
 
 def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:
     """The share of rows of logits (N, K) whose largest is that of their label."""
     (rows, classes), share = logits.shape, cupy.empty((), dtype=dtype)
     arrays = (logits, cupy.ascontiguousarray(labels, dtype=np.int32), share)
-    _launch("cross_entropy/accuracy", (1,), (THREADS,), *arrays, *_integers(rows, classes))
+    _launch("cross_entropy/accuracy", (1,), (THREADS,), *arrays, *integers(rows, classes))
     return share
 
 
@@ -127,12 +129,12 @@ def batch_norm(
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
     rows, channels = _rows_and_channels(x)
     grid, slab_rows = slabs(rows, channels)
-    parts, sizes = _empty(2, (grid[1], channels)), _integers(rows, channels, slab_rows)
+    parts, sizes = empty(2, (grid[1], channels)), integers(rows, channels, slab_rows)
     _launch("batch_norm/slab_moments", grid, (LANES, STRANDS), x, *parts, *sizes)
-    mean, variance, running_mean, running_var = _empty(4, (channels,))
+    mean, variance, running_mean, running_var = empty(4, (channels,))
     arrays = (*parts, state["running_mean"], state["running_var"], mean, variance, running_mean, running_var)
-    shares = _floats(1 - momentum, momentum, momentum * rows / (rows - 1))
-    _launch("batch_norm/moments", grid[:1], (LANES, STRANDS), *arrays, *shares, *sizes, *_integers(grid[1]))
+    shares = floats(1 - momentum, momentum, momentum * rows / (rows - 1))
+    _launch("batch_norm/moments", grid[:1], (LANES, STRANDS), *arrays, *shares, *sizes, *integers(grid[1]))
     y, saved = _normalize(x, mean, variance, params, eps, relu)
     return y, saved, {"running_mean": running_mean, "running_var": running_var}
 
@@ -152,26 +154,18 @@ def batch_norm_gradients(
     inputs += tuple(cupy.ascontiguousarray(params[name]) for name in ("weight", "bias"))
     rows, channels = _rows_and_channels(dy)
     grid, slab_rows = slabs(rows, channels)
-    parts, (dbias, dweight) = _empty(2, (grid[1], channels)), _empty(2, (channels,))
-    sizes = _integers(relu, rows, channels, slab_rows)
+    parts, (dbias, dweight) = empty(2, (grid[1], channels)), empty(2, (channels,))
+    sizes = integers(relu, rows, channels, slab_rows)
     _launch("batch_norm/slab_gradients", grid, (LANES, STRANDS), *inputs, *parts, *sizes)
-    sizes = _integers(channels, grid[1])
+    sizes = integers(channels, grid[1])
     _launch("batch_norm/parameter_gradients", grid[:1], (LANES, STRANDS), *parts, dbias, dweight, *sizes)
     grads = {"weight": dweight, "bias": dbias}
     if not need_dx:
         return None, grads
-    (dx,) = _empty(1, dy.shape)
-    sizes = _integers(relu, constant, rows, channels)
-    _over_elements("batch_norm/input_gradient", dx.size, *inputs, dbias, dweight, dx, *sizes)
+    (dx,) = empty(1, dy.shape)
+    sizes = integers(relu, constant, rows, channels)
+    over_elements("batch_norm/input_gradient", dx.size, *inputs, dbias, dweight, dx, *sizes)
     return dx, grads
-
-
-def optimizer_update(
-    theta: Array, optimizer: Any, gradient: Array, state: Arrays, lr_scale: Factor, decay_mask: Factor
-) -> tuple[Array, Arrays]:
-    """One step by the kernel that has the optimizer's formula."""
-    step: Callable[..., tuple[Array, Arrays]] = _momentum if type(optimizer) is Momentum else _adam
-    return step(optimizer, theta, gradient, state, lr_scale=lr_scale, decay_mask=decay_mask)
 
 
 def blocks(count: int, per_block: int) -> int:
@@ -189,10 +183,10 @@ def slabs(rows: int, channels: int) -> tuple[Pair, int]:
     return (across, blocks(rows, slab_rows)), slab_rows
 
 
-def _max_pool2d(x: Array, window: Window, winners: Array) -> Array:
+def _max_pool2d(x: Array, window: Window, winners: Array, *, relu: bool) -> Array:
     y = cupy.empty(_pooled_shape(x, window), dtype=x.dtype)
     sizes = (*x.shape[1:], *y.shape[1:3], *_taps(window))
-    _over_elements("max_pool/max_pool2d", y.size, x, y, winners, *_integers(*sizes))
+    over_elements("max_pool/max_pool2d", y.size, x, y, winners, *integers(*sizes, relu))
     return y
 
 
@@ -207,9 +201,9 @@ def _taps(window: Window) -> tuple[int, ...]:
 
 def _normalize(x: Array, mean: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
     channels = x.shape[-1]
-    (y,), (inverse_std,) = _empty(1, x.shape), _empty(1, (channels,))
+    (y,), (inverse_std,) = empty(1, x.shape), empty(1, (channels,))
     arrays = (x, mean, variance, params["weight"], params["bias"], y, inverse_std)
-    _over_elements("batch_norm/normalize", x.size, *arrays, *_floats(eps), *_integers(relu, channels))
+    over_elements("batch_norm/normalize", x.size, *arrays, *floats(eps), *integers(relu, channels))
     return y, {"batch": x, "mean": mean, "inverse_std": inverse_std}
 
 
@@ -217,71 +211,32 @@ def _rows_and_channels(x: Array) -> Pair:
     return math.prod(x.shape[:-1]), x.shape[-1]
 
 
-def _momentum(
-    optimizer: Momentum, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Factor, decay_mask: Factor
-) -> tuple[Array, Arrays]:
-    new_theta, velocity = _empty(2, theta.shape)
-    arrays = (theta, gradient, state["velocity"], new_theta, velocity)
-    rates, mu = _rates(optimizer, lr_scale, decay_mask), optimizer.momentum
-    if optimizer.form == "moving-average":
-        _over_elements("optimizers/moving_average", theta.size, *arrays, *rates, *_floats(mu, 1 - mu))
-    else:
-        numbers = (*_floats(mu), *_integers(optimizer.form == "nesterov"))
-        _over_elements("optimizers/heavy_ball", theta.size, *arrays, *rates, *numbers)
-    return new_theta, {"velocity": velocity}
-
-
-def _adam(
-    optimizer: Adam, theta: Array, gradient: Array, state: Arrays, *, lr_scale: Factor, decay_mask: Factor
-) -> tuple[Array, Arrays]:
-    new_theta, gradients, squares = _empty(3, theta.shape)
-    new = {"steps": cupy.empty_like(state["steps"]), "gradients": gradients, "squares": squares}
-    old = (state["gradients"], state["squares"], state["steps"])
-    rates, decoupled = _rates(optimizer, lr_scale, decay_mask), isinstance(optimizer, AdamW)
-    _over_elements(
-        "optimizers/adam",
-        theta.size,
-        *(theta, gradient, *old, new_theta, gradients, squares, new["steps"]),
-        *(*rates, *_average(optimizer.beta1), *_average(optimizer.beta2)),
-        *(*_floats(optimizer.epsilon), *_integers(decoupled)),
-    )
-    return new_theta, new
-
-
-def _rates(optimizer: Momentum | Adam, lr_scale: Factor, decay_mask: Factor) -> tuple[Any, ...]:
-    """Learning rate and weight decay, each as a number and the address of its factor on the device."""
-    return *_times(optimizer.learning_rate, lr_scale), *_times(optimizer.weight_decay, decay_mask)
-
-
-def _times(number: float, factor: Factor) -> tuple[Any, Any]:
-    if isinstance(factor, int | float):
-        return np.float32(number * factor), _NO_ADDRESS
-    return np.float32(number), factor
-
-
-def _average(beta: float) -> tuple[np.float32, ...]:
-    return _floats(beta, 1 - beta, math.log(beta) if beta else -math.inf)
-
-
-def _empty(number: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+def empty(number: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """New arrays of float32."""
     return tuple(cupy.empty(shape, dtype=np.float32) for _ in range(number))
 
 
-def _floats(*numbers: float) -> tuple[np.float32, ...]:
+def floats(*numbers: float) -> tuple[np.float32, ...]:
+    """Numbers as kernels take them."""
     return tuple(map(np.float32, numbers))
 
 
-def _integers(*numbers: int) -> tuple[np.int32, ...]:
+def integers(*numbers: int) -> tuple[np.int32, ...]:
+    """Numbers as kernels take them."""
     return tuple(map(np.int32, numbers))
 
 
-def _over_elements(kernel: str, count: int, *arguments: Any) -> None:
+def over_elements(kernel: str, count: int, *arguments: Any) -> None:
     """Launch a kernel with one thread for each of so many elements; their count is its last argument."""
-    _launch(kernel, (blocks(count, THREADS),), (THREADS,), *arguments, *_integers(count))
+    _launch(kernel, (blocks(count, THREADS),), (THREADS,), *arguments, *integers(count))
 
 
 def _launch(kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
-    _function(kernel)(grid, block, arguments)
+    try:
+        _function(kernel)(grid, block, arguments)
+    except cupy.cuda.driver.CUDADriverError as error:
+        error.add_note(f"At the launch of {kernel}. With CUDA_LAUNCH_BLOCKING=1 it is the kernel that failed.")
+        raise
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Convolution by cuDNN for CuPy arrays, in (N, H, W, C) order; what cuDNN has no plan for goes to ``im2col``."""
+"""Convolution by cuDNN for CuPy arrays, in (N, H, W, C) order; what cuDNN has no plan for goes to ``cupy_kernels``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cudnn
 import cupy
 
 from xpnet.backend import Array
-from xpnet.kernels import im2col
+from xpnet.kernels import cupy_kernels
 from xpnet.kernels.choice import is_deterministic
 from xpnet.kernels.cudnn_plans import (
     BIAS,
@@ -47,7 +47,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: 
     """
     arrays = {IMAGES: x, WEIGHT: weight}
     y = _run(_describe(FORWARD, x, weight, window, bias), arrays if bias is None else {**arrays, BIAS: bias})
-    return im2col.conv2d(x, weight, bias, window, groups) if y is None else y
+    return cupy_kernels.conv2d(x, weight, bias, window, groups) if y is None else y
 
 
 def conv2d_backward(
@@ -58,8 +58,8 @@ def conv2d_backward(
     dw = _run(_describe(WEIGHT_GRADIENT, x, weight, window), {IMAGES: x, OUTPUT: dy})
     missing = need_dx and dx is None
     if missing or dw is None:
-        other_dx, other_dw, _ = im2col.conv2d_backward(x, dy, weight, window, groups, need_dx=missing, need_db=False)
-        dx, dw = other_dx if missing else dx, other_dw if dw is None else dw
+        others = cupy_kernels.conv2d_backward(x, dy, weight, window, groups, need_dx=missing, need_db=False)
+        dx, dw = others[0] if missing else dx, others[1] if dw is None else dw
     return dx, dw, channel_sum(dy) if need_db else None
 
 

@@ -1,4 +1,4 @@
-"""Convolution and the joining of vectors for CuPy arrays: dozens of copies in array operations are one kernel here.
+"""Convolution and small steps for CuPy arrays: what is dozens of array operations, or two or three, is one kernel here.
 
 Convolution is that of ``im2col``: every patch is copied to a row of one matrix, and the rest is a matrix product.
 
@@ -73,6 +73,9 @@ _add_patches = cupy.ElementwiseKernel(
     """,
 )
 
+_rectify_gradient = cupy.ElementwiseKernel("T dy, T y", "T dx", "dx = dy * T(y > T(0))", "xpnet_rectify_gradient")
+_normalize = cupy.ElementwiseKernel("T x, T mean, T scale", "T y", "y = (x - mean) * scale", "xpnet_normalize")
+
 # Which vector an element comes from is found by bisection: ends[k] is where vector k ends in the result.
 _JOIN = """
 struct Vectors { unsigned long long address[COUNT]; long long end[COUNT]; };
@@ -95,7 +98,7 @@ _THREADS = 256
 
 
 def serves(operation: str, first: Array, *others: Any) -> bool:
-    """Floating point images, and vectors of one dtype without gaps."""
+    """Floating point arrays, and vectors of one dtype without gaps."""
     if operation == "join_vectors":
         vectors = (first, *others)
         return first.dtype.itemsize in _WORDS and all(
@@ -138,6 +141,21 @@ def join_vectors(*vectors: Array) -> Array:
         if part:
             start = _join(part, result, start)
     return result
+
+
+def rectify(x: Array) -> Array:
+    """max(x, 0)."""
+    return cupy.maximum(x, 0)
+
+
+def rectify_gradient(dy: Array, y: Array) -> Array:
+    """Input gradient of the rectifier: dy where the output y was above 0, else 0."""
+    return _rectify_gradient(dy, y)
+
+
+def normalize(x: Array, mean: Array, scale: Array) -> Array:
+    """(x - mean) * scale."""
+    return _normalize(x, mean, scale)
 
 
 def _patches(x: Array, window: Window) -> Array:

@@ -7,7 +7,8 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, s
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
+from typing import Any
 
 import cupy
 import numpy as np
@@ -15,23 +16,13 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.shapes import Shape
 
-_THREEFRY = """
-__device__ void threefry2x32(unsigned k0, unsigned k1, unsigned& x0, unsigned& x1)
-{
-    const unsigned keys[3] = {k0, k1, k0 ^ k1 ^ 0x1BD11BDA};
-    const int rotations[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
-    x0 += k0, x1 += k1;
-    for (int group = 0; group < 5; ++group) {
-        for (int round = 0; round < 4; ++round) {
-            int places = rotations[group % 2][round];
-            x0 += x1;
-            x1 = (x1 << places | x1 >> (32 - places)) ^ x0;
-        }
-        x0 += keys[(group + 1) % 3];
-        x1 += keys[(group + 2) % 3] + group + 1;
-    }
-}
-"""
+
+def source(file: str) -> str:
+    """A source in ``cuda/``."""
+    return (Path(__file__).with_name("cuda") / file).read_text(encoding="utf-8")
+
+
+THREEFRY = source("threefry.cuh")
 
 _fold_in = cupy.ElementwiseKernel(
     "raw int32 key, int32 number",
@@ -42,7 +33,7 @@ _fold_in = cupy.ElementwiseKernel(
     folded = i == 0 ? x0 : x1;
     """,
     "xpnet_fold_in",
-    preamble=_THREEFRY,
+    preamble=THREEFRY,
 )
 
 # Each pair of words is for two places: the first words of all pairs, then the second ones.
@@ -56,7 +47,21 @@ _random_bits = cupy.ElementwiseKernel(
     if (i + pairs < size) bits[i + pairs] = x1 >> shift;
     """,
     "xpnet_random_bits",
-    preamble=_THREEFRY,
+    preamble=THREEFRY,
+)
+
+
+_random_mask = cupy.ElementwiseKernel(
+    "raw int32 key, int32 size, int32 pairs, int32 shift, int32 threshold, T value",
+    "raw T mask",
+    """
+    unsigned x0 = i, x1 = 1;
+    threefry2x32(key[0], key[1], x0, x1);
+    mask[i] = x0 >> shift >= threshold ? value : T(0);
+    if (i + pairs < size) mask[i + pairs] = x1 >> shift >= threshold ? value : T(0);
+    """,
+    "xpnet_random_mask",
+    preamble=THREEFRY,
 )
 
 
@@ -67,9 +72,17 @@ def fold_in(key: Array, number: int | Array) -> Array:
 
 def random_bits(key: Array, shape: Shape, bits: int) -> Array:
     """Independent uniform integers of so many bits; see ``xpnet.random.random_bits``."""
-    result = cupy.empty(shape, dtype=np.int32)
-    size = math.prod(shape)
-    if size:
-        pairs = (size + 1) // 2
-        _random_bits(key, size, pairs, 32 - bits, result, size=pairs)
+    return _draw(_random_bits, key, cupy.empty(shape, dtype=np.int32), 32 - bits)
+
+
+def random_mask(key: Array, shape: Shape, bits: int, threshold: int, value: float, dtype: Any) -> Array:
+    """``value`` where such integers reach the threshold, 0 elsewhere; see ``xpnet.random.random_mask``."""
+    return _draw(_random_mask, key, cupy.empty(shape, dtype=dtype), 32 - bits, threshold, np.dtype(dtype).type(value))
+
+
+def _draw(kernel: Any, key: Array, result: Array, *numbers: Any) -> Array:
+    """Fill an array with what a kernel makes of each pair of words."""
+    if result.size:
+        pairs = (result.size + 1) // 2
+        kernel(key, result.size, pairs, *numbers, result, size=pairs)
     return result

@@ -75,7 +75,7 @@ def conv2d_backward(
 class _Phase(NamedTuple):
     """Along one axis, every stride-th pixel of the images: they met the same taps of the kernel.
 
-    Pixel p met tap u at output position (p + padding - dilation*u) / stride, where that is a whole number. The gradient
+    Pixel p met tap u at output position (p + padding - dilation*u) / stride, where that is an integer. The gradient
     of these pixels is therefore a convolution of dy, with stride 1, by those taps in reverse.
     """
 

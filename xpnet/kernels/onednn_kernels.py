@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.kernels.onednn_library import OneDNNError, Plan, UnsupportedError, load
-from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling, find
-from xpnet.kernels.rectifier import rectify, rectify_gradient
-from xpnet.kernels.table import KernelError
+from xpnet.kernels import onednn_running
+from xpnet.kernels.block import Normalization
+from xpnet.kernels.onednn_library import OneDNNError, load
+from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling
+from xpnet.kernels.onednn_running import execute, has_plan, plan_of, ready, run
+from xpnet.kernels.pointwise import rectify, rectify_gradient
 from xpnet.shapes import Pair, Shape, Window
 
 Arrays = Mapping[str, np.ndarray]
 
 _logger = logging.getLogger(__name__)
-_has_failed = False
 
 
 @cache
@@ -45,7 +46,7 @@ def version() -> str:
 
 def serves(operation: str, x: np.ndarray, *arguments: Any) -> bool:
     """Whether oneDNN has a fast kernel for an operation on these arrays."""
-    if x.dtype != np.float32 or x.size == 0 or _has_failed or not is_available():
+    if x.dtype != np.float32 or x.size == 0 or onednn_running.has_failed() or not is_available():
         return False
     return _SERVES[operation](x, *arguments)
 
@@ -54,8 +55,28 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: W
     """Cross-correlation of images (N, H, W, C) with a weight (O, kh, kw, C / groups), plus a bias (O,) if any."""
     convolution = _convolution(x, weight, window, groups, biased=bias is not None)
     y = _empty(convolution.output())
-    _run("forward", convolution, x, weight, *(() if bias is None else (bias,)), y)
+    run("forward", convolution, x, weight, *(() if bias is None else (bias,)), y)
     return y
+
+
+def conv2d_block(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    window: Window,
+    groups: int,
+    normalization: Normalization | None,
+    *,
+    relu: bool,
+) -> np.ndarray:
+    """A convolution, normalised if it is told how, and at least 0 with ``relu``: max(scale * conv + shift, 0)."""
+    factors, terms = ([], [] if bias is None else [bias]) if normalization is None else _folded(bias, normalization)
+    is_safe = not relu or _are_finite(x, weight, *factors, *terms)  # oneDNN's ReLU may let no NaN through
+    convolution = _convolution(x, weight, window, groups, biased=bool(terms))
+    convolution = convolution._replace(scaled=bool(factors), relu=relu and is_safe)
+    y = _empty(convolution.output())
+    run("forward", convolution, x, weight, *factors, *terms, y)
+    return y if is_safe else rectify(y)
 
 
 def conv2d_backward(
@@ -72,9 +93,9 @@ def conv2d_backward(
     convolution = _convolution(x, weight, window, groups, biased=need_db)
     dx = _empty(x.shape) if need_dx else None
     if dx is not None:
-        _run("input_gradient", convolution._replace(biased=False), dy, weight, dx)
+        run("input_gradient", convolution._replace(biased=False), dy, weight, dx)
     dw, db = _empty(weight.shape), _empty(weight.shape[:1]) if need_db else None
-    _run("weight_gradient", convolution, x, dy, dw, *(() if db is None else (db,)))
+    run("weight_gradient", convolution, x, dy, dw, *(() if db is None else (db,)))
     return dx, dw, db
 
 
@@ -86,16 +107,16 @@ def max_pool2d(x: np.ndarray, window: Window) -> np.ndarray:
 def max_pool2d_with_winners(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """The same maximum, and which of its window's values it was, as bytes that oneDNN reads."""
     pooling = Pooling(x.shape, window, maximum=True)
-    plan = _plan("forward_with_winners", pooling)
+    plan = plan_of("forward_with_winners", pooling)
     y, winners = _empty(pooling.output()), np.empty(plan.sizes[2], np.uint8)
-    _execute(plan, x, y, winners)
+    execute(plan, x, y, winners)
     return y, winners
 
 
 def max_pool2d_input_gradient(dy: np.ndarray, winners: np.ndarray, window: Window, image_size: Pair) -> np.ndarray:
     """Gradient of ``max_pool2d`` with respect to images of size (H, W)."""
     dx = _empty((dy.shape[0], *image_size, dy.shape[3]))
-    _run("backward", Pooling(dx.shape, window, maximum=True), dy, winners, dx)
+    run("backward", Pooling(dx.shape, window, maximum=True), dy, winners, dx)
     return dx
 
 
@@ -107,7 +128,7 @@ def average_pool2d(x: np.ndarray, window: Window) -> np.ndarray:
 def average_pool2d_input_gradient(dy: np.ndarray, window: Window, image_size: Pair) -> np.ndarray:
     """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
     dx = _empty((dy.shape[0], *image_size, dy.shape[3]))
-    _run("backward", Pooling(dx.shape, window, maximum=False), dy, dx)
+    run("backward", Pooling(dx.shape, window, maximum=False), dy, dx)
     return dx
 
 
@@ -142,46 +163,61 @@ def batch_norm_gradients(
 ) -> tuple[np.ndarray | None, Arrays]:
     """Gradients with respect to x (None unless needed) and the parameters; ``constant``: the statistics were given."""
     if "y" in saved:
-        dy = rectify_gradient(dy, saved["y"] > 0)
+        dy = rectify_gradient(dy, saved["y"])
     x, passed = saved["batch"], [saved["passed"]] if "passed" in saved else []
     norm = BatchNorm(x.shape, float(saved["eps"]), constant=constant, relu=bool(passed))
     dx, dweight, dbias = _empty(x.shape), _empty(x.shape[-1:]), _empty(x.shape[-1:])
     inputs = dy, x, params["weight"], saved["mean"], saved["variance"]
-    _run("backward", norm, *inputs, dx, dweight, dbias, *passed)
+    run("backward", norm, *inputs, dx, dweight, dbias, *passed)
     return dx if need_dx else None, {"weight": dweight, "bias": dbias}
 
 
 def _serves_conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int) -> bool:
-    return _has_plan("forward", _convolution(x, weight, window, groups, biased=bias is not None), weight)
+    return has_plan("forward", _convolution(x, weight, window, groups, biased=bias is not None), weight)
+
+
+def _serves_conv2d_block(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    window: Window,
+    groups: int,
+    normalization: Normalization | None,
+) -> bool:
+    others = () if normalization is None else (*normalization.params.values(), *normalization.state.values())
+    biased = bias is not None or bool(others)
+    block = _convolution(x, weight, window, groups, biased=biased)._replace(scaled=bool(others))
+    return all(has_plan("forward", block._replace(relu=relu), weight, *others) for relu in (False, True))
 
 
 def _serves_conv2d_backward(x: np.ndarray, dy: np.ndarray, weight: np.ndarray, window: Window, groups: int) -> bool:
     convolution = _convolution(x, weight, window, groups, biased=False)
-    return all(_has_plan(operation, convolution, dy, weight) for operation in ("input_gradient", "weight_gradient"))
+    return all(has_plan(operation, convolution, dy, weight) for operation in ("input_gradient", "weight_gradient"))
 
 
 def _serves_max_pool2d(x: np.ndarray, window: Window) -> bool:
     pooling = Pooling(x.shape, window, maximum=True)
-    return all(_has_plan(operation, pooling) for operation in ("forward_with_winners", "backward")) and _are_finite(x)
+    return all(has_plan(operation, pooling) for operation in ("forward_with_winners", "backward")) and _are_finite(x)
 
 
 def _serves_average_pool2d(x: np.ndarray, window: Window) -> bool:
-    return _has_plan("forward", Pooling(x.shape, window, maximum=False))
+    return has_plan("forward", Pooling(x.shape, window, maximum=False))
 
 
 def _serves_average_pool2d_input_gradient(dy: np.ndarray, window: Window, image_size: Pair) -> bool:
-    return _has_plan("backward", Pooling((dy.shape[0], *image_size, dy.shape[3]), window, maximum=False))
+    return has_plan("backward", Pooling((dy.shape[0], *image_size, dy.shape[3]), window, maximum=False))
 
 
 def _serves_batch_norm(x: np.ndarray, params: Arrays, state: Arrays, *_: float) -> bool:
     if x.ndim not in (2, 4):
         return False
     norm = BatchNorm(x.shape, 1e-5, constant=False, relu=True)
-    return all(_has_plan(operation, norm, *params.values(), *state.values()) for operation in ("forward", "backward"))
+    return all(has_plan(operation, norm, *params.values(), *state.values()) for operation in ("forward", "backward"))
 
 
 _SERVES: Mapping[str, Callable[..., bool]] = {
     "conv2d": _serves_conv2d,
+    "conv2d_block": _serves_conv2d_block,
     "conv2d_backward": _serves_conv2d_backward,
     "max_pool2d": _serves_max_pool2d,
     "max_pool2d_with_winners": _serves_max_pool2d,
@@ -196,9 +232,16 @@ def _convolution(x: np.ndarray, weight: np.ndarray, window: Window, groups: int,
     return Convolution(x.shape, weight.shape, window, groups, biased)
 
 
+def _folded(bias: np.ndarray | None, norm: Normalization) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Scale and shift of a convolution's result that normalise it: the shift takes in the bias."""
+    scale = norm.params["weight"] / np.sqrt(norm.state["running_var"] + np.float32(norm.eps))
+    mean = norm.state["running_mean"] if bias is None else norm.state["running_mean"] - bias
+    return [scale], [norm.params["bias"] - mean * scale]
+
+
 def _pooled(x: np.ndarray, pooling: Pooling) -> np.ndarray:
     y = _empty(pooling.output())
-    _run("forward", pooling, x, y)
+    run("forward", pooling, x, y)
     return y
 
 
@@ -206,9 +249,9 @@ def _normalize(
     x: np.ndarray, params: Arrays, statistics: tuple[np.ndarray, np.ndarray], norm: BatchNorm
 ) -> tuple[np.ndarray, Arrays]:
     """y, and what the gradients need; fills in the statistics unless they are constant."""
-    plan, y, (mean, variance) = _plan("forward", norm), _empty(x.shape), statistics
+    plan, y, (mean, variance) = plan_of("forward", norm), _empty(x.shape), statistics
     passed = [np.empty(plan.sizes[-1], np.uint8)] if norm.relu else []
-    _execute(plan, x, params["weight"], params["bias"], mean, variance, y, *passed)
+    execute(plan, x, params["weight"], params["bias"], mean, variance, y, *passed)
     saved = {"batch": x, "mean": mean, "variance": variance, "eps": np.asarray(norm.eps)}
     return y, {**saved, "passed": passed[0]} if passed else saved
 
@@ -220,38 +263,7 @@ def _rectified(y: np.ndarray, saved: Arrays) -> tuple[np.ndarray, Arrays]:
 
 def _are_finite(*arrays: np.ndarray) -> bool:
     """Whether no value is NaN or infinite, by the fastest pass there is; values above 1e19 count as infinite."""
-    return all(math.isfinite(np.dot(flat, flat)) for flat in (_ready(array).ravel() for array in arrays))
-
-
-def _has_plan(operation: str, description: Any, *others: np.ndarray) -> bool:
-    return all(array.dtype == np.float32 for array in others) and find(operation, description) is not None
-
-
-def _plan(operation: str, description: Any) -> Plan:
-    plan = find(operation, description)
-    if plan is None:
-        raise UnsupportedError(f"oneDNN has no fast kernel for {operation} of {description}")
-    return plan
-
-
-def _run(operation: str, description: Any, *arrays: np.ndarray) -> None:
-    _execute(_plan(operation, description), *arrays)
-
-
-def _execute(plan: Plan, *arrays: np.ndarray) -> None:
-    """Run a plan; after a failure oneDNN serves nothing any more, and the kernels that come after it do."""
-    global _has_failed
-    try:
-        plan.run(*map(_ready, arrays))
-    except OneDNNError as error:
-        _has_failed = True
-        raise KernelError(f"oneDNN failed, and serves no more: {error}") from error
-
-
-def _ready(array: np.ndarray) -> np.ndarray:
-    """The array as oneDNN takes it: without gaps, at an address that float32 may have."""
-    flags = array.flags
-    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=("C", "A"))
+    return all(math.isfinite(np.dot(flat, flat)) for flat in (ready(array).ravel() for array in arrays))
 
 
 def _empty(shape: Shape) -> np.ndarray:

@@ -106,8 +106,18 @@ class Library:
         functions.dnnl_memory_set_data_handle.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         functions.dnnl_primitive_execute.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
         self.engine = self.create("engine", _CPU, ctypes.c_size_t(0))
-        self.attributes = self.create("primitive_attr")
-        self.call("primitive_attr_set_scratchpad_mode", self.attributes, _USER_SCRATCHPAD)
+        self.attributes = self.attributes_with()
+
+    def attributes_with(self, *operations: tuple[Any, ...]) -> ctypes.c_void_p:
+        """Attributes of a primitive whose result goes through operations before it is written."""
+        attributes = self.create("primitive_attr")
+        self.call("primitive_attr_set_scratchpad_mode", attributes, _USER_SCRATCHPAD)
+        if operations:
+            after = self.create("post_ops")
+            for kind, *arguments in operations:
+                self.call(f"post_ops_append_{kind}", after, *arguments)
+            self.call("primitive_attr_set_post_ops", attributes, after)
+        return attributes
 
     def instruction_set(self) -> str:
         """What oneDNN compiles for on this processor."""

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
-import threading
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from xpnet.kernels import sharing
-from xpnet.kernels.onednn_library import Library, Plan, Scratch, Threads, UnsupportedError, integers, load
+from xpnet.kernels.onednn_library import Library, Plan, UnsupportedError, integers
 from xpnet.shapes import Shape, Window
 
-_MOST_PLANS = 512  # of a thread; a ResNet-101 has about 150
 # Numbers of dnnl_types.h.
 _TRAINING, _INFERENCE, _BACKWARD = 64, 96, 128
+_RELU, _ADD, _MULTIPLY = 0x20, 0x1FFF0, 0x1FFF1
+_FIRST_FACTOR, _SECOND_TERM = 32768 | 2, 2 * 32768 | 2  # second operands of the first and second operation
 _DIRECT, _MAXIMUM, _AVERAGE_WITH_PADDING = 1, 0x1FF, 0x2FF
 _WEIGHTS_MD, _DIFF_WEIGHTS_MD, _WORKSPACE_MD = 131, 132, 135
 _GLOBAL_STATISTICS, _SCALE, _SHIFT, _FUSED_RELU = 1, 2, 4, 8
@@ -29,25 +25,32 @@ _DIFF_SRC, _DIFF_DST, _DIFF_WEIGHTS, _DIFF_BIAS, _DIFF_SCALE, _DIFF_SHIFT = 129,
 
 
 class Convolution(NamedTuple):
-    """A convolution of images (N, H, W, C) with a weight (O, kh, kw, C / groups)."""
+    """A convolution of images (N, H, W, C) with a weight (O, kh, kw, C / groups).
+
+    ``scaled``: each channel of the result is multiplied by a number, ahead of the bias; ``relu``: it is at least 0.
+    """
 
     images: Shape
     weight: Shape
     window: Window
     groups: int
     biased: bool
+    scaled: bool = False
+    relu: bool = False
 
     def output(self) -> Shape:
         """Shape of y."""
         return (self.images[0], *self.window.output_size(*self.images[1:3]), self.weight[0])
 
     def forward(self, library: Library, plan: Plan) -> None:
-        """Plan of x, weight, bias if there is one, and y."""
+        """Plan of x, weight, scale if there is one, bias if there is one, and y."""
         primitive_desc, layouts = self._forward(library)
         x, weight = plan.array(layouts.x), plan.array(layouts.weight)
         arguments = {_SRC: x, _WEIGHTS: _packed(library, plan, weight, layouts.weight, primitive_desc)}
+        if self.scaled:
+            arguments[_FIRST_FACTOR] = plan.array(layouts.bias)
         if self.biased:
-            arguments[_BIAS] = plan.array(layouts.bias)
+            arguments[_SECOND_TERM if self.scaled else _BIAS] = plan.array(layouts.bias)
         plan.step(primitive_desc, {**arguments, _DST: plan.array(layouts.y)})
 
     def input_gradient(self, library: Library, plan: Plan) -> None:
@@ -78,8 +81,9 @@ class Convolution(NamedTuple):
 
     def _forward(self, library: Library) -> tuple[ctypes.c_void_p, _Layouts]:
         layouts = self._layouts(library)
-        arguments = (_TRAINING, _DIRECT, layouts.x, layouts.any_weight, layouts.bias, layouts.y)
-        arguments = (*arguments, *self._geometry(), library.attributes)
+        bias = None if self.scaled else layouts.bias
+        arguments = (_TRAINING, _DIRECT, layouts.x, layouts.any_weight, bias, layouts.y)
+        arguments = (*arguments, *self._geometry(), self._attributes(library))
         return _describe(library, "convolution_forward", *arguments), layouts
 
     def _layouts(self, library: Library) -> _Layouts:
@@ -94,6 +98,17 @@ class Convolution(NamedTuple):
             library.any_layout(sizes),
             _vector(library, self.weight[0]) if self.biased else None,
             _images(library, self.output()),
+        )
+
+    def _attributes(self, library: Library) -> ctypes.c_void_p:
+        """What is computed with the result before it is written."""
+        if not (self.scaled or self.relu):
+            return library.attributes
+        by_channel = library.layout((1, self.weight[0], 1, 1), (self.weight[0], 1, 1, 1))
+        binary = [_MULTIPLY, *([_ADD] if self.biased else [])] if self.scaled else []
+        return library.attributes_with(
+            *(("binary", algorithm, by_channel) for algorithm in binary),
+            *([("eltwise", _RELU, ctypes.c_float(0), ctypes.c_float(0))] if self.relu else []),
         )
 
     def _geometry(self) -> tuple[Any, ...]:
@@ -209,51 +224,6 @@ class BatchNorm(NamedTuple):
 
     def _flags(self) -> int:
         return _SCALE | _SHIFT | (_GLOBAL_STATISTICS if self.constant else 0) | (_FUSED_RELU if self.relu else 0)
-
-
-def find(operation: str, description: Convolution | Pooling | BatchNorm) -> Plan | None:
-    """The calling thread's plan for an operation, a method of its description; None where oneDNN has no fast one."""
-    if _mine.find is None:
-        _mine.find = lru_cache(_MOST_PLANS)(partial(_build, Scratch(load())))
-    # Rows come behind a dense layer: if theirs took BLAS's threads away, its first product would be another step's.
-    is_alone = _forked or (isinstance(description, BatchNorm) and len(description.shape) == 2)
-    return _mine.find(operation, description, 1 if is_alone else sharing.threads())
-
-
-def _build(scratch: Scratch, operation: str, description: Any, count: int) -> Plan | None:
-    library = load()
-    threads = Threads(library, count)
-    plan = Plan(library, scratch, threads)
-    if count > 1:
-        sharing.give_blas_one_thread()
-    with _building, threads:  # a kernel is made for so many threads
-        try:
-            getattr(description, operation)(library, plan)
-        except UnsupportedError:
-            return None
-    return plan
-
-
-class _Mine(threading.local):
-    """What each thread finds its own plans by."""
-
-    find: Callable[..., Plan | None] | None = None
-
-
-_mine = _Mine()
-_building = threading.Lock()
-_forked = False
-
-
-def _after_fork() -> None:
-    """OpenMP's threads are not in the child, which would wait for them; one thread needs none."""
-    global _forked
-    _building.release()
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):  # a lock that another thread holds inside the library would stay locked for ever
-    os.register_at_fork(before=_building.acquire, after_in_parent=_building.release, after_in_child=_after_fork)
 
 
 def _describe(library: Library, operation: str, *arguments: Any) -> ctypes.c_void_p:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
-_WORTH_SHARING = 2**23  # multiplications in GEMMs that take longer than waking a thread, about 50 us
+WORTH_SHARING = 2**23  # multiplications in GEMMs that take longer than waking a thread, about 50 us
 _count = 1
 
 
@@ -46,7 +47,7 @@ def parallel_map(function: Callable[[T], U], items: Sequence[T], multiplications
         for number, item in waiting:
             results[number] = function(item)
 
-    helpers = min(_count, len(items)) - 1 if multiplications >= _WORTH_SHARING else 0
+    helpers = min(_count, len(items)) - 1 if multiplications >= WORTH_SHARING else 0
     # Each in a copy of this context, which holds what np.errstate was told.
     promises = [_helpers(_count - 1).submit(copy_context().run, work) for _ in range(helpers)]
     work()
@@ -73,3 +74,7 @@ def give_blas_one_thread() -> None:
 def _helpers(count: int) -> ThreadPoolExecutor:
     give_blas_one_thread()
     return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads, and would wait for them for ever
+    os.register_at_fork(after_in_child=_helpers.cache_clear)

@@ -8,13 +8,16 @@ and its name in ``tests/kernels/test_table.py``.
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from xpnet.backend import Array, namespace_name
 from xpnet.kernels import choice
+
+T = TypeVar("T")
 
 _FAST = ("fastest", "onednn", "cudnn")
 
@@ -28,33 +31,43 @@ class Candidate(NamedTuple):
 
 
 CUDA = Candidate("cuda_kernels", "cupy", _FAST)
+CUDA_OPTIMIZERS = Candidate("cuda_optimizers", "cupy", _FAST)
 CUDNN = Candidate("cudnn_kernels", "cupy", ("cudnn",))
 CUPY = Candidate("cupy_kernels", "cupy", _FAST)
+CUPY_AUGMENT = Candidate("cupy_augment", "cupy", _FAST)
 GRAPH = Candidate("graph_kernels", "cupy")
 ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
 NUMPY_POOLING = Candidate("numpy_pooling", "numpy", _FAST)
+NUMPY_PRODUCTS = Candidate("numpy_products", "numpy", _FAST)
+NUMPY_LOSS = Candidate("numpy_loss", "numpy", _FAST)
 BLOCKWISE = Candidate("blockwise", choices=_FAST)
 TORCH = Candidate("torch_kernels", "torch", _FAST)
 JAX = Candidate("jax_kernels", "jax", _FAST)
 # Any library's, and each other's reference.
 IM2COL, UNROLLED, POOLING = Candidate("im2col"), Candidate("unrolled"), Candidate("pooling")
-CROSS_ENTROPY, PRODUCTS = Candidate("cross_entropy"), Candidate("products")
+POINTWISE, CROSS_ENTROPY, PRODUCTS = Candidate("pointwise"), Candidate("cross_entropy"), Candidate("products")
 
-# Batch normalisation and optimizers have their formulas elsewhere, which compute where no module of a row serves.
+# Some operations have their formulas elsewhere, which compute where no module of a row serves.
 TABLE: dict[str, tuple[Candidate, ...]] = {
     "conv2d": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
     "conv2d_backward": (ONEDNN, NUMPY, TORCH, JAX, CUDNN, CUPY, IM2COL, UNROLLED),
+    "conv2d_block": (ONEDNN,),
     "max_pool2d": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, JAX, POOLING),
     "max_pool2d_with_winners": (CUDA, ONEDNN, NUMPY_POOLING, TORCH, POOLING),
+    "rectified_max_pool2d": (CUDA,),
     "average_pool2d": (ONEDNN, TORCH, POOLING),
     "average_pool2d_input_gradient": (ONEDNN, TORCH, JAX, POOLING),
     "batch_norm": (CUDA, ONEDNN),
     "batch_norm_by_running_statistics": (CUDA, ONEDNN),
-    "softmax_cross_entropy": (CUDA, CROSS_ENTROPY),
-    "accuracy": (CUDA, CROSS_ENTROPY),
-    "optimizer_update": (CUDA, BLOCKWISE),
-    "matmul": (GRAPH, PRODUCTS),
+    "rectify": (CUPY, POINTWISE),
+    "rectify_gradient": (CUPY, POINTWISE),
+    "normalize": (CUPY, POINTWISE),
+    "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
+    "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
+    "optimizer_update": (CUDA_OPTIMIZERS, BLOCKWISE),
+    "augment": (CUPY_AUGMENT,),
+    "matmul": (GRAPH, NUMPY_PRODUCTS, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
 }
 
@@ -73,12 +86,27 @@ def find(operation: str, x: Array, *arguments: Any) -> ModuleType | None:
 
 def call(operation: str, *arguments: Any, **settings: Any) -> tuple[ModuleType | None, Any]:
     """The first module of a row that serves, and its result; where it fails, the next one's. None if none serves."""
-    while module := find(operation, *arguments):
-        try:
-            return module, getattr(module, operation)(*arguments, **settings)
-        except KernelError as error:
-            warnings.warn(f"{error}. The kernels after it go on.", RuntimeWarning, stacklevel=4)
+    for module in _row(operation, namespace_name(arguments[0]), choice.chosen().kernels):
+        if module.serves(operation, *arguments):
+            try:
+                return module, getattr(module, operation)(*arguments, **settings)
+            except KernelError as error:
+                _say(str(error))
     return None, None
+
+
+def repeated_on_failure(function: Callable[..., T]) -> Callable[..., T]:
+    """A pure function that begins again without a module that fails in backward: no other can read its caches."""
+
+    @wraps(function)
+    def repeating(*args: Any, **kwargs: Any) -> T:
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except KernelError as error:
+                _say(str(error))
+
+    return repeating
 
 
 def leave_out(module: str, operation: str) -> None:
@@ -95,6 +123,11 @@ def by_name(module: str) -> ModuleType:
 def name_of(module: ModuleType | None) -> str:
     """Inverse of ``by_name``."""
     return module.__name__.rpartition(".")[2] if module else "none"
+
+
+@cache
+def _say(failure: str) -> None:
+    warnings.warn(f"{failure}. The kernels after it go on.", RuntimeWarning, stacklevel=5)
 
 
 @cache

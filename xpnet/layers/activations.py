@@ -58,7 +58,7 @@ class ReLU(_Activation):
         return kernels.rectify(x)
 
     def input_gradient(self, y: Array, dy: Array) -> Array:
-        return kernels.rectify_gradient(dy, y > 0)
+        return kernels.rectify_gradient(dy, y)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class HardSigmoid(_Activation):
         return 1 - kernels.rectify(1 - kernels.rectify(x / 6 + 0.5))
 
     def input_gradient(self, y: Array, dy: Array) -> Array:
-        return kernels.rectify_gradient(dy, (y > 0) & (y < 1)) / 6
+        return dy * array_namespace(dy).astype((y > 0) & (y < 1), dy.dtype) / 6
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from xpnet.backend import Array, array_namespace, check_array, same_location
+from xpnet.backend import Array, array_namespace, check_array, has_kind, same_location
 from xpnet.errors import InputError
 from xpnet.layers.errors import LayerError, batched, home, inside
 from xpnet.shapes import Pair, Shape, Window
@@ -210,7 +210,7 @@ class Layer:
         own = next(iter([*params.values(), *state.values()]), None)
         if own is not None:
             self.check_like(like, own)
-        elif not array_namespace(like).isdtype(like.dtype, "real floating"):
+        elif not has_kind(like, "real floating"):
             raise self.error(f"expected floating point numbers, got {like.dtype}. Convert them to float32 first.")
 
     def input_features(self, params: Params, state: State) -> int | None:

@@ -14,7 +14,7 @@ from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.layers.branches import Branches
 from xpnet.layers.errors import inside
-from xpnet.layers.fusion import Step, steps
+from xpnet.layers.fusion import Step, prediction_steps, steps
 from xpnet.layers.naming import named, own_key
 from xpnet.shapes import Shape
 
@@ -72,17 +72,18 @@ class Sequential(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         cache, new_state = {}, dict(state)
-        for position, name, layer in self._steps:
+        for step in self._steps if train else self._prediction_steps:
+            position, name, layer, _ = step
             with inside(name):
                 x, cache[name], new_state[name] = layer.unchecked_forward(
-                    params[name], state[name], x, train=train, key=own_key(layer, key, position)
+                    step.own(params), step.own(state), x, train=train, key=own_key(layer, key, position)
                 )
         return Forward(x, cache if train else None, new_state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         grads: dict[str, Params] = {name: {} for name, _ in self.layers}
         first = 0 if need_dx else self._first_with(params)
-        for position, name, layer in reversed(self._steps):
+        for position, name, layer, _ in reversed(self._steps):
             if position < first:
                 break
             with inside(name):
@@ -115,6 +116,10 @@ class Sequential(Layer):
     @cached_property
     def _steps(self) -> list[Step]:
         return steps(self.layers)
+
+    @cached_property
+    def _prediction_steps(self) -> list[Step]:
+        return prediction_steps(self.layers)
 
     def _first_with(self, params: Params) -> int:
         """Position of the first layer that has parameters."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
-from xpnet.random import UNIFORM_BITS, random_bits
+from xpnet.random import random_mask
 from xpnet.shapes import Shape
 
 
@@ -42,8 +42,7 @@ class _Dropout(Layer):
             return Forward(x, None, state)
         if not self.is_random:
             return Forward(x, {}, state)
-        kept = random_bits(key, self.mask_shape(x.shape)) >= round(self.p * 2**UNIFORM_BITS)
-        mask = array_namespace(x).astype(kept, x.dtype) * (1 / (1 - self.p))
+        mask = random_mask(key, self.mask_shape(x.shape), self.p, x.dtype)
         return Forward(x * mask, {"mask": mask}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:

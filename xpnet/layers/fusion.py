@@ -9,17 +9,26 @@ from typing import ClassVar, NamedTuple
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.activations import ReLU
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
+from xpnet.layers.conv import Conv2D
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
 
 
 class Step(NamedTuple):
-    """What a container computes at once: its layer with this position and name, and a neighbour that joins in."""
+    """What a container computes at once: its layer with this position and name, and a neighbour that joins in.
+
+    ``norm`` is the name of one that has parameters and state of its own; the layer then takes both layers' trees.
+    """
 
     position: int
     name: str
     layer: Layer
+    norm: str | None = None
+
+    def own(self, tree: Params) -> Params:
+        """What the layer takes of a tree of parameters or state."""
+        return tree[self.name] if self.norm is None else {"conv": tree[self.name], "norm": tree[self.norm]}
 
 
 def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
@@ -37,6 +46,57 @@ def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
     return found
 
 
+def prediction_steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
+    """The same with each Conv2D taken together with a BatchNorm after it, and a ReLU after either."""
+    found: list[Step] = []
+    for step in steps(layers):
+        before = found[-1] if found else None
+        if before and type(before.layer) is Conv2D and isinstance(step.layer, BatchNorm):
+            found[-1] = before._replace(layer=_NormalizedConv2D(before.layer, step.layer), norm=step.name)
+        elif before and type(before.layer) is Conv2D and type(step.layer) is ReLU:
+            found[-1] = before._replace(layer=_with_relu(_RectifiedConv2D, before.layer))
+        else:
+            found.append(step)
+    return found
+
+
+@dataclass(frozen=True)
+class _NormalizedConv2D(Layer):
+    """Convolution, batch normalisation by the running statistics, and the latter's ReLU, if any: for prediction.
+
+    Where no kernel computes them in one go, they are computed one after the other.
+    """
+
+    conv: Conv2D
+    norm: BatchNorm
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        conv, norm = self.conv, self.norm
+        own, normalization = params["conv"], kernels.Normalization(params["norm"], state["norm"], norm.eps)
+        y = kernels.conv2d_block(
+            x, own["weight"], own.get("bias"), conv.window, conv.groups, normalization, relu=norm.relu
+        )
+        if y is None:
+            y = conv.unchecked_forward(own, state["conv"], x).y
+            y = norm.unchecked_forward(params["norm"], state["norm"], y).y
+        return Forward(y, None, state["conv"])
+
+
+@dataclass(frozen=True)
+class _RectifiedConv2D(Conv2D):
+    """Convolution and ReLU: for prediction."""
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = kernels.conv2d_block(x, params["weight"], params.get("bias"), self.window, self.groups, None, relu=True)
+        if y is None:
+            y = kernels.rectify(Conv2D.unchecked_forward(self, params, state, x).y)
+        return Forward(y, None, state)
+
+
 @dataclass(frozen=True)
 class _RectifiedMaxPool2D(MaxPool2D):
     """ReLU and max-pool, in the order that leaves the ReLU fewer elements.
@@ -51,13 +111,18 @@ class _RectifiedMaxPool2D(MaxPool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        y, pool, _ = MaxPool2D.unchecked_forward(self, params, state, x, train=train)
-        y = kernels.rectify(y)
-        return Forward(y, {"pool": pool, "y": y} if train else None, state)
+        window = self.window_over(x.shape[1:3])
+        if not train:
+            return Forward(kernels.rectify(kernels.max_pool2d(x, window)), None, state)
+        y, saved = kernels.rectified_max_pool2d(x, window)
+        return Forward(y, {"saved": saved, "x_shape": shape_holder(x)}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        dy = kernels.rectify_gradient(dy, cache["y"] > 0)
-        return MaxPool2D.unchecked_backward(self, params, cache["pool"], dy, need_dx=need_dx)
+        if not need_dx:
+            return Backward(None, {})
+        image_size = cache["x_shape"].shape[1:3]
+        window = self.window_over(image_size)
+        return Backward(kernels.rectified_max_pool2d_input_gradient(dy, cache["saved"], window, image_size), {})
 
 
 @dataclass(frozen=True)

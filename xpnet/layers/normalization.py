@@ -51,7 +51,7 @@ class Normalize(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        y = (x - state["mean"]) * state["scale"]
+        y = kernels.normalize(x, state["mean"], state["scale"])
         return Forward(y, {"scale": state["scale"]} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:

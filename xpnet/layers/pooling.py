@@ -38,9 +38,9 @@ class _Pool2D(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = self.check_images(input_shape)
-        return (*self.check_fits(self._window_over((height, width)), height, width), channels)
+        return (*self.check_fits(self.window_over((height, width)), height, width), channels)
 
-    def _window_over(self, image_size: Pair) -> Window:
+    def window_over(self, image_size: Pair) -> Window:
         """The window for images of size (H, W): with ``ceil`` the padding goes on to the end of the last window."""
         (top, bottom), (left, right) = self.window.padding
         below, beside = (self._overhang(axis, length) for axis, length in enumerate(image_size))
@@ -79,7 +79,7 @@ class MaxPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        window = self._window_over(x.shape[1:3])
+        window = self.window_over(x.shape[1:3])
         if not train:
             return Forward(kernels.max_pool2d(x, window), None, state)
         y, winners = kernels.max_pool2d_with_winners(x, window)
@@ -89,7 +89,7 @@ class MaxPool2D(_Pool2D):
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
-        window = self._window_over(image_size)
+        window = self.window_over(image_size)
         return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], window, image_size), {})
 
 
@@ -116,14 +116,14 @@ class AvgPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        y = self._share(kernels.average_pool2d(x, self._window_over(x.shape[1:3])), x.shape[1:3])
+        y = self._share(kernels.average_pool2d(x, self.window_over(x.shape[1:3])), x.shape[1:3])
         return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
-        window = self._window_over(image_size)
+        window = self.window_over(image_size)
         return Backward(kernels.average_pool2d_input_gradient(self._share(dy, image_size), window, image_size), {})
 
     def _share(self, y: Array, image_size: Pair) -> Array:

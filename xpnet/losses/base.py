@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from array_api_compat import device
 
-from xpnet.backend import Array, array_namespace, check_array, is_readable, location, same_location, to_numpy
+from xpnet.backend import Array, array_namespace, check_array, has_kind, is_readable, location, same_location, to_numpy
 from xpnet.errors import InputError
 
 Cache = Mapping[str, Array]
@@ -102,7 +102,7 @@ def check_classes(where: str, outputs: Array, targets: Array) -> None:
             f"{where}: expected outputs (N, classes) and targets (N,), got shapes {tuple(outputs.shape)} "
             f"and {tuple(targets.shape)}. Give one class number for each row of outputs."
         )
-    if not array_namespace(targets).isdtype(targets.dtype, "integral"):
+    if not has_kind(targets, "integral"):
         raise InputError(
             f"{where}: expected class numbers of an integer dtype as targets, got {targets.dtype}. "
             "Convert them, or take a loss for such targets: BinaryCrossEntropy for 0/1, MeanSquaredError for real ones."
@@ -163,7 +163,7 @@ def _check_arrays(where: str, outputs: Array, targets: Array) -> None:
             f"{where}: expected outputs and targets of one library on one device, got {_place(outputs)} and "
             f"{_place(targets)}. Move the targets."
         )
-    if not array_namespace(outputs).isdtype(outputs.dtype, "real floating"):
+    if not has_kind(outputs, "real floating"):
         raise InputError(
             f"{where}: expected outputs of a floating-point dtype, got {outputs.dtype}. Convert them to float32."
         )
@@ -181,7 +181,7 @@ def _check_weights(outputs: Array, weights: Array) -> None:
             f"Loss: expected outputs and weights of one library on one device, got {_place(outputs)} and "
             f"{_place(weights)}. Move the weights."
         )
-    if not array_namespace(weights).isdtype(weights.dtype, ("bool", "integral", "real floating")):
+    if not has_kind(weights, ("bool", "integral", "real floating")):
         raise InputError(f"Loss: expected weights to be real numbers, got {weights.dtype}. Convert them to float32.")
     if is_readable(weights):
         values = to_numpy(weights)

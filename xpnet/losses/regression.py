@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array, array_namespace, has_kind
 from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.kernels.cross_entropy import one_hot
@@ -38,7 +38,7 @@ class _Distance:
         """Raise InputError unless targets are real numbers in the shape of the outputs."""
         where = type(self).__name__
         check_same_shape(where, outputs, targets)
-        if not array_namespace(targets).isdtype(targets.dtype, ("integral", "real floating")):
+        if not has_kind(targets, ("integral", "real floating")):
             raise InputError(
                 f"{where}: expected targets to be real numbers, got {targets.dtype}. "
                 "Convert them to float32, or take BinaryCrossEntropy for booleans."
@@ -172,7 +172,7 @@ class Huber(_Distance):
 
 def _are_classes(outputs: Array, targets: Array) -> bool:
     is_vector = getattr(outputs, "ndim", 0) == 2 and outputs.shape[1] > 1 and getattr(targets, "ndim", 0) == 1
-    return is_vector and array_namespace(targets).isdtype(targets.dtype, "integral")
+    return is_vector and has_kind(targets, "integral")
 
 
 def _sign(d: Array) -> Array:

@@ -20,7 +20,7 @@ from xpnet.backend import Array
 from xpnet.checks import check_above_zero
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
-from xpnet.files import remove_partial
+from xpnet.files import check_held, remove_partial
 from xpnet.layers.base import State
 from xpnet.provenance import blas
 from xpnet.runs.config import RunConfig
@@ -75,7 +75,7 @@ def save(path: Path, trainer: Trainer, config: RunConfig) -> None:
 def load(path: Path) -> Checkpoint:
     """Read what ``save`` wrote.
 
-    Raises InputError if the file is no checkpoint, damaged, or of another version of the format.
+    Raises InputError if the file is not a checkpoint, damaged, or of another version of the format.
     """
     tensors, header = read_tensors(path, what="Checkpoint")
     if header.get("checkpoint") != FORMAT_VERSION:
@@ -221,7 +221,7 @@ class CheckpointWriter(Callback):
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Remember the network's values if they are the best so far."""
-        if record.iteration == trainer.reported and record.monitored > self._best_score:
+        if record.iteration == trainer.progress.reported and record.monitored > self._best_score:
             network = trainer.network
             self._best_score, self._new_best = record.monitored, (network.theta, network.state)
 
@@ -242,6 +242,7 @@ class CheckpointWriter(Callback):
         save(path, trainer, self._config)
         self._written_at, self._written_iteration = time.monotonic(), trainer.iteration
         _log.info("wrote %s", path)
+        check_held(path)
         # Not one of a later iteration: it could not be read, or the run would have begun there.
         for old in [other for other in _checkpoints(self._folder) if other <= path][: -self._plan.keep]:
             old.unlink(missing_ok=True)

@@ -158,7 +158,7 @@ def reading(path: Path, what: str, advice: str) -> Iterator[None]:
 def read_class_names(path: Path, classes: int) -> list[str]:
     """What classes are called, a name on each line of a text file.
 
-    Raises InputError for another number of names and for one that cannot be printed, or if the file is no text.
+    Raises InputError for another number of names and for one that cannot be printed, or if the file is not text.
     """
     with reading(path, f"the names of {classes} classes, one on each line", "Correct it."):
         names = _read_text(path).splitlines()

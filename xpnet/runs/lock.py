@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
-from xpnet.files import atomic_write, remove_partial, writing
+from xpnet.files import atomic_write, holding, remove_partial, writing
 from xpnet.runs.folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
@@ -20,7 +20,7 @@ _LOCK, _OWNER = ".lock", ".owner.json"
 
 @contextmanager
 def only_user(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, and remove what its last owner was writing if that was killed.
+    """Hold a folder by its lock, and remove what its last owner was writing if that was killed.
 
     The lock is the operating system's, which gives it up when its owner ends, by whatever cause: a dead owner's lock is
     free, and no process number has to be guessed at.
@@ -32,12 +32,12 @@ def only_user(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise InputError(
-            f"Run folder {folder}: expected nobody else at work there, found {_owner(folder)}. "
+            f"Run folder {folder}: expected no other process using it, found {_owner(folder)}. "
             "Wait for its end, or choose another folder."
         ) from error
     except OSError as error:
         raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
-    with lock:
+    with lock, holding(folder / _LOCK):
         with writing(folder):
             remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}

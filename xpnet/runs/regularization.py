@@ -58,5 +58,5 @@ def _run(run: RunConfig, seed: int, dataset: Dataset) -> tuple[list[float], list
         [record.iteration / trainer.data.batches_per_epoch for record in records],
         [record.validation_score for record in records],
         train.score,
-        trainer.test().score,
+        network.evaluate(dataset).score,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.checks import import_library
-from xpnet.files import writing
+from xpnet.files import check_held, writing
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import Record, column_name
 from xpnet.training.trainer import Trainer
@@ -37,6 +37,7 @@ class TensorBoardFile(Callback):
         # Two files may be begun in the same second, of which the second follows another iteration.
         self._path = folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{after}"
         start = library.proto.event_pb2.SessionLog(status=library.proto.event_pb2.SessionLog.START)
+        check_held(self._path)
         with writing(self._path):
             folder.mkdir(exist_ok=True)
             # Not the library's SummaryWriter: its thread meets a full disk with a traceback, and the program's end too.

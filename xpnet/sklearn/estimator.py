@@ -157,7 +157,7 @@ class NetworkEstimator(CallbackSupportMixin, Settings):
         return None
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
-        """What held-out examples should have as often as the others."""
+        """What held-out examples should have in the same proportions as the others."""
         return None
 
     def _score_outputs(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:

@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from xpnet.backend import to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
-from xpnet.runtime import Runtime
 from xpnet.sklearn.examples import Examples, SparseRows, outputs_of
 from xpnet.sklearn.settings import Adaptive
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part
+from xpnet.training.measure import weight_decay_loss
 from xpnet.training.setup import normalize_inputs, weights_only
 from xpnet.training.trainer import Trainer
 
@@ -85,7 +85,6 @@ def fit_in_batches(
         model.network_,
         Dataset(type(model).__name__, examples.X, examples.beside(examples.targets), class_names=model._class_names()),
         config,
-        Runtime(dtype=model.network_.dtype),
         sample_weight=examples.beside(examples.weights),
     )
     best, is_over = None, False
@@ -187,7 +186,7 @@ def _train_epoch(model: NetworkEstimator, trainer: Trainer, batches: int) -> Non
         sizes.append(trainer.progress.examples_seen - before)
     trainer.publish()
     mean = np.average(to_numpy(trainer.backend.xp.stack(losses)), weights=sizes)
-    model.loss_ = loss = float(mean) + trainer.weight_decay_loss()
+    model.loss_ = loss = float(mean) + weight_decay_loss(trainer.network, trainer.config, trainer.decay_mask)
     _check_loss(loss)
     model.n_iter_ += 1
     model.t_ += sum(sizes)

@@ -86,6 +86,8 @@ class TrainConfig:
             "early_stopping", self.early_stopping, EarlyStopping | None, "xpnet.training.EarlyStopping(patience)"
         )
         self._check_loss()
+        if isinstance(self.class_weight, tuple):  # as pairs from a file: JSON has no numbers as keys
+            object.__setattr__(self, "class_weight", dict(self.class_weight))
         object.__setattr__(self, "augmentation", _checked_augmentation(self.augmentation))
         if isinstance(self.freeze, str) or not all(isinstance(pattern, str) for pattern in self.freeze):
             raise InputError(f"Training: expected freeze to be a list of patterns, got {self.freeze!r}. Put brackets.")

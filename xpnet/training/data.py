@@ -135,5 +135,6 @@ def prepare_stream(
 
 def target_variance(targets: Any) -> float:
     """The variance of real targets (N,) or (N, K), averaged over K; 1 where they are all the same."""
-    variance = float(np.mean(np.var(to_numpy(targets).astype(np.float64), axis=0)))
+    with np.errstate(over="ignore", invalid="ignore"):  # then the loss is not finite either, and is refused
+        variance = float(np.mean(np.var(to_numpy(targets).astype(np.float64), axis=0)))
     return variance or 1.0

@@ -19,10 +19,24 @@ def check_finite(config: TrainConfig, what: str, value: float, iteration: int) -
     """Raise TrainingDivergedError if a loss is infinite or NaN."""
     if not math.isfinite(value):
         rate = config.optimizer.learning_rate
+        causes = f"a learning rate ({rate}) or initial weights too large, or inputs that are not scaled"
         raise TrainingDivergedError(
-            f"Training: the {what} became {value} in iteration {iteration}. Likely causes: a learning rate ({rate}) or "
-            f"initial weights too large, or inputs that are not scaled. Try learning_rate={rate / 10:g}."
+            f"Training: the {what} became {value} in iteration {iteration}. "
+            f"Likely causes: {_decay_too_large(config) or causes}. Try {_change(config)}."
         )
+
+
+def _decay_too_large(config: TrainConfig) -> str:
+    """Says so where, with a usual learning rate η, θ - ηλθ carries each weight across 0."""
+    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
+    is_too_large = rate <= 1 < rate * decay
+    return f"a weight decay ({decay:g}) that is too large for the learning rate ({rate:g})" if is_too_large else ""
+
+
+def _change(config: TrainConfig) -> str:
+    if _decay_too_large(config):
+        return "weight_decay=0.0001"
+    return f"learning_rate={config.optimizer.learning_rate / 10:g}"
 
 
 def check_scale(state: TrainState, iteration: int) -> None:
@@ -57,5 +71,5 @@ def check_step(
     raise TrainingDivergedError(
         f"Training: in iteration {iteration + 1}, "
         f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
-        f"Try learning_rate={config.optimizer.learning_rate / 10:g}."
+        f"Try {_change(config)}."
     )

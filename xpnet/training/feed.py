@@ -208,11 +208,13 @@ def input_statistics(inputs: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Source: Chan, Golub and LeVeque, The American Statistician 37(3), 1983.
     """
-    sums, squares, counts = (np.stack(column) for column in zip(*map(_block_statistics, _blocks(inputs)), strict=True))
-    counts = counts[:, None]
-    mean = sums.sum(axis=0) / counts.sum()
-    variance = (squares + counts * (sums / counts - mean) ** 2).sum(axis=0) / counts.sum()
-    return mean, np.sqrt(variance)
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what comes out
+        blocks = map(_block_statistics, _blocks(inputs))
+        sums, squares, counts = (np.stack(column) for column in zip(*blocks, strict=True))
+        counts = counts[:, None]
+        mean = sums.sum(axis=0) / counts.sum()
+        variance = (squares + counts * (sums / counts - mean) ** 2).sum(axis=0) / counts.sum()
+        return mean, np.sqrt(variance)
 
 
 def _block_statistics(block: Array) -> tuple[np.ndarray, np.ndarray, np.int64]:

@@ -60,12 +60,12 @@ class ProgressBar(Callback):
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Show the record."""
         if self._bar:
-            text = f"{short_text(record, trainer.history.metric)} {trainer.examples_per_second:,.0f}/s"
+            text = f"{short_text(record, trainer.history.metric)} {trainer.progress.examples_per_second:,.0f}/s"
             self._bar.update(self._task, completed=record.iteration, description=text)
         elif self._console:
             number = f"{record.iteration:>{len(str(trainer.iterations))}}"
             text = record_text(record, trainer.history.metric)
-            self._console.print(f"iteration {number}  {text}  {trainer.examples_per_second:,.0f} examples/s")
+            self._console.print(f"iteration {number}  {text}  {trainer.progress.examples_per_second:,.0f} examples/s")
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
+from xpnet.optimizers import Optimizer, OptimizerState
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
-from xpnet.training.data import Part, TrainingData, target_variance
+from xpnet.training.data import Part, TrainingData, prepare, prepare_stream, target_variance
 from xpnet.training.feed import input_statistics
+from xpnet.training.mixed_precision import MixedPrecision
 from xpnet.training.scores import Score, accuracy, binary_accuracy, r2
 from xpnet.training.weights import class_weights
 
@@ -33,11 +36,30 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
             f"Training: expected a runtime for {here.name} on {here.device_name()}, where the network is, got "
             f"{wanted[1]} on {wanted[0]}. Move the network with net.to(device, backend), or leave them out."
         )
-    if runtime.dtype != network.dtype and runtime.dtype != "float32":
+    if runtime.dtype not in (None, network.dtype):
         raise InputError(
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
             "Give dtype to Network instead."
         )
+
+
+def settle_data(
+    network: Network, dataset: Dataset | Iterable[Any], config: TrainConfig, sample_weight: Array | None, seed: int
+) -> TrainingData:
+    """The data to train on; the network is given the loss, and the names of the classes.
+
+    Raises InputError if data, network and configuration do not fit together.
+    """
+    if isinstance(dataset, Dataset):
+        loss = settle_loss(network, dataset, config)
+        check_fits(network, dataset, loss)
+        data = prepare(dataset, config, network.backend, sample_weight, seed)
+        network.class_names = dataset.class_names
+    else:
+        data = prepare_stream(dataset, config, network, sample_weight)
+        loss = settle_stream_loss(network, data.train.targets, config)
+    network.loss, network.own_loss = loss, config.loss or network.own_loss
+    return data
 
 
 def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss:
@@ -117,6 +139,10 @@ def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None
     if config.normalize is False or not network.is_untrained or _is_set(network):
         return
     mean, std = input_statistics(train.inputs)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise InputError(
+            f"Training inputs: expected a finite mean and standard deviation, got {mean} and {std}. Scale the inputs."
+        )
     scale = 1 / np.where(std > 0, std, 1.0) if config.normalize is True else config.normalize
     network.set_normalization(mean, scale)
 
@@ -144,3 +170,19 @@ def weights_only(network: Network) -> Array:
     """1 for the weights of dense and convolutional layers, 0 for biases and the scales of normalisation."""
     slots = network.layout.slots()
     return network.mask(lambda name: len(slots[name].shape) > 1)
+
+
+def first_optimizer_state(
+    network: Network, config: TrainConfig, optimizer: Optimizer, mixed: MixedPrecision | None
+) -> OptimizerState:
+    """What the optimizer remembers of the network's last training, if it has the same form.
+
+    A change of learning rate or weight decay keeps it.
+    """
+    with network.backend.current():
+        fresh = {**optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
+    before, state = network.optimizer_memory or (None, {})
+    ours = config.optimizer
+    rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}
+    is_alike = before is not None and dataclasses.replace(before, **rates) == ours
+    return state if is_alike and state.keys() == fresh.keys() else fresh

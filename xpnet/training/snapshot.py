@@ -38,6 +38,11 @@ class Progress(NamedTuple):
     best: Record | None = None
     reports_since_best: int = 0
 
+    @property
+    def examples_per_second(self) -> float:
+        """Training examples per second of training, validation not counted."""
+        return self.examples_seen / self.training_seconds if self.training_seconds else 0.0
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
         """From what JSON made of ``_asdict()``. Raises TypeError, ValueError or KeyError if it is something else."""
@@ -55,6 +60,18 @@ class Progress(NamedTuple):
         if progress.reported > progress.iteration:
             raise ValueError("its counts make no sense")
         return progress
+
+
+class Position(NamedTuple):
+    """Where a training stands, replaced in one assignment: an interruption leaves the old one or the new one.
+
+    ``pending`` are the metrics of steps that are not read yet, the newest first: (metrics, (metrics, ... None)).
+    """
+
+    state: TrainState
+    progress: Progress
+    pending: Any = None
+    best: Best | None = None
 
 
 def _average(values: Any) -> MovingAverage:
@@ -109,11 +126,12 @@ def take(network: Network, state: TrainState, progress: Progress, best: Best | N
 
 
 def put_back(
-    network: Network, state: TrainState, snapshot: Snapshot, source: str
+    network: Network, state: TrainState, snapshot: Snapshot, source: str, *, keeps_best: bool
 ) -> tuple[TrainState, Best | None, Array]:
     """The state, the best values so far and the key of a snapshot, where the network is.
 
-    Raises InputError, naming the first tensor that differs, unless all are like those of ``state``.
+    Raises InputError, naming the first tensor that differs, unless all are like those of ``state``; and unless there is
+    a best record with its values where early stopping ``keeps_best`` and there was a record, and only there.
     """
     tensors, progress = snapshot
     backend = network.backend
@@ -127,11 +145,28 @@ def put_back(
         source,
     )
     optimizer = {name: backend.asarray(tensor) for name, tensor in _part("optimizer", tensors).items()}
+    _check_best(progress, any(name.startswith("best/") for name in tensors), keeps_best, source)
     best = None
     if progress.best:
         values = network.from_tensors(_part("best", tensors), source=source)
         best = Best(progress.best, *values, progress.reports_since_best)
     return TrainState(theta, layers, optimizer), best, backend.asarray(tensors["key"])
+
+
+def _check_best(progress: Progress, has_values: bool, keeps_best: bool, source: str) -> None:
+    best, since = progress.best, progress.reports_since_best
+    is_due = keeps_best and progress.reported > 0
+    if best is None:
+        is_right = not is_due and not has_values and since == 0
+    else:
+        is_right = is_due and has_values and (since == 0) == (best.iteration == progress.reported)
+        is_right = is_right and 0 < best.iteration <= progress.reported
+    if not is_right:
+        found = f"that of iteration {best.iteration}, {since} reports ago" if best else "none"
+        raise InputError(
+            f"{source}: expected the best record up to iteration {progress.reported} as early stopping has it, "
+            f"got {found} {'with' if has_values else 'without'} its values. Use the settings it was made with."
+        )
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:

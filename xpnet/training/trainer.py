@@ -3,56 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, on_own_device, to_numpy
+from xpnet.backend import Array, Backend, on_own_device
 from xpnet.compile import graphed
 from xpnet.datasets import Dataset
-from xpnet.errors import InputError
+from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layout import map_tree
 from xpnet.network import Network
 from xpnet.random import Stream, generator, make_key
-from xpnet.runtime import Runtime
+from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.callbacks import Callback
 from xpnet.training.config import TrainConfig
-from xpnet.training.data import prepare, prepare_stream
-from xpnet.training.divergence import check_finite, check_scale, check_step
+from xpnet.training.divergence import check_scale, check_step
 from xpnet.training.early_stopping import Best
-from xpnet.training.evaluation import AnyEvaluation, Evaluator
+from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import History, Record
+from xpnet.training.measure import measure, read_metrics
 from xpnet.training.mixed_precision import MixedPrecision
 from xpnet.training.setup import (
-    check_fits,
     check_last_batch,
     check_runtime,
+    first_optimizer_state,
     metric_name,
     normalize_inputs,
-    settle_loss,
+    settle_data,
     settle_score,
-    settle_stream_loss,
     weights_only,
 )
-from xpnet.training.snapshot import Progress, Snapshot, put_back, take
+from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
 from xpnet.training.step import StepMetrics, TrainState, make_step
-
-
-class _Now(NamedTuple):
-    """Where a training stands, replaced in one assignment: an interruption leaves the old one or the new one.
-
-    ``pending`` are the metrics of steps that are not read yet, the newest first: (metrics, (metrics, ... None)).
-    """
-
-    state: TrainState
-    progress: Progress
-    pending: Any = None
-    best: Best | None = None
 
 
 class Trainer:
@@ -80,22 +67,13 @@ class Trainer:
         order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
-        runtime = runtime or Runtime(dtype=network.dtype)
-        check_runtime(network, runtime)
-        self.runtime = dataclasses.replace(runtime, backend=network.backend.name)  # to which settings may apply
-        self.runtime.configure()
+        check_runtime(network, runtime or Runtime())
+        self.runtime = dataclasses.replace(runtime or Runtime(), backend=network.backend.name)
+        self.runtime.configure() if runtime else configure_once()
         backend, seed = network.backend, config.seed
         if order:
             seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
-        if isinstance(dataset, Dataset):
-            loss = settle_loss(network, dataset, config)
-            check_fits(network, dataset, loss)
-            self.data = prepare(dataset, config, backend, sample_weight, seed)
-            network.class_names = dataset.class_names
-        else:
-            self.data = prepare_stream(dataset, config, network, sample_weight)
-            loss = settle_stream_loss(network, self.data.train.targets, config)
-        network.loss, network.own_loss = loss, config.loss or network.own_loss
+        self.data = settle_data(network, dataset, config, sample_weight, seed)
         if config.freeze:
             network.freeze(*config.freeze)
         per_epoch = self.data.batches_per_epoch
@@ -104,27 +82,28 @@ class Trainer:
             check_last_batch(network, self.data, config.batch_size)
         normalize_inputs(network, self.data.train, config)
 
-        self._report_every = config.report_every or per_epoch
+        self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
         self._key = backend.asarray(make_key(seed))
         self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
-        self._decay_mask = 1.0 if config.decay_biases else weights_only(network)
-        self._score_targets = self.data.train.targets
+        self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
+        loss, targets = network.loss, self.data.train.targets
         # Each step is given the whole rate instead: its rounding to θ's dtype is then the same in an array.
-        self._optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
+        optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
         self._plain_step = make_step(
             network,
-            self._optimizer,
-            settle_score(loss, self._score_targets),
+            optimizer,
+            settle_score(loss, targets),
             clip_norm=config.clip_norm,
             augmentation=config.augmentation,
             mixed=self._mixed,
         )
         self._step = graphed(self._plain_step, backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network)
-        self.history = History([], metric_name(loss, self._score_targets), per_epoch)
-        self._now = _Now(TrainState(network.theta, network.state, self._first_optimizer_state()), Progress())
+        self.history = History([], metric_name(loss, targets), per_epoch)
+        optimizer_state = first_optimizer_state(network, config, optimizer, self._mixed)
+        self._position = Position(TrainState(network.theta, network.state, optimizer_state), Progress())
         self._stop, self._started = False, 0.0
 
     @property
@@ -135,34 +114,23 @@ class Trainer:
     @property
     def iteration(self) -> int:
         """Steps done so far."""
-        return self._now.progress.iteration
-
-    @property
-    def reported(self) -> int:
-        """The iteration of the last record that counts."""
-        return self._now.progress.reported
+        return self._position.progress.iteration
 
     @property
     def best(self) -> Best | None:
         """The best values so far, with early stopping."""
-        return self._now.best
+        return self._position.best
 
     @property
     def progress(self) -> Progress:
         """Where the training stands, apart from arrays."""
-        return self._now.progress
-
-    @property
-    def examples_per_second(self) -> float:
-        """Training examples per second of training, validation not counted."""
-        progress = self.progress
-        return progress.examples_seen / progress.training_seconds if progress.training_seconds else 0.0
+        return self._position.progress
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do: all iterations are done, or early stopping's patience is out."""
         stopping = self.config.early_stopping
-        return bool(stopping and self.best and stopping.is_over(self.best)) or self.reported == self.iterations
+        return bool(stopping and self.best and stopping.is_over(self.best)) or self.progress.reported == self.iterations
 
     def run(self, callbacks: Sequence[Callback] = (), *, detect_nonfinite: bool = False) -> History:
         """Train until all iterations are done, early stopping ends it, or ``stop`` is called; returns the history.
@@ -171,10 +139,13 @@ class Trainer:
         is known, and is repeated layer by layer to find where.
 
         Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
-        layer whose output or gradient did. Whatever ends it, the network has the values of the last complete step.
+        layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
+        Whatever else ends it, the network has the values of the last complete step.
         """
+        network = self.network
+        finite = network.theta, network.state
         self._started, self._stop = time.perf_counter() - self.progress.seconds, False
-        self.history.records = [record for record in self.history if record.iteration <= self.reported]
+        self.history.records = [record for record in self.history if record.iteration <= self.progress.reported]
         for callback in callbacks:
             callback.on_begin(self)
         try:
@@ -182,15 +153,21 @@ class Trainer:
                 due = self._next_report()
                 self._train_until(due, callbacks, detect_nonfinite)
                 record = self._record()
+                finite = network.theta, network.state
                 self.history.records.append(record)
                 if record.iteration == due:  # one after ``stop`` changes nothing, or ``run`` again would go another way
                     self._after_report(record)
                 for callback in callbacks:
                     callback.on_report(self, record)
-        finally:
+        except TrainingDivergedError:
+            (network.theta, network.state), network.optimizer_memory = finite, None
+            raise
+        except BaseException:
             self.publish()
+            raise
+        self.publish()
         if self.best:
-            self.network.theta, self.network.state = self.best.theta, self.best.state
+            network.theta, network.state = self.best.theta, self.best.state
         for callback in callbacks:
             callback.on_end(self)
         return self.history
@@ -214,7 +191,7 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
         self._flush_metrics()
-        return take(self.network, self._now.state, self.progress, self.best, self._key)
+        return take(self.network, self._position.state, self.progress, self.best, self._key)
 
     @on_own_device
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
@@ -228,58 +205,29 @@ class Trainer:
                 f"{source}: expected at most {self.iterations} iterations, got {snapshot.progress.iteration}. "
                 "Train for longer."
             )
-        state, best, self._key = put_back(self.network, self._now.state, snapshot, source)
-        self._now = _Now(state, snapshot.progress, best=best)
+        keeps_best = self.config.early_stopping is not None
+        state, best, self._key = put_back(self.network, self._position.state, snapshot, source, keeps_best=keeps_best)
+        self._position = Position(state, snapshot.progress, best=best)
         self.publish()
 
     @on_own_device
-    def test(self) -> AnyEvaluation:
-        """Evaluate the network's values on the test part of the data set.
-
-        Raises InputError if there is none, TrainingDivergedError if the loss is infinite or NaN.
-        """
-        if not isinstance(self.dataset, Dataset) or self.dataset.test_inputs is None:
-            raise InputError("Training: expected a data set with a test part, got none. Evaluate on other data.")
-        network = self.network
-        with np.errstate(over="ignore", invalid="ignore"):
-            evaluation = self._evaluate(
-                network.theta, network.state, self.dataset.test_inputs, self.dataset.test_targets
-            )
-        check_finite(self.config, "loss on the test examples", evaluation.loss, self.iteration)
-        return evaluation
-
-    @on_own_device
     def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
-        before, progress, pending, _ = self._now
+        before, progress, pending, _ = self._position
         batch = self.data.feed.batch(progress.iteration)
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-            state, metrics = step(before, *batch, key, progress.iteration, rate, self._decay_mask)
+            state, metrics = step(before, *batch, key, progress.iteration, rate, self.decay_mask)
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
                 check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
         seen = progress.examples_seen + batch.y.shape[0]
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
+        self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
 
-    def _first_optimizer_state(self) -> Any:
-        """What the optimizer remembers of the network's last training, if it has the same form: another learning rate
-        or weight decay is no reason to forget.
-        """
-        fresh = {
-            **self._optimizer.init(self.network.theta),
-            **(MixedPrecision.init(self.network.theta) if self._mixed else {}),
-        }
-        optimizer, state = self.network.optimizer_memory or (None, {})
-        ours = self.config.optimizer
-        rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}
-        is_alike = optimizer is not None and dataclasses.replace(optimizer, **rates) == ours
-        return state if is_alike and state.keys() == fresh.keys() else fresh
-
     def _next_report(self) -> int:
-        every, earliest = self._report_every, max(self.reported + 1, self.iteration)
+        every, earliest = self.report_every, max(self.progress.reported + 1, self.iteration)
         return min(math.ceil(earliest / every) * every, self.iterations)
 
     def _train_until(self, due: int, callbacks: Sequence[Callback], detect_nonfinite: bool) -> None:
@@ -292,8 +240,8 @@ class Trainer:
         self._flush_metrics()
 
     def _add_seconds(self, seconds: float) -> None:
-        progress = self.progress
-        self._now = self._now._replace(progress=progress._replace(training_seconds=progress.training_seconds + seconds))
+        progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
+        self._position = self._position._replace(progress=progress)
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -302,71 +250,42 @@ class Trainer:
     @on_own_device
     def _flush_metrics(self) -> None:
         """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
-        _, progress, pending, _ = self._now
+        _, progress, pending, _ = self._position
         if pending is None:
             return
         start = time.perf_counter()
-        metrics = []
-        while pending is not None:
-            newest, pending = pending
-            metrics.append(newest)
-        losses, scores = (
-            to_numpy(self.network.backend.xp.stack(column)).tolist() for column in zip(*reversed(metrics), strict=True)
-        )
-        first, loss, score = progress.iteration - len(metrics) + 1, progress.loss, progress.score
-        for number, one_loss, one_score in zip(itertools.count(first), losses, scores):
-            check_finite(self.config, "loss", one_loss, number)
-            loss, score = loss.add(one_loss), score.add(one_score)
+        progress = read_metrics(progress, pending, self.network, self.config)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
-        self._now = self._now._replace(progress=progress._replace(loss=loss, score=score, **seconds), pending=None)
+        self._position = self._position._replace(progress=progress._replace(**seconds), pending=None)
 
     @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
-        theta, state, optimizer = self._now.state
+        theta, state, optimizer = self._position.state
         if self.runtime.graph:  # whose next replay overwrites them
-            theta, state = self._copy(theta), map_tree(self._copy, state)
+            copied = partial(self.backend.xp.asarray, copy=True)
+            theta, state = copied(theta), map_tree(copied, state)
         self.network.theta, self.network.state = theta, state
         self.network.optimizer_memory = (self.config.optimizer, optimizer)
 
     @on_own_device
     def _record(self) -> Record:
         self.publish()
-        theta, state = self.network.theta, self.network.state
-        with np.errstate(over="ignore", invalid="ignore"):
-            decay = self.weight_decay_loss()
-            check_finite(self.config, "sum of the squared weights", decay, self.iteration)
-            if self._mixed:
-                check_scale(self._now.state, self.iteration)
-            train_score = self.progress.score.value
-            if self.config.measure_training:
-                train_score = self._evaluate(theta, state, *self.data.train[:2]).score
-            validation = self._evaluate(theta, state, *self.data.validation[:2]) if self.data.validation else None
-        seconds = time.perf_counter() - self._started
-        self._now = self._now._replace(progress=self.progress._replace(seconds=seconds))
-        loss = self.progress.loss.value
-        return Record(
-            iteration=self.iteration,
-            loss=loss,
-            weight_decay_loss=decay,
-            total_loss=loss + decay,
-            train_score=train_score,
-            validation_loss=validation.loss if validation else None,
-            validation_score=validation.score if validation else None,
-            seconds=seconds,
+        if self._mixed:
+            check_scale(self._position.state, self.iteration)
+        record = measure(
+            self.network,
+            self.data,
+            self.config,
+            self._evaluate,
+            self.progress,
+            decay_mask=self.decay_mask,
             learning_rate=self._rate(self.iteration - 1),
         )
-
-    @on_own_device
-    def weight_decay_loss(self) -> float:
-        """λ/2·‖θ‖² over what decays, of the network's values."""
-        theta = self.network.theta
-        squares = float(self.network.backend.xp.sum(self._decay_mask * theta * theta))
-        return self.config.optimizer.weight_decay / 2 * squares
-
-    def _copy(self, array: Array) -> Array:
-        return self.network.backend.xp.asarray(array, copy=True)
+        seconds = time.perf_counter() - self._started
+        self._position = self._position._replace(progress=self.progress._replace(seconds=seconds))
+        return record._replace(seconds=seconds)
 
     def _after_report(self, record: Record) -> None:
         """Let the record act on the learning rate and on whether to go on."""
@@ -375,4 +294,4 @@ class Trainer:
             progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
         if self.config.early_stopping:
             best = self.config.early_stopping.update(best, record, self.network.theta, self.network.state)
-        self._now = self._now._replace(progress=progress, best=best)
+        self._position = self._position._replace(progress=progress, best=best)

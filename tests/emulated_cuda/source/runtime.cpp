@@ -170,9 +170,11 @@ RUNTIME(cudaGetDeviceCount)(int* count)
     return cudaSuccess;
 }
 RUNTIME(cudaGetDevice)(int* device) { *device = current_device; return cudaSuccess; }
+const size_t CONTEXT = 1000;  // bytes of a device that CUDA takes for itself, fewer than of a real one
 RUNTIME(cudaSetDevice)(int device)
 {
     if (device < 0 || device >= device_count()) FAIL(cudaErrorInvalidDevice);
+    if (setting("memory", 8ul << 30) < CONTEXT) FAIL(cudaErrorMemoryAllocation);
     current_device = device;
     return cudaSuccess;
 }

@@ -1,6 +1,7 @@
 // Softmax cross-entropy and its gradient in one pass over the logits (N, K): one warp for each row, threads (32, rows).
 
-const int THREADS = 256;  // of the block that counts hits
+const int THREADS = 256;      // of the block that counts hits
+const int MOST_STRANDS = 32;  // warps of a block that computes losses
 
 __device__ float warp_max(float value)
 {
@@ -15,34 +16,43 @@ __device__ float warp_sum(float value)
 }
 
 // p = softmax(z);  t[k] = off, and on more for the true class
-// losses[n] = (log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m)) / N,  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
+// loss of n = (log sum_k exp(z[k] - m) - sum_k t[k] (z[k] - m)) / N,  m = max_k z[k];  gradient[n,k] = (p[k] - t[k]) / N
+// Each block sums the losses of its rows; a grid of one block goes through all rows.
 extern "C" __global__ void softmax_cross_entropy(
     const float* logits, const int* labels, float* losses, float* gradient, float on, float off, int rows, int classes)
 {
-    int row = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
-    if (row >= rows) return;  // the whole warp
-    const float* z = logits + row * classes;
-    float* dz = gradient + row * classes;
-    int label = labels[row];
+    __shared__ float sums[MOST_STRANDS];
+    int lane = threadIdx.x;
+    float own = 0.0f;
+    for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
+        const float* z = logits + row * classes;
+        float* dz = gradient + row * classes;
+        int label = labels[row];
 
-    float maximum = z[0];
-    for (int k = lane; k < classes; k += 32) maximum = fmaxf(maximum, z[k]);
-    maximum = warp_max(maximum);
+        float maximum = z[0];
+        for (int k = lane; k < classes; k += 32) maximum = fmaxf(maximum, z[k]);
+        maximum = warp_max(maximum);
 
-    float total = 0.0f, hit = 0.0f;
-    for (int k = lane; k < classes; k += 32) {
-        float shifted = z[k] - maximum, target = k == label ? on + off : off;
-        total += expf(shifted);
-        hit += shifted * target;
+        float total = 0.0f, hit = 0.0f;
+        for (int k = lane; k < classes; k += 32) {
+            float shifted = z[k] - maximum, target = k == label ? on + off : off;
+            total += expf(shifted);
+            hit += shifted * target;
+        }
+        total = warp_sum(total);
+        hit = warp_sum(hit);
+
+        for (int k = lane; k < classes; k += 32) {
+            float target = k == label ? on + off : off;
+            dz[k] = (expf(z[k] - maximum) / total - target) / rows;
+        }
+        own += (logf(total) - hit) / rows;
     }
-    total = warp_sum(total);
-    hit = warp_sum(hit);
-
-    for (int k = lane; k < classes; k += 32) {
-        float target = k == label ? on + off : off;
-        dz[k] = (expf(z[k] - maximum) / total - target) / rows;
-    }
-    if (lane == 0) losses[row] = (logf(total) - hit) / rows;
+    if (lane == 0) sums[threadIdx.y] = own;
+    __syncthreads();
+    if (threadIdx.y > 0) return;
+    float loss = warp_sum(lane < blockDim.y ? sums[lane] : 0.0f);
+    if (lane == 0) losses[blockIdx.x] = loss;
 }
 
 // share = the number of rows whose first largest logit is that of their label, by the number of rows: in one block.

@@ -5,10 +5,11 @@ const unsigned char NO_WINNER = 255;  // of no tap so far
 
 // y[n,i,j,c] = max over (u, v) of x[n, i*stride + u - top, j*stride + v - left, c];  the padding counts as -infinity.
 // Every window must reach into the image. The winner is the number u*kernel_width + v of the first maximum; the address
-// of the winners is 0 where nobody asks for them.
+// of the winners is 0 where nobody asks for them. With relu y is at least 0, and a window whose maximum is not above 0
+// has no winner: its gradient goes nowhere.
 extern "C" __global__ void max_pool2d(
     const float* x, float* y, unsigned char* winners, int height, int width, int channels, int rows, int columns,
-    int kernel_height, int kernel_width, int stride_height, int stride_width, int top, int left, int count)
+    int kernel_height, int kernel_width, int stride_height, int stride_width, int top, int left, int relu, int count)
 {
     int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= count) return;
@@ -28,6 +29,10 @@ extern "C" __global__ void max_pool2d(
                 winner = u * kernel_width + v;
             }
         }
+    }
+    if (relu && !(best > 0.0f)) {
+        winner = NO_WINNER;
+        best = isnan(best) ? best : 0.0f;
     }
     y[index] = best;
     if (winners) winners[index] = winner;
