@@ -140,7 +140,8 @@ class Trainer:
 
         Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
         layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
-        Whatever else ends it, the network has the values of the last complete step.
+        Whatever else ends it, the network has the values of the last complete step. Raises InputError for callbacks that
+        are not some, before anything is done.
         """
         network = self.network
         finite = network.theta, network.state
