@@ -140,8 +140,8 @@ class Trainer:
 
         Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
         layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
-        Whatever else ends it, the network has the values of the last complete step. Raises InputError for callbacks that
-        are not some, before anything is done.
+        Whatever else ends it, the network has the values of the last complete step. Raises InputError before
+        anything is done if the callbacks are not a list of callbacks.
         """
         network = self.network
         finite = network.theta, network.state
