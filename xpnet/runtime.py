@@ -65,9 +65,10 @@ class Runtime:
                 f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
             )
 
-    def configure(self) -> None:
+    def configure(self, library: str | None = None) -> None:
         """Set threads, kernels and allocator of this whole process, as training does when it begins.
 
+        ``library`` is the array library that computes, if ``backend`` does not say it.
         ``deterministic`` may not hold for a library that has computed something already.
 
         Raises InputError for kernels that are not installed.
@@ -78,7 +79,7 @@ class Runtime:
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
         if self.deterministic:
-            _be_deterministic(self.backend)
+            _be_deterministic(self.backend or library)
         if self.tune_malloc:
             keep_freed_memory()
 

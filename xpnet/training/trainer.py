@@ -68,8 +68,8 @@ class Trainer:
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
         check_runtime(network, runtime or Runtime())
-        self.runtime = dataclasses.replace(runtime or Runtime(), backend=network.backend.name)
-        self.runtime.configure() if runtime else configure_once()
+        self.runtime = runtime or Runtime()
+        self.runtime.configure(network.backend.name) if runtime else configure_once()
         backend, seed = network.backend, config.seed
         if order:
             seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
