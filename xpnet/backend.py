@@ -210,7 +210,7 @@ def location(array: Array) -> tuple[str, Any]:
     Raises InputError for something that is not an array of a supported library.
     """
     name = namespace_name(array)
-    if name == "jax" and (_is_traced(array) or not array.committed):
+    if name == "jax" and (is_traced(array) or not array.committed):
         return name, None
     return name, array.device
 
@@ -226,14 +226,15 @@ def same_location(one: Array, other: Array) -> bool:
 def is_readable(array: Array) -> bool:
     """Whether values lie on the host, where a check of them makes no device wait."""
     if array_api_compat.is_jax_array(array):
-        return not _is_traced(array) and all(device.platform == "cpu" for device in array.devices())
+        return not is_traced(array) and all(device.platform == "cpu" for device in array.devices())
     if array_api_compat.is_torch_array(array):
         return array.device.type == "cpu"
     return array_api_compat.is_numpy_array(array)
 
 
-def _is_traced(array: Array) -> bool:
-    return isinstance(array, importlib.import_module("jax").core.Tracer)
+def is_traced(array: Array) -> bool:
+    """Whether an array is JAX's stand-in for values that are not known yet."""
+    return array_api_compat.is_jax_array(array) and isinstance(array, importlib.import_module("jax").core.Tracer)
 
 
 def check_real_numbers(where: str, array: Array) -> None:

@@ -91,7 +91,7 @@ class Layer:
     calls ``unchecked_forward`` and ``unchecked_backward``: the same functions without the checks.
     """
 
-    prefix: ClassVar[str]  # of the names that a container gives: conv1, conv2, ...
+    prefix: ClassVar[str] = "layer"  # of the names that a container gives: conv1, conv2, ...
     _kinds: ClassVar[dict[str, type[Layer]]] = {}
 
     def __init_subclass__(cls) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from xpnet.checks import check_above_zero
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError
-from xpnet.losses import Loss
+from xpnet.losses import Loss, checked_loss
 from xpnet.optimizers import Adam, Optimizer, check_clip_norm
 from xpnet.random import check_seed
 from xpnet.schedules import Constant, Schedule, for_run
@@ -85,7 +85,8 @@ class TrainConfig:
         _check_kind(
             "early_stopping", self.early_stopping, EarlyStopping | None, "xpnet.training.EarlyStopping(patience)"
         )
-        self._check_loss()
+        if self.loss is not None:
+            checked_loss("Training", self.loss)
         if isinstance(self.class_weight, tuple):  # as pairs from a file: JSON has no numbers as keys
             object.__setattr__(self, "class_weight", dict(self.class_weight))
         object.__setattr__(self, "augmentation", _checked_augmentation(self.augmentation))
@@ -99,13 +100,6 @@ class TrainConfig:
             check_clip_norm(self.clip_norm)
         if self.iterations:
             for_run(self.schedule, self.iterations)
-
-    def _check_loss(self) -> None:
-        if self.loss is not None and (not hasattr(self.loss, "backward") or isinstance(self.loss, type)):
-            raise InputError(
-                f"Training: expected loss to be a loss, such as xpnet.losses.Huber(), got {self.loss!r}. "
-                "Give an object."
-            )
 
 
 def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:

@@ -14,18 +14,19 @@ import numpy as np
 from xpnet.backend import Array, array_namespace, backend_of, is_array, same_location
 from xpnet.datasets import Dataset
 from xpnet.datasets.arrays import as_array, as_inputs
+from xpnet.datasets.prediction import with_channel
 from xpnet.errors import InputError
-from xpnet.losses import Loss
-from xpnet.network import Network, with_channel
+from xpnet.losses import Loss, checked_loss
+from xpnet.network import Network
 from xpnet.optimizers import Adam
 from xpnet.runtime import Runtime
 from xpnet.schedules import Constant
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History
 from xpnet.training.progress import ProgressBar
-from xpnet.training.setup import check_fits
+from xpnet.training.setup import check_fits, check_runtime_kind
 from xpnet.training.trainer import Trainer
 
 
@@ -46,6 +47,10 @@ def fit(
     **settings: Any,
 ) -> History:
     """Train a network as ``Network.fit`` says."""
+    callbacks = check_callbacks(callbacks)  # before anything changes
+    check_runtime_kind(runtime)
+    if settings.get("loss") is not None:
+        checked_loss("Training", settings["loss"])
     if epochs is None and iterations is None:
         epochs = 1
     data, validation = _data(network, x, y, validation, settings.get("loss") or network.own_loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCros
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState
 from xpnet.runtime import Runtime
+from xpnet.shapes import channels_last_advice
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part, TrainingData, prepare, prepare_stream, target_variance
 from xpnet.training.feed import input_statistics
@@ -27,8 +29,18 @@ from xpnet.training.weights import class_weights
 _DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
 
 
+def check_runtime_kind(runtime: Any) -> None:
+    """Refuse what is neither None nor a Runtime, such as the name of a device."""
+    if not isinstance(runtime, Runtime | None):
+        raise InputError(
+            f"Training: expected runtime to be an xpnet.Runtime or None, got {runtime!r:.80}. "
+            "Pass an instance such as Runtime(device='cuda')."
+        )
+
+
 def check_runtime(network: Network, runtime: Runtime) -> None:
     """Refuse a runtime that names another place or dtype than the network's, which it would not change."""
+    check_runtime_kind(runtime)
     here = network.backend
     wanted = (runtime.device or here.device_name(), runtime.backend or here.name)
     if wanted[0] not in (here.device_name(), "auto", here.device_name().partition(":")[0]) or wanted[1] != here.name:
@@ -55,11 +67,26 @@ def settle_data(
         check_fits(network, dataset, loss)
         data = prepare(dataset, config, network.backend, sample_weight, seed)
         network.class_names = dataset.class_names
+        if (config.loss or network.own_loss) is None:
+            _warn_of_one_hot(to_numpy(dataset.train_targets))
     else:
         data = prepare_stream(dataset, config, network, sample_weight)
         loss = settle_stream_loss(network, data.train.targets, config)
     network.loss, network.own_loss = loss, config.loss or network.own_loss
     return data
+
+
+def _warn_of_one_hot(targets: np.ndarray) -> None:
+    """Warn of targets (N, K) that are 0 but for one 1 in each row, whose loss follows from their kind."""
+    is_column = targets.ndim < 2 or targets.shape[1] == 1
+    if is_column or not ((targets == 0) | (targets == 1)).all() or not (targets.sum(axis=1) == 1).all():
+        return
+    warnings.warn(
+        "fit: y looks like one-hot classes, but is learned as "
+        f"{'real numbers' if targets.dtype.kind == 'f' else '0/1 labels'}. "
+        "Pass class numbers, y.argmax(axis=1), for softmax cross-entropy.",
+        stacklevel=6,
+    )
 
 
 def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss:
@@ -93,9 +120,11 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
     """
     loss = loss or network.loss
     if network.input_shape != tuple(dataset.input_shape):
+        advice = channels_last_advice(dataset.input_shape, network.input_shape)
         raise InputError(
             f"Training: expected inputs of shape {network.input_shape}, which the network takes, got "
-            f"{tuple(dataset.input_shape)} in {dataset.name}. Choose other data or another input_shape."
+            f"{tuple(dataset.input_shape)} in {dataset.name}. "
+            f"{advice or 'Choose other data or another input_shape.'}"
         )
     outputs, wanted = network.output_shape, _wanted_outputs(dataset, loss)
     if outputs != wanted:

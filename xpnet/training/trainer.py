@@ -20,7 +20,7 @@ from xpnet.network import Network
 from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.divergence import check_scale, check_step
 from xpnet.training.early_stopping import Best
@@ -144,6 +144,7 @@ class Trainer:
         """
         network = self.network
         finite = network.theta, network.state
+        callbacks = check_callbacks(callbacks)
         self._started, self._stop = time.perf_counter() - self.progress.seconds, False
         self.history.records = [record for record in self.history if record.iteration <= self.progress.reported]
         for callback in callbacks:
