@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from tests.helpers import refused
+from tests.helpers import assert_is_gradient, refused
 from tests.layers.runs import start
 from xpnet.backend import to_numpy
 from xpnet.layers import SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.examples import Example
+from xpnet.layout import Layout
 
 
 def test_by_hand():
@@ -64,3 +65,17 @@ def test_what_does_not_fit():
         transformer_block(8, 2, expansion=0)
     with refused("Residual 'residual1': the branch gives (5, 8) but the shortcut gives (5, 7)."):
         transformer_block(8, 2).output_shape((5, 7))
+
+
+def test_backward_of_a_whole_block_is_the_derivative_of_forward(backend):
+    run = start(Example(transformer_block(4, 2, p=0.2, causal=True), (5, 4)), backend)
+    layout, batch, dy = Layout.of(run.params), to_numpy(run.x), to_numpy(run.dy)
+
+    def loss(x=batch, theta=None):
+        params = run.params if theta is None else layout.unflatten(backend.asarray(theta))
+        y = run.example.layer.forward(params, run.state, backend.asarray(x), train=True, key=run.key).y
+        return float(np.sum(to_numpy(y) * dy))
+
+    dx, grads = run.backward(run.forward().cache)
+    values = {"x": batch, "theta": to_numpy(layout.flatten(run.params))}
+    assert_is_gradient(loss, values, {"x": dx, "theta": layout.flatten(grads)})

@@ -105,14 +105,14 @@ EXAMPLES = (
         (4, 3, 2),
     ),
     Example(
-        layers.Concat([layers.Conv2D(3, 3, padding=1), ("skip", layers.Identity()), layers.SpatialDropout(0.3)]),
+        layers.Concat([("a", layers.Conv2D(3, 3, padding=1)), ("skip", layers.Identity()), layers.SpatialDropout(0.3)]),
         (4, 3, 2),
     ),
     Example(
-        layers.ScaleBy(layers.Sequential([layers.GlobalAvgPool2D(), layers.Dense(3), layers.Sigmoid()])),
+        layers.ScaleBy(layers.Sequential([layers.GlobalAvgPool2D(), ("a", layers.Dense(3)), layers.Sigmoid()])),
         (4, 5, 3),
     ),
-    Example(layers.ScaleBy(layers.Sequential([layers.Conv2D(2, 1), layers.Tanh()])), (4, 5, 2)),
+    Example(layers.ScaleBy(layers.Sequential([("a", layers.Conv2D(2, 1)), layers.Tanh()])), (4, 5, 2)),
     Example(layers.LearnedPositions(), (5, 4)),
     Example(layers.Embedding(5, units=3), (4,)),
     Example(layers.Sequential([layers.Embedding(5, units=4), layers.SinusoidalPositions()]), (3,)),
@@ -120,7 +120,6 @@ EXAMPLES = (
     Example(layers.SelfAttention(), (4, 6)),
     Example(layers.SelfAttention(heads=2, causal=True), (4, 12)),
     Example(layers.multi_head_self_attention(4, heads=2), (5, 3)),
-    Example(layers.transformer_block(4, heads=2, p=0.2, causal=True), (5, 4)),
     Example(
         layers.Sequential(
             [
