@@ -316,7 +316,7 @@ def test_other_bad_requests():
     ],
 )
 def test_pixels_that_are_no_real_numbers(dtype, kind):
-    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}."):
         small_network()(np.zeros((2, *IMAGE), dtype))
 
 
@@ -331,7 +331,7 @@ def test_pixels_that_are_no_real_numbers(dtype, kind):
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_tensors_without_real_numbers(backend, change, kind):
     x = pytest.importorskip("torch").asarray(images(), device="cpu")
-    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}."):
         small_network(backend=backend)(change(x))
 
 
@@ -737,7 +737,7 @@ def test_a_file_does_not_say_what_was_frozen_but_how_layers_were_built(tmp_path)
 
 
 def test_a_name_with_a_null_character_is_no_file():
-    with refused("cannot be written (embedded null byte). Make room there, or choose another place."):
+    with refused("cannot be written (embedded null byte)"):
         small_network().save("a\0b")
 
 

@@ -237,7 +237,7 @@ def check_real_numbers(where: str, array: Array) -> None:
         kind = f"{kind}, {array.layout} on {array.device}"
         has_values = str(array.layout) == "torch.strided" and not array.is_meta
     if not has_values or not has_kind(array, ("bool", "integral", "real floating")):
-        raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to one of float32.")
+        raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to float32.")
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -13,7 +13,7 @@ from xpnet import backend as backends
 from xpnet import summary, weights
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
@@ -255,7 +255,7 @@ class LayeredFunction:
             )
         if not _has_names_of(self.state, state):
             raise InputError(
-                "Network: expected a state with the names of network.state, got another. Give one like it."
+                "Network: expected a state with the names of network.state, got another. Pass one like it."
             )
 
     def _check_batch(self, x: Array) -> None:
@@ -263,7 +263,7 @@ class LayeredFunction:
         if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
             raise InputError(
                 f"Network: expected inputs {summary.shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
-                "Give a batch of at least one example of this shape."
+                "Pass at least one example of this shape."
             )
 
     def _freeze_statistics(self) -> None:
@@ -285,12 +285,14 @@ class LayeredFunction:
         if value.shape not in ((), (1,), (channels,)):
             raise InputError(
                 f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
-                "Give one for each channel."
+                "Pass one for each channel."
             )
         with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
             is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
         if not is_finite:
-            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {value}. Change {what}.")
+            raise InputError(
+                f"Network: expected {what} to be finite {self.dtype} numbers, got {short(value)}. Change {what}."
+            )
         return self._asarray(np.full(channels, value))
 
 
@@ -306,7 +308,7 @@ def _normalizing(layer: Layer) -> Sequential:
 def _checked_input_shape(input_shape: Any) -> Shape:
     if not isinstance(input_shape, list | tuple):
         raise InputError(
-            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+            f"Network: expected input_shape to be a tuple, got {short(input_shape)}. Pass one such as (28, 28, 1)."
         )
     return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
 

@@ -136,7 +136,7 @@ def test_a_full_disk_under_tensorboards_file_is_one_line(flags, tmp_path):
     prelude = "import tensorboardX.record_writer as writer; writer.open_file = lambda path: open('/dev/full', 'wb')"
     _, error = (process := training(*flags, "--tensorboard", prelude=prelude)).communicate(timeout=60)
     start = re.escape(f"error: {tmp_path}/run/tensorboard/events.out.tfevents.")
-    assert re.fullmatch(rf"{start}\S+: cannot be written \(No space left on device\)\. Make room there, .+\.\n", error)
+    assert re.fullmatch(rf"{start}\S+: cannot be written \(No space left on device\)\. Free some space .+\.\n", error)
     assert process.returncode == 2
 
 

@@ -25,7 +25,7 @@ def test_by_hand():
 
 
 def test_vectors_are_no_images():
-    with refused("Conv2D: expected images (N, H, W, C), got shape (N, 784). Put no Flatten before it."):
+    with refused("Conv2D: expected images (N, H, W, C), got shape (N, 784).", "Reshape"):
         Conv2D(2, 3).output_shape((784,))
     with refused("Conv2D: expected images (N, H, W, C), got shape (N, 28, 28). Add the missing axis."):
         Conv2D(2, 3).output_shape((28, 28))

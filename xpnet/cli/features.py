@@ -90,7 +90,9 @@ def _load(weights: str, model: str | None, options: Mapping[str, Any], device: s
     if is_written_by_xpnet(path):
         return Network.load(path, device=device, backend=backend)
     if model is None:
-        raise InputError(f"Weights file {path}: expected --model, since xpnet did not save it, got none. Give one.")
+        raise InputError(
+            f"Weights file {path}: expected --model, since xpnet did not save it, got none. Add --model NAME."
+        )
     return load_torchvision(model, path, device=device, backend=backend, **options)
 
 

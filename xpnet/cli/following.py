@@ -153,7 +153,7 @@ class _LogFile(logging.FileHandler):
             self._has_failed = True
             reason = sys.exc_info()[1]
             reason = reason.strerror if isinstance(reason, OSError) else reason
-            common.warn(f"--log-file {self._path}: cannot be written ({reason}). The run goes on; make room there.")
+            common.warn(f"--log-file {self._path}: cannot be written ({reason}). The run goes on; free some space.")
 
     def close(self) -> None:
         """Close the file; what it still had to take has been warned of."""

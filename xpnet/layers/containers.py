@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.layers.errors import inside
 from xpnet.layers.fusion import Step, prediction_steps, steps
@@ -37,9 +37,7 @@ class Sequential(Layer):
 
     def __init__(self, layers: Iterable[Layer | tuple[str, Layer]], *others: Any) -> None:
         if others:
-            raise InputError(
-                "Sequential: expected one list of layers, got several arguments. Put brackets around them."
-            )
+            raise InputError("Sequential: expected one list of layers, got several arguments. Pass a list.")
         object.__setattr__(self, "layers", _named(layers))
 
     @classmethod
@@ -228,7 +226,7 @@ def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
 
 def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:
     if not isinstance(layers, Iterable):
-        raise InputError(f"Sequential: expected a list of layers, got {type(layers).__name__}. Put brackets around it.")
+        raise InputError(f"Sequential: expected a list of layers, got {type(layers).__name__}. Pass a list.")
     named: list[tuple[str, Layer]] = []
     counts: Counter[str] = Counter()
     for item in layers:
@@ -240,7 +238,8 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
                 named.append((name, layer))
             case _:
                 raise InputError(
-                    f"Sequential: expected layers or (name, layer) pairs, got {item!r}. Give layers such as ReLU()."
+                    f"Sequential: expected layers or (name, layer) pairs, got {short(item)}. "
+                    "Pass layers such as ReLU()."
                 )
     names = [name for name, _ in named]
     if not named:
@@ -248,7 +247,8 @@ def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Laye
     for name, count in Counter(names).items():
         if not name or "." in name or count > 1 or not name.isprintable():
             raise InputError(
-                f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). Rename."
+                f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). "
+                "Give each layer a unique name."
             )
     return tuple(named)
 
