@@ -115,7 +115,7 @@ def test_what_a_network_cannot_be_built_from():
         Network(Dense(2), (3,), dtype="float16")
     with refused("Network: expected each length of input_shape ", "of at least 1, got 0."):
         Network(Dense(2), (0,))
-    with refused("Network: expected input_shape to be a tuple, got 784. Give one such as (28, 28, 1)."):
+    with refused("Network: expected input_shape to be a tuple, got 784."):
         Network(Dense(2), 784)
     with refused("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer."):
         Network(Sequential([ReLU(), Flatten()]), (3,))
@@ -354,7 +354,7 @@ def test_a_theta_or_state_that_is_none(method, value):
         getattr(network, method)(value, network.state, x, *rest)
     lacking = {**network.state, "normalize1": {}}
     for state in (value, {}, lacking):
-        with refused("Network: expected a state with the names of network.state, got another. Give one like it."):
+        with refused("Network: expected a state with the names of network.state, got another."):
             getattr(network, method)(network.theta, state, x, *rest)
     if rest:
         with refused("SoftmaxCrossEntropy, targets: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
@@ -389,7 +389,7 @@ def test_normalization_on_other_backends(library):
 
 
 def test_normalization_that_does_not_fit():
-    with refused("Network: expected mean to be one number or 2, got shape (3,). Give one for each channel."):
+    with refused("Network: expected mean to be one number or 2, got shape (3,)."):
         small_network().set_normalization([1.0, 2.0, 3.0], 1.0)
 
 
@@ -756,9 +756,9 @@ def test_a_theta_of_another_length_is_refused():
 def test_an_empty_batch_is_refused():
     network = small_network()
     x, labels = np.zeros((0, *network.input_shape), np.float32), np.zeros(0, np.int32)
-    with refused("Give a batch of at least one example"):
+    with refused("at least one example"):
         network.loss_and_gradient(network.theta, network.state, x, labels)
-    with refused("Give a batch of at least one example"):
+    with refused("at least one example"):
         network.forward(network.theta, network.state, x)
 
 

@@ -243,7 +243,7 @@ def check_real_numbers(where: str, array: Array) -> None:
 def to_numpy(array: Array) -> np.ndarray:
     """Copy an array of any supported library to the host (or view it, where it is there already).
 
-    PyTorch's kinds of floating point numbers that NumPy has not, such as bfloat16, become float32.
+    PyTorch's floating-point dtypes that NumPy lacks, such as bfloat16, become float32.
     """
     name = namespace_name(array)
     if name == "cupy":

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from xpnet.errors import InputError, short
 
 T = TypeVar("T")
-_EVIDENT = 3  # of so few names none is called the nearest: float64 is not what float16 was meant to be
+_EVIDENT = 2  # of so few names none is called the nearest: float64 is not what float16 was meant to be
 _MOST_LISTED = 20  # more names than that hide the rest of a message
 
 

@@ -291,7 +291,7 @@ class LayeredFunction:
             is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
         if not is_finite:
             raise InputError(
-                f"Network: expected {what} to be finite {self.dtype} numbers, got {short(value)}. Change {what}."
+                f"Network: expected {what} to be finite {self.dtype} numbers, got {short(value.tolist())}. Change {what}."
             )
         return self._asarray(np.full(channels, value))
 

@@ -90,7 +90,7 @@ def test_a_killed_process_has_logged_what_it_did(flags, tmp_path):
 
 def test_a_log_that_cannot_be_written(flags, tmp_path, capsys):
     assert main([*flags, "--log-file", str(tmp_path / "no" / "log.txt")]) == 2
-    assert "log.txt: cannot be written (No such file or directory). Choose another place." in capsys.readouterr().err
+    assert "log.txt: cannot be written (No such file or directory). Create the folder" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -205,7 +205,7 @@ def test_images_in_files_are_not_decoded(monkeypatch):
     dataset = Dataset.from_arrays(files, CLASSES)
     assert dataset.train_inputs is files
     assert dataset.input_shape == (3, 2, 1)
-    with refused("train_inputs: expected at least one example, got shape (0, 3, 2, 1)"):
+    with refused("x: expected at least one example, got shape (0, 3, 2, 1)"):
         Dataset.from_arrays(ImageFiles([], (3, 2, 1)), np.zeros(0, int))
 
 
@@ -222,7 +222,7 @@ def test_arrays_of_two_libraries_are_refused(other):
 def test_arrays_on_two_devices_are_refused():
     jax = pytest.importorskip("jax", exc_type=ImportError)
     one, other = jax.devices("cpu")
-    with refused("train_targets: expected all arrays of a data set in one library and on one device", "jax on cpu:1"):
+    with refused("y: expected all arrays of a data set in one library and on one device", "jax on cpu:1"):
         Dataset.from_arrays(jax.device_put(X, one), jax.device_put(CLASSES, other))
 
 
@@ -277,8 +277,8 @@ def test_inputs_that_are_refused(x, message):
         (["cat"] * 6, "expected two classes or more, got 'cat' for all 6 examples."),
         (np.ones(6, bool), "expected two classes or more, got True for all 6 examples."),
         (CLASSES - 1, "expected class numbers from 0, no larger than there are examples, got -1 to 1."),
-        (CLASSES * 3, "got 0 to 6. Count the classes from 0 or give class names; for regression, convert to a float"),
-        (CLASSES[:, None], "expected 0 and 1 in integers (N, K), got 0 to 2. Give class numbers as (N,)"),
+        (CLASSES * 3, "got 0 to 6. Count the classes from 0 or pass class_names; for regression, convert to a float"),
+        (CLASSES[:, None], "expected 0 and 1 in integers (N, K), got 0 to 2. Use class numbers as (N,)"),
         (
             np.where(REAL > 0, np.nan, REAL),
             "expected finite numbers, got NaN or infinity in 3 of 6 rows, first in row 3",
@@ -341,5 +341,5 @@ def test_parts_are_of_one_kind():
 def test_parts_are_pairs():
     for part in ("test", "validation"):
         for value in (X, (X,), {"x": X, "y": CLASSES}):
-            with refused(f"arrays {part}: expected a pair (x, y)", f"Give {part}=(x, y)."):
+            with refused(f"arrays {part}: expected a pair (x, y)", f"{part}=(x, y)."):
                 Dataset.from_arrays(X, CLASSES, **{part: value})

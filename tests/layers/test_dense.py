@@ -23,13 +23,13 @@ def test_by_hand():
 
 
 def test_images_need_flattening_first():
-    with refused("Dense: expected vectors (N, features), got shape (N, 28, 28, 1). Put a Flatten before it."):
+    with refused("Dense: expected vectors (N, features), got shape (N, 28, 28, 1).", "Flatten"):
         Dense(2).output_shape((28, 28, 1))
 
 
 def test_other_features_than_at_init():
     params = Dense(2).init(np.random.default_rng(0), (3,)).params
-    with refused("Dense: expected 3 features, got 4. Give it the input shape it was built for."):
+    with refused("Dense: expected 3 features, got 4."):
         Dense(2).forward(params, {}, np.zeros((1, 4)))
 
 

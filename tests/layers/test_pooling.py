@@ -49,7 +49,7 @@ def test_images_it_does_not_take():
     ("x", "message"),
     [
         (np.zeros((0, 4, 4, 1)), "expected a batch of at least one example, got shape (0, 4, 4, 1)."),
-        (np.zeros((1, 4, 4, 1), np.uint8), "expected floating point numbers, got uint8."),
+        (np.zeros((1, 4, 4, 1), np.uint8), "expected floating-point numbers, got uint8."),
     ],
 )
 def test_batches_that_cannot_be_pooled(layer, x, message):

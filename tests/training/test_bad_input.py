@@ -52,7 +52,7 @@ MISTAKES = {
     "real targets for three classes": ((X, X), {}, ["integer dtype", "float64 of shape (12, 2)"]),
     "one axis": ((X[:, 0], Y), {}, ["x", "(12,)", "(-1, 1)"]),
     "another width": ((np.ones((12, 5)), Y), {}, ["(2,)", "(5,)"]),
-    "no y": ((X,), {}, ["targets y", "None"]),
+    "no y": ((X,), {}, ["targets y", "without y"]),
     "not data": ((3,), {}, ["targets y", "int"]),
     "validation of another width": ((X, Y), {"validation": (np.ones((3, 5)), Y[:3])}, ["validation", "(5,)", "(2,)"]),
     "validation of an unknown class": ((X, Y), {"validation": (X[:3], Y[:3] + 5)}, ["validation", "5"]),
@@ -181,7 +181,7 @@ def test_real_targets_that_do_not_fit():
     net = Network([Dense(1)], (2,))
     with refused("NaN or infinity in 1 of 12 rows", "4"):
         net.fit(X, with_nan(X[:, 0], 4), progress=False)
-    with refused("(2,)", "(1,)", "Dense(2)"):
+    with refused("2 outputs", "1 output", "Dense(2)"):
         net.fit(X, X, progress=False)
     with refused("Batch 1", "NaN"):
         net.fit([(X, X[:, :1]), (X, with_nan(X[:, :1], 2))], progress=False)

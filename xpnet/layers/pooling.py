@@ -53,7 +53,7 @@ class MaxPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is not a non-empty batch of floating point images, or smaller than the window.
+    in the padding), or the input is not a non-empty batch of floating-point images, or smaller than the window.
     Source: Scherer, Müller and Behnke, ICANN 2010.
     """
 
@@ -85,7 +85,7 @@ class AvgPool2D(_Pool2D):
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is not a
-    non-empty batch of floating point images, or smaller than the window.
+    non-empty batch of floating-point images, or smaller than the window.
     Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
@@ -111,7 +111,7 @@ class GlobalAvgPool2D(Layer):
 
     Shapes: x (N, H, W, C) -> y (N, C).
 
-    Raises InputError if the input is not a non-empty batch of floating point images.
+    Raises InputError if the input is not a non-empty batch of floating-point images.
     Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 

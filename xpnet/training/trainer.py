@@ -57,7 +57,7 @@ class _Now(NamedTuple):
 class Trainer:
     """Trains a network on a data set as a configuration says.
 
-    ``run`` trains to the end; ``stop``, called by a callback, ends it after the current iteration. Calling ``run`` again
+    ``run`` trains to the end; ``stop``, called by a callback, ends it after the current step. Calling ``run`` again
     continues with the same result, and so does a trainer with the same settings that ``restore``d a ``snapshot``. The
     network holds the current values at every record, and with early stopping the best at the end.
 
