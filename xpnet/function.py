@@ -290,9 +290,8 @@ class LayeredFunction:
         with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
             is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
         if not is_finite:
-            raise InputError(
-                f"Network: expected {what} to be finite {self.dtype} numbers, got {short(value.tolist())}. Change {what}."
-            )
+            got = short(value.tolist())
+            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {got}. Change {what}.")
         return self._asarray(np.full(channels, value))
 
 
