@@ -7,11 +7,11 @@ from tests.helpers import refused
 from xpnet import Network
 from xpnet.datasets import Dataset
 from xpnet.datasets.augment import HorizontalFlip
-from xpnet.errors import TrainingDivergedError
+from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import Conv2D, Dense, Flatten, ReLU
 from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import Adam
-from xpnet.training import EarlyStopping
+from xpnet.training import EarlyStopping, TrainConfig
 
 X = np.random.default_rng(0).normal(size=(12, 2)) + 2
 Y = np.arange(12) % 3
@@ -190,6 +190,45 @@ def test_real_targets_that_do_not_fit():
 def test_early_stopping_and_settings_are_checked_where_they_are_made():
     with refused("patience"):
         EarlyStopping(0)
+
+
+def test_values_of_settings_are_shortened():
+    for name in ("validation", "optimizer", "schedule", "early_stopping", "loss", "augmentation"):
+        with pytest.raises(InputError, match=name) as error:
+            TrainConfig(**{name: np.ones((99, 9)).tolist()})
+        assert len(str(error.value)) < 300
+        with refused(name, "(99, 9)"):
+            TrainConfig(**{name: np.ones((99, 9))})
+
+
+@pytest.mark.parametrize("validation", [None, 4])
+def test_a_row_of_a_memory_map_is_named_as_it_is_counted_there(tmp_path, validation):
+    rows = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(20, 50))
+    rows[:] = np.arange(20)[:, None]
+    rows[7, 3] = np.nan
+    settings = {"validation": validation, "seed": 1, "progress": False}
+    with refused("NaN", "first in row 7"):
+        Network([Dense(2)], (50,)).fit(rows, np.arange(20) % 2, **settings)
+    with refused("NaN", "first in row 7"):
+        Network([Dense(2)], (50,)).fit(rows, np.arange(20) % 2, normalize=False, **settings)
+
+
+def test_outputs_that_do_not_fit_are_counted():
+    with refused("3 classes in y", "2 outputs", "Dense(3)"):
+        Network([Dense(2)], (2,)).fit(X, Y, progress=False)
+    with refused("2 classes in y", "1 output", "BinaryCrossEntropy()"):
+        Network([Dense(1)], (2,)).fit(X, Y % 2, progress=False)
+    with refused("12 classes in y", "1 output", "regression"):
+        Network([Dense(1)], (2,)).fit(X, np.arange(12), progress=False)
+    with refused("(12, 3) and (12,)", "SoftmaxCrossEntropy"):
+        Network([Dense(3)], (2,)).fit(X, Y, loss=Huber(), progress=False)
+    with refused("SoftmaxCrossEntropy", "integer"):
+        Network([Dense(3)], (2,)).fit(X, Y.astype(float), loss=SoftmaxCrossEntropy(), progress=False)
+
+
+def test_dates_are_no_targets():
+    with refused("y", "datetime64", "Convert"):
+        Network([Dense(3)], (2,)).fit(X, np.full(12, "2020-01-01", "datetime64[D]"), progress=False)
 
 
 def test_numbers_too_large_are_refused_without_a_warning_before():
