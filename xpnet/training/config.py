@@ -124,7 +124,7 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 
 
 def _check_validation(validation: Any) -> None:
-    if validation is None or validation == "auto" or (is_whole(validation) and validation > 0):
+    if validation is None or (isinstance(validation, str) and validation == "auto") or (is_whole(validation) and validation > 0):
         return
     if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
