@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers import (
     assert_close,
@@ -16,6 +17,8 @@ from tests.helpers import (
 )
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
+from xpnet.datasets import Dataset
+from xpnet.datasets.image_files import ImageFiles
 from xpnet.errors import InputError
 from xpnet.initializers import Normal
 from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
@@ -298,8 +301,8 @@ def test_images_of_another_shape(shape):
 def test_other_bad_requests():
     with refused("Network: expected batch_size ", "of at least 1, got 0."):
         small_network()(images(), batch_size=0)
-    with refused("Array: expected an array of NumPy, CuPy, PyTorch or JAX, got list."):
-        small_network()(images().tolist())
+    with refused("Network, inputs: expected a dense array of real numbers, got object"):
+        small_network()({"images": images()})
     with refused("Network, layer: expected one of normalize1, conv1, ", "got None. Choose one of these."):
         small_network().features(images(), None)
 
@@ -773,3 +776,61 @@ def test_a_list_is_refused():
     network = small_network()
     with refused("expected an array of NumPy, CuPy, PyTorch or JAX, got list"):
         network.forward(network.theta, network.state, np.zeros((1, *network.input_shape)).tolist())
+
+
+# Inputs as training takes them
+
+
+@pytest.mark.parametrize("method", ["__call__", "predict", "predict_proba"])
+def test_predictions_take_what_training_takes(method, tmp_path):
+    x = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    x.tofile(tmp_path / "x")
+    data = Dataset.from_arrays(x[::-1], np.arange(300) % 4, test=(x, np.arange(300) % 4))
+    predict = getattr(Network([Dense(4)], (3,)), method)
+    expected = predict(x)
+    for same in (x.tolist(), data, np.memmap(tmp_path / "x", np.float32, shape=x.shape), x.astype(">f4")):
+        assert_close(predict(same), expected)
+    with refused("Network, inputs", "test part", "arrays"):
+        predict(Dataset.from_arrays(x, np.arange(300) % 4))
+
+
+def test_predictions_take_data_frames_and_images_in_files(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    network = Network([Dense(4)], (3,))
+    assert_close(network(pandas.DataFrame(x, columns=["a", "b", "c"])), network(x))
+    paths = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.full((4, 4), 50 * number, np.uint8)).save(path)
+    files = ImageFiles(paths, (4, 4, 1))
+    network = Network([Flatten(), Dense(2)], (4, 4, 1))
+    assert_close(network(files, batch_size=2), network(files[:]), rtol=1e-6)
+    assert_close(network(files[:][..., 0]), network(files[:]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("method", ["__call__", "predict", "predict_proba"])
+def test_predictions_refuse_numbers_that_are_not_finite(backend, method, value):
+    x = np.ones((300, 3))
+    x[270, 1] = value
+    with refused("Network, inputs", "NaN or infinity", "first in row 270"):
+        getattr(Network([Dense(4)], (3,)), method)(backend.asarray(x))
+
+
+def test_a_call_can_be_compiled():
+    jax = pytest.importorskip("jax")
+    network, x = Network([Dense(4)], (3,), backend="jax"), np.random.default_rng(0).normal(size=(5, 3))
+    x = network.backend.asarray(x, "float32")
+    np.testing.assert_allclose(to_numpy(jax.jit(network)(x)), to_numpy(network(x)), rtol=1e-5)
+
+
+# What is printed
+
+
+def test_a_network_prints_one_line_for_each_layer():
+    network = Network([Conv2D(2, 3), ReLU(), Flatten(), Dense(3)], (8, 6, 1))
+    head, *lines = repr(network).splitlines()
+    for part in ("Network", "8 x 6 x 1", "3", f"{network.parameter_count} parameters", "float32", "numpy", "cpu"):
+        assert part in head
+    assert [line.split()[:2] for line in lines] == [[i.name, i.kind] for i in network.layer_info()]
+    assert lines[0].endswith("6 x 4 x 2")

@@ -139,19 +139,23 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
         ({"precision": "bfloat16"}, ("precision", "float32", "'bfloat16'")),
         ({"precision": "float16", "dtype": "float64"}, ("dtype float32", "float64")),
         ({"threads": 1.5}, ("threads", "1.5")),
+        ({"device": "gpu"}, ("device 'gpu'", "cuda")),
+        ({"backend": "tf"}, ("backend 'tf'", "torch")),
+        ({"graph": "yes"}, ("graph", "True or False", "'yes'")),
+        ({"tune_malloc": "no"}, ("tune_malloc", "True or False")),
     ],
 )
 def test_settings_that_are_not_there_are_refused(settings, parts):
-    with refused("Runtime", *parts):
+    with refused(*parts):
         Runtime(**settings)
 
 
 # Traps: what a runtime says is done, or refused; from Python as from the command line
 
 
-def fit(**settings):
+def fit(placed=None, **settings):
     rng = np.random.default_rng(0)
-    network = Network([Dense(2)], (3,))
+    network = Network([Dense(2)], (3,), device=placed)
     network.fit(rng.normal(size=(8, 3)), np.arange(8) % 2, progress=False, runtime=Runtime(**settings))
     return network
 
@@ -186,10 +190,28 @@ def test_pytorch_is_deterministic_where_it_is_the_networks():
 def test_fit_without_a_runtime_uses_all_cores_and_tunes_malloc(monkeypatch):
     calls = []
     monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
-    sharing.set_threads(1)
+    monkeypatch.setattr(runtime, "_is_configured", False)
     monkeypatch.setattr(runtime, "cores", lambda: 5)
-    Network([Dense(2)], (3,)).fit(np.ones((4, 3)), np.arange(4) % 2, progress=False)
+    sharing.set_threads(1)
+    plain_fit()
     assert (sharing.threads(), calls) == (5, [1])
+
+
+def plain_fit():
+    Network([Dense(2)], (3,)).fit(np.ones((4, 3)), np.arange(4) % 2, progress=False)
+
+
+def test_fit_without_a_runtime_leaves_what_was_configured():
+    Runtime(threads=1, tune_malloc=False).configure()
+    with kernels.using("pure"):
+        plain_fit()
+        assert kernels.in_use()["kernels"] == "pure"
+    assert sharing.threads() == 1
+
+
+def test_a_network_that_nobody_placed_goes_where_the_runtime_says():
+    pytest.importorskip("torch", exc_type=ImportError)
+    assert fit(device="cpu", backend="torch").backend.name == "torch"
 
 
 def test_precision_is_that_of_the_steps():
@@ -200,9 +222,9 @@ def test_precision_is_that_of_the_steps():
 def test_a_runtime_for_another_place_or_dtype_than_the_networks_is_refused():
     """It would be accepted and ignored otherwise."""
     with refused("numpy on cpu", "torch on cpu", "net.to("):
-        fit(backend="torch")
+        fit("cpu", backend="torch")
     with refused("numpy on cpu", "numpy on cuda", "net.to("):
-        fit(device="cuda")
+        fit("cpu", device="cuda")
     with refused("dtype float32", "got float64", "Network"):
         fit(dtype="float64")
     assert fit(device="cpu", backend="numpy").is_untrained is False
@@ -214,4 +236,5 @@ def test_the_command_line_and_python_make_the_same_runtime():
 
     flags = ["--threads", "3", "--kernels", "pure", "--deterministic", "--no-malloc-tuning", "--device", "cpu"]
     run = make_run("mlp", **settings_of(make_parser("train").parse_args(flags)))
-    assert run.runtime == Runtime(device="cpu", threads=3, kernels="pure", deterministic=True, tune_malloc=False)
+    said = {"device": "cpu", "threads": 3, "kernels": "pure", "deterministic": True, "tune_malloc": False}
+    assert run.runtime == Runtime(dtype="float32", **said)

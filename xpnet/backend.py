@@ -108,14 +108,20 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
 
     Raises InputError, with what to install or choose, where the library or the device is missing.
     """
-    family, colon, index = device.partition(":")
+    check_names(device, backend)
+    family, _, index = device.partition(":")
+    if backend is None:
+        return _resolve_default(family, device, index)
+    return _RESOLVERS[backend](family, device, index)
+
+
+def check_names(device: str, backend: str | None) -> None:
+    """Raise InputError for names of a device or an array library that cannot be."""
+    family, colon, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
         raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
     if backend not in (None, *BACKENDS):
         raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
-    if backend is None:
-        return _resolve_default(family, device, index)
-    return _RESOLVERS[backend](family, device, index)
 
 
 def backend_of(array: Array) -> Backend:
@@ -204,7 +210,7 @@ def location(array: Array) -> tuple[str, Any]:
     Raises InputError for something that is not an array of a supported library.
     """
     name = namespace_name(array)
-    if name == "jax" and (_is_traced(array) or not array.committed):
+    if name == "jax" and (is_traced(array) or not array.committed):
         return name, None
     return name, array.device
 
@@ -220,14 +226,15 @@ def same_location(one: Array, other: Array) -> bool:
 def is_readable(array: Array) -> bool:
     """Whether values lie on the host, where a check of them makes no device wait."""
     if array_api_compat.is_jax_array(array):
-        return not _is_traced(array) and all(device.platform == "cpu" for device in array.devices())
+        return not is_traced(array) and all(device.platform == "cpu" for device in array.devices())
     if array_api_compat.is_torch_array(array):
         return array.device.type == "cpu"
     return array_api_compat.is_numpy_array(array)
 
 
-def _is_traced(array: Array) -> bool:
-    return isinstance(array, importlib.import_module("jax").core.Tracer)
+def is_traced(array: Array) -> bool:
+    """Whether an array is JAX's stand-in for values that are not known yet."""
+    return array_api_compat.is_jax_array(array) and isinstance(array, importlib.import_module("jax").core.Tracer)
 
 
 def check_real_numbers(where: str, array: Array) -> None:

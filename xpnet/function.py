@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layout import map_tree, walk
-from xpnet.losses import Loss, SoftmaxCrossEntropy
+from xpnet.losses import Loss, SoftmaxCrossEntropy, checked_loss
 from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
-from xpnet.shapes import Shape, check_positive
+from xpnet.shapes import Shape, channels_last_advice, check_positive
 from xpnet.weights import check_gradients
 
+P = ParamSpec("P")
 _NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
 
@@ -37,6 +39,22 @@ class LossAndGradient(NamedTuple):
     state: State
 
 
+def _in_one_list(init: Callable[P, None]) -> Callable[P, None]:
+    """A constructor that refuses, instead of Python, layers that are not in one list and a missing input_shape."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **settings: P.kwargs) -> None:
+        if sum(isinstance(value, Layer) for value in args) > 1:
+            raise InputError("Network: expected one list of layers, got several arguments. Pass a list.")
+        if len(args) < 3 and "input_shape" not in settings:
+            raise InputError(
+                "Network: expected input_shape, got none. Pass the shape of one example, such as (28, 28, 1)."
+            )
+        init(*args, **settings)
+
+    return checked
+
+
 class LayeredFunction:
     """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
 
@@ -44,6 +62,7 @@ class LayeredFunction:
     of them can be compiled and repeated. ``Network`` adds what most need.
     """
 
+    @_in_one_list
     def __init__(
         self,
         layers: Layer | Iterable[Layer | tuple[str, Layer]],
@@ -58,7 +77,7 @@ class LayeredFunction:
         self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
         self.as_built = self.layer
         self.input_shape = _checked_input_shape(input_shape)
-        self.loss: Loss = loss or SoftmaxCrossEntropy()
+        self.loss: Loss = SoftmaxCrossEntropy() if loss is None else checked_loss("Network", loss)
         self.own_loss = loss  # the one it was made with, or was last told to train on
         self.dtype = pick("Network, dtype", {name: name for name in DTYPES}, dtype)
         self.backend = backends.resolve(device or "cpu", backend)
@@ -260,10 +279,14 @@ class LayeredFunction:
 
     def _check_batch(self, x: Array) -> None:
         backends.check_array("Array", x)
-        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
+        self._check_shape(tuple(x.shape))
+
+    def _check_shape(self, shape: Shape) -> None:
+        if tuple(shape[1:]) != self.input_shape or shape[0] == 0:
+            advice = channels_last_advice(tuple(shape[1:]), self.input_shape)
             raise InputError(
-                f"Network: expected inputs {summary.shape_text(('N', *self.input_shape))}, got shape {tuple(x.shape)}. "
-                "Pass at least one example of this shape."
+                f"Network: expected inputs {summary.shape_text(('N', *self.input_shape))}, got shape {tuple(shape)}. "
+                f"{advice or 'Pass at least one example of this shape.'}"
             )
 
     def _freeze_statistics(self) -> None:

@@ -79,7 +79,9 @@ def check_layer(
     rng = generator(seed)
     home = backends.resolve(device, backend)
     params, state, _ = layer.init(rng, input_shape)
-    tensors = {"x": separated_values(rng, (batch, *input_shape)), "params": map_tree(_raise_by(rng), params)}
+    shape = (batch, *input_shape)
+    x = separated_values(rng, shape) if layer.index_count is None else rng.integers(0, layer.index_count, shape)
+    tensors = {"x": x.astype("float64"), "params": map_tree(_raise_by(rng), params)}
     state = map_tree(lambda value: home.asarray(value, "float64"), map_tree(_raise_by(rng), state))
     layout = Layout.of(tensors)
 

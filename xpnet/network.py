@@ -14,7 +14,7 @@ from xpnet.function import LayeredFunction
 from xpnet.layers.base import State
 from xpnet.losses import Loss
 from xpnet.runtime import Runtime
-from xpnet.shapes import Shape, check_positive
+from xpnet.shapes import check_positive
 from xpnet.torch_weights import torch_name
 
 if TYPE_CHECKING:
@@ -67,17 +67,19 @@ class Network(LayeredFunction):
         """Train on a data set, on arrays, or on an iterable of batches (x, y); going on if it is called again.
 
         ``x`` are vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of
-        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), real numbers (N,) or (N, K), or 0/1 (N, K).
-        Of a data set, the training part is learned and the validation part validated on.
+        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), real numbers (N,) or (N, K), or 0/1 (N, K);
+        one-hot rows are 0/1 labels or real numbers too, and warned of. Real targets should be standardised: only the
+        inputs are normalised. Of a data set, the training part is learned and the validation part validated on.
 
         ``optimizer`` is Adam() by default. ``validation`` is a fraction or number of examples to set apart, or data
-        (x, y). ``sample_weight`` (N,) weighs examples. The other settings are those of ``training.TrainConfig``;
-        ``runtime`` says how to compute. ``progress`` shows a bar.
+        (x, y); without any, ``early_stopping`` watches the training loss. ``sample_weight`` (N,) weighs examples. The
+        other settings are those of ``training.TrainConfig``; ``runtime`` says how to compute. ``progress`` shows a bar.
 
         An untrained network gets a ``Normalize`` in front, with mean and scale of the training data, so that it takes
         inputs as they come from then on (unless ``normalize`` is False).
 
-        After Ctrl-C, or any other error, the network has the values of the last complete step.
+        After Ctrl-C, or any other error, the network has the values of the last complete step; after
+        TrainingDivergedError those of the last report, or of before.
 
         Raises InputError if data and network do not fit together, TrainingDivergedError if the loss becomes infinite.
         """
@@ -116,25 +118,27 @@ class Network(LayeredFunction):
 
         return evaluate(self, x, y)
 
-    def __call__(self, x: Array, *, batch_size: int = 256) -> Array:
-        """Outputs for inputs of any supported library, as an array of that library: a classifier's logits (N, classes).
+    def __call__(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
+        """Outputs for inputs, as an array of their library: a classifier's logits (N, classes).
 
-        Inputs are given as in training (pixels from 0 to 255, say); the network normalises them itself.
+        Inputs are what ``fit`` takes: arrays, lists, data frames, or a ``Dataset``, which stands for its test inputs.
+        They are given as in training (pixels from 0 to 255, say); the network normalises them itself.
 
-        Raises InputError if the inputs do not have the network's input shape, or hold anything but real numbers.
+        Raises InputError if the inputs do not have the network's input shape, or hold anything but finite real numbers.
         """
         return self._in_batches(x, batch_size, lambda batch: self.forward(self.theta, self.state, batch).y)
 
-    def predict(self, x: Array, *, batch_size: int = 256) -> Array:
+    def predict(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
         """What the network takes targets to be: class numbers (N,), 0/1 (N, K), or real numbers (N,) or (N, K).
 
-        ``class_names`` says what the numbers stand for. Raises InputError as calling the network does.
+        ``[net.class_names[i] for i in net.predict(x)]`` are the names of classes. Raises InputError as calling the
+        network does.
         """
         outputs = self(x, batch_size=batch_size)
         with backends.backend_of(outputs).current():
             return self.loss.predictions(outputs)
 
-    def predict_proba(self, x: Array, *, batch_size: int = 256) -> Array:
+    def predict_proba(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
         """Probabilities of the classes, (N, classes), or of 1 for 0/1 targets.
 
         Raises InputError as calling the network does, and of a network for real targets, which has none.
@@ -143,7 +147,7 @@ class Network(LayeredFunction):
         with backends.backend_of(outputs).current():
             return self.loss.probabilities(outputs)
 
-    def features(self, x: Array, name: str, *, batch_size: int = 256) -> Array:
+    def features(self, x: Array | Dataset, name: str, *, batch_size: int = 256) -> Array:
         """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``; see ``layer_shapes`` for names.
 
         Raises InputError if there is no such layer.
@@ -156,6 +160,9 @@ class Network(LayeredFunction):
                 return next(y for path, y in self.layer.trace(params, self.state, batch) if path == name)
 
         return self._in_batches(x, batch_size, output)
+
+    def __repr__(self) -> str:
+        return summary.short(self)
 
     def summary(self) -> str:
         """The layers as a plain text table."""
@@ -203,24 +210,18 @@ class Network(LayeredFunction):
         """
         weights.load_weights(self, path, replace_head=replace_head, torch_name=torch_name)
 
-    def _in_batches(self, x: Array, batch_size: int, function: Callable[[Array], Array]) -> Array:
+    def _in_batches(self, x: Any, batch_size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function to inputs batch by batch; the result is an array of the inputs' own library."""
-        home = backends.backend_of(x)
-        x = with_channel(x, self.input_shape)
-        self._check_batch(x)
-        backends.check_real_numbers("Network, inputs", x)
+        from xpnet.datasets.prediction import finite_batch, prediction_inputs  # importing a network needs no data sets
+
+        x = prediction_inputs("Network, inputs", x, self.input_shape)
+        self._check_shape(x.shape)
         check_positive("Network", "batch_size", batch_size)
-        count = x.shape[0]
-        results = [
-            home.asarray(function(self._asarray(x[start : min(start + batch_size, count), ...])))
-            for start in range(0, count, batch_size)
-        ]
+        results = []
+        for start in range(0, x.shape[0], batch_size):
+            rows = x[start : min(start + batch_size, x.shape[0]), ...]
+            batch = finite_batch("Network, inputs", rows, self._asarray(rows), start)
+            results.append(backends.backend_of(rows).asarray(function(batch)))
+        home = backends.backend_of(results[0])
         with home.current():
             return results[0] if len(results) == 1 else home.xp.concat(results)
-
-
-def with_channel(x: Array, input_shape: Shape) -> Array:
-    """Images (N, H, W) as (N, H, W, 1), where the network takes one channel; other inputs as they are."""
-    if len(input_shape) == 3 and input_shape[-1] == 1 and tuple(x.shape[1:]) == input_shape[:2]:
-        return x[..., None]
-    return x

@@ -9,6 +9,7 @@ import platform
 from dataclasses import dataclass
 
 from xpnet import kernels
+from xpnet.backend import check_names
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
@@ -16,6 +17,7 @@ from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
 PRECISIONS = (*kernels.PRECISIONS, "float16")
+_is_configured = False
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
 
@@ -24,7 +26,7 @@ class Runtime:
     """Where and how a network computes: everything that changes speed and rounding, but not what is learned.
 
     ``device`` and ``backend`` are those of ``backend.resolve``; None leaves a network where it is. ``dtype`` is that of
-    parameters and activations.
+    parameters and activations (None: float32, or that of the network that is trained).
 
     ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
     one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
@@ -38,7 +40,7 @@ class Runtime:
 
     device: str | None = None
     backend: str | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     threads: int | None = None
     kernels: str = "fastest"
     precision: str = "float32"
@@ -47,12 +49,18 @@ class Runtime:
     tune_malloc: bool = True
 
     def __post_init__(self) -> None:
+        check_names(self.device or "auto", self.backend)
         if self.threads is not None:
             _check_threads(self.threads)
-        pick("Runtime, dtype", {name: name for name in DTYPES}, self.dtype)
+        for name in ("graph", "deterministic", "tune_malloc"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(
+                    f"Runtime: expected {name} to be True or False, got {getattr(self, name)!r}. Change it."
+                )
+        pick("Runtime, dtype", {name: name for name in DTYPES}, self.dtype or "float32")
         pick("Runtime, kernels", {name: name for name in kernels.CHOICES}, self.kernels)
         pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)
-        if self.precision == "float16" and self.dtype != "float32":
+        if self.precision == "float16" and self.dtype == "float64":
             raise InputError(
                 f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
             )
@@ -64,6 +72,8 @@ class Runtime:
 
         Raises InputError for kernels that are not installed.
         """
+        global _is_configured
+        _is_configured = True
         sharing.set_threads(cores() if self.threads is None else self.threads)
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
@@ -71,6 +81,15 @@ class Runtime:
             _be_deterministic(self.backend)
         if self.tune_malloc:
             keep_freed_memory()
+
+
+def configure_once() -> None:
+    """Use all cores and keep freed memory, unless this process was configured before; kernels stay as they are."""
+    global _is_configured
+    if not _is_configured:
+        _is_configured = True
+        sharing.set_threads(cores())
+        keep_freed_memory()
 
 
 def cores() -> int:

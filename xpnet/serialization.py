@@ -37,7 +37,9 @@ def to_config(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_config(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(name): to_config(item) for name, item in value.items()}
+        if not all(isinstance(name, str) for name in value):  # as JSON has no other names
+            return [[to_config(name), to_config(item)] for name, item in value.items()]
+        return {name: to_config(item) for name, item in value.items()}
     return value
 
 

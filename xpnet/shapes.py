@@ -89,6 +89,12 @@ def as_pair(where: str, what: str, value: Any, minimum: int) -> Pair:
     return int(pair[0]), int(pair[1])
 
 
+def channels_last_advice(shape: Shape, wanted: Shape) -> str:
+    """What to do where images (C, H, W) came and (H, W, C) are wanted; nothing where it is something else."""
+    is_moved = len(shape) == len(wanted) == 3 and shape != wanted and (*shape[1:], shape[0]) == tuple(wanted)
+    return "Put the channels last: numpy.moveaxis(x, 1, -1)." if is_moved else ""
+
+
 def is_whole(value: Any) -> bool:
     """Whether the value is an integer, NumPy's too, and not a bool, which Python counts as one."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -40,6 +40,19 @@ def summary(network: LayeredFunction) -> str:
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells)
 
 
+def short(network: LayeredFunction) -> str:
+    """What a network is on its first line, and one line for each layer."""
+    head = (
+        f"{type(network).__name__}: {shape_text(network.input_shape)} -> {shape_text(network.output_shape)}, "
+        f"{network.parameter_count:,} parameters, {network.dtype}, {network.backend.name} on "
+        f"{network.backend.device_name()}"
+    )
+    info = layer_info(network)
+    name, kind = (max(len(getattr(i, field)) for i in info) for field in ("name", "kind"))
+    lines = [f"  {i.name:<{name}}  {i.kind:<{kind}}  {shape_text(i.output_shape)}" for i in info]
+    return "\n".join([head, *lines])
+
+
 def shape_text(shape: tuple[Any, ...]) -> str:
     """A shape as people write it: 28 x 28 x 16."""
     return " x ".join(map(str, shape))

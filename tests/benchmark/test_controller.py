@@ -333,6 +333,7 @@ def test_the_pure_kernels_serve_their_own_process(case):
         ("conv2d", "numpy_kernels.conv2d"),
         ("conv2d_backward", "numpy_kernels.conv2d_backward"),
         ("max_pool2d", "numpy_pooling.max_pool2d_with_winners"),
+        ("softmax_cross_entropy", "numpy_loss.softmax_cross_entropy"),
         ("optimizer_update", "blockwise.optimizer_update"),
     ],
 )

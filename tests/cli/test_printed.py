@@ -20,7 +20,7 @@ def numbers(text):
 def printed():
     """The lines that are printed for CONFUSION."""
     output = io.StringIO()
-    evaluation = Evaluation(0.7531, CONFUSION, np.zeros((CONFUSION.sum(), 3)))
+    evaluation = Evaluation(0.7531, CONFUSION, np.zeros((CONFUSION.sum(), 3)), np.zeros(CONFUSION.sum(), int))
     print_evaluation(Console(file=output, width=100), evaluation, ["a", "b", "c"])
     return output.getvalue().rstrip().splitlines()
 

@@ -277,7 +277,10 @@ def test_inputs_that_are_refused(x, message):
         (["cat"] * 6, "expected two classes or more, got 'cat' for all 6 examples."),
         (np.ones(6, bool), "expected two classes or more, got True for all 6 examples."),
         (CLASSES - 1, "expected class numbers from 0, no larger than there are examples, got -1 to 1."),
-        (CLASSES * 3, "got 0 to 6. Count the classes from 0 or pass class_names; for regression, convert to a float"),
+        (
+            CLASSES * 3,
+            "got 0 to 6. Pass names as text, or numbers from np.unique(",
+        ),
         (CLASSES[:, None], "expected 0 and 1 in integers (N, K), got 0 to 2. Use class numbers as (N,)"),
         (
             np.where(REAL > 0, np.nan, REAL),
@@ -343,3 +346,12 @@ def test_parts_are_pairs():
         for value in (X, (X,), {"x": X, "y": CLASSES}):
             with refused(f"arrays {part}: expected a pair (x, y)", f"{part}=(x, y)."):
                 Dataset.from_arrays(X, CLASSES, **{part: value})
+
+
+@pytest.mark.parametrize(
+    ("y", "words"), [(CLASSES, "classes"), (CLASSES > 0, "binary targets ()"), (np.ones((6, 2)), "real targets (2,)")]
+)
+def test_a_data_set_prints_as_its_shapes(y, words):
+    text = repr(Dataset.from_arrays(X, y, test=(X[:2], y[:2]), name="mine"))
+    assert text.startswith(f"<Dataset mine: train {X.shape}, test {X[:2].shape}; ")
+    assert text.endswith(f"{words}>")

@@ -370,9 +370,11 @@ def test_the_same_bits_from_run_to_run(threads):
     assert len(digests) == 1
 
 
-def test_several_threads_predict_at_once():
-    network = Network(models.create("mnist_starter").layer, (28, 28, 1), seed=0)
-    batches = [normal(count, 28, 28, 1, seed=count) for count in (1, 2, 3, 4)]
+@pytest.mark.parametrize("model", ["mnist_starter", "cifar10_starter"])  # of the latter a convolution takes in its ReLU
+def test_several_threads_predict_at_once(model):
+    layers = models.create(model)
+    network = Network(layers.layer, layers.input_shape, seed=0)
+    batches = [normal(count, *layers.input_shape, seed=count) for count in (1, 2, 3, 4)]
     expected = [network(batch) for batch in batches]
     barrier = threading.Barrier(4)
 

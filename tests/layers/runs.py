@@ -33,6 +33,12 @@ class Run:
         return self.example.layer.backward(self.params, cache, self.dy, need_dx=need_dx)
 
 
+def values(rng: np.random.Generator, example: Example) -> np.ndarray:
+    """A batch of two: real numbers, or indices where the layer takes these."""
+    shape, count = (2, *example.input_shape), example.layer.index_count
+    return off_kinks(rng, shape) if count is None else rng.integers(0, count, shape).astype(float)
+
+
 def start(example: Example, backend: Backend, dtype: str = "float64") -> Run:
     """Draw everything on the host, the same on every backend; biases and state too, which begin as 0 or 1."""
     rng = np.random.default_rng(5)
@@ -45,7 +51,7 @@ def start(example: Example, backend: Backend, dtype: str = "float64") -> Run:
         example,
         params=map_tree(lambda array: move(array + rng.normal(0.0, 0.1, array.shape)), params),
         state=map_tree(lambda array: move(array + rng.uniform(0.5, 1.5, array.shape)), state),
-        x=move(off_kinks(rng, (2, *example.input_shape))),
+        x=move(values(rng, example)),
         dy=move(rng.normal(size=(2, *output_shape))),
         key=backend.asarray(make_key(3)),
     )

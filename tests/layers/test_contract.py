@@ -9,6 +9,7 @@ import pytest
 import xpnet.layers
 from tests.helpers import assert_close, assert_lives_on, host_copies, leaves, refused
 from tests.layers.runs import start
+from xpnet import kernels
 from xpnet.backend import Backend, backend_of, resolve, to_numpy
 from xpnet.errors import InputError
 from xpnet.layers import (
@@ -31,7 +32,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 def test_every_public_layer_is_tested():
     public = (getattr(xpnet.layers, name) for name in xpnet.layers.__all__)
-    layers = {thing for thing in public if issubclass(thing, Layer) and thing is not Layer}
+    layers = {thing for thing in public if isinstance(thing, type) and issubclass(thing, Layer) and thing is not Layer}
     assert layers == {type(example.layer) for example in EXAMPLES}
 
 
@@ -63,7 +64,7 @@ def test_init_gives_float64_host_arrays_that_follow_the_seed(example: Example):
 
 @pytest.mark.parametrize("layer", [Dense(3), Conv2D(2, 3), MaxPool2D(2), AvgPool2D(2), GlobalAvgPool2D()])
 def test_a_wrong_rank_is_refused_by_name(layer):
-    for wrong in ((3, 4, 5, 2), (3, 4), () if isinstance(layer, Dense) else (5,)):
+    for wrong in ((3, 4, 5, 2), () if isinstance(layer, Dense) else (3, 4)):
         with refused(f"{type(layer).__name__}: expected", "got shape (N"):
             layer.init(np.random.default_rng(0), wrong)
 
@@ -72,11 +73,13 @@ def test_settings_survive_as_json(example: Example):
     assert from_config(json.loads(json.dumps(to_config(example.layer)))) == example.layer
 
 
+@pytest.mark.parametrize("choice", ["fastest", "pure"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_training_pass_keeps_library_device_dtype_and_shapes(example: Example, backend, dtype):
+def test_a_training_pass_keeps_library_device_dtype_and_shapes(example: Example, backend, dtype, choice):
     run = start(example, backend, dtype)
-    y, cache, state = run.forward()
-    dx, grads = run.backward(cache)
+    with kernels.using(choice):
+        y, cache, state = run.forward()
+        dx, grads = run.backward(cache)
     assert tuple(y.shape) == (2, *example.layer.output_shape(example.input_shape))
     assert tuple(dx.shape) == tuple(run.x.shape)
     assert shapes(grads) == shapes(run.params)

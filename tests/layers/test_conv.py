@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet.layers import Conv2D
+from xpnet.layers import Conv1D, Conv2D, DepthwiseConv2D
 
 
 def test_output_first():
@@ -62,3 +62,40 @@ def test_another_image_size_than_at_init_is_fine_but_not_other_channels():
 def test_settings_out_of_range_are_refused_when_the_layer_is_made(settings, message):
     with refused(f"Conv2D: {message}"):
         Conv2D(**{"filters": 2, "kernel_size": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kernel_size": (1, 3)}, "expected kernel_size to be an integer of at least 1, got (1, 3)."),
+        ({"stride": 0}, "expected stride to be an integer of at least 1, got 0."),
+        ({"padding": (1, 1)}, "expected padding to be an integer of at least 0, 'same' or 'valid', got (1, 1)."),
+        ({"padding": "full"}, "expected padding to be a number, a pair, 'same' or 'valid', got 'full'."),
+        ({"groups": 3}, "expected filters to be a multiple of 3 groups, got 2."),
+    ],
+)
+def test_settings_of_one_axis_out_of_range(settings, message):
+    with refused(f"Conv1D: {message}"):
+        Conv1D(**{"filters": 2, "kernel_size": 3, **settings})
+
+
+def test_sequences_that_do_not_fit():
+    with refused("Conv1D: expected sequences (N, T, C), got shape (N, 784)."):
+        Conv1D(2, 3).output_shape((784,))
+    with refused("Conv1D: window 1x5 is larger than its padded input 1x4."):
+        Conv1D(2, 5).output_shape((4, 3))
+    params = Conv1D(2, 3).init(np.random.default_rng(0), (9, 3)).params
+    with refused("Conv1D: expected 3 channels, got 1."):
+        Conv1D(2, 3).forward(params, {}, np.zeros((1, 9, 1)))
+
+
+def test_a_depthwise_convolution_is_one_of_as_many_groups_as_channels():
+    rng, layer = np.random.default_rng(0), DepthwiseConv2D(3, multiplier=2)
+    params, _, output_shape = layer.init(rng, (5, 6, 4))
+    assert (params["weight"].shape, output_shape) == ((8, 3, 3, 1), (3, 4, 8))
+    x = rng.normal(size=(2, 5, 6, 4))
+    np.testing.assert_array_equal(layer.forward(params, {}, x).y, Conv2D(8, 3, groups=4).forward(params, {}, x).y)
+    with refused("DepthwiseConv2D: expected 4 channels, got 3."):
+        layer.forward(params, {}, x[..., :3])
+    with refused("DepthwiseConv2D: expected multiplier to be an integer of at least 1, got 0."):
+        DepthwiseConv2D(3, multiplier=0)

@@ -23,7 +23,7 @@ def test_by_hand():
 
 
 def test_images_need_flattening_first():
-    with refused("Dense: expected vectors (N, features), got shape (N, 28, 28, 1).", "Flatten"):
+    with refused("Dense: expected vectors (N, features) or sequences (N, T, features), got shape (N, 28, 28, 1)."):
         Dense(2).output_shape((28, 28, 1))
 
 
@@ -37,3 +37,13 @@ def test_other_features_than_at_init():
 def test_units(units):
     with refused(f"Dense: expected units to be an integer of at least 1, got {units!r}."):
         Dense(units)
+
+
+def test_each_place_of_a_sequence_by_itself():
+    rng, layer = np.random.default_rng(0), Dense(3)
+    params, _, output_shape = layer.init(rng, (4, 5))
+    assert (params["weight"].shape, output_shape) == ((3, 5), (4, 3))
+    x = rng.normal(size=(2, 4, 5))
+    np.testing.assert_allclose(
+        layer.forward(params, {}, x).y[:, 1], layer.forward(params, {}, x[:, 1]).y, rtol=1e-12, atol=1e-14
+    )

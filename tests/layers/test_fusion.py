@@ -22,7 +22,9 @@ def apart(layer):
     return map_leaves(other, layer)
 
 
-@pytest.mark.parametrize("window", [MaxPool2D(2), MaxPool2D((2, 3)), MaxPool2D(3, stride=2, padding=1)])
+@pytest.mark.parametrize(
+    "window", [MaxPool2D(2), MaxPool2D((2, 3)), MaxPool2D(3, stride=2, padding=1), MaxPool2D(2, ceil=True)]
+)
 def test_relu_and_pool_give_the_same_bits_in_either_order(backend, window):
     xp, rng = backend.xp, np.random.default_rng(0)
     x = backend.asarray(rng.integers(-2, 3, (2, 5, 6, 3)).astype(np.float32))  # zeros and ties

@@ -55,3 +55,11 @@ def test_images_it_does_not_take():
 def test_batches_that_cannot_be_pooled(layer, x, message):
     with refused(f"{type(layer).__name__}: {message}"):
         layer.forward({}, {}, x)
+
+
+def test_ceil_lets_a_last_window_reach_beyond_the_image_but_not_begin_there():
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0]).reshape(1, 1, 5, 1)
+    assert MaxPool2D((1, 2)).output_shape((1, 5, 1)) == (1, 2, 1)
+    assert MaxPool2D((1, 2), ceil=True).forward({}, {}, x).y.ravel().tolist() == [2, 4, 5]
+    assert AvgPool2D((1, 2), ceil=True).forward({}, {}, x).y.ravel().tolist() == [1.5, 3.5, 5]
+    assert AvgPool2D((1, 2), padding=(0, 1), ceil=True).forward({}, {}, x).y.ravel().tolist() == [0.5, 2.5, 4.5]

@@ -3,50 +3,20 @@
 import numpy as np
 import pytest
 
+from tests.parity.tensors import assert_same, nhwc, random_params, tensor, train
 from xpnet.layers import (
-    AvgPool2D,
     BatchNorm,
     Conv2D,
     Dense,
     Flatten,
-    GlobalAvgPool2D,
-    LeakyReLU,
     MaxPool2D,
     ReLU,
     Sequential,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
 )
 from xpnet.network import Network
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
-
-
-def assert_same(actual, expected):
-    np.testing.assert_allclose(actual, np.asarray(expected), rtol=1e-12, atol=1e-13, strict=True)
-
-
-def tensor(array, *, nchw=False):
-    """A leaf that records gradients, with channels in front where PyTorch wants them."""
-    array = np.moveaxis(array, -1, 1) if nchw else array
-    return torch.tensor(np.ascontiguousarray(array), requires_grad=True)
-
-
-def nhwc(images):
-    return np.moveaxis(images.detach().numpy(), 1, -1)
-
-
-def train(layer, params, x, dy):
-    y, cache, _ = layer.forward(params, {}, x, train=True)
-    return y, *layer.backward(params, cache, dy)
-
-
-def random_params(rng, layer, input_shape):
-    params = layer.init(rng, input_shape).params
-    return {name: array + rng.normal(0.0, 0.1, array.shape) for name, array in params.items()}
 
 
 def test_dense():
@@ -94,41 +64,6 @@ def test_conv(layer):
     assert_same(grads["bias"], bias.grad)
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(
-    "layer",
-    [
-        MaxPool2D(2),
-        MaxPool2D((2, 3)),
-        MaxPool2D(3, stride=2),
-        MaxPool2D(3, stride=2, padding=1),
-        MaxPool2D((3, 2), stride=(1, 3), padding=(1, 0)),
-        MaxPool2D(2, stride=3),
-        MaxPool2D(4, stride=1, padding=2),
-    ],
-)
-def test_max_pool(layer, ties):
-    rng = np.random.default_rng(2)
-    x = rng.integers(-1, 2, (2, 7, 8, 3)).astype(float) if ties else rng.normal(size=(2, 7, 8, 3))
-    dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
-    y, dx, _ = train(layer, {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.max_pool2d(x, layer.kernel_size, layer.stride, layer.padding)
-    expected.backward(tensor(dy, nchw=True))
-    assert_same(y, nhwc(expected))
-    assert_same(dx, nhwc(x.grad))
-
-
-def test_relu_and_its_slope_at_0():
-    values, dy = np.array([[-1.0, -0.0, 0.0, 2.0]]), np.array([[3.0, 4.0, 5.0, 6.0]])
-    y, dx, _ = train(ReLU(), {}, values, dy)
-    x = tensor(values)
-    expected = functional.relu(x)
-    expected.backward(torch.tensor(dy))
-    assert_same(y, expected.detach())
-    assert_same(dx, x.grad)
-
-
 def test_a_whole_network():
     """The MNIST starter, with the images and weights of a small batch."""
     stages = [layer for _ in range(2) for layer in (Conv2D(16, 5, padding=2), ReLU(), MaxPool2D(2))]
@@ -170,53 +105,6 @@ def test_grouped_and_1x1_convolutions():
         assert_same(y, nhwc(expected))
         assert_same(dx, nhwc(x.grad))
         assert_same(grads["weight"], nhwc(weight.grad))
-
-
-@pytest.mark.parametrize("layer", [AvgPool2D(2), AvgPool2D(3, stride=2, padding=1), AvgPool2D((2, 3), stride=(3, 1))])
-def test_avg_pool(layer):
-    rng = np.random.default_rng(6)
-    x = rng.normal(size=(2, 7, 8, 3))
-    dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
-    y, dx, _ = train(layer, {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.avg_pool2d(x, layer.kernel_size, layer.stride, layer.padding)
-    expected.backward(tensor(dy, nchw=True))
-    assert_same(y, nhwc(expected))
-    assert_same(dx, nhwc(x.grad))
-
-
-def test_global_avg_pool():
-    rng = np.random.default_rng(7)
-    x, dy = rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(2, 3))
-    y, dx, _ = train(GlobalAvgPool2D(), {}, x, dy)
-    x = tensor(x, nchw=True)
-    expected = functional.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]
-    expected.backward(torch.tensor(dy))
-    assert_same(y, expected.detach())
-    assert_same(dx, nhwc(x.grad))
-
-
-@pytest.mark.parametrize(
-    ("layer", "function"),
-    [
-        (LeakyReLU(0.2), lambda x: functional.leaky_relu(x, 0.2)),
-        (Sigmoid(), torch.sigmoid),
-        (Tanh(), torch.tanh),
-        (Softplus(), functional.softplus),
-        (Softmax(), lambda x: functional.softmax(x, dim=-1)),
-    ],
-)
-def test_activations_from_tiny_to_huge(layer, function):
-    rng = np.random.default_rng(8)
-    values = np.concatenate([rng.normal(size=12), [0.0, 1e-9, -1e-9, 19.0, -19.0, 800.0, -800.0, 3.0]]).reshape(4, 5)
-    dy = rng.normal(size=(4, 5))
-    y, dx, _ = train(layer, {}, values, dy)
-    x = tensor(values)
-    expected = function(x)
-    expected.backward(torch.tensor(dy))
-    # PyTorch's softplus is linear from 20 on, which is 2e-9 off the formula.
-    np.testing.assert_allclose(y, expected.detach(), rtol=1e-11, atol=1e-13)
-    np.testing.assert_allclose(dx, x.grad, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (2, 4, 5, 3)])

@@ -226,7 +226,7 @@ def test_a_run_survives_json(optimizer):
         freeze=("a*",),
         threads=2,
         image_size=(8, 9),
-        class_weight="balanced",
+        class_weight={1: 2.0, "three": 0.5},
     )
     assert RunConfig.from_json(json.loads(json.dumps(run.to_json()))) == run
 

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from xpnet import Network
 from xpnet.errors import InputError
-from xpnet.layers import Conv2D, MaxPool2D, ReLU
+from xpnet.layers import Conv2D, Dense, MaxPool2D, ReLU
 from xpnet.losses import Focal, Huber, SoftmaxCrossEntropy
 from xpnet.optimizers import Momentum
 from xpnet.schedules import Cosine
@@ -126,6 +126,15 @@ def test_layers_on_images_with_objects_for_optimizer_and_schedule():
         random_state=0,
     )
     assert model.fit(images[:1200], y[:1200]).score(images[1200:], y[1200:]) > 0.9
+
+
+def test_one_layer_needs_no_list():
+    X, y = load_iris(return_X_y=True)
+    single, listed = (
+        NetworkClassifier(layers=layers, max_iter=2, random_state=0, tol=0) for layers in (Dense(3), [Dense(3)])
+    )
+    with pytest.warns(ConvergenceWarning):
+        np.testing.assert_array_equal(clone(single).fit(X, y).predict_proba(X), listed.fit(X, y).predict_proba(X))
 
 
 def test_dropout_and_batch_norm_are_put_into_hidden_layers():

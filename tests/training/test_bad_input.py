@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import refused
-from xpnet import Network
-from xpnet.datasets import Dataset
+from xpnet import Network, models
+from xpnet.datasets import Dataset, split_indices
 from xpnet.datasets.augment import HorizontalFlip
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.layers import Conv2D, Dense, Flatten, ReLU
+from xpnet.layers import Conv2D, Dense, Flatten, Layer, ReLU
 from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import Adam
-from xpnet.training import EarlyStopping, TrainConfig
+from xpnet.training import Callback, EarlyStopping, TrainConfig, Trainer
 
 X = np.random.default_rng(0).normal(size=(12, 2)) + 2
 Y = np.arange(12) % 3
@@ -21,6 +21,34 @@ def with_nan(array, row):
     array = array.astype(float)
     array[row] = np.nan
     return array
+
+
+HELD_OUT = split_indices(12, 3, 0)[1]
+
+
+def only_for(rows):
+    """A weight of 1 for these examples, 0 for the others."""
+    return np.isin(np.arange(12), rows).astype(float)
+
+
+class Unchecked:
+    """A loss that somebody has not finished."""
+
+    target = "classes"
+    forward = backward = predictions = probabilities = None
+
+    def __repr__(self):
+        return "Unchecked()"
+
+
+class HalfCallback:
+    def on_step(self, trainer):
+        """Not all that a callback has."""
+
+
+class Misspelled(Callback):
+    def on_epoch_end(self, trainer):
+        """Would never be called."""
 
 
 def generator(count):
@@ -60,6 +88,8 @@ MISTAKES = {
     "validation of all": ((X, Y), {"validation": 12}, ["12"]),
     "a fraction above 1": ((X, Y), {"validation": 1.5}, ["validation", "1.5"]),
     "weights too few": ((X, Y), {"sample_weight": np.ones(5)}, ["sample_weight", "(12,)", "(5,)"]),
+    "no weight": ((X, Y), {"sample_weight": np.zeros(12)}, ["sample_weight", "0 for all"]),
+    "no weight but for validation": ((X, Y), {"sample_weight": only_for(HELD_OUT), "validation": 3}, ["0 for all"]),
     "negative weights": ((X, Y), {"sample_weight": -np.ones(12)}, ["sample_weight", "-1"]),
     "a class without name": ((X, Y), {"class_weight": {"cat": 2.0}}, ["class_weight", "'cat'"]),
     "a class too high": ((X, Y), {"class_weight": {7: 2.0}}, ["class_weight", "0 to 2", "7"]),
@@ -70,6 +100,15 @@ MISTAKES = {
     "a class as optimizer": ((X, Y), {"optimizer": Adam}, ["optimizer", "Adam("]),
     "a name as schedule": ((X, Y), {"schedule": "cosine"}, ["schedule", "'cosine'"]),
     "a name as loss": ((X, Y), {"loss": "huber"}, ["loss", "'huber'"]),
+    "a class as loss": ((X, Y), {"loss": Huber}, ["loss", "class Huber", "Huber()"]),
+    "a loss without check": ((X, Y), {"loss": Unchecked()}, ["loss", "no check"]),
+    "a name as runtime": ((X, Y), {"runtime": "cuda"}, ["runtime", "'cuda'", "Runtime(device="]),
+    "a function as callback": ((X, Y), {"callbacks": [print]}, ["Callback", "builtin_function_or_method"]),
+    "half a callback": ((X, Y), {"callbacks": [HalfCallback()]}, ["Callback", "HalfCallback", "on_report"]),
+    "a class as callback": ((X, Y), {"callbacks": [Callback]}, ["class Callback", "Callback()"]),
+    "a callback without a list": ((X, Y), {"callbacks": Callback()}, ["callbacks", "Callback", "list"]),
+    "no callbacks": ((X, Y), {"callbacks": None}, ["callbacks", "None", "list"]),
+    "a misspelled hook": ((X, Y), {"callbacks": [Misspelled()]}, ["Misspelled", "on_epoch_end", "on_report"]),
     "a number as early stopping": ((X, Y), {"early_stopping": 3}, ["early_stopping", "3"]),
     "augmentation without brackets": ((X, Y), {"augmentation": HorizontalFlip()}, ["augmentation", "list"]),
     "augmentation of vectors": ((X, Y), {"augmentation": [HorizontalFlip()]}, ["(H, W, C)"]),
@@ -100,6 +139,14 @@ def test_a_mistake_is_one_line_and_loses_nothing(learned, mistake):
     np.testing.assert_allclose(learned.theta, before, atol=1e-6)  # steps before a bad batch were so small
     assert learned.evaluate(X, Y).accuracy == score
     assert learned.class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("callbacks", [[print], Callback(), [Misspelled()]])
+def test_a_trainer_checks_its_callbacks(callbacks):
+    trainer = Trainer(Network([Dense(3)], (2,)), Dataset.from_arrays(X, Y), TrainConfig(iterations=1))
+    with refused("on_report" if isinstance(callbacks, list) else "list"):
+        trainer.run(callbacks)
+    assert trainer.iteration == 0
 
 
 def test_steps_before_a_bad_batch_are_kept():
@@ -241,3 +288,59 @@ def test_numbers_too_large_are_refused_without_a_warning_before():
         Network([Dense(3)], (2,)).fit(X * 1e100, Y, progress=False)
     with pytest.raises(TrainingDivergedError):
         Network([Dense(1)], (2,)).fit(X, X[:, 0] * 1e300, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "parts"),
+    [
+        ((Dense(3), ReLU()), {}, ["several arguments", "Pass a list"]),
+        ((Dense(3), ReLU()), {"input_shape": (5,)}, ["several arguments", "Pass a list"]),
+        (([Dense(3)],), {}, ["input_shape", "none", "(28, 28, 1)"]),
+        (([Dense(3)], (5,)), {"loss": "huber"}, ["loss", "'huber'"]),
+        (([Dense(3)], (5,)), {"loss": Huber}, ["class Huber", "Huber()"]),
+    ],
+)
+def test_a_network_that_is_not_made_of_one_list_and_a_shape(arguments, settings, parts):
+    with refused("Network", *parts):
+        Network(*arguments, **settings)
+
+
+def test_a_layer_needs_no_prefix():
+    class Twice(ReLU):
+        prefix = Layer.prefix
+
+    assert list(Network([Twice(), Dense(2), Twice()], (2,)).layer_shapes()) == ["layer1", "dense1", "layer2"]
+
+
+@pytest.mark.parametrize("hidden", [0, 100, "100"])
+def test_hidden_units_are_a_list(hidden):
+    with refused("'mlp'", "hidden", repr(hidden), "[100]"):
+        models.create("mlp", hidden=hidden)
+
+
+def test_images_with_channels_first_are_told_to_put_them_last():
+    net = Network([Conv2D(2, 3), Flatten(), Dense(3)], (8, 6, 3))
+    x, y = np.zeros((4, 3, 8, 6)), np.arange(4) % 3
+    for call in (lambda: net(x), lambda: net.fit(x, y), lambda: net.fit([(x, y)]), lambda: net.evaluate(x, y)):
+        with refused("Put the channels last", "moveaxis(x, 1, -1)"):
+            call()
+    with refused("(4, 5, 8, 6)", "Give a batch"):
+        net(np.zeros((4, 5, 8, 6)))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(int, "0/1 labels"), (bool, "0/1 labels"), (float, "real numbers")])
+def test_one_hot_targets_are_warned_of_unless_the_loss_is_given(dtype, kind):
+    one_hot = np.eye(3)[Y].astype(dtype)
+    with pytest.warns(UserWarning, match=rf"one-hot classes, but is learned as {kind}.*argmax\(axis=1\)") as caught:
+        Network([Dense(3)], (2,)).fit(X, one_hot, progress=False)
+    assert [one.filename for one in caught] == [__file__]
+    one_hot[0] = 1  # an example with three labels: not one-hot
+    Network([Dense(3)], (2,)).fit(X, one_hot, progress=False)
+    loss = MeanSquaredError() if dtype is float else BinaryCrossEntropy()
+    Network([Dense(3)], (2,)).fit(X, np.eye(3)[Y].astype(dtype), loss=loss, progress=False)
+
+
+@pytest.mark.parametrize("y", [[-1, 1] * 6, [0, 99] * 6])
+def test_numbers_that_do_not_count_classes_say_what_to_pass(y):
+    with refused("class numbers from 0", "names as text", "np.unique(y, return_inverse=True)"):
+        Network([Dense(2)], (2,)).fit(X, y)

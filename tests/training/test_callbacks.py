@@ -1,6 +1,8 @@
 """What follows a training: when it is called, what it sees, and that it may end it."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from xpnet.layers import Dense, ReLU
 from xpnet.optimizers import SGD
 from xpnet.runs.records import HistoryFile, MetricsFile
 from xpnet.training import Callback, TrainConfig, Trainer
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 
 
 class Diary(Callback):
@@ -158,29 +162,21 @@ def test_files_of_records_are_callbacks_like_any_other(tmp_path):
     assert [line["train_accuracy"] for line in written] == history.to_dict()["train_accuracy"]
 
 
-def test_following_a_training_in_mlflow_takes_ten_lines(tmp_path, monkeypatch):
+def test_the_mlflow_callback_of_the_docs(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri(tmp_path.as_uri())
     experiment = mlflow.set_experiment("followed")
-
-    class MLflow(Callback):
-        def on_begin(self, trainer):
-            mlflow.start_run()
-            mlflow.log_params({"optimizer": trainer.config.optimizer, "iterations": trainer.iterations})
-
-        def on_report(self, trainer, record):
-            metrics = {name: value for name, value in record._asdict().items() if value is not None}
-            mlflow.log_metrics(metrics, step=record.iteration)
-
-        def on_end(self, trainer):
-            mlflow.end_run()
-
-    history = fit(MLflow(), validation=0.25)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    net, (x, y) = network(), points()
+    fits = []
+    monkeypatch.setattr(net, "fit", lambda *data, **settings: fits.append(Network.fit(net, *data, **settings)))
+    exec(compile(block, str(PAGE), "exec"), {"net": net, "x": x, "y": y})
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["iterations"] == "5"
+    (history,) = fits
     logged = client.get_metric_history(run.info.run_id, "validation_score")
     assert [(metric.step, metric.value) for metric in logged] == [(r.iteration, r.validation_score) for r in history]

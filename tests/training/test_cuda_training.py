@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import PRESENT
 from tests.training.runs import make_trainer
-from xpnet import models
+from xpnet import kernels, models
 from xpnet.backend import to_numpy
 from xpnet.datasets import Dataset
 
@@ -14,6 +14,13 @@ pytestmark = pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA devi
 SIDES = {"alexnet": 63, "fer_cnn": 48}  # the smallest images that go through
 MORE_OF_THE_SAME = {"resnet34", "resnet101", "resnet152", "resnet101v2"}  # blocks as in the others, for minutes
 MLP = {"model": "mlp", "model_options": {"hidden": (12,), "dropout": 0.3, "batch_norm": True}, "learning_rate": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def leave_the_process_alone():
+    """A trainer chooses kernels and precision for the whole process."""
+    yield
+    kernels.use("fastest")
 
 
 def losses(digits, device, **settings):
@@ -49,7 +56,7 @@ def test_every_model_trains_as_on_the_cpu(name):
     dataset = Dataset("noise", images, labels, images, labels, tuple("abc"))
     results = []
     for device in ("cuda", "cpu"):
-        settings = {"batch_size": 4, "learning_rate": 1e-4, "dtype": "float64", "validation": 0, "limit": None}
+        settings = {"batch_size": 4, "learning_rate": 1e-4, "dtype": "float64", "validation": 0, "limit": 4}
         trainer = make_trainer(dataset, name, device=device, **settings)
         results.append([float(to_numpy(trainer.step().loss)) for _ in range(2)])
     np.testing.assert_allclose(*results, rtol=1e-6)

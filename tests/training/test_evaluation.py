@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_logits_of_any_size_give_a_finite_loss():
 
 
 def test_undefined_metrics_are_null_in_json():
-    written = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2))).to_dict()
+    written = Evaluation(0.5, np.array([[2, 0], [0, 0]]), np.zeros((2, 2)), np.zeros(2, int)).to_dict()
     assert json.loads(json.dumps(written, allow_nan=False))["recall"] == [1.0, None]
 
 
@@ -86,7 +87,37 @@ def test_labels_that_are_0_or_1_are_evaluated_each_for_itself(shape):
     np.testing.assert_allclose(evaluation.probabilities.reshape(outputs.shape), 1 / (1 + np.exp(-outputs)))
     hits = (predicted & (targets == 1)).sum(axis=0)
     np.testing.assert_allclose(evaluation.f1.reshape(shape), 2 * hits / (predicted.sum(axis=0) + targets.sum(axis=0)))
-    assert len(evaluation.to_dict()["f1"]) == (shape or (1,))[0]
+    np.testing.assert_allclose(evaluation.precision.reshape(shape), hits / predicted.sum(axis=0))
+    np.testing.assert_allclose(evaluation.recall.reshape(shape), hits / targets.sum(axis=0))
+    assert {len(evaluation.to_dict()[name]) for name in ("precision", "recall", "f1")} == {(shape or (1,))[0]}
+
+
+def test_the_true_class_is_among_the_k_most_probable():
+    rng = np.random.default_rng(3)
+    inputs, targets = rng.normal(size=(300, 4)), rng.integers(0, 5, 300)
+    network = Network([Dense(5)], (4,))
+    evaluation = evaluate(network, inputs, targets)
+    assert evaluation.top_k_accuracy(1) == evaluation.accuracy < evaluation.top_k_accuracy(2)
+    assert evaluation.top_k_accuracy(2) == metrics.top_k_accuracy(network(inputs), targets, 2)
+    assert evaluation.top_k_accuracy(5) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "pattern"),
+    [
+        (None, np.arange(300) % 2, r"Evaluation\(loss=[\d.]+, accuracy=[\d.]+\)"),
+        (BinaryCrossEntropy(), np.eye(2, dtype=int)[np.arange(300) % 2], r"BinaryEvaluation\(loss=\S+, accuracy=\S+\)"),
+        (
+            Huber(),
+            np.zeros((300, 2)) + [[0], [1], [2]] * 100,
+            r"RegressionEvaluation\(loss=\S+ r2=\S+ mae=\S+ rmse=\S+",
+        ),
+    ],
+)
+def test_an_evaluation_prints_as_its_metrics(loss, targets, pattern):
+    evaluation = evaluate(Network([Dense(2)], (4,), loss=loss), np.random.default_rng(4).normal(size=(300, 4)), targets)
+    assert re.match(pattern, repr(evaluation))
+    assert "array" not in repr(evaluation)
 
 
 def test_a_label_that_nobody_has_and_nobody_predicts_has_no_f1():

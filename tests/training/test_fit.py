@@ -150,6 +150,49 @@ def test_a_network_goes_to_its_data_unless_it_was_placed(library):
     assert backend_of(placed.predict(library.asarray(x))).name == library.name
 
 
+@pytest.mark.parametrize("kind", ["list", "generator"])
+def test_a_network_goes_to_the_library_of_its_batches(library, kind):
+    pairs = [(library.asarray(x), library.asarray(y)) for x, y in batches()]
+    net = small()
+    history = net.fit(pairs if kind == "list" else iter(pairs), iterations=4, report_every=1, progress=False)
+    assert backend_of(net.theta).name == library.name
+    there = small(device="cpu", backend=library.name)
+    assert there.fit(pairs, iterations=4, report_every=1, progress=False)[-1].loss == history[-1].loss
+
+
+def test_the_loss_says_what_targets_are(library):
+    x, y = points()
+    x, integers = library.asarray(x), library.asarray(y)
+    reals = library.xp.astype(integers, library.xp.float32)
+    line = Network([Dense(1)], (2,))
+    line.fit(x, integers, loss=Huber(), progress=False)
+    assert line.evaluate(x, integers).loss == line.evaluate(x, reals).loss
+    for net in (small(loss=SoftmaxCrossEntropy()), small()):
+        net.fit(x, reals, progress=False)
+        assert net.evaluate(x, reals).accuracy == net.evaluate(x, integers).accuracy
+    yes_or_no = Network([Dense(1)], (2,))
+    yes_or_no.fit(x, library.xp.astype(integers > 0, library.xp.float32), loss=BinaryCrossEntropy(), progress=False)
+    assert yes_or_no.predict(x).dtype == library.xp.bool
+
+
+def test_integers_that_are_sequences_get_no_channel():
+    x = np.arange(120).reshape(10, 4, 3)
+    net = Network([Flatten(), Dense(2)], (4, 3))
+    net.fit(x, np.arange(10) % 2, progress=False)
+    assert net.predict(x.astype(np.float32)).shape == (10,)
+
+
+def test_a_training_that_diverges_leaves_the_values_of_before():
+    x, y = points()
+    net = small()
+    net.fit(x, y, epochs=5, progress=False)
+    before = net.theta
+    with pytest.raises(xpnet.TrainingDivergedError):
+        net.fit(x, y, epochs=5, optimizer=SGD(1e30), progress=False)
+    np.testing.assert_array_equal(net.theta, before)
+    net.fit(x, y, epochs=5, progress=False)
+
+
 def test_a_fresh_network_takes_mean_and_scale_from_its_data():
     x, y = points()
     x = x * [1.0, 1000.0] + [5.0, -100.0]
@@ -360,7 +403,7 @@ class Watch(Callback):
 
     def on_begin(self, trainer):
         self.batches.append(to_numpy(trainer.data.feed.batch(0).x))
-        self.states.append(trainer._now.state.optimizer)
+        self.states.append(trainer._position.state.optimizer)
         self.configs.append(trainer.config)
 
 

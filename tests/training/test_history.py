@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.helpers import refused
 from xpnet.training import History, Record
 from xpnet.training.history import MovingAverage
 
@@ -52,6 +53,14 @@ def test_columns_have_the_metrics_name(metric):
     ]  # fmt: skip
     assert columns[f"validation_{metric}"] == [0.6, None]
     assert columns["iteration"] == [100, 200]
+
+
+def test_a_column_goes_by_its_name():
+    history = History(RECORDS)
+    assert history["loss"] == [4 / 3, 1.0]
+    assert history["train_accuracy"] == [0.5, 0.75]
+    with refused("History, column", "'los'", "Did you mean 'loss'?"):
+        history["los"]
 
 
 def test_pandas_takes_a_history():

@@ -85,7 +85,7 @@ def test_a_run_that_was_interrupted_at_any_line_goes_on_bit_for_bit(batches, par
         done = trainer.iteration
         assert np.isfinite(trainer.network.predict_proba(np.ones((1, 2)))).all()
         if done < trainer.iterations:  # at the end the best ones come
-            assert_same_bits((trainer.network.theta, trainer.network.state), trainer._now.state[:2])
+            assert_same_bits((trainer.network.theta, trainer.network.state), trainer._position.state[:2])
         history = trainer.run()
         assert timeless(history) == expected, f"line {number}, after {done} steps"
         assert_same_bits(trainer.snapshot().tensors, whole.snapshot().tensors)

@@ -185,12 +185,12 @@ def test_a_run_that_was_stopped_is_the_same_bit_for_bit(digits, monkeypatch):
 
 
 def set_state(trainer, **changes):
-    trainer._now = trainer._now._replace(state=trainer._now.state._replace(**changes))
+    trainer._position = trainer._position._replace(state=trainer._position.state._replace(**changes))
 
 
 def trainer_with_scale(digits, scale, **settings):
     trainer = make_trainer(digits, **SMALL, precision="float16", batch_size=16, **settings)
-    set_state(trainer, optimizer={**trainer._now.state.optimizer, SCALE: np.full(1, scale, np.float32)})
+    set_state(trainer, optimizer={**trainer._position.state.optimizer, SCALE: np.full(1, scale, np.float32)})
     return trainer
 
 
@@ -198,7 +198,7 @@ def test_looking_for_what_is_not_finite_passes_over_a_step_that_was_left_out(dig
     trainer = trainer_with_scale(digits, 2.0**40)
     theta = trainer.network.theta.copy()
     trainer.run(detect_nonfinite=True)
-    assert scale_and_count(trainer._now.state)[0] < 2.0**40
+    assert scale_and_count(trainer._position.state)[0] < 2.0**40
     assert trainer.iteration == 12
     trainer = trainer_with_scale(digits, 2.0**40, iterations=1)
     trainer.run(detect_nonfinite=True)

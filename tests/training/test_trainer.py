@@ -255,7 +255,7 @@ def test_stop_ends_it_after_the_iteration_in_progress(digits):
     trainer = make_trainer(digits)
     records = trainer.run([StopAfter(7)])
     assert [record.iteration for record in records] == [5, 7]
-    assert np.array_equal(to_numpy(trainer.network.theta), to_numpy(trainer._now.state.theta))
+    assert np.array_equal(to_numpy(trainer.network.theta), to_numpy(trainer._position.state.theta))
     assert 0 <= trainer.network.evaluate(digits).accuracy <= 1
 
 

@@ -13,6 +13,7 @@ LEFT_OUT: Mapping[str, list[tuple[str, str]]] = {
     "conv2d": [*_ONEDNN, ("numpy_kernels", "conv2d")],
     "conv2d_backward": [*_ONEDNN, ("numpy_kernels", "conv2d_backward")],
     "max_pool2d": [*_ONEDNN, ("numpy_pooling", "max_pool2d"), ("numpy_pooling", "max_pool2d_with_winners")],
+    "softmax_cross_entropy": [*_ONEDNN, ("numpy_loss", "softmax_cross_entropy"), ("numpy_loss", "accuracy")],
     "optimizer_update": [("blockwise", "optimizer_update")],
 }
 

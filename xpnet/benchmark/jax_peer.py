@@ -63,9 +63,9 @@ def _stateless(layer: Layer, params: Tree, state: Tree, x: Array, key: Array | N
             return y + params["bias"] if layer.bias else y
         case layers.Dense():
             return x @ params["weight"].T + params["bias"]
-        case layers.MaxPool2D():
+        case layers.MaxPool2D(ceil=False):
             return _pool(layer, x, -jnp.inf, lax.max)
-        case layers.AvgPool2D():
+        case layers.AvgPool2D(ceil=False):
             return _pool(layer, x, 0.0, lax.add) / (layer.window.kernel[0] * layer.window.kernel[1])
         case layers.GlobalAvgPool2D():
             return x.mean(axis=(1, 2))

@@ -86,9 +86,9 @@ def build(layer: Layer, shape: Shape) -> nn.Module:
         case layers.Dense():
             return nn.Linear(shape[0], layer.units)
         case layers.MaxPool2D():
-            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case layers.AvgPool2D():
-            return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
+            return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case layers.BatchNorm(frozen=False):
             kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
             return kind(shape[-1], layer.eps, layer.momentum)

@@ -16,5 +16,5 @@ def multiplications(layer: Layer, input_shape: Shape) -> int:
             taps = math.prod(leaf.window.kernel) * shape[2] // leaf.groups
             total += math.prod(leaf.output_shape(shape)) * taps
         elif isinstance(leaf, Dense):
-            total += leaf.units * shape[0]
+            total += leaf.units * math.prod(shape)
     return total

@@ -175,7 +175,8 @@ def _classes(where: str, host: np.ndarray, class_names: Sequence[str] | None) ->
         if least < 0 or most >= len(host):
             raise InputError(
                 f"{where}: expected class numbers from 0, no larger than there are examples, got {least} to {most}. "
-                "Count the classes from 0 or pass class_names; for regression, convert to a floating-point dtype."
+                "Pass names as text, or numbers from np.unique(y, return_inverse=True)[1]; for regression, convert to "
+                "a floating-point dtype."
             )
         class_names = tuple(map(str, range(most + 1)))
     check_labels(where, host, len(class_names))

@@ -25,7 +25,7 @@ Images = np.ndarray | ImageFiles
 ARRAYS = "arrays"
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so data sets compare by identity
+@dataclass(frozen=True, eq=False, repr=False)  # arrays have no single truth value, so data sets compare by identity
 class Dataset:
     """Examples to train on, and maybe some to test and validate on.
 
@@ -100,6 +100,12 @@ class Dataset:
         if dataset.task != "real":
             _check_differ(dataset.name_of("targets"), to_numpy(dataset.train_targets), dataset.class_names)
         return dataset
+
+    def __repr__(self) -> str:
+        parts = {part: getattr(self, f"{part}_inputs") for part in ("train", "test", "validation")}
+        shapes = [f"{part} {tuple(inputs.shape)}" for part, inputs in parts.items() if inputs is not None]
+        targets = f"{self.classes} classes" if self.classes else f"{self.task} targets {self.target_shape}"
+        return f"<Dataset {self.name}: {', '.join(shapes)}; {targets}>"
 
     @property
     def input_shape(self) -> tuple[int, ...]:

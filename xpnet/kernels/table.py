@@ -86,11 +86,12 @@ def find(operation: str, x: Array, *arguments: Any) -> ModuleType | None:
 
 def call(operation: str, *arguments: Any, **settings: Any) -> tuple[ModuleType | None, Any]:
     """The first module of a row that serves, and its result; where it fails, the next one's. None if none serves."""
-    while module := find(operation, *arguments):
-        try:
-            return module, getattr(module, operation)(*arguments, **settings)
-        except KernelError as error:
-            _say(str(error))
+    for module in _row(operation, namespace_name(arguments[0]), choice.chosen().kernels):
+        if module.serves(operation, *arguments):
+            try:
+                return module, getattr(module, operation)(*arguments, **settings)
+            except KernelError as error:
+                _say(str(error))
     return None, None
 
 

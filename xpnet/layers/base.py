@@ -91,7 +91,7 @@ class Layer:
     calls ``unchecked_forward`` and ``unchecked_backward``: the same functions without the checks.
     """
 
-    prefix: ClassVar[str]  # of the names that a container gives: conv1, conv2, ...
+    prefix: ClassVar[str] = "layer"  # of the names that a container gives: conv1, conv2, ...
     _kinds: ClassVar[dict[str, type[Layer]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -117,6 +117,11 @@ class Layer:
     def is_random(self) -> bool:
         """Whether the layer, or one inside it, draws random numbers while training, and so needs a key."""
         return False
+
+    @property
+    def index_count(self) -> int | None:
+        """Of a layer that takes indices: they are below this number. None for a layer of real numbers."""
+        return None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output for an input shape, both without the batch; InputError if the input does not fit."""
@@ -248,10 +253,19 @@ class Layer:
             raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
 
     def check_features(self, shape: Shape) -> int:
-        """The length of a vector shape (without the batch)."""
-        if len(shape) != 1:
-            raise self.error(f"expected vectors (N, features), got shape {batched(shape)}. Add a Flatten before it.")
-        return shape[0]
+        """The number of features of a vector or sequence shape (without the batch)."""
+        if len(shape) not in (1, 2):
+            raise self.error(
+                f"expected vectors (N, features) or sequences (N, T, features), got shape {batched(shape)}. "
+                "Add a Flatten before it."
+            )
+        return shape[-1]
+
+    def check_sequences(self, shape: Shape) -> Pair:
+        """Length and channels of a sequence shape (without the batch)."""
+        if len(shape) != 2:
+            raise self.error(f"expected sequences (N, T, C), got shape {batched(shape)}. Reshape it.")
+        return shape[0], shape[1]
 
     def check_images(self, shape: Shape) -> tuple[int, int, int]:
         """Height, width and channels of an image shape (without the batch)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import InputError, short
+from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.branches import Branches
 from xpnet.layers.errors import inside
 from xpnet.layers.fusion import Step, prediction_steps, steps
-from xpnet.random import fold_in
+from xpnet.layers.naming import named, own_key
 from xpnet.shapes import Shape
 
 
@@ -38,7 +38,7 @@ class Sequential(Layer):
     def __init__(self, layers: Iterable[Layer | tuple[str, Layer]], *others: Any) -> None:
         if others:
             raise InputError("Sequential: expected one list of layers, got several arguments. Pass a list.")
-        object.__setattr__(self, "layers", _named(layers))
+        object.__setattr__(self, "layers", named("Sequential", layers))
 
     @classmethod
     def numbered(cls, layers: Iterable[Layer]) -> Sequential:
@@ -48,6 +48,10 @@ class Sequential(Layer):
     @property
     def is_random(self) -> bool:
         return any(layer.is_random for _, layer in self.layers)
+
+    @property
+    def index_count(self) -> int | None:
+        return self.layers[0][1].index_count
 
     def output_shape(self, input_shape: Shape) -> Shape:
         for name, layer in self.layers:
@@ -70,7 +74,7 @@ class Sequential(Layer):
             position, name, layer, _ = step
             with inside(name):
                 x, cache[name], new_state[name] = layer.unchecked_forward(
-                    step.own(params), step.own(state), x, train=train, key=_own_key(layer, key, position)
+                    step.own(params), step.own(state), x, train=train, key=own_key(layer, key, position)
                 )
         return Forward(x, cache if train else None, new_state)
 
@@ -103,6 +107,10 @@ class Sequential(Layer):
             yield name, x
         yield "", x
 
+    def map_layers(self, function: Callable[[str, Layer], Layer]) -> Sequential:
+        """The container with a function of (name, layer) applied to each layer in it."""
+        return replace(self, layers=tuple((name, function(name, layer)) for name, layer in self.layers))
+
     @cached_property
     def _steps(self) -> list[Step]:
         return steps(self.layers)
@@ -114,86 +122,6 @@ class Sequential(Layer):
     def _first_with(self, params: Params) -> int:
         """Position of the first layer that has parameters."""
         return next((i for i, (name, _) in enumerate(self.layers) if params[name]), len(self.layers))
-
-
-@dataclass(frozen=True)
-class Residual(Layer):
-    """The sum of a branch and a shortcut around it.
-
-        y = branch(x) + shortcut(x);  y = branch(x) + x without a shortcut
-
-    Backward, with g = dL/dy:  dx = dbranch(g) + dshortcut(g).
-
-    Post-activation blocks put a ReLU after it; pre-activation blocks begin the branch with BatchNorm and ReLU.
-
-    Shapes: branch and shortcut must give the same shape; y has that shape.
-
-    Raises InputError if they do not.  Source: He et al., CVPR 2016 (post-activation, projection shortcuts) and
-    ECCV 2016 (pre-activation).
-    """
-
-    branch: Layer
-    shortcut: Layer | None = None
-    prefix: ClassVar[str] = "residual"
-
-    @property
-    def is_random(self) -> bool:
-        return any(path.is_random for _, path in self._paths())
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        with inside("branch"):
-            branch = self.branch.output_shape(input_shape)
-        with inside("shortcut"):
-            shortcut = self.shortcut.output_shape(input_shape) if self.shortcut else input_shape
-        if branch != shortcut:
-            advice = "Make them agree." if self.shortcut else "Add a projection shortcut."
-            raise self.error(f"the branch gives {branch} but the shortcut gives {shortcut}. {advice}")
-        return branch
-
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
-        params, state = {}, {}
-        for name, path in self._paths():
-            with inside(name):
-                params[name], state[name], _ = path.init(rng, input_shape)
-        return Variables(params, state, self.output_shape(input_shape))
-
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        outputs, cache, new_state = {"shortcut": x}, {}, {}
-        for position, (name, path) in enumerate(self._paths()):
-            with inside(name):
-                outputs[name], cache[name], new_state[name] = path.unchecked_forward(
-                    params[name], state[name], x, train=train, key=_own_key(path, key, position)
-                )
-        return Forward(outputs["branch"] + outputs["shortcut"], cache if train else None, new_state)
-
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        dx, grads = {"shortcut": dy}, {}
-        for name, path in self._paths():
-            with inside(name):
-                dx[name], grads[name] = path.unchecked_backward(params[name], cache[name], dy, need_dx=need_dx)
-        return Backward(dx["branch"] + dx["shortcut"] if need_dx else None, grads)
-
-    def sublayers(self, input_shape: Shape) -> Iterator[tuple[str, Layer, Shape]]:
-        for name, path in self._paths():
-            yield name, path, input_shape
-
-    def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
-        outputs = {"shortcut": x}
-        for name, path in self._paths():
-            with inside(name):
-                for inner, y in path.trace(params[name], state[name], x):
-                    if inner:
-                        yield f"{name}.{inner}", y
-                    else:
-                        outputs[name] = y
-            yield name, outputs[name]
-        yield "", outputs["branch"] + outputs["shortcut"]
-
-    def _paths(self) -> list[tuple[str, Layer]]:
-        """The branch, and the shortcut where it is a layer."""
-        return [("branch", self.branch), *([("shortcut", self.shortcut)] if self.shortcut else [])]
 
 
 @dataclass(frozen=True)
@@ -219,49 +147,10 @@ class Wrapper(Layer):
         self.inner.check_input(params, state, shape, like, train=train, key=key)
 
 
-def _own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
-    """A key for the layer alone, if it draws random numbers."""
-    return fold_in(key, position) if key is not None and layer.is_random else None
-
-
-def _named(layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:
-    if not isinstance(layers, Iterable):
-        raise InputError(f"Sequential: expected a list of layers, got {type(layers).__name__}. Pass a list.")
-    named: list[tuple[str, Layer]] = []
-    counts: Counter[str] = Counter()
-    for item in layers:
-        if isinstance(item, Layer):
-            counts[item.prefix] += 1
-            item = (f"{item.prefix}{counts[item.prefix]}", item)
-        match item:
-            case (str(name), Layer() as layer):
-                named.append((name, layer))
-            case _:
-                raise InputError(
-                    f"Sequential: expected layers or (name, layer) pairs, got {short(item)}. "
-                    "Pass layers such as ReLU()."
-                )
-    names = [name for name, _ in named]
-    if not named:
-        raise InputError("Sequential: expected at least one layer, got none. Add a layer.")
-    for name, count in Counter(names).items():
-        if not name or "." in name or count > 1 or not name.isprintable():
-            raise InputError(
-                f"Sequential: expected distinct, printable names without dots, got {name!r} ({count} times). "
-                "Give each layer a unique name."
-            )
-    return tuple(named)
-
-
 def map_leaves(function: Callable[[str, Layer], Layer], layer: Layer, name: str = "") -> Layer:
-    """The layers with a function of (dotted name, layer) applied to each that is neither Sequential nor Residual."""
+    """The layers with a function of (dotted name, layer) applied to each that is neither Sequential nor Branches."""
 
     def inner(part: str, sublayer: Layer) -> Layer:
         return map_leaves(function, sublayer, f"{name}.{part}" if name else part)
 
-    if isinstance(layer, Sequential):
-        return Sequential([(part, inner(part, sublayer)) for part, sublayer in layer.layers])
-    if isinstance(layer, Residual):
-        shortcut = inner("shortcut", layer.shortcut) if layer.shortcut else None
-        return replace(layer, branch=inner("branch", layer.branch), shortcut=shortcut)
-    return function(name, layer)
+    return layer.map_layers(inner) if isinstance(layer, Sequential | Branches) else function(name, layer)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from xpnet import kernels
-from xpnet.backend import Array
+from xpnet.backend import Array, array_namespace
 from xpnet.initializers import Initializer, constant, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape, check_positive
@@ -16,16 +16,16 @@ from xpnet.shapes import Shape, check_positive
 
 @dataclass(frozen=True)
 class Dense(Layer):
-    """Affine map of each example's features.
+    """Affine map of each example's features, or of those at each place of a sequence.
 
         y = x W^T + b
 
-    Backward, with g = dL/dy:  dW = g^T x;  db = sum_n g[n];  dx = g W.
+    Backward, with g = dL/dy and the places of all sequences as rows:  dW = g^T x;  db = sum of g over rows;  dx = g W.
 
-    Shapes: x (N, in) -> y (N, units).  Params: weight (units, in), bias (units,).
+    Shapes: x (N, in) -> y (N, units), or x (N, T, in) -> y (N, T, units).  Params: weight (units, in), bias (units,).
 
-    Raises InputError if ``units`` is not an integer of at least 1, or if the input is not a batch of vectors, or has
-    another number of features than at init or another library, dtype or device than the parameters.
+    Raises InputError if ``units`` is not an integer of at least 1, or if the input is not a batch of vectors or
+    sequences, or has another number of features than at init or another library, dtype or device than the parameters.
     Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
@@ -38,22 +38,29 @@ class Dense(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self.check_features(input_shape)
-        return (self.units,)
+        return (*input_shape[:-1], self.units)
 
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[1]
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.units, input_shape[0]))
+        weight = self.weight_init(rng, (self.units, input_shape[-1]))
         return Variables({"weight": weight, "bias": constant(0.0, self.units)}, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        y = kernels.matmul(x, params["weight"].T) + params["bias"]
-        return Forward(y, {"x": x} if train else None, state)
+        xp = array_namespace(x)
+        y = kernels.matmul(_rows(x), params["weight"].T) + params["bias"]
+        return Forward(xp.reshape(y, (*x.shape[:-1], self.units)), {"x": x} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        grads = {"weight": kernels.matmul(dy.T, cache["x"]), "bias": kernels.channel_sum(dy)}
-        return Backward(kernels.matmul(dy, params["weight"]) if need_dx else None, grads)
+        xp, x, rows = array_namespace(dy), cache["x"], _rows(dy)
+        grads = {"weight": kernels.matmul(rows.T, _rows(x)), "bias": kernels.channel_sum(rows)}
+        return Backward(xp.reshape(kernels.matmul(rows, params["weight"]), x.shape) if need_dx else None, grads)
+
+
+def _rows(x: Array) -> Array:
+    """Features as the rows of a matrix."""
+    return x if x.ndim == 2 else array_namespace(x).reshape(x, (-1, x.shape[-1]))

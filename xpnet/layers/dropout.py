@@ -13,7 +13,46 @@ from xpnet.shapes import Shape
 
 
 @dataclass(frozen=True)
-class Dropout(Layer):
+class _Dropout(Layer):
+    """A layer y = m * x / (1 - p) while training; a subclass says which values share a number of the mask m."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p < 1:
+            raise InputError(
+                f"{type(self).__name__}: expected p, the probability of dropping, in [0, 1), got {self.p}. Try 0.5."
+            )
+
+    @property
+    def is_random(self) -> bool:
+        return self.p > 0
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        """Shape of the mask for a batch's: 1 along the axes that share a number."""
+        raise NotImplementedError
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        if not train:
+            return Forward(x, None, state)
+        if not self.is_random:
+            return Forward(x, {}, state)
+        mask = random_mask(key, self.mask_shape(x.shape), self.p, x.dtype)
+        return Forward(x * mask, {"mask": mask}, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        return Backward(dy * cache["mask"] if self.is_random else dy, {})
+
+
+@dataclass(frozen=True)
+class Dropout(_Dropout):
     """Each value is 0 with probability p while training, and the others are scaled up so that the mean stays.
 
         y = m * x / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
@@ -28,31 +67,50 @@ class Dropout(Layer):
     scaling while training ("inverted") is that of PyTorch.
     """
 
-    p: float = 0.5
     prefix: ClassVar[str] = "dropout"
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.p < 1:
-            raise InputError(f"Dropout: expected p, the probability of dropping, in [0, 1), got {self.p}. Try 0.5.")
+    def mask_shape(self, shape: Shape) -> Shape:
+        return shape
 
-    @property
-    def is_random(self) -> bool:
-        return self.p > 0
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
+@dataclass(frozen=True)
+class SpatialDropout(_Dropout):
+    """Each channel of an example is 0 throughout with probability p while training, and the others are scaled up.
 
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        if not train:
-            return Forward(x, None, state)
-        if not self.is_random:
-            return Forward(x, {}, state)
-        mask = random_mask(key, x.shape, self.p, x.dtype)
-        return Forward(x * mask, {"mask": mask}, state)
+        y[n,...,c] = m[n,c] * x[n,...,c] / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
 
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        if not need_dx:
-            return Backward(None, {})
-        return Backward(dy * cache["mask"] if self.is_random else dy, {})
+    Neighbouring pixels say nearly the same: where ``Dropout`` drops one, the others still tell it.
+
+    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+
+    Shapes: x (N, ..., C) -> y (N, ..., C).
+
+    Raises what ``Dropout`` does.  Source: Tompson et al., CVPR 2015, section 3.2.
+    """
+
+    prefix: ClassVar[str] = "spatial_dropout"
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *(1,) * (len(shape) - 2), shape[-1])
+
+
+@dataclass(frozen=True)
+class StochasticDepth(_Dropout):
+    """Each example is 0 throughout with probability p while training, and the others are scaled up.
+
+        y[n] = m[n] * x[n] / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
+
+    At the end of a residual branch it leaves the block out for some examples. The paper scales by 1 - p after training
+    instead.
+
+    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+
+    Shapes: any.
+
+    Raises what ``Dropout`` does.  Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    """
+
+    prefix: ClassVar[str] = "stochastic_depth"
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *(1,) * (len(shape) - 1))

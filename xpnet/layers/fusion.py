@@ -111,16 +111,18 @@ class _RectifiedMaxPool2D(MaxPool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
+        window = self.window_over(x.shape[1:3])
         if not train:
-            return Forward(kernels.rectify(kernels.max_pool2d(x, self.window)), None, state)
-        y, saved = kernels.rectified_max_pool2d(x, self.window)
+            return Forward(kernels.rectify(kernels.max_pool2d(x, window)), None, state)
+        y, saved = kernels.rectified_max_pool2d(x, window)
         return Forward(y, {"saved": saved, "x_shape": shape_holder(x)}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
-        return Backward(kernels.rectified_max_pool2d_input_gradient(dy, cache["saved"], self.window, image_size), {})
+        window = self.window_over(image_size)
+        return Backward(kernels.rectified_max_pool2d_input_gradient(dy, cache["saved"], window, image_size), {})
 
 
 @dataclass(frozen=True)

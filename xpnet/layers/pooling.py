@@ -1,8 +1,8 @@
-"""Pooling layers."""
+"""Pooling by windows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ class _Pool2D(Layer):
     kernel_size: int | Pair
     stride: int | Pair | None = None
     padding: int | Pair = 0
+    ceil: bool = False
 
     def __post_init__(self) -> None:
         as_pair(type(self).__name__, "kernel_size", self.kernel_size, minimum=1)
@@ -37,7 +38,22 @@ class _Pool2D(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = self.check_images(input_shape)
-        return (*self.check_fits(self.window, height, width), channels)
+        return (*self.check_fits(self.window_over((height, width)), height, width), channels)
+
+    def window_over(self, image_size: Pair) -> Window:
+        """The window for images of size (H, W): with ``ceil`` the padding goes on to the end of the last window."""
+        (top, bottom), (left, right) = self.window.padding
+        below, beside = (self._overhang(axis, length) for axis, length in enumerate(image_size))
+        return replace(self.window, padding=((top, bottom + below), (left, right + beside)))
+
+    def _overhang(self, axis: int, length: int) -> int:
+        """How far the last window reaches beyond the padded image along an axis."""
+        if not self.ceil:
+            return 0
+        kernel, stride, (before, after) = self.window.kernel[axis], self.window.stride[axis], self.window.padding[axis]
+        padded = before + length + after
+        last = -(-(padded - kernel) // stride) * stride  # where the last window begins, if that is not in the padding
+        return last + kernel - padded if last < before + length and last + kernel > padded else 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,7 @@ class MaxPool2D(_Pool2D):
     depends on the array library, as it does where a window holds nothing but -inf and padding.
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
+    With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
     in the padding), or the input is not a non-empty batch of floating-point images, or smaller than the window.
@@ -62,16 +79,18 @@ class MaxPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
+        window = self.window_over(x.shape[1:3])
         if not train:
-            return Forward(kernels.max_pool2d(x, self.window), None, state)
-        y, winners = kernels.max_pool2d_with_winners(x, self.window)
+            return Forward(kernels.max_pool2d(x, window), None, state)
+        y, winners = kernels.max_pool2d_with_winners(x, window)
         return Forward(y, {"winners": winners, "x_shape": shape_holder(x)}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         if not need_dx:
             return Backward(None, {})
         image_size = cache["x_shape"].shape[1:3]
-        return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], self.window, image_size), {})
+        window = self.window_over(image_size)
+        return Backward(kernels.max_pool2d_input_gradient(dy, cache["winners"], window, image_size), {})
 
 
 @dataclass(frozen=True)
@@ -80,9 +99,12 @@ class AvgPool2D(_Pool2D):
 
         y[n,i,j,c] = 1/(kh*kw) sum_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with zeros that count, as in PyTorch
 
+    What a last window has beyond the padding, with ``ceil``, does not count.
+
     Backward: each dL/dy is shared out equally over its window and adds up where windows overlap.
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
+    With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is not a
     non-empty batch of floating-point images, or smaller than the window.
@@ -94,40 +116,21 @@ class AvgPool2D(_Pool2D):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        return Forward(kernels.average_pool2d(x, self.window), {"x_shape": shape_holder(x)} if train else None, state)
-
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        image_size = cache["x_shape"].shape[1:3]
-        return Backward(kernels.average_pool2d_input_gradient(dy, self.window, image_size) if need_dx else None, {})
-
-
-@dataclass(frozen=True)
-class GlobalAvgPool2D(Layer):
-    """Mean of each channel over the whole image.
-
-        y[n,c] = 1/(H*W) sum_{i,j} x[n,i,j,c]
-
-    Backward, with g = dL/dy:  dx[n,i,j,c] = g[n,c] / (H*W).
-
-    Shapes: x (N, H, W, C) -> y (N, C).
-
-    Raises InputError if the input is not a non-empty batch of floating-point images.
-    Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
-    """
-
-    prefix: ClassVar[str] = "global_pool"
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (self.check_images(input_shape)[2],)
-
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        y = array_namespace(x).mean(x, axis=(1, 2))
+        y = self._share(kernels.average_pool2d(x, self.window_over(x.shape[1:3])), x.shape[1:3])
         return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        height, width, channels = cache["x_shape"].shape[1:]
-        xp, batch = array_namespace(dy), dy.shape[0]
-        share = xp.reshape(dy / (height * width), (batch, 1, 1, channels))
-        return Backward(xp.broadcast_to(share, (batch, height, width, channels)) if need_dx else None, {})
+        if not need_dx:
+            return Backward(None, {})
+        image_size = cache["x_shape"].shape[1:3]
+        window = self.window_over(image_size)
+        return Backward(kernels.average_pool2d_input_gradient(self._share(dy, image_size), window, image_size), {})
+
+    def _share(self, y: Array, image_size: Pair) -> Array:
+        """Means, or their gradients, of last windows as shares of what counts."""
+        for axis, length in enumerate(image_size):
+            kernel, overhang = self.window.kernel[axis], self._overhang(axis, length)
+            if overhang:
+                shares = kernels.vector((1.0,) * (y.shape[axis + 1] - 1) + (kernel / (kernel - overhang),), like=y)
+                y = y * array_namespace(y).reshape(shares, (-1, *(1,) * (2 - axis)))
+        return y

@@ -12,6 +12,31 @@ from xpnet.shapes import Shape
 
 
 @dataclass(frozen=True)
+class Identity(Layer):
+    """The input as it is: a branch that hands it on.
+
+        y = x
+
+    Backward, with g = dL/dy:  dx = g.
+
+    Shapes: any.  Source: He et al., ECCV 2016 (identity shortcuts).
+    """
+
+    prefix: ClassVar[str] = "identity"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(x, {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(dy if need_dx else None, {})
+
+
+@dataclass(frozen=True)
 class Flatten(Layer):
     """Each example as one vector, in the order (H, W, C).
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from xpnet.losses.base import Loss, LossForward
+from xpnet.losses.base import Loss, LossForward, checked_loss
 from xpnet.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossEntropy
 from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 
@@ -17,6 +17,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "SoftmaxCrossEntropy",
+    "checked_loss",
 ]
 
 LOSSES: Mapping[str, type[Loss]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from array_api_compat import device
 
@@ -13,6 +13,9 @@ from xpnet.errors import InputError, short
 
 Cache = Mapping[str, Array]
 Target = Literal["classes", "binary", "real"]
+
+
+_MEMBERS = ("target", "check", "forward", "backward", "predictions", "probabilities")
 
 
 class LossForward(NamedTuple):
@@ -53,6 +56,22 @@ class Loss(Protocol):
     def probabilities(self, outputs: Array) -> Array:
         """Of each class or label; raises InputError for a loss of real numbers."""
         ...
+
+
+def checked_loss(where: str, loss: Any) -> Any:
+    """A loss as it is. Raises InputError for anything else, naming the first member of ``Loss`` that it lacks."""
+    if isinstance(loss, type):
+        raise InputError(
+            f"{where}: expected loss to be a loss, got the class {loss.__name__}. "
+            f"Pass an instance such as {loss.__name__}()."
+        )
+    missing = [name for name in _MEMBERS if not hasattr(loss, name)]
+    if missing:
+        raise InputError(
+            f"{where}: expected loss to be a loss such as xpnet.losses.Huber(), got {short(loss)} without "
+            f"{missing[0]}. Pass one of xpnet.losses, or define {', '.join(_MEMBERS)}."
+        )
+    return loss
 
 
 def example_factors(outputs: Array, weights: Array | None, class_weights: Array | None = None) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xpnet.checks import pick
+from xpnet.errors import InputError
 from xpnet.initializers import Initializer, Normal, glorot_uniform, he_normal, lecun_normal
 from xpnet.layers import (
     BatchNorm,
@@ -68,6 +69,10 @@ def mlp(
     """
     nonlinearity = pick("Model 'mlp', activation", ACTIVATIONS, activation)
     initializer = pick("Model 'mlp', weight_init", WEIGHT_INITS, weight_init)
+    if not isinstance(hidden, list | tuple):
+        raise InputError(
+            f"Model 'mlp': expected hidden to be a list of numbers of units, got {hidden!r}. Pass a list such as [100]."
+        )
     layers: list[Layer] = [Normalize(), Flatten()]
     for units in hidden:
         layers.append(Dense(units, weight_init=initializer))

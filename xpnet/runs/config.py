@@ -36,7 +36,7 @@ class RunConfig:
     model: str
     data: str
     train: TrainConfig
-    runtime: Runtime = Runtime()
+    runtime: Runtime = Runtime(dtype="float32")
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: str | None = None
     image_size: tuple[int, ...] | None = None
@@ -77,7 +77,10 @@ class RunConfig:
         kinds = (TrainConfig, Runtime, EarlyStopping, RandomCrop, HorizontalFlip, Cutout, Warmup)
         others = (*kinds, *OPTIMIZERS.values(), *SCHEDULES.values())
         settings = {name: from_config(value, others) for name, value in values.items() if name != "version"}
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise InputError(f"settings: {error}. Use the xpnet version that wrote them") from error
 
     def load_data(self) -> Dataset:
         """The data set that the run is on. Raises InputError if it cannot be read."""
@@ -93,7 +96,7 @@ class RunConfig:
             input_shape=dataset.input_shape,
             classes=dataset.classes,
             seed=self.train.seed,
-            dtype=self.runtime.dtype,
+            dtype=self.runtime.dtype or "float32",
             device=self.runtime.device or "cpu",
             backend=self.runtime.backend,
             **self.model_options,

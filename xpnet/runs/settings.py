@@ -102,7 +102,7 @@ def make_run(model: str, **settings: Any) -> RunConfig:
     train["early_stopping"] = _early_stopping(recipe.train.early_stopping, given)
     train |= {name: given.pop(name) for name in TRAIN if name in given}
     train["validation"] = train["validation"] or None  # 0 is how a flag says it
-    runtime = Runtime(**{name: given.pop(name) for name in RUNTIME if name in given})
+    runtime = Runtime(**{"dtype": "float32", **{name: given.pop(name) for name in RUNTIME if name in given}})
     run = {name: given.pop(name) for name in RUN if name in given}
     if "image_size" in run:
         run["image_size"] = tuple(run["image_size"])

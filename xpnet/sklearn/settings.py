@@ -50,7 +50,7 @@ class Settings(BaseEstimator):
     epsilon: float = 1e-8
     n_iter_no_change: float = 10
     max_fun: int = 15000
-    layers: Sequence[Layer] | None = None
+    layers: Sequence[Layer] | Layer | None = None
     dropout: float = 0.0
     batch_norm: bool = False
     normalize: bool = False
@@ -82,7 +82,7 @@ class Settings(BaseEstimator):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "layers": [list, tuple, None],
+        "layers": [list, tuple, Layer, None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "batch_norm": ["boolean"],
         "normalize": ["boolean"],
@@ -131,13 +131,14 @@ class Settings(BaseEstimator):
                 f"{type(self).__name__}: expected no dropout or batch_norm beside layers, got one. They are for "
                 "hidden_layer_sizes; put Dropout and BatchNorm into layers."
             )
-        for layer in self.layers or ():
+        layers = [self.layers] if isinstance(self.layers, Layer) else list(self.layers or ())
+        for layer in layers:
             if not isinstance(layer, Layer):
                 raise InputError(
                     f"{type(self).__name__}: expected layers of xpnet.layers, got {short(layer)}. "
                     "Use layers such as Dense(100)."
                 )
-        return list(self.layers or ())
+        return layers
 
     def _hidden_layers(self, init: VarianceScaling) -> list[Layer]:
         sizes, layers = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist(), list[Layer]()

@@ -14,7 +14,6 @@ from sklearn.exceptions import ConvergenceWarning
 from xpnet.backend import to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
-from xpnet.runtime import Runtime
 from xpnet.sklearn.examples import Examples, SparseRows, outputs_of
 from xpnet.sklearn.settings import Adaptive
 from xpnet.training.config import TrainConfig
@@ -86,7 +85,6 @@ def fit_in_batches(
         model.network_,
         Dataset(type(model).__name__, examples.X, examples.beside(examples.targets), class_names=model._class_names()),
         config,
-        Runtime(dtype=model.network_.dtype),
         sample_weight=examples.beside(examples.weights),
     )
     best, is_over = None, False

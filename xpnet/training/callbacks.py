@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from xpnet.errors import InputError
 
 if TYPE_CHECKING:
     from xpnet.training.history import Record
@@ -14,11 +16,11 @@ class Callback:
 
     ``trainer`` tells where it stands (``iteration``, ``iterations``, ``network``, ``history``); ``trainer.stop()`` ends
     it after the current iteration. The network holds the current values from ``on_report`` on, during ``on_step`` those
-    of the last report.
+    of the last report. Anything else that has all four methods is taken too.
 
         class StopAt(Callback):
             def on_report(self, trainer, record):
-                if record.validation_score > 0.99:
+                if record.train_score > 0.99:
                     trainer.stop()
     """
 
@@ -33,3 +35,39 @@ class Callback:
 
     def on_end(self, trainer: Trainer) -> None:
         """After the last record, unless an exception ended the training."""
+
+
+_HOOKS = ("on_begin", "on_step", "on_report", "on_end")
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Callbacks as a tuple. Raises InputError unless they are a list of objects whose on_* methods are the protocol's.
+
+    A misspelled hook would never be called.
+    """
+    if not isinstance(callbacks, list | tuple):
+        raise InputError(
+            f"Training: expected callbacks to be a list, got {_kind(callbacks)}. Pass a list: callbacks=[...]."
+        )
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise InputError(
+                f"Training: expected callbacks to be objects, got the class {callback.__name__}. "
+                f"Pass an instance: {callback.__name__}()."
+            )
+        methods = {name for name in dir(callback) if name.startswith("on_") and callable(getattr(callback, name, None))}
+        if not isinstance(callback, Callback) and not methods.issuperset(_HOOKS):
+            raise InputError(
+                f"Training: expected callbacks to be instances of xpnet.training.Callback, got {_kind(callback)}. "
+                f"Derive its class from Callback, or define {', '.join(_HOOKS)}."
+            )
+        for name in sorted(methods.difference(_HOOKS)):
+            raise InputError(
+                f"{_kind(callback)}: expected only the hooks {', '.join(_HOOKS)}, got {name}, which is never called. "
+                "Rename it."
+            )
+    return tuple(callbacks)
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from xpnet.checks import check_above_zero
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError, short
-from xpnet.losses import Loss
+from xpnet.losses import Loss, checked_loss
 from xpnet.optimizers import Adam, Optimizer, check_clip_norm
 from xpnet.random import check_seed
 from xpnet.schedules import Constant, Schedule, for_run
@@ -84,7 +84,10 @@ class TrainConfig:
         _check_kind("schedule", self.schedule, Schedule, "a schedule", "xpnet.schedules.Cosine()")
         stopping = self.early_stopping
         _check_kind("early_stopping", stopping, EarlyStopping | None, "an EarlyStopping", "EarlyStopping(10)")
-        self._check_loss()
+        if self.loss is not None:
+            checked_loss("Training", self.loss)
+        if isinstance(self.class_weight, tuple):  # as pairs from a file: JSON has no numbers as keys
+            object.__setattr__(self, "class_weight", dict(self.class_weight))
         object.__setattr__(self, "augmentation", _checked_augmentation(self.augmentation))
         if isinstance(self.freeze, str) or not all(isinstance(pattern, str) for pattern in self.freeze):
             raise InputError(
@@ -98,13 +101,6 @@ class TrainConfig:
             check_clip_norm(self.clip_norm)
         if self.iterations:
             for_run(self.schedule, self.iterations)
-
-    def _check_loss(self) -> None:
-        if self.loss is not None and (not hasattr(self.loss, "backward") or isinstance(self.loss, type)):
-            raise InputError(
-                f"Training: expected loss to be a loss, got {short(self.loss)}. "
-                "Pass an instance such as xpnet.losses.Huber()."
-            )
 
 
 def _check_kind(name: str, value: Any, kind: Any, what: str, example: str) -> None:
@@ -124,7 +120,8 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 
 
 def _check_validation(validation: Any) -> None:
-    if validation is None or (isinstance(validation, str) and validation == "auto") or (is_whole(validation) and validation > 0):
+    is_auto = isinstance(validation, str) and validation == "auto"
+    if validation is None or is_auto or (is_whole(validation) and validation > 0):
         return
     if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, to_numpy
+from xpnet.backend import Array, Backend, is_readable, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.augment import check_fits
 from xpnet.datasets.rows import subset
@@ -88,11 +88,16 @@ def prepare(
 ) -> TrainingData:
     """Split the data and put them where batches are taken from: on the device, or left in files and memory maps.
 
-    ``seed`` is that of the batches' order. Raises InputError as ``split`` and ``BatchSampler`` do.
+    ``seed`` is that of the batches' order. Raises InputError as ``split`` and ``BatchSampler`` do, and for weights that
+    are all 0.
     """
     if sample_weight is not None:
         sample_weight = check_sample_weights("Training", sample_weight, dataset.train_targets.shape[0])
     train, validation = split(dataset, config, sample_weight)
+    if train.weights is not None and is_readable(train.weights) and not to_numpy(train.weights).any():
+        raise InputError(
+            "Training: expected a sample_weight above 0 for some training example, got 0 for all. Change sample_weight."
+        )
     sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
     check_fits(config.augmentation, dataset.input_shape)

@@ -20,17 +20,22 @@ BATCH_SIZE = 250
 LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution needs beside it is a few times as much
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """Classes: the network's own loss, the confusion matrix (rows true, columns predicted), and probabilities.
+    """Classes: the network's own loss, the confusion matrix (rows true, columns predicted), probabilities and targets.
 
-    Probabilities (N, classes) are the softmax of the network's outputs, whatever its loss.
+    Probabilities (N, classes) are the softmax of the network's outputs, whatever its loss; targets (N,) the true
+    classes.
     """
 
     loss: float
     confusion: np.ndarray
     probabilities: np.ndarray
+    targets: np.ndarray
     metric: ClassVar[str] = "accuracy"
+
+    def __repr__(self) -> str:
+        return _short(self, "loss", "accuracy")
 
     @property
     def accuracy(self) -> float:
@@ -41,6 +46,10 @@ class Evaluation:
     def score(self) -> float:
         """The accuracy."""
         return self.accuracy
+
+    def top_k_accuracy(self, k: int) -> float:
+        """Share of examples whose true class is among the k most probable ones."""
+        return metrics.top_k_accuracy(self.probabilities, self.targets, k)
 
     @property
     def precision(self) -> np.ndarray:
@@ -63,11 +72,11 @@ class Evaluation:
             "test_accuracy": self.accuracy,
             "test_loss": _or_none(self.loss),
             "confusion_matrix": self.confusion.tolist(),
-            **{name: [_or_none(value) for value in getattr(self, name)] for name in ("precision", "recall", "f1")},
+            **_class_metrics(self),
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BinaryEvaluation:
     """0/1 targets: the loss, and probabilities of 1 beside the targets, both (N, K)."""
 
@@ -75,6 +84,9 @@ class BinaryEvaluation:
     probabilities: np.ndarray
     targets: np.ndarray
     metric: ClassVar[str] = "accuracy"
+
+    def __repr__(self) -> str:
+        return _short(self, "loss", "accuracy")
 
     @property
     def accuracy(self) -> float:
@@ -87,22 +99,36 @@ class BinaryEvaluation:
         return self.accuracy
 
     @property
+    def precision(self) -> np.ndarray:
+        """For each of the K labels, TP/(TP + FP); NaN where it was never predicted."""
+        return self._of_each_label(metrics.precision)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """For each of the K labels, TP/(TP + FN); NaN where no example has it."""
+        return self._of_each_label(metrics.recall)
+
+    @property
     def f1(self) -> np.ndarray:
         """For each of the K labels, 2·TP/(2·TP + FP + FN); NaN where it is 0/0."""
-        predicted, true = self.probabilities > 0.5, self.targets > 0
-        both, either = (predicted & true).sum(axis=0), predicted.sum(axis=0) + true.sum(axis=0)
-        return np.divide(2.0 * both, either, out=np.full(len(both), math.nan), where=either > 0)
+        return self._of_each_label(metrics.f1)
+
+    def _of_each_label(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A metric of two classes, 0 and 1: the value of 1 for each label."""
+        predicted, true = (self.probabilities > 0.5).astype(np.int64), (self.targets > 0).astype(np.int64)
+        pairs = zip(true.T, predicted.T, strict=True)
+        return np.array([metric(metrics.confusion_matrix(*pair, 2))[1] for pair in pairs])
 
     def to_dict(self) -> dict[str, Any]:
         """What is written about an evaluation, as JSON can hold it."""
         return {
             "test_accuracy": self.accuracy,
             "test_loss": _or_none(self.loss),
-            "f1": [_or_none(value) for value in self.f1],
+            **_class_metrics(self),
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RegressionEvaluation:
     """Real targets: the loss, and predictions beside the targets, both (N, K)."""
 
@@ -110,6 +136,9 @@ class RegressionEvaluation:
     predictions: np.ndarray
     targets: np.ndarray
     metric: ClassVar[str] = "r2"
+
+    def __repr__(self) -> str:
+        return _short(self, "loss", "r2", "mae", "rmse")
 
     @property
     def r2(self) -> float:
@@ -173,8 +202,19 @@ def evaluate(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> AnyEvaluat
         return BinaryEvaluation(value, _sigmoid(outputs), targets.reshape(outputs.shape))
     if np.issubdtype(targets.dtype, np.integer):
         confusion = metrics.confusion_matrix(targets, outputs.argmax(axis=1), outputs.shape[1])
-        return Evaluation(value, confusion, np.exp(metrics.log_softmax(outputs)))
+        return Evaluation(value, confusion, np.exp(metrics.log_softmax(outputs)), targets)
     return RegressionEvaluation(value, outputs, targets.reshape(outputs.shape))
+
+
+def _short(evaluation: AnyEvaluation, *names: str) -> str:
+    """The metrics of these names; the arrays would fill a screen."""
+    values = ", ".join(f"{name}={getattr(evaluation, name):.4g}" for name in names)
+    return f"{type(evaluation).__name__}({values})"
+
+
+def _class_metrics(evaluation: Evaluation | BinaryEvaluation) -> dict[str, list[float | None]]:
+    names = ("precision", "recall", "f1")
+    return {name: [_or_none(value) for value in getattr(evaluation, name)] for name in names}
 
 
 def _sigmoid(outputs: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finit
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.rows import HostRows, is_large, row_numbers
 from xpnet.errors import InputError
+from xpnet.shapes import channels_last_advice
 from xpnet.training.weights import check_sample_weights
 
 _BATCHES_AHEAD = 4
@@ -153,9 +154,11 @@ class IterableFeed:
             raise InputError(f"{where}: expected (x, y) or (x, y, weights), got {form}. Let the iterable yield tuples.")
         x = as_inputs(f"{where}, x", item[0])
         if tuple(x.shape[1:]) != self._input_shape:
+            advice = channels_last_advice(tuple(x.shape[1:]), self._input_shape)
+            advice = advice or "Change the batches or the network's input_shape."
             raise InputError(
                 f"{where}, x: expected inputs of shape {self._input_shape}, which the network takes, got "
-                f"{tuple(x.shape[1:])}. Change the batches or the network's input_shape."
+                f"{tuple(x.shape[1:])}. {advice}"
             )
         if is_readable(x):
             check_finite(f"{where}, x", x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of, is_array, same_location
+from xpnet.backend import Array, array_namespace, backend_of, is_array, same_location
 from xpnet.datasets import Dataset
-from xpnet.datasets.arrays import as_inputs
+from xpnet.datasets.arrays import as_array, as_inputs
+from xpnet.datasets.prediction import with_channel
 from xpnet.errors import InputError
-from xpnet.network import Network, with_channel
+from xpnet.losses import Loss, checked_loss
+from xpnet.network import Network
 from xpnet.optimizers import Adam
 from xpnet.runtime import Runtime
 from xpnet.schedules import Constant
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History
 from xpnet.training.progress import ProgressBar
-from xpnet.training.setup import check_fits
+from xpnet.training.setup import check_fits, check_runtime_kind
 from xpnet.training.trainer import Trainer
 
 
@@ -43,10 +47,16 @@ def fit(
     **settings: Any,
 ) -> History:
     """Train a network as ``Network.fit`` says."""
+    callbacks = check_callbacks(callbacks)  # before anything changes
+    check_runtime_kind(runtime)
+    if settings.get("loss") is not None:
+        checked_loss("Training", settings["loss"])
     if epochs is None and iterations is None:
         epochs = 1
-    data, validation = _data(network, x, y, validation)
-    _move_to(network, data)
+    data, validation = _data(network, x, y, validation, settings.get("loss") or network.own_loss)
+    if runtime and not network.is_placed and (runtime.device or runtime.backend):
+        network.to(runtime.device or "cpu", runtime.backend)
+    data = _move_to(network, data)
     config = TrainConfig(
         optimizer=optimizer or Adam(),
         schedule=schedule or Constant(),
@@ -75,20 +85,21 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
     else:
         if y is None:
             raise InputError("Evaluation: expected targets y for the inputs x, got None. Call evaluate(x, y).")
-        data = Dataset("arrays", _inputs(network, x), y, class_names=network.class_names)
+        targets = _targets(network, y, network.loss if network.fits else None)
+        data = Dataset("arrays", _inputs(network, x), targets, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
     with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
         return Evaluator(network)(network.theta, network.state, inputs, targets)
 
 
-def _data(network: Network, x: Any, y: Any, validation: Any) -> tuple[Any, Any]:
+def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) -> tuple[Any, Any]:
     """The data set (or iterable of batches), and the validation that is still to be split off."""
     part, rest = None, validation
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
             raise InputError(f"fit: expected validation data (x, y), got {len(validation)} values. Pass two arrays.")
-        part, rest = (_inputs(network, validation[0]), validation[1]), None
+        part, rest = (_inputs(network, validation[0]), _targets(network, validation[1], loss)), None
     if isinstance(x, Dataset):
         if y is not None:
             raise InputError("fit: expected no y beside a data set, which has its own targets, got one. Remove y.")
@@ -106,17 +117,55 @@ def _data(network: Network, x: Any, y: Any, validation: Any) -> tuple[Any, Any]:
         if validation is not None:
             raise InputError("fit: expected no validation with an iterable of batches. Evaluate after fit instead.")
         return x, None
-    return Dataset.from_arrays(_inputs(network, x), y, validation=part, class_names=network.class_names), rest
+    inputs, targets = _inputs(network, x), _targets(network, y, loss)
+    return Dataset.from_arrays(inputs, targets, validation=part, class_names=network.class_names), rest
+
+
+def _targets(network: Network, values: Any, loss: Loss | None) -> Any:
+    """Targets as the loss takes them: integers become real numbers, and real numbers that are integers class numbers.
+
+    Integers (N,) stay class numbers for a network with several outputs, whose squared error is that to one-hot rows.
+    """
+    array = as_array("y", values)
+    if not is_array(array) or array.ndim > 2:
+        return array
+    is_vector = array.ndim == 1 and math.prod(network.output_shape) > 1
+    kind = loss.target if loss else "classes" if is_vector else None
+    xp = array_namespace(array)
+    is_real = xp.isdtype(array.dtype, "real floating")
+    if kind == "real" and not is_vector and xp.isdtype(array.dtype, ("bool", "integral")):
+        return xp.astype(array, xp.float32)
+    if kind == "classes" and is_real and array.ndim == 1 and bool(xp.all(array == xp.round(array))):
+        return xp.astype(array, xp.int32)
+    if kind == "binary" and is_real and bool(xp.all((array == 0) | (array == 1))):
+        return xp.astype(array, xp.bool)
+    return array
 
 
 def _inputs(network: Network, x: Any) -> Any:
     """Inputs as an array, of images without a channel axis as the network takes them."""
+    if len(network.input_shape) == 2 and is_array(x) and x.ndim == 3:  # sequences: integers would be taken for images
+        x = array_namespace(x).astype(x, array_namespace(x).float32)
     return with_channel(as_inputs("x", x), network.input_shape)
 
 
-def _move_to(network: Network, data: Any) -> None:
-    """Move a network that nobody has placed to the library and device of its data."""
-    if network.is_placed or not isinstance(data, Dataset) or not is_array(data.train_inputs):
-        return
-    if not same_location(network.theta, data.train_inputs):
-        network.move(backend_of(data.train_inputs))
+def _move_to(network: Network, data: Any) -> Any:
+    """Move a network that nobody has placed to the library and device of its data; returns the data."""
+    if network.is_placed:
+        return data
+    if isinstance(data, Dataset):
+        inputs = data.train_inputs
+    else:
+        inputs, data = _first_inputs(data)
+    if is_array(inputs) and not same_location(network.theta, inputs):
+        network.move(backend_of(inputs))
+    return data
+
+
+def _first_inputs(batches: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """The inputs of the first batch, if that is one, and the batches, of which none is lost."""
+    iterator = iter(batches)
+    first = next(iterator, None)
+    if iterator is batches:  # a generator, which gives its batches once
+        batches = iterator if first is None else itertools.chain([first], iterator)
+    return first[0] if isinstance(first, tuple | list) and first else None, batches

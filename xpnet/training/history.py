@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xpnet.checks import pick
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -69,7 +71,7 @@ class MovingAverage(NamedTuple):
 
 
 class History(Sequence[Record]):
-    """The records of a training, in order.
+    """The records of a training, in order; ``history["loss"]`` is a column of them, by the names of ``to_dict``.
 
     ``metric`` names the score: "accuracy" or "r2".
     """
@@ -83,7 +85,7 @@ class History(Sequence[Record]):
         return len(self.records)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.records[index]
+        return pick("History, column", self.to_dict(), index) if isinstance(index, str) else self.records[index]
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)

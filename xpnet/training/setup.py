@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCros
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState
 from xpnet.runtime import Runtime
+from xpnet.shapes import channels_last_advice
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part, TrainingData, prepare, prepare_stream, target_variance
 from xpnet.training.feed import input_statistics
@@ -27,8 +29,18 @@ from xpnet.training.weights import class_weights
 _DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
 
 
+def check_runtime_kind(runtime: Any) -> None:
+    """Refuse what is neither None nor a Runtime, such as the name of a device."""
+    if not isinstance(runtime, Runtime | None):
+        raise InputError(
+            f"Training: expected runtime to be an xpnet.Runtime or None, got {runtime!r:.80}. "
+            "Pass an instance such as Runtime(device='cuda')."
+        )
+
+
 def check_runtime(network: Network, runtime: Runtime) -> None:
     """Refuse a runtime that names another place or dtype than the network's, which it would not change."""
+    check_runtime_kind(runtime)
     here = network.backend
     wanted = (runtime.device or here.device_name(), runtime.backend or here.name)
     if wanted[0] not in (here.device_name(), "auto", here.device_name().partition(":")[0]) or wanted[1] != here.name:
@@ -36,7 +48,7 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
             f"Training: expected a runtime for {here.name} on {here.device_name()}, where the network is, got "
             f"{wanted[1]} on {wanted[0]}. Call net.to(device, backend), or leave device and backend out."
         )
-    if runtime.dtype != network.dtype and runtime.dtype != "float32":
+    if runtime.dtype not in (None, network.dtype):
         raise InputError(
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
             "Pass dtype to Network instead."
@@ -55,11 +67,26 @@ def settle_data(
         check_fits(network, dataset, loss)
         data = prepare(dataset, config, network.backend, sample_weight, seed)
         network.class_names = dataset.class_names
+        if (config.loss or network.own_loss) is None:
+            _warn_of_one_hot(to_numpy(dataset.train_targets))
     else:
         data = prepare_stream(dataset, config, network, sample_weight)
         loss = settle_stream_loss(network, data.train.targets, config)
     network.loss, network.own_loss = loss, config.loss or network.own_loss
     return data
+
+
+def _warn_of_one_hot(targets: np.ndarray) -> None:
+    """Warn of targets (N, K) that are 0 but for one 1 in each row, whose loss follows from their kind."""
+    is_column = targets.ndim < 2 or targets.shape[1] == 1
+    if is_column or not ((targets == 0) | (targets == 1)).all() or not (targets.sum(axis=1) == 1).all():
+        return
+    warnings.warn(
+        "fit: y looks like one-hot classes, but is learned as "
+        f"{'real numbers' if targets.dtype.kind == 'f' else '0/1 labels'}. "
+        "Pass class numbers, y.argmax(axis=1), for softmax cross-entropy.",
+        stacklevel=6,
+    )
 
 
 def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss:
@@ -93,9 +120,10 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
     """
     loss = loss or network.loss
     if network.input_shape != tuple(dataset.input_shape):
+        advice = channels_last_advice(dataset.input_shape, network.input_shape)
         raise InputError(
             f"Network: expected inputs of shape {network.input_shape}, got {tuple(dataset.input_shape)} in "
-            f"{dataset.name_of('inputs')}. Reshape them, or make a network with that input_shape."
+            f"{dataset.name_of('inputs')}. {advice or 'Reshape them, or make a network with that input_shape.'}"
         )
     outputs, wanted = network.output_shape, _wanted_outputs(dataset, loss)
     if outputs != wanted and (dataset.task == "classes" or loss.target != "classes"):
@@ -153,7 +181,10 @@ def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None
     """Give an untrained network the mean and scale of its training inputs, unless somebody has set them.
 
     x' = (x - mean)/std for each channel, or (x - mean)·s with a number s; channels that never change are only shifted.
+    Indices, which an ``Embedding`` takes, stay as they are.
     """
+    if network.layer.index_count is not None:
+        return
     if config.normalize is False or not network.is_untrained or _is_set(network):
         return
     mean, std = input_statistics(train.inputs)

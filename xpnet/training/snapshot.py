@@ -62,6 +62,18 @@ class Progress(NamedTuple):
         return progress
 
 
+class Position(NamedTuple):
+    """Where a training stands, replaced in one assignment: an interruption leaves the old one or the new one.
+
+    ``pending`` are the metrics of steps that are not read yet, the newest first: (metrics, (metrics, ... None)).
+    """
+
+    state: TrainState
+    progress: Progress
+    pending: Any = None
+    best: Best | None = None
+
+
 def _average(values: Any) -> MovingAverage:
     """A moving average, NaN before its first value."""
     value, count = values

@@ -7,20 +7,20 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.compile import graphed
 from xpnet.datasets import Dataset
-from xpnet.errors import InputError
+from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layout import map_tree
 from xpnet.network import Network
 from xpnet.random import Stream, generator, make_key
-from xpnet.runtime import Runtime
+from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.divergence import check_scale, check_step
 from xpnet.training.early_stopping import Best
@@ -38,20 +38,8 @@ from xpnet.training.setup import (
     settle_score,
     weights_only,
 )
-from xpnet.training.snapshot import Progress, Snapshot, put_back, take
+from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
 from xpnet.training.step import StepMetrics, TrainState, make_step
-
-
-class _Now(NamedTuple):
-    """Where a training stands, replaced in one assignment: an interruption leaves the old one or the new one.
-
-    ``pending`` are the metrics of steps that are not read yet, the newest first: (metrics, (metrics, ... None)).
-    """
-
-    state: TrainState
-    progress: Progress
-    pending: Any = None
-    best: Best | None = None
 
 
 class Trainer:
@@ -79,10 +67,9 @@ class Trainer:
         order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
-        runtime = runtime or Runtime(dtype=network.dtype)
-        check_runtime(network, runtime)
-        self.runtime = dataclasses.replace(runtime, backend=network.backend.name)  # to which settings may apply
-        self.runtime.configure()
+        check_runtime(network, runtime or Runtime())
+        self.runtime = dataclasses.replace(runtime or Runtime(), backend=network.backend.name)
+        self.runtime.configure() if runtime else configure_once()
         backend, seed = network.backend, config.seed
         if order:
             seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
@@ -116,7 +103,7 @@ class Trainer:
         self._evaluate = Evaluator(network)
         self.history = History([], metric_name(loss, targets), per_epoch)
         optimizer_state = first_optimizer_state(network, config, optimizer, self._mixed)
-        self._now = _Now(TrainState(network.theta, network.state, optimizer_state), Progress())
+        self._position = Position(TrainState(network.theta, network.state, optimizer_state), Progress())
         self._stop, self._started = False, 0.0
 
     @property
@@ -127,17 +114,17 @@ class Trainer:
     @property
     def iteration(self) -> int:
         """Steps done so far."""
-        return self._now.progress.iteration
+        return self._position.progress.iteration
 
     @property
     def best(self) -> Best | None:
         """The best values so far, with early stopping."""
-        return self._now.best
+        return self._position.best
 
     @property
     def progress(self) -> Progress:
         """Where the training stands, apart from arrays."""
-        return self._now.progress
+        return self._position.progress
 
     @property
     def is_over(self) -> bool:
@@ -152,8 +139,12 @@ class Trainer:
         is known, and is repeated layer by layer to find where.
 
         Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
-        layer whose output or gradient did. Whatever ends it, the network has the values of the last complete step.
+        layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
+        Whatever else ends it, the network has the values of the last complete step.
         """
+        network = self.network
+        finite = network.theta, network.state
+        callbacks = check_callbacks(callbacks)
         self._started, self._stop = time.perf_counter() - self.progress.seconds, False
         self.history.records = [record for record in self.history if record.iteration <= self.progress.reported]
         for callback in callbacks:
@@ -163,15 +154,21 @@ class Trainer:
                 due = self._next_report()
                 self._train_until(due, callbacks, detect_nonfinite)
                 record = self._record()
+                finite = network.theta, network.state
                 self.history.records.append(record)
                 if record.iteration == due:  # one after ``stop`` changes nothing, or ``run`` again would go another way
                     self._after_report(record)
                 for callback in callbacks:
                     callback.on_report(self, record)
-        finally:
+        except TrainingDivergedError:
+            (network.theta, network.state), network.optimizer_memory = finite, None
+            raise
+        except BaseException:
             self.publish()
+            raise
+        self.publish()
         if self.best:
-            self.network.theta, self.network.state = self.best.theta, self.best.state
+            network.theta, network.state = self.best.theta, self.best.state
         for callback in callbacks:
             callback.on_end(self)
         return self.history
@@ -195,7 +192,7 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
         self._flush_metrics()
-        return take(self.network, self._now.state, self.progress, self.best, self._key)
+        return take(self.network, self._position.state, self.progress, self.best, self._key)
 
     @on_own_device
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
@@ -210,13 +207,13 @@ class Trainer:
                 "Train for longer."
             )
         keeps_best = self.config.early_stopping is not None
-        state, best, self._key = put_back(self.network, self._now.state, snapshot, source, keeps_best=keeps_best)
-        self._now = _Now(state, snapshot.progress, best=best)
+        state, best, self._key = put_back(self.network, self._position.state, snapshot, source, keeps_best=keeps_best)
+        self._position = Position(state, snapshot.progress, best=best)
         self.publish()
 
     @on_own_device
     def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
-        before, progress, pending, _ = self._now
+        before, progress, pending, _ = self._position
         batch = self.data.feed.batch(progress.iteration)
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
@@ -227,7 +224,7 @@ class Trainer:
                 check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
         seen = progress.examples_seen + batch.y.shape[0]
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
-        self._now = self._now._replace(state=state, progress=progress, pending=(metrics, pending))
+        self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
 
     def _next_report(self) -> int:
@@ -244,8 +241,8 @@ class Trainer:
         self._flush_metrics()
 
     def _add_seconds(self, seconds: float) -> None:
-        progress = self.progress
-        self._now = self._now._replace(progress=progress._replace(training_seconds=progress.training_seconds + seconds))
+        progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
+        self._position = self._position._replace(progress=progress)
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -254,19 +251,19 @@ class Trainer:
     @on_own_device
     def _flush_metrics(self) -> None:
         """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
-        _, progress, pending, _ = self._now
+        _, progress, pending, _ = self._position
         if pending is None:
             return
         start = time.perf_counter()
         progress = read_metrics(progress, pending, self.network, self.config)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
-        self._now = self._now._replace(progress=progress._replace(**seconds), pending=None)
+        self._position = self._position._replace(progress=progress._replace(**seconds), pending=None)
 
     @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
-        theta, state, optimizer = self._now.state
+        theta, state, optimizer = self._position.state
         if self.runtime.graph:  # whose next replay overwrites them
             copied = partial(self.backend.xp.asarray, copy=True)
             theta, state = copied(theta), map_tree(copied, state)
@@ -277,7 +274,7 @@ class Trainer:
     def _record(self) -> Record:
         self.publish()
         if self._mixed:
-            check_scale(self._now.state, self.iteration)
+            check_scale(self._position.state, self.iteration)
         record = measure(
             self.network,
             self.data,
@@ -288,7 +285,7 @@ class Trainer:
             learning_rate=self._rate(self.iteration - 1),
         )
         seconds = time.perf_counter() - self._started
-        self._now = self._now._replace(progress=self.progress._replace(seconds=seconds))
+        self._position = self._position._replace(progress=self.progress._replace(seconds=seconds))
         return record._replace(seconds=seconds)
 
     def _after_report(self, record: Record) -> None:
@@ -298,4 +295,4 @@ class Trainer:
             progress = progress._replace(plateau=self._plateau.update(progress.plateau, record.monitored))
         if self.config.early_stopping:
             best = self.config.early_stopping.update(best, record, self.network.theta, self.network.state)
-        self._now = self._now._replace(progress=progress, best=best)
+        self._position = self._position._replace(progress=progress, best=best)

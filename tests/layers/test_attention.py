@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from tests.helpers import refused
+from tests.layers.runs import start
+from xpnet.backend import to_numpy
+from xpnet.layers import SelfAttention, multi_head_self_attention, transformer_block
+from xpnet.layers.examples import Example
+
+
+def test_by_hand():
+    """Two places; the second query is so like its own key that it looks nowhere else."""
+    x = np.array([[[0.0, 5.0, 1.0], [1000.0, 7.0, 3.0]]])  # query, key, value
+    y = SelfAttention().forward({}, {}, x).y
+    assert y.tolist() == [[[2.0], [3.0]]]
+
+
+def test_each_head_sees_its_own_channels():
+    x = np.random.default_rng(0).normal(size=(2, 5, 3, 2, 4))  # q, k, v; heads; their channels
+    y = SelfAttention(heads=2).forward({}, {}, x.reshape(2, 5, 24)).y
+    for head in range(2):
+        alone = SelfAttention().forward({}, {}, x[:, :, :, head].reshape(2, 5, 12)).y
+        np.testing.assert_allclose(y[:, :, 4 * head : 4 * head + 4], alone, rtol=1e-12)
+
+
+def test_causal_attention_does_not_look_ahead(backend):
+    run = start(Example(SelfAttention(heads=2, causal=True), (6, 12)), backend)
+    before = to_numpy(run.forward().y)
+    changed = to_numpy(run.x).copy()
+    changed[:, 4:] += 1
+    run.x = backend.asarray(changed)
+    after = to_numpy(run.forward().y)
+    np.testing.assert_array_equal(after[:, :4], before[:, :4])
+    assert (after[:, 4:] != before[:, 4:]).any(axis=2).all()
+
+
+def test_scores_may_be_huge():
+    x = np.array([[[1e15, 1e15, 1.0], [1e15, 2e15, 3.0]]], np.float32)
+    y, cache, _ = SelfAttention().forward({}, {}, x, train=True)
+    assert y.tolist() == [[[3], [3]]]
+    assert np.isfinite(SelfAttention().backward({}, cache, np.ones_like(y)).dx).all()
+
+
+@pytest.mark.parametrize("layer", [SelfAttention(2), multi_head_self_attention(4, 2), transformer_block(12, 2)])
+def test_places_can_be_exchanged(layer):
+    rng = np.random.default_rng(0)
+    params, state, output_shape = layer.init(rng, (5, 12))
+    x, order = rng.normal(size=(2, 5, 12)), [3, 1, 4, 0, 2]
+    y = layer.forward(params, state, x).y
+    assert y.shape == (2, *output_shape)
+    np.testing.assert_allclose(layer.forward(params, state, x[:, order]).y, y[:, order], rtol=1e-10, atol=1e-12)
+
+
+def test_what_does_not_fit():
+    with refused("SelfAttention: expected channels to be a multiple of 3 * 4 heads, got 32."):
+        SelfAttention(4).output_shape((5, 32))
+    with refused("SelfAttention: expected sequences (N, T, C), got shape (N, 4, 4, 12)."):
+        SelfAttention(4).output_shape((4, 4, 12))
+    with refused("SelfAttention: expected heads to be an integer of at least 1, got 0."):
+        SelfAttention(0)
+    with refused("multi_head_self_attention: expected units to be a multiple of 3 heads, got 8."):
+        multi_head_self_attention(8, 3)
+    with refused("transformer_block: expected expansion to be an integer of at least 1, got 0."):
+        transformer_block(8, 2, expansion=0)
+    with refused("Residual 'residual1': the branch gives (5, 8) but the shortcut gives (5, 7)."):
+        transformer_block(8, 2).output_shape((5, 7))

@@ -1,0 +1,177 @@
+"""Pooling over whole images, or over as many parts of them as are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from array_api_compat import device
+
+from xpnet.backend import Array, array_namespace
+from xpnet.kernels.windows import join, narrow, pad, sum_arrays
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
+from xpnet.shapes import Pair, Shape, as_pair
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool2D(Layer):
+    """Mean of each channel over the whole image.
+
+        y[n,c] = 1/(H*W) sum_{i,j} x[n,i,j,c]
+
+    Backward, with g = dL/dy:  dx[n,i,j,c] = g[n,c] / (H*W).
+
+    Shapes: x (N, H, W, C) -> y (N, C).
+
+    Raises InputError if the input is not a non-empty batch of floating point images.
+    Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
+    """
+
+    prefix: ClassVar[str] = "global_pool"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.check_images(input_shape)[2],)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = array_namespace(x).mean(x, axis=(1, 2))
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        height, width, channels = cache["x_shape"].shape[1:]
+        xp, batch = array_namespace(dy), dy.shape[0]
+        share = xp.reshape(dy / (height * width), (batch, 1, 1, channels))
+        return Backward(xp.broadcast_to(share, (batch, height, width, channels)) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool1D(Layer):
+    """Mean of each channel over the whole sequence.
+
+        y[n,c] = 1/T sum_t x[n,t,c]
+
+    Backward, with g = dL/dy:  dx[n,t,c] = g[n,c] / T.
+
+    Shapes: x (N, T, C) -> y (N, C).
+
+    Raises InputError if the input is not a non-empty batch of sequences.  Source: as for ``GlobalAvgPool2D``.
+    """
+
+    prefix: ClassVar[str] = "global_pool"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.check_sequences(input_shape)[1],)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = array_namespace(x).mean(x, axis=1)
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        length, channels = cache["x_shape"].shape[1:]
+        share = (dy / length)[:, None, ...]
+        return Backward(array_namespace(dy).broadcast_to(share, (dy.shape[0], length, channels)), {})
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool2D(Layer):
+    """Maximum of each channel over the whole image.
+
+        y[n,c] = max_{i,j} x[n,i,j,c]
+
+    Backward: dL/dy goes to the maximum, the first in row-major order among equals.
+
+    Shapes: x (N, H, W, C) -> y (N, C).
+
+    Raises InputError if the input is not a non-empty batch of floating point images.
+    Source: Oquab et al., CVPR 2015, section 3.
+    """
+
+    prefix: ClassVar[str] = "global_pool"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.check_images(input_shape)[2],)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp = array_namespace(x)
+        pixels = xp.reshape(x, (x.shape[0], -1, x.shape[3]))
+        y = xp.max(pixels, axis=1)
+        if not train:
+            return Forward(y, None, state)
+        return Forward(y, {"winner": xp.argmax(pixels, axis=1, keepdims=True), "x_shape": shape_holder(x)}, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        xp, winner, (height, width, channels) = array_namespace(dy), cache["winner"], cache["x_shape"].shape[1:]
+        places = xp.arange(height * width, dtype=winner.dtype, device=device(winner))
+        won = xp.astype(winner == places[:, None], dy.dtype)
+        return Backward(xp.reshape(won * dy[:, None, ...], (dy.shape[0], height, width, channels)), {})
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool2D(Layer):
+    """Means over as many parts of images (N, H, W, C) as the output has pixels, whatever the size of the images.
+
+        y[n,i,j,c] = mean of x[n,k,l,c] over floor(i*H/H') <= k < ceil((i+1)*H/H') and the same l of W and j
+
+    Backward: each dL/dy is shared out equally over its part and adds up where parts overlap.
+
+    Shapes: x (N, H, W, C) -> y (N, H', W', C) with (H', W') = ``output_size``. Parts overlap where H is not a multiple
+    of H'.
+
+    Raises InputError if output_size is out of range, or the input is not a non-empty batch of floating point images.
+    Source: PyTorch's ``AdaptiveAvgPool2d``; He et al., "Spatial pyramid pooling", ECCV 2014.
+    """
+
+    output_size: int | Pair
+    prefix: ClassVar[str] = "adaptive_pool"
+
+    def __post_init__(self) -> None:
+        _ = self.size  # checks it
+
+    @cached_property
+    def size(self) -> Pair:
+        """The output's height and width."""
+        return as_pair("AdaptiveAvgPool2D", "output_size", self.output_size, minimum=1)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return *self.size, self.check_images(input_shape)[2]
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp, y = array_namespace(x), x
+        for axis, count in zip((1, 2), self.size, strict=True):
+            parts = (narrow(y, axis, *part) for part in _parts(y.shape[axis], count))
+            y = join([xp.mean(part, axis=axis, keepdims=True) for part in parts], axis)
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        for axis, count in zip((2, 1), reversed(self.size), strict=True):
+            length = cache["x_shape"].shape[axis]
+            shares = [
+                pad(
+                    join([narrow(dy, axis, i, i + 1) / (stop - start)] * (stop - start), axis),
+                    axis,
+                    start,
+                    length - stop,
+                )
+                for i, (start, stop) in enumerate(_parts(length, count))
+            ]
+            dy = sum_arrays(shares)
+        return Backward(dy, {})
+
+
+def _parts(length: int, count: int) -> list[Pair]:
+    """Where each part of an axis begins and ends."""
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]

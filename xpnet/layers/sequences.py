@@ -1,0 +1,164 @@
+"""What sequences begin with: vectors for the members of a vocabulary, and marks of where each place is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from array_api_compat import device
+
+from xpnet import kernels
+from xpnet.backend import Array, array_namespace
+from xpnet.initializers import Initializer, Normal
+from xpnet.kernels.windows import join, pad
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.shapes import Shape, check_positive
+
+_UNIT, _SMALL = Normal(1.0), Normal(0.02)
+_ONE_HOT = 2**22  # values of a one-hot matrix that are in memory at once
+
+
+@dataclass(frozen=True)
+class Embedding(Layer):
+    """A learned vector for each member of a vocabulary.
+
+        y[n,...] = weight[x[n,...]]
+
+    Like all inputs, the indices come as floating point numbers of the parameters' dtype, which holds them exactly up
+    to 2^24 (float32); others are rounded. One that is not in 0 .. count - 1 gives NaN, on every library, so that it
+    shows in the loss: to look at values here would make the device wait.
+
+    Backward, with g = dL/dy:  dweight[i] = sum of g over all places with x = i, as the product of a one-hot matrix
+    and g, a part of the vocabulary at a time;  dx = 0.
+
+    Shapes: x (N, ...) -> y (N, ..., units).  Params: weight (count, units).
+
+    Raises InputError if count or units are not integers of at least 1.
+    Source: Bengio et al., JMLR 3, 2003; Mikolov et al., arXiv:1301.3781.
+    """
+
+    count: int
+    units: int
+    weight_init: Initializer = _UNIT
+    prefix: ClassVar[str] = "embedding"
+
+    def __post_init__(self) -> None:
+        check_positive("Embedding", "count", self.count)
+        check_positive("Embedding", "units", self.units)
+
+    @property
+    def index_count(self) -> int:
+        return self.count
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.units)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        weight = self.weight_init(rng, (self.count, self.units))
+        return Variables({"weight": weight}, {}, self.output_shape(input_shape))
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp = array_namespace(x)
+        nearest = xp.round(x)
+        index = xp.astype(xp.where((nearest >= 0) & (nearest < self.count), nearest, self.count), xp.int32)
+        weight = pad(params["weight"], 0, 0, 1, value=xp.nan)
+        y = xp.reshape(xp.take(weight, xp.reshape(index, (-1,)), axis=0), (*x.shape, self.units))
+        return Forward(y, {"index": index} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        xp, index = array_namespace(dy), cache["index"]
+        rows, places = xp.reshape(dy, (-1, self.units)), xp.reshape(index, (1, -1))
+        step = max(1, _ONE_HOT // places.shape[1])
+        parts = []
+        for start in range(0, self.count, step):
+            members = xp.arange(start, min(start + step, self.count), dtype=index.dtype, device=device(index))
+            parts.append(kernels.matmul(xp.astype(members[:, None] == places, dy.dtype), rows))
+        dx = xp.zeros(index.shape, dtype=dy.dtype, device=device(dy)) if need_dx else None
+        return Backward(dx, {"weight": join(parts, 0)})
+
+
+@dataclass(frozen=True)
+class LearnedPositions(Layer):
+    """A learned vector for each place, added to what is there.
+
+        y[n,t] = x[n,t] + weight[t]
+
+    Backward, with g = dL/dy:  dx = g;  dweight = sum_n g[n], 0 for places beyond the sequences' end.
+
+    Shapes: x (N, T, C) -> y (N, T, C).  Params: weight (T at init, C).
+
+    Raises InputError if the input is not a batch of sequences, or is longer or of other channels than at init.
+    Source: Gehring et al., "Convolutional sequence to sequence learning", ICML 2017, section 3.1.
+    """
+
+    weight_init: Initializer = _SMALL
+    prefix: ClassVar[str] = "positions"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self.check_sequences(input_shape)
+        return input_shape
+
+    def input_features(self, params: Params, state: State) -> int:
+        return params["weight"].shape[1]
+
+    def check_input(
+        self, params: Params, state: State, shape: Shape, like: Array, *, train: bool = False, key: Array | None = None
+    ) -> None:
+        super().check_input(params, state, shape, like, train=train, key=key)
+        longest = params["weight"].shape[0]
+        if shape[1] > longest:
+            raise self.error(f"expected sequences of at most {longest} places, got {shape[1]}. Cut them.")
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        output_shape = self.output_shape(input_shape)
+        return Variables({"weight": self.weight_init(rng, input_shape)}, {}, output_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(x + params["weight"][: x.shape[1], :], {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        missing = params["weight"].shape[0] - dy.shape[1]
+        dweight = pad(array_namespace(dy).sum(dy, axis=0), 0, 0, missing)
+        return Backward(dy if need_dx else None, {"weight": dweight})
+
+
+@dataclass(frozen=True)
+class SinusoidalPositions(Layer):
+    """Waves of C/2 lengths, each as sine and cosine of the place, added to what is there.
+
+        y[n,t,2i] = x[n,t,2i] + sin(t / 10000^(2i/C));  y[n,t,2i+1] = x[n,t,2i+1] + cos(t / 10000^(2i/C))
+
+    Backward, with g = dL/dy:  dx = g.
+
+    Shapes: x (N, T, C) -> y (N, T, C), C even.
+
+    Raises InputError if the input is not a batch of sequences of an even number of channels.
+    Source: Vaswani et al., NIPS 2017, section 3.5.
+    """
+
+    prefix: ClassVar[str] = "positions"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, channels = self.check_sequences(input_shape)
+        if channels % 2:
+            raise self.error(f"expected an even number of channels, got {channels}. Add one.")
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp, (_, length, channels) = array_namespace(x), x.shape
+        place = xp.arange(length, dtype=x.dtype, device=device(x))
+        wave = xp.arange(channels // 2, dtype=x.dtype, device=device(x))
+        angle = place[:, None] * xp.exp(wave * (-2 * math.log(10000) / channels))
+        waves = xp.reshape(xp.stack([xp.sin(angle), xp.cos(angle)], axis=2), (length, channels))
+        return Forward(x + waves, {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(dy if need_dx else None, {})
