@@ -101,7 +101,7 @@ MISTAKES = {
     "a name as schedule": ((X, Y), {"schedule": "cosine"}, ["schedule", "'cosine'"]),
     "a name as loss": ((X, Y), {"loss": "huber"}, ["loss", "'huber'"]),
     "a class as loss": ((X, Y), {"loss": Huber}, ["loss", "class Huber", "Huber()"]),
-    "a loss without check": ((X, Y), {"loss": Unchecked()}, ["loss", "no check"]),
+    "a loss without check": ((X, Y), {"loss": Unchecked()}, ["loss", "without check"]),
     "a name as runtime": ((X, Y), {"runtime": "cuda"}, ["runtime", "'cuda'", "Runtime(device="]),
     "a function as callback": ((X, Y), {"callbacks": [print]}, ["Callback", "builtin_function_or_method"]),
     "half a callback": ((X, Y), {"callbacks": [HalfCallback()]}, ["Callback", "HalfCallback", "on_report"]),
@@ -242,7 +242,7 @@ def test_early_stopping_and_settings_are_checked_where_they_are_made():
 def test_values_of_settings_are_shortened():
     for name in ("validation", "optimizer", "schedule", "early_stopping", "loss", "augmentation"):
         with pytest.raises(InputError, match=name) as error:
-            TrainConfig(**{name: np.ones((99, 9)).tolist()})
+            TrainConfig(**{name: {"rows": np.ones((99, 9)).tolist()}})
         assert len(str(error.value)) < 300
         with refused(name, "(99, 9)"):
             TrainConfig(**{name: np.ones((99, 9))})
@@ -270,7 +270,7 @@ def test_outputs_that_do_not_fit_are_counted():
     with refused("(12, 3) and (12,)", "SoftmaxCrossEntropy"):
         Network([Dense(3)], (2,)).fit(X, Y, loss=Huber(), progress=False)
     with refused("SoftmaxCrossEntropy", "integer"):
-        Network([Dense(3)], (2,)).fit(X, Y.astype(float), loss=SoftmaxCrossEntropy(), progress=False)
+        Network([Dense(3)], (2,)).fit(X, X[:, 0], loss=SoftmaxCrossEntropy(), progress=False)
 
 
 def test_dates_are_no_targets():
@@ -324,7 +324,7 @@ def test_images_with_channels_first_are_told_to_put_them_last():
     for call in (lambda: net(x), lambda: net.fit(x, y), lambda: net.fit([(x, y)]), lambda: net.evaluate(x, y)):
         with refused("Put the channels last", "moveaxis(x, 1, -1)"):
             call()
-    with refused("(4, 5, 8, 6)", "Give a batch"):
+    with refused("(4, 5, 8, 6)", "at least one example"):
         net(np.zeros((4, 5, 8, 6)))
 
 

@@ -75,5 +75,5 @@ def test_classes_in_the_place_of_objects_are_refused_with_an_example():
         TrainConfig(early_stopping=EarlyStopping)
     with refused("xpnet.optimizers.Adam(1e-3)", "SGD"):
         TrainConfig(optimizer=SGD)
-    with refused("xpnet.losses.Huber()"):
+    with refused("Pass an instance", "Huber()"):
         TrainConfig(loss=Huber)
