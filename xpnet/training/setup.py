@@ -136,7 +136,10 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
 
 
 def _outputs_text(shape: tuple[int, ...]) -> str:
-    return f"outputs of shape {shape}" if len(shape) > 1 else f"{shape[0]} output{'s' if shape[0] > 1 else ''}"
+    if len(shape) > 1:
+        return f"outputs of shape {shape}"
+    count = math.prod(shape)
+    return f"{count} output{'s' if count > 1 else ''}"
 
 
 def _last_layer(dataset: Dataset, outputs: tuple[int, ...], wanted: tuple[int, ...]) -> str:

@@ -51,7 +51,7 @@ def class_weights(spec: Mapping[Any, float] | str, targets: Array, class_names: 
 
 def check_class_weight(key: Any, value: Any) -> None:
     """Raise InputError unless the weight of a class is finite and at least 0."""
-    if not isinstance(value, numbers.Real) or not (math.isfinite(value) and value >= 0):
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:  # NaN is not
         raise InputError(
             f"class_weight: expected finite weights of at least 0, got {short(value)} for {short(key)}. Change it."
         )
