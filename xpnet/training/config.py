@@ -121,7 +121,7 @@ def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
 
 def _check_validation(validation: Any) -> None:
     is_auto = isinstance(validation, str) and validation == "auto"
-    if validation is None or is_auto or (is_whole(validation) and validation > 0):
+    if validation is None or is_auto or (is_whole(validation) and int(validation) > 0):
         return
     if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
