@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, ParamSpec, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
+from xpnet.arguments import checked_input_shape, in_one_list, listed
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError, short
@@ -19,14 +19,13 @@ from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
-from xpnet.layout import map_tree, walk
+from xpnet.layout import has_names_of, map_tree, walk
 from xpnet.losses import Loss, SoftmaxCrossEntropy, checked_loss
 from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
-from xpnet.shapes import Shape, channels_last_advice, check_positive
+from xpnet.shapes import Shape, channels_last_advice
 from xpnet.weights import check_gradients
 
-P = ParamSpec("P")
 _NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
 
@@ -39,22 +38,6 @@ class LossAndGradient(NamedTuple):
     state: State
 
 
-def _in_one_list(init: Callable[P, None]) -> Callable[P, None]:
-    """A constructor that refuses, instead of Python, layers that are not in one list and a missing input_shape."""
-
-    @functools.wraps(init)
-    def checked(*args: P.args, **settings: P.kwargs) -> None:
-        if sum(isinstance(value, Layer) for value in args) > 1:
-            raise InputError("Network: expected one list of layers, got several arguments. Pass a list.")
-        if len(args) < 3 and "input_shape" not in settings:
-            raise InputError(
-                "Network: expected input_shape, got none. Pass the shape of one example, such as (28, 28, 1)."
-            )
-        init(*args, **settings)
-
-    return checked
-
-
 class LayeredFunction:
     """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
 
@@ -62,7 +45,7 @@ class LayeredFunction:
     of them can be compiled and repeated. ``Network`` adds what most need.
     """
 
-    @_in_one_list
+    @in_one_list
     def __init__(
         self,
         layers: Layer | Iterable[Layer | tuple[str, Layer]],
@@ -74,9 +57,9 @@ class LayeredFunction:
         backend: str | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(_listed(layers))
+        self.layer: Layer = layers if isinstance(layers, Sequential) else Sequential(listed(layers))
         self.as_built = self.layer
-        self.input_shape = _checked_input_shape(input_shape)
+        self.input_shape = checked_input_shape(input_shape)
         self.loss: Loss = SoftmaxCrossEntropy() if loss is None else checked_loss("Network", loss)
         self.own_loss = loss  # the one it was made with, or was last told to train on
         self.dtype = pick("Network, dtype", {name: name for name in DTYPES}, dtype)
@@ -272,7 +255,7 @@ class LayeredFunction:
                 f"Network: expected θ to be {self.dtype} of {self.backend.name}, got {theta.dtype} of "
                 f"{backends.namespace_name(theta)}. Convert θ."
             )
-        if not _has_names_of(self.state, state):
+        if not has_names_of(self.state, state):
             raise InputError(
                 "Network: expected a state with the names of network.state, got another. Pass one like it."
             )
@@ -318,26 +301,6 @@ class LayeredFunction:
         return self._asarray(np.full(channels, value))
 
 
-def _listed(layers: Any) -> Any:
-    return [layers] if isinstance(layers, Layer) else layers
-
-
 def _normalizing(layer: Layer) -> Sequential:
     named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
     return Sequential([(_NORMALIZE, Normalize()), *named])
-
-
-def _checked_input_shape(input_shape: Any) -> Shape:
-    if not isinstance(input_shape, list | tuple):
-        raise InputError(
-            f"Network: expected input_shape to be a tuple, got {short(input_shape)}. Pass one such as (28, 28, 1)."
-        )
-    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
-
-
-def _has_names_of(tree: State, other: Any) -> bool:
-    return (
-        isinstance(other, Mapping)
-        and tree.keys() == other.keys()
-        and all(_has_names_of(node, other[name]) for name, node in tree.items() if isinstance(node, Mapping))
-    )

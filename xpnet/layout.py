@@ -104,3 +104,12 @@ def map_tree(function, tree: Tree) -> dict[str, Any]:
     return {
         name: map_tree(function, node) if isinstance(node, Mapping) else function(node) for name, node in tree.items()
     }
+
+
+def has_names_of(tree: Tree, other: Any) -> bool:
+    """Whether another tree has the same names."""
+    return (
+        isinstance(other, Mapping)
+        and tree.keys() == other.keys()
+        and all(has_names_of(node, other[name]) for name, node in tree.items() if isinstance(node, Mapping))
+    )

@@ -86,8 +86,9 @@ class TrainConfig:
         _check_kind("early_stopping", stopping, EarlyStopping | None, "an EarlyStopping", "EarlyStopping(10)")
         if self.loss is not None:
             checked_loss("Training", self.loss)
-        if isinstance(self.class_weight, tuple):  # as pairs from a file: JSON has no numbers as keys
-            object.__setattr__(self, "class_weight", dict(self.class_weight))
+        pairs: Any = self.class_weight
+        if isinstance(pairs, tuple):  # from a file: JSON has no numbers as keys
+            object.__setattr__(self, "class_weight", dict(pairs))
         object.__setattr__(self, "augmentation", _checked_augmentation(self.augmentation))
         if isinstance(self.freeze, str) or not all(isinstance(pattern, str) for pattern in self.freeze):
             raise InputError(

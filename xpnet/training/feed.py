@@ -157,8 +157,7 @@ class IterableFeed:
             advice = channels_last_advice(tuple(x.shape[1:]), self._input_shape)
             advice = advice or "Change the batches or the network's input_shape."
             raise InputError(
-                f"{where}, x: expected inputs of shape {self._input_shape}, got "
-                f"{tuple(x.shape[1:])}. {advice}"
+                f"{where}, x: expected inputs of shape {self._input_shape}, got {tuple(x.shape[1:])}. {advice}"
             )
         if is_readable(x):
             check_finite(f"{where}, x", x)

@@ -1,0 +1,43 @@
+"""What a network is made from, with errors that say more than Python's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from xpnet.errors import InputError, short
+from xpnet.layers.base import Layer
+from xpnet.shapes import Shape, check_positive
+
+P = ParamSpec("P")
+
+
+def in_one_list(init: Callable[P, None]) -> Callable[P, None]:
+    """A constructor that refuses, instead of Python, layers that are not in one list and a missing input_shape."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **settings: P.kwargs) -> None:
+        if sum(isinstance(value, Layer) for value in args) > 1:
+            raise InputError("Network: expected one list of layers, got several arguments. Pass a list.")
+        if len(args) < 3 and "input_shape" not in settings:
+            raise InputError(
+                "Network: expected input_shape, got none. Pass the shape of one example, such as (28, 28, 1)."
+            )
+        init(*args, **settings)
+
+    return checked
+
+
+def listed(layers: Any) -> Any:
+    """One layer as a list."""
+    return [layers] if isinstance(layers, Layer) else layers
+
+
+def checked_input_shape(input_shape: Any) -> Shape:
+    """The shape as a tuple. Raises InputError if it is not one of integers of at least 1."""
+    if not isinstance(input_shape, list | tuple):
+        raise InputError(
+            f"Network: expected input_shape to be a tuple, got {short(input_shape)}. Pass one such as (28, 28, 1)."
+        )
+    return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
