@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import nullcontext
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpnet import kernels
 from xpnet.backend import to_numpy
 from xpnet.kernels.cross_entropy import one_hot
 from xpnet.losses import (
+    CLASS_LOSSES,
     LOSSES,
     BinaryCrossEntropy,
     Focal,
@@ -200,7 +202,7 @@ def test_predicted_numbers_have_no_probabilities(backend, loss):
     outputs = backend.asarray(OUTPUTS)
     assert_close(loss.predictions(outputs), outputs)
     assert_close(loss.predictions(outputs[:, :1]), outputs[:, 0])
-    with refused(type(loss).__name__, "probabilities"):
+    with refused(type(loss).__name__, "predict_proba", "classifiers"):
         loss.probabilities(outputs)
 
 
@@ -531,3 +533,10 @@ def test_gamma_and_delta_out_of_range(value):
         Huber(value)
     with refused("Huber", "delta", "got 0"):
         Huber(0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_losses_of_the_command_line_take_class_numbers(name):
+    outputs, targets = np.zeros((4, 3)), np.arange(4) % 3
+    with nullcontext() if name in CLASS_LOSSES else refused(LOSSES[name].__name__):
+        LOSSES[name]().check(outputs, targets)

@@ -118,7 +118,7 @@ def test_what_a_network_cannot_be_built_from():
         Network(Dense(2), (3,), dtype="float16")
     with refused("Network: expected each length of input_shape ", "of at least 1, got 0."):
         Network(Dense(2), (0,))
-    with refused("Network: expected input_shape to be a tuple, got 784. Give one such as (28, 28, 1)."):
+    with refused("Network: expected input_shape to be a tuple, got 784."):
         Network(Dense(2), 784)
     with refused("Network: expected layers with parameters, got none. Add a Dense or Conv2D layer."):
         Network(Sequential([ReLU(), Flatten()]), (3,))
@@ -319,7 +319,7 @@ def test_other_bad_requests():
     ],
 )
 def test_pixels_that_are_no_real_numbers(dtype, kind):
-    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}."):
         small_network()(np.zeros((2, *IMAGE), dtype))
 
 
@@ -334,7 +334,7 @@ def test_pixels_that_are_no_real_numbers(dtype, kind):
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_tensors_without_real_numbers(backend, change, kind):
     x = pytest.importorskip("torch").asarray(images(), device="cpu")
-    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}. Convert it to one of float32."):
+    with refused(f"Network, inputs: expected a dense array of real numbers, got {kind}."):
         small_network(backend=backend)(change(x))
 
 
@@ -357,7 +357,7 @@ def test_a_theta_or_state_that_is_none(method, value):
         getattr(network, method)(value, network.state, x, *rest)
     lacking = {**network.state, "normalize1": {}}
     for state in (value, {}, lacking):
-        with refused("Network: expected a state with the names of network.state, got another. Give one like it."):
+        with refused("Network: expected a state with the names of network.state, got another."):
             getattr(network, method)(network.theta, state, x, *rest)
     if rest:
         with refused("SoftmaxCrossEntropy, targets: expected an array of NumPy, CuPy, PyTorch or JAX, got "):
@@ -392,7 +392,7 @@ def test_normalization_on_other_backends(library):
 
 
 def test_normalization_that_does_not_fit():
-    with refused("Network: expected mean to be one number or 2, got shape (3,). Give one for each channel."):
+    with refused("Network: expected mean to be one number or 2, got shape (3,)."):
         small_network().set_normalization([1.0, 2.0, 3.0], 1.0)
 
 
@@ -740,7 +740,7 @@ def test_a_file_does_not_say_what_was_frozen_but_how_layers_were_built(tmp_path)
 
 
 def test_a_name_with_a_null_character_is_no_file():
-    with refused("cannot be written (embedded null byte). Make room there, or choose another place."):
+    with refused("cannot be written (embedded null byte)"):
         small_network().save("a\0b")
 
 
@@ -759,9 +759,9 @@ def test_a_theta_of_another_length_is_refused():
 def test_an_empty_batch_is_refused():
     network = small_network()
     x, labels = np.zeros((0, *network.input_shape), np.float32), np.zeros(0, np.int32)
-    with refused("Give a batch of at least one example"):
+    with refused("at least one example"):
         network.loss_and_gradient(network.theta, network.state, x, labels)
-    with refused("Give a batch of at least one example"):
+    with refused("at least one example"):
         network.forward(network.theta, network.state, x)
 
 

@@ -337,7 +337,7 @@ def test_rates_out_of_range(optimizer, setting, value):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (1.0, "from 1 on new gradients would count for nothing"),
+        (1.0, "at 1 or above new gradients would have no effect"),
         (math.nan, "it is not a number"),
         (-0.1, "below 0 it would count past gradients with the wrong sign"),
     ],

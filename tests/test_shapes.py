@@ -71,7 +71,7 @@ def test_padding_by_an_unknown_name():
 
 
 def test_same_padding_needs_stride_1():
-    with refused("Conv2D: padding 'same' is defined for stride 1, got stride (2, 1). Give the padding as a number."):
+    with refused("Conv2D: padding 'same' is defined for stride 1, got stride (2, 1)."):
         make_window("Conv2D", 3, (2, 1), "same")
 
 

@@ -152,7 +152,7 @@ def without(name):
         (lambda t: {**t, "conv2.weight": t["conv1.weight"]}, ["'conv2.weight' is in the file but not in the network"]),
         (lambda t: {**t, "conv1.weight": t["conv1.weight"][:, :1]}, ["'conv1.weight' is (4, 1, 3, 2) in the file and"]),
         (lambda t: {**t, "dense1.weight": t["dense1.weight"][:, 1:]}, ["(5, 59) in the file and (5, 60)", "Use the"]),
-        (lambda t: files_tensors(classes=9), ["'dense2.weight' is (9, 5)", "Give replace_head=True"]),
+        (lambda t: files_tensors(classes=9), ["'dense2.weight' is (9, 5)", "replace_head=True"]),
         (lambda t: {**t, "bn1.bias": t["bn1.bias"].astype(np.int32)}, ["'bn1.bias' to hold float32", "got int32"]),
     ],
 )

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
 from xpnet.shapes import Shape, check_positive
 
@@ -38,6 +38,6 @@ def checked_input_shape(input_shape: Any) -> Shape:
     """The shape as a tuple. Raises InputError if it is not one of integers of at least 1."""
     if not isinstance(input_shape, list | tuple):
         raise InputError(
-            f"Network: expected input_shape to be a tuple, got {input_shape!r}. Give one such as (28, 28, 1)."
+            f"Network: expected input_shape to be a tuple, got {short(input_shape)}. Pass one such as (28, 28, 1)."
         )
     return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)

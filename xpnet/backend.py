@@ -244,13 +244,13 @@ def check_real_numbers(where: str, array: Array) -> None:
         kind = f"{kind}, {array.layout} on {array.device}"
         has_values = str(array.layout) == "torch.strided" and not array.is_meta
     if not has_values or not has_kind(array, ("bool", "integral", "real floating")):
-        raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to one of float32.")
+        raise InputError(f"{where}: expected a dense array of real numbers, got {kind}. Convert it to float32.")
 
 
 def to_numpy(array: Array) -> np.ndarray:
     """Copy an array of any supported library to the host (or view it, where it is there already).
 
-    PyTorch's kinds of floating point numbers that NumPy has not, such as bfloat16, become float32.
+    PyTorch's floating-point dtypes that NumPy lacks, such as bfloat16, become float32.
     """
     name = namespace_name(array)
     if name == "cupy":

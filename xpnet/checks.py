@@ -9,22 +9,23 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 
 T = TypeVar("T")
+_EVIDENT = 2  # of so few names none is called the nearest: float64 is not what float16 was meant to be
 _MOST_LISTED = 20  # more names than that hide the rest of a message
 
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:
     """Raise InputError unless the value is finite and at least 0."""
     if not (_is_finite(value) and value >= 0):
-        raise InputError(f"{where}: expected a finite {name} of at least 0, got {value!r}. Change {name}.")
+        raise InputError(f"{where}: expected a finite {name} of at least 0, got {short(value)}. Change {name}.")
 
 
 def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
     if not (_is_finite(value) and value > 0):
-        raise InputError(f"{where}: expected a finite {name} above 0, got {value!r}. {advice}")
+        raise InputError(f"{where}: expected a finite {name} above 0, got {short(value)}. {advice}")
 
 
 def _is_finite(value: Any) -> bool:
@@ -47,10 +48,11 @@ def import_library(module: str, message: str) -> Any:
 def pick(where: str, choices: Mapping[str, T], name: str) -> T:
     """What goes by a name. Raises InputError, with the nearest name, if nothing does."""
     if not isinstance(name, str) or name not in choices:
-        nearest = difflib.get_close_matches(str(name), choices, n=1)
+        is_long = len(choices) > _EVIDENT
+        nearest = difflib.get_close_matches(str(name), choices, n=1) if is_long else None
         advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of these."
         listed = list(choices)
         if len(listed) > _MOST_LISTED:
             listed[2:-1] = ["..."]
-        raise InputError(f"{where}: expected one of {', '.join(listed)}, got {name!r}. {advice}")
+        raise InputError(f"{where}: expected one of {', '.join(listed)}, got {short(name)}. {advice}")
     return choices[name]

@@ -4,6 +4,8 @@ Their text is one line: ``<Where>: expected <what>, got <actual>. <What to do>.`
 programs print it without a traceback.
 """
 
+_LONGEST = 100
+
 
 class InputError(ValueError):
     """What was handed in is wrong: a shape, a setting, a file, a device. Programs exit with code 2."""
@@ -11,3 +13,12 @@ class InputError(ValueError):
 
 class TrainingDivergedError(ArithmeticError):
     """The loss became infinite or NaN. Programs exit with code 1."""
+
+
+def short(value: object) -> str:
+    """A value as a message shows it: on one line of at most 100 characters, an array by its shape alone."""
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

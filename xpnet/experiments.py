@@ -227,9 +227,7 @@ def read_page(docs: Path) -> str:
     path = docs / PAGE
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not 0 <= page.find(BEGIN) < page.find(END):
-        raise InputError(
-            f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, got none. Give another folder."
-        )
+        raise InputError(f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, got none. Use another folder.")
     return page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from xpnet.errors import InputError
 
 Identity = tuple[int, int] | None
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _held: dict[Path, Identity] = {}
 
 
@@ -23,7 +25,13 @@ def writing(what: object) -> Iterator[None]:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{what}: cannot be written ({reason}). Make room there, or choose another place.") from error
+        raise InputError(f"{what}: cannot be written ({reason}). {_advice(error)} or choose another path.") from error
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "Create the folder"
+    return "Free some space" if getattr(error, "errno", None) in _FULL else "Check the path and its permissions"
 
 
 def is_file(path: Path) -> bool:
@@ -71,7 +79,7 @@ def check_held(path: Path) -> None:
 def require_readable(path: object, what: str, kind: str) -> None:
     """Raise InputError unless there is a file that can be read: none at all is told from one without permission."""
     if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Give that of {kind}.")
+        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Pass the path of {kind}.")
     try:
         is_there = stat.S_ISREG(os.stat(path).st_mode)
         if is_there:
@@ -89,7 +97,7 @@ def require_readable(path: object, what: str, kind: str) -> None:
 def require_regular_file(path: str | os.PathLike[str], what: str = "") -> None:
     """Refuse a pipe, which may take for ever to open, and a device, which no file shall replace."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise InputError(f"{what} {path}: expected a file, got a pipe or a device. Give a regular file.".lstrip())
+        raise InputError(f"{what} {path}: expected a file, got a pipe or a device. Use a regular file.".lstrip())
 
 
 def atomic_write(path: Path, content: bytes, *, what: str = "") -> None:

@@ -14,7 +14,7 @@ from xpnet import summary, weights
 from xpnet.arguments import checked_input_shape, in_one_list, listed
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
 from xpnet.layers.containers import Sequential, map_leaves
@@ -257,7 +257,7 @@ class LayeredFunction:
             )
         if not has_names_of(self.state, state):
             raise InputError(
-                "Network: expected a state with the names of network.state, got another. Give one like it."
+                "Network: expected a state with the names of network.state, got another. Pass one like it."
             )
 
     def _check_batch(self, x: Array) -> None:
@@ -269,7 +269,7 @@ class LayeredFunction:
             advice = channels_last_advice(tuple(shape[1:]), self.input_shape)
             raise InputError(
                 f"Network: expected inputs {summary.shape_text(('N', *self.input_shape))}, got shape {tuple(shape)}. "
-                f"{advice or 'Give a batch of at least one example of this shape.'}"
+                f"{advice or 'Pass at least one example of this shape.'}"
             )
 
     def _freeze_statistics(self) -> None:
@@ -291,12 +291,13 @@ class LayeredFunction:
         if value.shape not in ((), (1,), (channels,)):
             raise InputError(
                 f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
-                "Give one for each channel."
+                "Pass one for each channel."
             )
         with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
             is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
         if not is_finite:
-            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {value}. Change {what}.")
+            got = short(value.tolist())
+            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {got}. Change {what}.")
         return self._asarray(np.full(channels, value))
 
 

@@ -197,7 +197,7 @@ def _compare(
         if not checked:
             raise InputError(
                 f"gradcheck: expected a derivative at one of {len(tried)} entries of {name}, got kinks at all. "
-                "Give inputs without zeros or equal values."
+                "Use inputs without zeros or equal values."
             )
         found += sorted(checked)
     return found

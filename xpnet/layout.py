@@ -64,7 +64,7 @@ class Layout:
         if tuple(theta.shape) != (self.size,):
             raise InputError(
                 f"Network: expected θ to be a vector of {self.size:,} values, got shape {tuple(theta.shape)}. "
-                "Give one of this network's."
+                "Use one of this network's."
             )
         return _views(array_namespace(theta), theta, self.tree)
 

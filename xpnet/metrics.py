@@ -41,7 +41,7 @@ def confusion_matrix(labels: Integers, predictions: Integers, classes: int) -> N
 
     Shapes: labels (N,), predictions (N,), class indices in 0..classes-1 -> M (classes, classes) of int64;
     rows are the true classes, columns the predicted ones.
-    Raises InputError for indices that are no integers, out of range, or of unequal number.
+    Raises InputError unless indices are integers, in range, and of equal number.
     """
     where = "confusion_matrix"
     check_class_indices(where, "labels", labels, classes)
@@ -127,7 +127,7 @@ def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
     if logits.ndim != 2 or len(logits) == 0:
         raise InputError(
             f"{where}: expected logits (N, classes) with N >= 1, got shape {logits.shape}. "
-            "Give one row of logits for each example."
+            "Pass one row of logits for each example."
         )
     classes = logits.shape[1]
     if not 1 <= k <= classes:
@@ -182,7 +182,7 @@ def check_class_indices(where: str, name: str, indices: Integers, classes: int) 
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise InputError(
             f"{where}: expected {name} (N,) of integers, got shape {indices.shape} of {indices.dtype}. "
-            "Give one class index for each example."
+            "Pass one class index for each example."
         )
     outside = indices[(indices < 0) | (indices >= classes)]
     if outside.size:
@@ -196,7 +196,7 @@ def check_same_length(where: str, name: str, values: Sized, labels: Sized) -> No
     if len(values) != len(labels):
         raise InputError(
             f"{where}: expected {len(labels)} {name}, one for each label, got {len(values)}. "
-            "Give both for the same examples."
+            "Pass both for the same examples."
         )
 
 
@@ -222,6 +222,6 @@ def _real_pair(where: str, targets: Reals, predictions: Reals) -> tuple[NDArray[
     if t.ndim != 2 or t.shape != y.shape or t.size == 0:
         raise InputError(
             f"{where}: expected targets (N,) or (N, K) with N >= 1 and predictions of the same shape, got shapes "
-            f"{targets.shape} and {predictions.shape}. Give one prediction for each target."
+            f"{targets.shape} and {predictions.shape}. Pass one prediction for each target."
         )
     return t.astype(np.float64), y.astype(np.float64)

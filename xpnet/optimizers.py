@@ -360,7 +360,7 @@ def _check_average(optimizer: Optimizer, name: str, example: float) -> None:
         optimizer,
         name,
         below="below 0 it would count past gradients with the wrong sign",
-        above="from 1 on new gradients would count for nothing",
+        above="at 1 or above new gradients would have no effect",
         example=example,
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device, is_cupy_array, is_numpy_array
 
 from xpnet.backend import Array, array_namespace
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.shapes import Shape, is_whole
 
 
@@ -45,7 +45,7 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
 def check_seed(seed: int) -> None:
     """Raise InputError unless the seed is an integer of at least 0."""
     if not is_whole(seed) or seed < 0:
-        raise InputError(f"Seed: expected an integer of at least 0, got {seed!r}. Change the seed.")
+        raise InputError(f"Seed: expected an integer of at least 0, got {short(seed)}. Change the seed.")
 
 
 def make_key(seed: int) -> np.ndarray:

@@ -101,7 +101,7 @@ def cores() -> int:
 def _check_threads(threads: int) -> None:
     most = max(_MOST_THREADS, cores())
     if check_positive("Runtime", "threads", threads) > most:
-        raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Give one for each core.")
+        raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Use one for each core.")
 
 
 def _be_deterministic(backend: str | None) -> None:

@@ -115,7 +115,7 @@ class Cosine:
     def factor(self, step: int) -> float:
         """The factor of a step."""
         if self.steps is None:
-            raise InputError("Cosine: expected its number of steps, got None. Give steps, or train with it.")
+            raise InputError("Cosine: expected its number of steps, got None. Pass steps, or train with it.")
         wave = (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
         return self.minimum + (1 - self.minimum) * wave
 

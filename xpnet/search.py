@@ -261,7 +261,7 @@ def single_values(values: Parameters) -> Parameters:
     """The one value that was given for each parameter."""
     for name, given in values.items():
         if len(given) != 1:
-            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Give one.")
+            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Use one.")
     return {name: value for name, (value,) in values.items()}
 
 

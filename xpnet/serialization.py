@@ -94,7 +94,7 @@ def write_tensors(
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
     if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Give that of a file.")
+        raise InputError(f"{what} {path!r}: expected a path, got {type(path).__name__}. Pass the path of a file.")
     contiguous = {
         name: np.asarray(tensor, tensor.dtype.newbyteorder("="), order="C") for name, tensor in tensors.items()
     }

@@ -6,7 +6,7 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -66,13 +66,13 @@ def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pai
     if padding == "same":
         if stride != (1, 1):
             raise InputError(
-                f"{where}: padding 'same' is defined for stride 1, got stride {stride}. Give the padding as a number."
+                f"{where}: padding 'same' is defined for stride 1, got stride {stride}. Pass the padding as a number."
             )
         total = [extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
     if isinstance(padding, str) and padding != "valid":
         raise InputError(
-            f"{where}: expected padding to be a number, a pair, 'same' or 'valid', got {padding!r}. Choose one."
+            f"{where}: expected padding to be a number, a pair, 'same' or 'valid', got {short(padding)}. Choose one."
         )
     vertical, horizontal = as_pair(where, "padding", 0 if padding == "valid" else padding, minimum=0)
     return (vertical, vertical), (horizontal, horizontal)
@@ -83,7 +83,7 @@ def as_pair(where: str, what: str, value: Any, minimum: int) -> Pair:
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(pair) != 2 or not all(is_whole(number) and number >= minimum for number in pair):
         raise InputError(
-            f"{where}: expected {what} to be an integer of at least {minimum} or a pair of them, got {value!r}. "
+            f"{where}: expected {what} to be an integer of at least {minimum} or a pair of them, got {short(value)}. "
             f"Change {what}."
         )
     return int(pair[0]), int(pair[1])
@@ -103,5 +103,5 @@ def is_whole(value: Any) -> bool:
 def check_positive(where: str, what: str, value: Any) -> int:
     """A count of at least 1, or an InputError."""
     if not is_whole(value) or value < 1:
-        raise InputError(f"{where}: expected {what} to be an integer of at least 1, got {value!r}. Change {what}.")
+        raise InputError(f"{where}: expected {what} to be an integer of at least 1, got {short(value)}. Change {what}.")
     return int(value)

@@ -28,7 +28,7 @@ _LEGACY_PICKLES = 4  # before the values, in files older than PyTorch 1.6: magic
 _ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor(_v2)?|parameter)")
 _OTHER_NAMES = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")  # ways to name things that PyTorch's files do not use
 
-NEW_HEAD = "Give replace_head=True to begin with a new one."
+NEW_HEAD = "Use replace_head=True to start with a new one."
 # Parts of our names that torchvision's lack or call something else.
 _TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
 

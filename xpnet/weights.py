@@ -56,7 +56,7 @@ def load(
     if loss is None and isinstance(own_loss, str):
         raise InputError(
             f"{source}: expected a loss of xpnet, got the network's own {own_loss!r}. "
-            "Give it: Network.load(path, loss=...)."
+            "Pass it: Network.load(path, loss=...)."
         )
     try:
         check_reasonable(header["layer"])

@@ -10,7 +10,7 @@ import pytest
 from xpnet.cli.main import COMMANDS
 from xpnet.cli.train_flags import command_of, make_parser, settings_of
 from xpnet.datasets.augment import Cutout, HorizontalFlip, RandomCrop
-from xpnet.losses import LOSSES
+from xpnet.losses import CLASS_LOSSES
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs import RunConfig
 from xpnet.runs.settings import (
@@ -73,7 +73,7 @@ def test_every_setting_has_a_flag_and_every_flag_a_setting():
         (Warmup, FIELDS["Warmup"]),
         *((kind, OPTIMIZER.values()) for kind in OPTIMIZERS.values()),
         *((kind, SCHEDULE.values()) for kind in SCHEDULES.values()),
-        *((kind, LOSS.values()) for kind in LOSSES.values()),
+        *((kind, LOSS.values()) for kind in CLASS_LOSSES.values()),
     ],
 )
 def test_every_field_of_an_object_can_be_said(kind, reachable):
@@ -83,7 +83,7 @@ def test_every_field_of_an_object_can_be_said(kind, reachable):
 
 def test_every_setting_is_of_some_object():
     kinds = [TrainConfig, Runtime, RunConfig, EarlyStopping, RandomCrop, Cutout]
-    kinds += [*OPTIMIZERS.values(), *SCHEDULES.values(), *LOSSES.values()]
+    kinds += [*OPTIMIZERS.values(), *SCHEDULES.values(), *CLASS_LOSSES.values()]
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     named = {**OPTIMIZER, **SCHEDULE, **LOSS, **EARLY_STOPPING}
     for setting in (*TRAIN, *RUNTIME, *RUN, *named.values()):
@@ -160,12 +160,12 @@ def test_help_fits_80_columns_and_says_how_it_was_called(command):
     assert lines[1] == ""  # the usage is one line
 
 
-def test_the_list_of_commands_fits_a_screen_and_everyday_flags_of_train_another():
+def test_the_list_of_commands_fits_a_screen_and_common_flags_of_train_another():
     listed = help_of("").splitlines()
     assert len(listed) <= 24
     for command in COMMANDS:
         assert any(line.startswith(f"  {command} ") for line in listed)
-    shown = help_of("train").split("everyday:\n")[1].split("\n\n")[0]
+    shown = help_of("train").split("common options:\n")[1].split("\n\n")[0]
     assert len(shown.splitlines()) <= 24
     for flag in [
         "--model",

@@ -267,7 +267,6 @@ def test_default_folder_is_named_by_time_and_model(digits_folder, tmp_path, monk
         (["--min-delta", "0.1"], "expected --early-stopping"),
         (["--validation", "400"], "400"),
         (["--validation", "-1"], "--validation"),
-        (["--loss", "huber"], "Huber"),
         (["--device", "cuda", "--backend", "numpy"], "NumPy computes on the CPU"),
         (["--device", "gpu"], "cpu, cuda, cuda:N, mps, auto"),
         (["--seed", "-1"], "Seed"),

@@ -102,7 +102,7 @@ def test_split_is_not_the_order_of_the_first_epoch():
 
 @pytest.mark.parametrize("validation", [-1, 10, 11])
 def test_split_must_leave_training_images(validation):
-    with pytest.raises(InputError, match=f"validation images: expected 0 to 9 .* got {validation}"):
+    with pytest.raises(InputError, match=f"validation .* 10 training examples, got {validation}"):
         split_indices(10, validation, seed=0)
 
 

@@ -19,7 +19,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from xpnet.datasets import image_files
-from xpnet.datasets.image_files import Header, ImageFiles, read_headers, start_decoding
+from xpnet.datasets.image_files import Header, ImageFiles, read_headers, read_image, start_decoding
+from xpnet.errors import InputError
 
 RNG = np.random.default_rng(0)
 
@@ -350,3 +351,8 @@ def test_a_forked_child_decodes_in_threads_of_its_own(numbered):
     arguments = [sys.executable, "-c", textwrap.dedent(program), *numbered[:20]]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.stderr) == ("0\n", "")
+
+
+def test_one_image_needs_the_shape_of_an_image(tmp_path):
+    with pytest.raises(InputError, match=r"network for images .*\(5,\)"):
+        read_image(tmp_path / "digit.png", (5,))

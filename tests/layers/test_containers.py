@@ -31,7 +31,7 @@ def test_layers_are_named_by_kind_and_count():
     ],
 )
 def test_names_must_be_distinct_printable_and_without_dots(layers, name):
-    with refused(f"Sequential: expected distinct, printable names without dots, got {name}", "Rename."):
+    with refused(f"Sequential: expected distinct, printable names without dots, got {name}", "unique name"):
         Sequential(layers)
 
 
@@ -41,9 +41,9 @@ def test_no_layers():
 
 
 def test_layers_that_are_not_in_a_list():
-    with refused("Sequential: expected one list of layers, got several arguments. Put brackets around them."):
+    with refused("Sequential: expected one list of layers, got several arguments.", "list"):
         Sequential(Dense(3), ReLU())
-    with refused("Sequential: expected a list of layers, got ReLU. Put brackets around it."):
+    with refused("Sequential: expected a list of layers, got ReLU."):
         Sequential(ReLU())
 
 

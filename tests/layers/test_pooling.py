@@ -38,7 +38,7 @@ def test_settings_out_of_range():
 
 
 def test_images_it_does_not_take():
-    with refused("MaxPool2D: expected images (N, H, W, C), got shape (N, 784). Put no Flatten before it."):
+    with refused("MaxPool2D: expected images (N, H, W, C), got shape (N, 784).", "Reshape"):
         MaxPool2D(2).forward({}, {}, np.zeros((1, 784)))
     with refused("MaxPool2D: window 3x3 is larger than its padded input 2x2."):
         MaxPool2D(3).forward({}, {}, np.zeros((1, 2, 2, 1)))
@@ -49,7 +49,7 @@ def test_images_it_does_not_take():
     ("x", "message"),
     [
         (np.zeros((0, 4, 4, 1)), "expected a batch of at least one example, got shape (0, 4, 4, 1)."),
-        (np.zeros((1, 4, 4, 1), np.uint8), "expected floating point numbers, got uint8."),
+        (np.zeros((1, 4, 4, 1), np.uint8), "expected floating-point numbers, got uint8."),
     ],
 )
 def test_batches_that_cannot_be_pooled(layer, x, message):

@@ -104,7 +104,7 @@ def open_tmp_path(tmp_path):
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        (full_disk, "cannot be written (No space left on device). Make room there"),
+        (full_disk, "cannot be written (No space left on device)"),
         (read_only, "cannot be written (Permission denied)"),
         (vanished, "cannot be written (No such file or directory)"),
     ],

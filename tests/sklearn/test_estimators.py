@@ -332,6 +332,7 @@ WRONG = {
     "lbfgs with dropout": ({"solver": "lbfgs", "dropout": 0.5}, "lbfgs"),
     "lbfgs with a schedule": ({"solver": "lbfgs", "schedule": Cosine()}, "schedule"),
     "class_weight": ({"class_weight": {7: 1.0}}, "7"),
+    "a negative class_weight": ({"class_weight": {0: -1.0}}, "class_weight: expected finite weights of at least 0"),
     "optimizer": ({"optimizer": "adam"}, "optimizer"),
     "device": ({"device": "tpu"}, "tpu"),
 }

@@ -7,7 +7,7 @@ from tests.helpers import refused
 from xpnet import Network, models
 from xpnet.datasets import Dataset, split_indices
 from xpnet.datasets.augment import HorizontalFlip
-from xpnet.errors import TrainingDivergedError
+from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layers import Conv2D, Dense, Flatten, Layer, ReLU
 from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import Adam
@@ -80,7 +80,7 @@ MISTAKES = {
     "real targets for three classes": ((X, X), {}, ["integer dtype", "float64 of shape (12, 2)"]),
     "one axis": ((X[:, 0], Y), {}, ["x", "(12,)", "(-1, 1)"]),
     "another width": ((np.ones((12, 5)), Y), {}, ["(2,)", "(5,)"]),
-    "no y": ((X,), {}, ["targets y", "None"]),
+    "no y": ((X,), {}, ["targets y", "without y"]),
     "not data": ((3,), {}, ["targets y", "int"]),
     "validation of another width": ((X, Y), {"validation": (np.ones((3, 5)), Y[:3])}, ["validation", "(5,)", "(2,)"]),
     "validation of an unknown class": ((X, Y), {"validation": (X[:3], Y[:3] + 5)}, ["validation", "5"]),
@@ -101,7 +101,7 @@ MISTAKES = {
     "a name as schedule": ((X, Y), {"schedule": "cosine"}, ["schedule", "'cosine'"]),
     "a name as loss": ((X, Y), {"loss": "huber"}, ["loss", "'huber'"]),
     "a class as loss": ((X, Y), {"loss": Huber}, ["loss", "class Huber", "Huber()"]),
-    "a loss without check": ((X, Y), {"loss": Unchecked()}, ["loss", "no check"]),
+    "a loss without check": ((X, Y), {"loss": Unchecked()}, ["loss", "without check"]),
     "a name as runtime": ((X, Y), {"runtime": "cuda"}, ["runtime", "'cuda'", "Runtime(device="]),
     "a function as callback": ((X, Y), {"callbacks": [print]}, ["Callback", "builtin_function_or_method"]),
     "half a callback": ((X, Y), {"callbacks": [HalfCallback()]}, ["Callback", "HalfCallback", "on_report"]),
@@ -227,7 +227,7 @@ def test_real_targets_that_do_not_fit():
     net = Network([Dense(1)], (2,))
     with refused("NaN or infinity in 1 of 12 rows", "4"):
         net.fit(X, with_nan(X[:, 0], 4), progress=False)
-    with refused("(2,)", "(1,)", "Dense(2)"):
+    with refused("2 outputs", "1 output", "Dense(2)"):
         net.fit(X, X, progress=False)
     with refused("Batch 1", "NaN"):
         net.fit([(X, X[:, :1]), (X, with_nan(X[:, :1], 2))], progress=False)
@@ -238,9 +238,48 @@ def test_early_stopping_and_settings_are_checked_where_they_are_made():
         EarlyStopping(0)
 
 
+def test_values_of_settings_are_shortened():
+    for name in ("validation", "optimizer", "schedule", "early_stopping", "loss", "augmentation"):
+        with pytest.raises(InputError, match=name) as error:
+            TrainConfig(**{name: {"rows": np.ones((99, 9)).tolist()}})
+        assert len(str(error.value)) < 300
+        with refused(name, "(99, 9)"):
+            TrainConfig(**{name: np.ones((99, 9))})
+
+
+@pytest.mark.parametrize("validation", [None, 4])
+def test_a_row_of_a_memory_map_is_named_as_it_is_counted_there(tmp_path, validation):
+    rows = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(20, 50))
+    rows[:] = np.arange(20)[:, None]
+    rows[7, 3] = np.nan
+    settings = {"validation": validation, "seed": 1, "progress": False}
+    with refused("NaN", "first in row 7"):
+        Network([Dense(2)], (50,)).fit(rows, np.arange(20) % 2, **settings)
+    with refused("NaN", "first in row 7"):
+        Network([Dense(2)], (50,)).fit(rows, np.arange(20) % 2, normalize=False, **settings)
+
+
+def test_outputs_that_do_not_fit_are_counted():
+    with refused("3 classes in y", "2 outputs", "Dense(3)"):
+        Network([Dense(2)], (2,)).fit(X, Y, progress=False)
+    with refused("2 classes in y", "1 output", "BinaryCrossEntropy()"):
+        Network([Dense(1)], (2,)).fit(X, Y % 2, progress=False)
+    with refused("12 classes in y", "1 output", "regression"):
+        Network([Dense(1)], (2,)).fit(X, np.arange(12), progress=False)
+    with refused("(12, 3) and (12,)", "SoftmaxCrossEntropy"):
+        Network([Dense(3)], (2,)).fit(X, Y, loss=Huber(), progress=False)
+    with refused("SoftmaxCrossEntropy", "integer"):
+        Network([Dense(3)], (2,)).fit(X, X[:, 0], loss=SoftmaxCrossEntropy(), progress=False)
+
+
+def test_dates_are_no_targets():
+    with refused("y", "datetime64", "Convert"):
+        Network([Dense(3)], (2,)).fit(X, np.full(12, "2020-01-01", "datetime64[D]"), progress=False)
+
+
 def test_numbers_too_large_are_refused_without_a_warning_before():
     """Warnings are errors here."""
-    with refused("Training inputs: expected a finite mean and standard deviation, got [", "Scale the inputs."):
+    with refused("Training inputs", "standard deviation", "feature 0", "Scale the inputs."):
         Network([Dense(3)], (2,)).fit(np.full((12, 2), 1e308), Y, progress=False)
     with refused("Network: expected scale to be finite float32 numbers, got 1e+308. Change scale."):
         Network([Dense(3)], (2,)).fit(X, Y, normalize=1e308, progress=False)
@@ -284,7 +323,7 @@ def test_images_with_channels_first_are_told_to_put_them_last():
     for call in (lambda: net(x), lambda: net.fit(x, y), lambda: net.fit([(x, y)]), lambda: net.evaluate(x, y)):
         with refused("Put the channels last", "moveaxis(x, 1, -1)"):
             call()
-    with refused("(4, 5, 8, 6)", "Give a batch"):
+    with refused("(4, 5, 8, 6)", "at least one example"):
         net(np.zeros((4, 5, 8, 6)))
 
 

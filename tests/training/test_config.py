@@ -71,9 +71,9 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_classes_in_the_place_of_objects_are_refused_with_an_example():
-    with refused("xpnet.training.EarlyStopping(patience)"):
+    with refused("EarlyStopping(10)"):
         TrainConfig(early_stopping=EarlyStopping)
     with refused("xpnet.optimizers.Adam(1e-3)", "SGD"):
         TrainConfig(optimizer=SGD)
-    with refused("xpnet.losses.Huber()"):
+    with refused("Pass an instance", "Huber()"):
         TrainConfig(loss=Huber)

@@ -307,7 +307,7 @@ X, Y, W = BATCHES[1]
         (X, "Batch 1: expected (x, y) or (x, y, weights), got ndarray."),
         ((X,), "Batch 1: expected (x, y) or (x, y, weights), got 1 items."),
         ((X, Y, W, W), "Batch 1: expected (x, y) or (x, y, weights), got 4 items."),
-        ((X[:, :1], Y), "Batch 1, x: expected inputs of shape (2,), which the network takes, got (1,)."),
+        ((X[:, :1], Y), "Batch 1, x: expected inputs of shape (2,), got (1,)."),
         ((X[:0], Y[:0]), "Batch 1, x: expected at least one example"),
         ((X, Y[:2]), "Batch 1, y: expected 3 targets, one for each example of x, got 2."),
         ((X, 1), "Batch 1, y: expected 3 targets, one for each example of x, got 0."),

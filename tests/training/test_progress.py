@@ -46,7 +46,7 @@ def test_real_targets_have_r2():
 
 def test_short_text_fits_beside_a_bar_on_80_columns():
     text = short_text(Record(3000, 0.0991, 0.1077, 0.2068, 0.9685, 0.1, 0.973, 20.0, 0.1))
-    assert text == "loss 0.099+0.108 train 96.9% val 97.3%"
+    assert text == "loss 0.099+0.108 L2 train 96.9% val 97.3%"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -39,7 +39,7 @@ def test_a_class_without_examples_keeps_its_weight():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("balance", "class_weight: expected one of balanced, got 'balance'. Did you mean 'balanced'?"),
+        ("balance", "class_weight: expected one of balanced, got 'balance'."),
         ({"cow": 1}, "class_weight: expected one of cat, dog, owl, got 'cow'."),
         ({3: 1}, "class_weight: expected names of classes or numbers from 0 to 2, got 3."),
         ({-1: 1}, "class_weight: expected names of classes or numbers from 0 to 2, got -1."),

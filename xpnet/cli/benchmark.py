@@ -68,7 +68,7 @@ def make_parser(prog: str) -> common.Parser:
         "--precision",
         **common.choices(kernels.PRECISIONS),
         default=Case.precision,
-        help="of products and convolutions of float32 on a GPU, in every library alike; default: %(default)s",
+        help="precision of float32 products on a GPU, the same in every library; default: %(default)s",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
     parser.add_argument(
@@ -124,7 +124,7 @@ def _benchmark(flags: argparse.Namespace) -> int:
     threads = runtime.cores() if flags.threads is None else _threads(flags.threads)
     batch_sizes = flags.batch_sizes and _numbers(flags.batch_sizes)
     if flags.profile and flags.scaling:
-        raise InputError("Benchmark: expected --profile or --scaling, got both. Give one of them.")
+        raise InputError("Benchmark: expected --profile or --scaling, got both. Use one of them.")
     if flags.scaling and flags.precision != Case.precision:
         raise InputError(f"Benchmark: expected --scaling in float32, got {flags.precision}. Leave --precision out.")
     if flags.scaling and (flags.models or flags.batch_sizes):
@@ -284,6 +284,6 @@ def _threads(number: int) -> int:
     if number > runtime.cores():
         raise InputError(
             f"Benchmark: expected --threads of at most {runtime.cores()}, the cores that this program may use, "
-            f"got {number}. Give fewer."
+            f"got {number}. Use fewer."
         )
     return number

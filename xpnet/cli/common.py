@@ -146,7 +146,7 @@ def check_file(flag: str, path: str | None) -> None:
         raise InputError(f"{flag} {path}: expected a file, got a folder. Add a file's name.")
     require_regular_file(path, flag)
     if os.path.abspath(path).startswith(("/dev/", "/proc/")):  # where a file may stand for this process's own output
-        raise InputError(f"{flag} {path}: expected a file, got a device. Give a file's name.")
+        raise InputError(f"{flag} {path}: expected a file, got a device. Use a file name.")
     if not Path(path).absolute().parent.is_dir():
         raise InputError(f"{flag} {path}: expected a file in an existing folder, got none. Make the folder first.")
 

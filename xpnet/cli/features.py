@@ -34,8 +34,8 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s IMAGE --weights FILE [options]",
-        description="Give an image to a trained network: print the five most probable classes, and draw the output of "
-        "one of its layers, channel by channel. Without --layer: list the names of all layers.",
+        description="Show what a trained network sees in an image: print the five most probable classes, and draw the "
+        "output of one of its layers, channel by channel. Without --layer: list the names of all layers.",
         epilog="Exit codes: 0 done, 2 bad input.",
     )
     parser.add_argument("image", metavar="IMAGE", help="PNG or JPEG file of any size; scaled and cropped to fit")
@@ -90,7 +90,9 @@ def _load(weights: str, model: str | None, options: Mapping[str, Any], device: s
     if is_written_by_xpnet(path):
         return Network.load(path, device=device, backend=backend)
     if model is None:
-        raise InputError(f"Weights file {path}: expected --model, since xpnet did not save it, got none. Give one.")
+        raise InputError(
+            f"Weights file {path}: expected --model, since xpnet did not save it, got none. Add --model NAME."
+        )
     return load_torchvision(model, path, device=device, backend=backend, **options)
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from xpnet.cli import common
 from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.files import writing
 from xpnet.runs.checkpoint import CheckpointWriter
 from xpnet.training import Callback, Record, Trainer
 from xpnet.training.progress import record_text
@@ -111,10 +112,8 @@ def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[st
 
     Raises InputError if the file cannot be opened.
     """
-    try:
+    with writing(f"--log-file {path}"):
         file = _LogFile(path) if path else logging.NullHandler()
-    except OSError as error:
-        raise InputError(f"--log-file {path}: cannot be written ({error.strerror}). Choose another place.") from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     file.setLevel(level.upper())
     terminal = logging.StreamHandler()
@@ -153,7 +152,7 @@ class _LogFile(logging.FileHandler):
             self._has_failed = True
             reason = sys.exc_info()[1]
             reason = reason.strerror if isinstance(reason, OSError) else reason
-            common.warn(f"--log-file {self._path}: cannot be written ({reason}). The run goes on; make room there.")
+            common.warn(f"--log-file {self._path}: cannot be written ({reason}). The run goes on; free some space.")
 
     def close(self) -> None:
         """Close the file; what it still had to take has been warned of."""

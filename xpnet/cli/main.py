@@ -12,7 +12,7 @@ from typing import Any
 
 COMMANDS = {
     "train": "train a network on images",
-    "evaluate": "test the network of a run again",
+    "evaluate": "evaluate a finished run",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "gradcheck": "check backward passes against finite differences",

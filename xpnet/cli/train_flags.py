@@ -10,7 +10,7 @@ from typing import Any
 from xpnet import models
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
-from xpnet.losses import LOSSES
+from xpnet.losses import CLASS_LOSSES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
@@ -29,11 +29,11 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         description="Train a network. Without options: the MNIST starter network on the bundled digits, on the CPU, in "
-        "14 to 20 seconds on two cores. What is not given is the model's own: as published, where that is known.",
+        "14 to 20 seconds on two cores. Unset options use the model's recipe: as published, where that is known.",
         epilog="Exit codes: 0 trained, 1 diverged or cannot print, 2 bad input or a file cannot be written, 129 "
         "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. What was stopped goes on with --resume.",
     )
-    _add_everyday(parser.add_argument_group("everyday"))
+    _add_common(parser.add_argument_group("common options"))
     _add_optimizer(parser.add_argument_group("optimizer"))
     _add_schedule(parser.add_argument_group("learning-rate schedule"))
     _add_loss(parser.add_argument_group("loss and early stopping"))
@@ -71,7 +71,7 @@ def _spelled(flags: Sequence[str], value: Any) -> list[str]:
     return [flags[0], *map(str, value if isinstance(value, list | tuple) else [value])]
 
 
-def _add_everyday(group: _Group) -> None:
+def _add_common(group: _Group) -> None:
     group.add_argument("--model", metavar="NAME", help=f"{listed(models.names())}; default: {DEFAULT_MODEL}")
     common.add_data_arguments(group)
     length = group.add_mutually_exclusive_group()
@@ -138,10 +138,9 @@ def _add_schedule(group: _Group) -> None:
 
 
 def _add_loss(group: _Group) -> None:
-    group.add_argument("--loss", **choices(LOSSES), help=f"{listed(LOSSES)}; default: cross-entropy")
+    group.add_argument("--loss", **choices(CLASS_LOSSES), help=f"{listed(CLASS_LOSSES)}; default: cross-entropy")
     group.add_argument("--label-smoothing", type=float, metavar="S", help="cross-entropy: share given to all classes")
     group.add_argument("--focal-gamma", type=float, metavar="γ", help="focal; default: 2")
-    group.add_argument("--huber-delta", type=float, metavar="δ", help="huber; default: 1")
     group.add_argument(
         "--class-weight", choices=["balanced"], metavar="HOW", help="balanced: weigh rare classes more; default: off"
     )

@@ -69,6 +69,11 @@ def as_targets(where: str, values: Any, inputs: Any, class_names: Sequence[str] 
     array = _as_text(where, as_array(where, values))
     host = to_numpy(array)
     _check_not_empty(where, host.shape)
+    if host.dtype.kind in "mM":
+        raise InputError(
+            f"{where}: expected class numbers, names of classes or real numbers, got {host.dtype}. "
+            "Convert dates to numbers or text."
+        )
     if host.dtype.kind != "U":
         check_real_numbers(where, array)
         if is_array_api_obj(values):
@@ -79,7 +84,7 @@ def as_targets(where: str, values: Any, inputs: Any, class_names: Sequence[str] 
     if class_names is not None:
         raise InputError(
             f"{where}: expected class numbers (N,) of an integer dtype for the class names, got {host.dtype} of shape "
-            f"{host.shape}. Convert them, or give no class names."
+            f"{host.shape}. Convert them, or leave class_names out."
         )
     return Targets(_placed_with(inputs, array, _numbers(where, host)), host, None)
 
@@ -117,7 +122,7 @@ def check_finite(where: str, array: Array, indices: np.ndarray | None = None) ->
     first = int(is_bad.argmax())
     raise InputError(
         f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, first "
-        f"in row {first if indices is None else indices[first]}. Leave these examples out, or fill in their values."
+        f"in row {first if indices is None else indices[first]}. Remove these examples, or fill in their values."
     )
 
 
@@ -149,7 +154,7 @@ def _as_text(where: str, array: Array) -> Array:
 
 def _check_not_empty(where: str, shape: Sequence[int]) -> None:
     if not shape or 0 in shape:
-        raise InputError(f"{where}: expected at least one example, got shape {tuple(shape)}. Give an array with rows.")
+        raise InputError(f"{where}: expected at least one example, got shape {tuple(shape)}. Pass at least one row.")
 
 
 def _classes(where: str, host: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -161,7 +166,7 @@ def _classes(where: str, host: np.ndarray, class_names: Sequence[str] | None) ->
         if unknown:
             raise InputError(
                 f"{where}: expected the classes {', '.join(map(repr, names[:10]))}, got {unknown[0]!r}. "
-                "Leave out its examples, or name it too."
+                "Remove its examples, or name it too."
             )
         numbers = {name: number for number, name in enumerate(names)}
         return np.asarray([numbers[name] for name in found.tolist()], np.int32)[positions], names
@@ -190,7 +195,7 @@ def _numbers(where: str, host: np.ndarray) -> np.ndarray:
     if host.dtype.kind in "iu":
         if not ((host == 0) | (host == 1)).all():
             raise InputError(
-                f"{where}: expected 0 and 1 in integers (N, K), got {host.min()} to {host.max()}. Give class numbers "
+                f"{where}: expected 0 and 1 in integers (N, K), got {host.min()} to {host.max()}. Use class numbers "
                 "as (N,), real targets in a floating-point dtype."
             )
         return host.astype(np.int32, copy=False)
@@ -215,8 +220,8 @@ def check_counts(inputs_name: str, inputs: Any, targets_name: str, targets: Arra
     count, actual = inputs.shape[0], (tuple(targets.shape) or (0,))[0]
     if count != actual:
         raise InputError(
-            f"{targets_name}: expected {count} targets, one for each example of {inputs_name}, "
-            f"got {actual}. Use inputs and targets that belong together."
+            f"{targets_name}: expected {count} targets, one for each example of {inputs_name}, got {actual}. "
+            "Use one target per example."
         )
 
 

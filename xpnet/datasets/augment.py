@@ -167,7 +167,7 @@ def check_fits(augmentations: Sequence[Augmentation], input_shape: Sequence[int]
         if not isinstance(augmentation, Augmentation):
             raise InputError(
                 f"Augmentation: expected augmentations, such as [RandomCrop(4), HorizontalFlip()], got "
-                f"{augmentation!r:.80}. Give objects."
+                f"{augmentation!r:.80}. Pass instances such as HorizontalFlip()."
             )
         augmentation.check_fits(input_shape)
 

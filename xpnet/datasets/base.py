@@ -22,6 +22,7 @@ from xpnet.datasets.rows import HostRows
 from xpnet.errors import InputError
 
 Images = np.ndarray | ImageFiles
+ARRAYS = "arrays"
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # arrays have no single truth value, so data sets compare by identity
@@ -65,7 +66,7 @@ class Dataset:
             given = [getattr(self, f"{part}_{values}") is not None for values in ("inputs", "targets")]
             if any(given) and not all(given):
                 raise InputError(
-                    f"{self.name} {part}: expected both inputs and targets or none, got one of them. Give both."
+                    f"{self.name} {part}: expected both inputs and targets or neither, got one of them. Pass both."
                 )
             if all(given):
                 self._check_alike(part, train, self._convert(part, train.class_names))
@@ -79,7 +80,7 @@ class Dataset:
         test: tuple[Any, Any] | None = None,
         validation: tuple[Any, Any] | None = None,
         class_names: tuple[str, ...] | None = None,
-        name: str = "arrays",
+        name: str = ARRAYS,
     ) -> Dataset:
         """The data set of training inputs x and targets y, with pairs (x, y) to test and validate on.
 
@@ -91,13 +92,13 @@ class Dataset:
         for part, pair in pairs.items():
             if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
                 raise InputError(
-                    f"{name} {part}: expected a pair (x, y), got {type(pair).__name__}. Give {part}=(x, y)."
+                    f"{name} {part}: expected a pair (x, y), got {type(pair).__name__}. Pass {part}=(x, y)."
                 )
         test_x, test_y = test or (None, None)
         validation_x, validation_y = validation or (None, None)
         dataset = cls(name, x, y, test_x, test_y, class_names, validation_x, validation_y)
         if dataset.task != "real":
-            _check_differ(f"{name} train_targets", to_numpy(dataset.train_targets), dataset.class_names)
+            _check_differ(dataset.name_of("targets"), to_numpy(dataset.train_targets), dataset.class_names)
         return dataset
 
     def __repr__(self) -> str:
@@ -128,9 +129,16 @@ class Dataset:
             return "classes"
         return "real" if _is_real(self.train_targets) else "binary"
 
+    def name_of(self, values: Literal["inputs", "targets"], part: str = "train") -> str:
+        """What messages call the inputs or targets of a part: x and y where the data set has no name of its own."""
+        if self.name != ARRAYS:
+            return f"{self.name} {part}_{values}"
+        name = "x" if values == "inputs" else "y"
+        return name if part == "train" else f"{part} {name}"
+
     def _convert(self, part: str, class_names: tuple[str, ...] | None) -> Targets:
         """Put converted inputs and targets of a part in place."""
-        inputs_name, targets_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
+        inputs_name, targets_name = self.name_of("inputs", part), self.name_of("targets", part)
         inputs = as_inputs(inputs_name, getattr(self, f"{part}_inputs"))
         if not isinstance(inputs, ImageFiles | HostRows | np.memmap):
             check_finite(inputs_name, inputs)
@@ -142,17 +150,17 @@ class Dataset:
 
     def _check_alike(self, part: str, train: Targets, targets: Targets) -> None:
         """Raise InputError unless a part is of the training part's place, input shape and kind of targets."""
-        inputs_name, targets_name = f"{self.name} {part}_inputs", f"{self.name} {part}_targets"
+        inputs_name, targets_name = self.name_of("inputs", part), self.name_of("targets", part)
         inputs = getattr(self, f"{part}_inputs")
         check_together(inputs_name, inputs, self.train_inputs)
-        check_image_shapes(f"{self.name} train_inputs", self.train_inputs, inputs_name, inputs)
+        check_image_shapes(self.name_of("inputs"), self.train_inputs, inputs_name, inputs)
         kinds = [
             (one.class_names is not None, _is_real(one.on_host), one.on_host.shape[1:]) for one in (train, targets)
         ]
         if kinds[0] != kinds[1]:
             texts = [f"{one.on_host.dtype} of shape {one.on_host.shape}" for one in (train, targets)]
             raise InputError(
-                f"{targets_name}: expected targets of the same kind as in {self.name} train_targets ({texts[0]}), got "
+                f"{targets_name}: expected targets of the same kind as in {self.name_of('targets')} ({texts[0]}), got "
                 f"{texts[1]}. Convert them."
             )
 

@@ -18,8 +18,8 @@ def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, n
     """
     if not 0 <= validation < count:
         raise InputError(
-            f"validation images: expected 0 to {count - 1} of the {count} training images, got {validation}. "
-            "Leave at least one image to train on."
+            f"Training: expected validation to leave at least one of the {count} training examples, got {validation}. "
+            "Use a smaller number."
         )
     indices = generator(seed, Stream.SPLIT).permutation(count)
     return indices[: count - validation], indices[count - validation :]

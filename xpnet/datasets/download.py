@@ -41,7 +41,7 @@ def fetch(dataset: str, file: RemoteFile, how_to_get_it: str) -> Path:
     A file gets its name only when it is whole and its hash is right. Until then it grows as NAME.part, with which the
     next call goes on. A process that comes while another one downloads waits for it.
 
-    Raises InputError, which ends with `how_to_get_it`, where the file cannot be had or is another one.
+    Raises InputError, which ends with `how_to_get_it`, where the file cannot be downloaded or has another SHA-256.
     """
     import pooch
     from filelock import FileLock

@@ -100,14 +100,19 @@ def read_image(path: str | os.PathLike[str], input_shape: tuple[int, ...], *, pa
 
     With ``pad`` it is scaled to fit into (H, W), and black is put around it.
 
-    Raises InputError if it cannot be read.
+    Raises InputError if it cannot be read, or the shape is not an image's.
     """
+    if len(input_shape) != 3:
+        raise InputError(
+            f"Image {path}: expected a network for images (H, W, C), got one for inputs of shape {input_shape}. "
+            "Use the weights of an image network."
+        )
     try:
         return _decode(os.fspath(path), input_shape, pad)
     except Exception as error:  # a damaged image can raise any
         reason = _reason(error)
         raise InputError(
-            f"Image {path}: expected a readable PNG or JPEG file, got: {reason}. Give another one."
+            f"Image {path}: expected a readable PNG or JPEG file, got: {reason}. Use another file."
         ) from error
 
 
@@ -152,7 +157,7 @@ def _decode(path: str, input_shape: tuple[int, ...], pad: bool = False) -> np.nd
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Spare `convert` what it does badly: it clips 16 bits at 255, and warns of palettes with transparent colours."""
+    """Convert what Pillow's `convert` does badly: it clips 16 bits at 255, and warns of palettes with transparency."""
     from PIL import Image
 
     if image.mode in ("I", "I;16"):

@@ -68,7 +68,7 @@ def load(data_dir: str | os.PathLike[str] | None, image_size: Sequence[int] | No
 
 def _part_folders(data_dir: str | os.PathLike[str] | None) -> dict[str, Path]:
     if data_dir is None:
-        raise InputError(f"folder: expected a folder of images, got no data_dir. Give one. {_LAYOUT}")
+        raise InputError(f"folder: expected a folder of images, got no data_dir. Set it. {_LAYOUT}")
     root = Path(data_dir)
     subfolders = _subfolders(root)
     if "train" not in subfolders or not _subfolders(root / "train"):  # there may be a class of trains
@@ -139,7 +139,7 @@ def _image_shape(files: list[_File], image_size: Sequence[int] | None) -> tuple[
     if image_size is None:
         return (*_common_size(files), channels)
     if not isinstance(image_size, Sequence) or len(image_size) != 2:
-        raise InputError(f"folder: expected an image size of height and width, got {image_size!r}. Give two numbers.")
+        raise InputError(f"folder: expected an image size of height and width, got {image_size!r}. Pass two numbers.")
     height, width = image_size
     check_positive("folder", "the image height", height)
     check_positive("folder", "the image width", width)

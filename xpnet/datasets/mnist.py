@@ -22,5 +22,5 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         "mnist",
         _BUNDLED if data_dir is None else data_dir,
         _CLASS_NAMES,
-        "Put the four MNIST files there, or give no data folder to use the bundled ones.",
+        "Put the four MNIST files there, or leave the data folder out to use the bundled ones.",
     )

@@ -29,6 +29,10 @@ class HostRows:
         """Read what an index, a slice or an array of indices picks, as from an array."""
         return np.asarray(self._array[self._indices[key]], self.dtype)
 
+    def numbers(self, indices: np.ndarray) -> np.ndarray:
+        """The rows that indices stand for, as they are counted in the whole array."""
+        return self._indices[indices]
+
     def subset(self, indices: np.ndarray) -> HostRows:
         """Some of the rows, not read yet."""
         return HostRows(self._array, self._indices[indices])
@@ -37,6 +41,11 @@ class HostRows:
 def is_large(values: Any) -> bool:
     """Whether an array is a memory map, or a NumPy array of more than 1 GiB."""
     return isinstance(values, np.memmap) or (isinstance(values, np.ndarray) and values.nbytes > LARGE_BYTES)
+
+
+def row_numbers(values: Any, indices: np.ndarray) -> np.ndarray:
+    """The rows that indices of some inputs stand for, as the user counts them."""
+    return values.numbers(indices) if isinstance(values, HostRows) else indices
 
 
 def subset(values: Any, indices: np.ndarray) -> Any:

@@ -56,7 +56,7 @@ class SelfAttention(Layer):
         if channels % (3 * self.heads):
             raise self.error(
                 f"expected channels to be a multiple of 3 * {self.heads} heads, got {channels}. "
-                "Put a Dense of three times the width before it."
+                "Add a Dense of three times the width before it."
             )
         return length, channels // 3
 

@@ -206,12 +206,12 @@ class Layer:
         expected = self.input_features(params, state)
         if expected not in (None, shape[-1]):
             what = "features" if len(shape) == 2 else "channels"
-            raise self.error(f"expected {expected} {what}, got {shape[-1]}. Give it the input shape it was built for.")
+            raise self.error(f"expected {expected} {what}, got {shape[-1]}. Use the input shape it was built for.")
         own = next(iter([*params.values(), *state.values()]), None)
         if own is not None:
             self.check_like(like, own)
         elif not has_kind(like, "real floating"):
-            raise self.error(f"expected floating point numbers, got {like.dtype}. Convert them to float32 first.")
+            raise self.error(f"expected floating-point numbers, got {like.dtype}. Convert them to float32.")
 
     def input_features(self, params: Params, state: State) -> int | None:
         """Length that the input's last axis had at ``init``; None where any will do."""
@@ -223,7 +223,7 @@ class Layer:
         if y is not None:
             shape = tuple(y.shape[1:])
             if tuple(dy.shape) != shape:
-                raise self.error(f"expected dy in the shape of y, {shape}, got {tuple(dy.shape)}. Give dL/dy.")
+                raise self.error(f"expected dy in the shape of y, {shape}, got {tuple(dy.shape)}. Pass dL/dy.")
             self.check_like(dy, y, what="dy", of="y")
         for name, tensor in params.items():
             if isinstance(tensor, Mapping):
@@ -239,7 +239,9 @@ class Layer:
     def check_key(self, key: Array | None, like: Array) -> None:
         """Raise InputError unless ``key`` is one of ``xpnet.random``, in the same place as the batch."""
         if key is None:
-            raise self.error("expected a key for its random numbers while training, got none. Pass key=...")
+            raise self.error(
+                "expected a key for its random numbers while training, got none. Pass key=xpnet.random.make_key(seed)."
+            )
         shape = tuple(getattr(key, "shape", ()))
         if shape != (2,) or key.dtype != array_namespace(key).int32:
             kind = getattr(key, "dtype", type(key).__name__)
@@ -255,7 +257,7 @@ class Layer:
         if len(shape) not in (1, 2):
             raise self.error(
                 f"expected vectors (N, features) or sequences (N, T, features), got shape {batched(shape)}. "
-                "Put a Flatten before it."
+                "Add a Flatten before it."
             )
         return shape[-1]
 
@@ -270,7 +272,7 @@ class Layer:
         if len(shape) != 3:
             raise self.error(
                 f"expected images (N, H, W, C), got shape {batched(shape)}. "
-                + ("Put no Flatten before it." if len(shape) == 1 else "Add the missing axis.")
+                + ("Reshape the input to (N, H, W, C)." if len(shape) == 1 else "Add the missing axis.")
             )
         return shape[0], shape[1], shape[2]
 

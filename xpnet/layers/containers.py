@@ -37,9 +37,7 @@ class Sequential(Layer):
 
     def __init__(self, layers: Iterable[Layer | tuple[str, Layer]], *others: Any) -> None:
         if others:
-            raise InputError(
-                "Sequential: expected one list of layers, got several arguments. Put brackets around them."
-            )
+            raise InputError("Sequential: expected one list of layers, got several arguments. Pass a list.")
         object.__setattr__(self, "layers", named("Sequential", layers))
 
     @classmethod

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from xpnet.backend import Array
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
 from xpnet.random import fold_in
 
@@ -19,7 +19,7 @@ def own_key(layer: Layer, key: Array | None, position: int) -> Array | None:
 def named(where: str, layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tuple[str, Layer], ...]:
     """Layers with names: their own, or one by kind and count."""
     if not isinstance(layers, Iterable):
-        raise InputError(f"{where}: expected a list of layers, got {type(layers).__name__}. Put brackets around it.")
+        raise InputError(f"{where}: expected a list of layers, got {type(layers).__name__}. Pass a list.")
     pairs: list[tuple[str, Layer]] = []
     counts: Counter[str] = Counter()
     for item in layers:
@@ -31,7 +31,7 @@ def named(where: str, layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tupl
                 pairs.append((name, layer))
             case _:
                 raise InputError(
-                    f"{where}: expected layers or (name, layer) pairs, got {item!r}. Give layers such as ReLU()."
+                    f"{where}: expected layers or (name, layer) pairs, got {short(item)}. Pass layers such as ReLU()."
                 )
     names = [name for name, _ in pairs]
     if not pairs:
@@ -39,6 +39,7 @@ def named(where: str, layers: Iterable[Layer | tuple[str, Layer]]) -> tuple[tupl
     for name, count in Counter(names).items():
         if not name or "." in name or count > 1 or not name.isprintable():
             raise InputError(
-                f"{where}: expected distinct, printable names without dots, got {name!r} ({count} times). Rename."
+                f"{where}: expected distinct, printable names without dots, got {name!r} ({count} times). "
+                "Give each layer a unique name."
             )
     return tuple(pairs)

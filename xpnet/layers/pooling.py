@@ -70,7 +70,7 @@ class MaxPool2D(_Pool2D):
     With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is not a non-empty batch of floating point images, or smaller than the window.
+    in the padding), or the input is not a non-empty batch of floating-point images, or smaller than the window.
     Source: Scherer, Müller and Behnke, ICANN 2010.
     """
 
@@ -107,7 +107,7 @@ class AvgPool2D(_Pool2D):
     With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
 
     Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is not a
-    non-empty batch of floating point images, or smaller than the window.
+    non-empty batch of floating-point images, or smaller than the window.
     Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 

@@ -7,6 +7,7 @@ from xpnet.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossE
 from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 
 __all__ = [
+    "CLASS_LOSSES",
     "LOSSES",
     "BinaryCrossEntropy",
     "Focal",
@@ -27,3 +28,7 @@ LOSSES: Mapping[str, type[Loss]] = {
     "mean-absolute-error": MeanAbsoluteError,
     "huber": Huber,
 }
+CLASS_LOSSES: Mapping[str, type[Loss]] = {
+    name: kind for name, kind in LOSSES.items() if kind.target == "classes" or kind is MeanSquaredError
+}
+"""Those that take class numbers, one output for each class."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace, check_array, has_kind, is_readable, location, same_location, to_numpy
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 
 Cache = Mapping[str, Array]
 Target = Literal["classes", "binary", "real"]
@@ -62,13 +62,13 @@ def checked_loss(where: str, loss: Any) -> Any:
     """A loss as it is. Raises InputError for anything else, naming the first member of ``Loss`` that it lacks."""
     if isinstance(loss, type):
         raise InputError(
-            f"{where}: expected loss to be a loss, such as xpnet.losses.Huber(), got the class {loss.__name__}. "
-            f"Pass an instance: {loss.__name__}()."
+            f"{where}: expected loss to be a loss, got the class {loss.__name__}. "
+            f"Pass an instance such as {loss.__name__}()."
         )
     missing = [name for name in _MEMBERS if not hasattr(loss, name)]
     if missing:
         raise InputError(
-            f"{where}: expected loss to be a loss, such as xpnet.losses.Huber(), got {loss!r:.80}, which has no "
+            f"{where}: expected loss to be a loss such as xpnet.losses.Huber(), got {short(loss)} without "
             f"{missing[0]}. Pass one of xpnet.losses, or define {', '.join(_MEMBERS)}."
         )
     return loss
@@ -119,12 +119,12 @@ def check_classes(where: str, outputs: Array, targets: Array) -> None:
     if outputs.ndim != 2 or targets.ndim != 1 or outputs.shape[0] != targets.shape[0] or 0 in outputs.shape:
         raise InputError(
             f"{where}: expected outputs (N, classes) and targets (N,), got shapes {tuple(outputs.shape)} "
-            f"and {tuple(targets.shape)}. Give one class number for each row of outputs."
+            f"and {tuple(targets.shape)}. Pass one class number for each row of outputs."
         )
     if not has_kind(targets, "integral"):
         raise InputError(
             f"{where}: expected class numbers of an integer dtype as targets, got {targets.dtype}. "
-            "Convert them, or take a loss for such targets: BinaryCrossEntropy for 0/1, MeanSquaredError for real ones."
+            "Convert them, or use BinaryCrossEntropy for 0/1 targets, MeanSquaredError for real ones."
         )
     classes = outputs.shape[1]
     if is_readable(targets):
@@ -133,7 +133,7 @@ def check_classes(where: str, outputs: Array, targets: Array) -> None:
         if least < 0 or most >= classes:
             raise InputError(
                 f"{where}: expected targets from 0 to {classes - 1}, got {least} to {most}. "
-                "Give class numbers, and as many outputs as there are classes."
+                "Use class numbers, and as many outputs as there are classes."
             )
 
 
@@ -142,9 +142,11 @@ def check_same_shape(where: str, outputs: Array, targets: Array) -> None:
     _check_arrays(where, outputs, targets)
     shapes = [(*array.shape, 1) if array.ndim == 1 else tuple(array.shape) for array in (outputs, targets)]
     if len(shapes[0]) != 2 or shapes[0] != shapes[1] or 0 in shapes[0]:
+        are_classes = outputs.ndim == 2 and targets.ndim == 1 and has_kind(targets, "integral")
         raise InputError(
             f"{where}: expected outputs (N,) or (N, K) and targets of the same shape, got shapes "
-            f"{tuple(outputs.shape)} and {tuple(targets.shape)}. Give one target for each output."
+            f"{tuple(outputs.shape)} and {tuple(targets.shape)}. "
+            f"{'Use SoftmaxCrossEntropy for class numbers.' if are_classes else 'Pass one target for each output.'}"
         )
 
 
@@ -156,11 +158,12 @@ def checked_class_weights(where: str, weights: Iterable[float] | None) -> tuple[
         numbers = tuple(map(float, weights))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: expected class_weights to be numbers, got {weights!r}. Give one for each class."
+            f"{where}: expected class_weights to be numbers, got {short(weights)}. Pass one for each class."
         ) from error
     if not all(math.isfinite(number) and number >= 0 for number in numbers) or not any(numbers):
         raise InputError(
-            f"{where}: expected finite class_weights of at least 0 and one above, got {numbers}. Change class_weights."
+            f"{where}: expected finite class_weights of at least 0 and one above, got {short(numbers)}. "
+            "Change class_weights."
         )
     return numbers
 
@@ -170,7 +173,7 @@ def check_class_weights(where: str, weights: tuple[float, ...] | None, outputs: 
     if weights is not None and len(weights) != outputs.shape[1]:
         raise InputError(
             f"{where}: expected class_weights for {outputs.shape[1]} classes, got {len(weights)}. "
-            "Give one for each output."
+            "Pass one for each class."
         )
 
 
@@ -193,7 +196,7 @@ def _check_weights(outputs: Array, weights: Array) -> None:
     if tuple(weights.shape) != (outputs.shape[0],):
         raise InputError(
             f"Loss: expected weights ({outputs.shape[0]},), got shape {tuple(weights.shape)}. "
-            "Give one for each example."
+            "Pass one for each example."
         )
     if not same_location(outputs, weights):
         raise InputError(
@@ -206,10 +209,7 @@ def _check_weights(outputs: Array, weights: Array) -> None:
         values = to_numpy(weights)
         least, most = values.min(), values.max()
         if not (least >= 0 and most < math.inf):
-            raise InputError(
-                f"Loss: expected finite weights of at least 0, got {least} to {most}. "
-                "Leave out the examples that others would have."
-            )
+            raise InputError(f"Loss: expected finite weights of at least 0, got {least} to {most}. Change the weights.")
 
 
 def _place(array: Array) -> str:

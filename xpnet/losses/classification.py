@@ -192,7 +192,7 @@ class BinaryCrossEntropy:
             if not ((values == 0) | (values == 1)).all():
                 raise InputError(
                     f"BinaryCrossEntropy: expected targets of 0 and 1, got values from {values.min()} to "
-                    f"{values.max()}. Take SoftmaxCrossEntropy for class numbers, MeanSquaredError for real targets."
+                    f"{values.max()}. Use SoftmaxCrossEntropy for class numbers, MeanSquaredError for real targets."
                 )
 
     def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:

@@ -41,7 +41,7 @@ class _Distance:
         if not has_kind(targets, ("integral", "real floating")):
             raise InputError(
                 f"{where}: expected targets to be real numbers, got {targets.dtype}. "
-                "Convert them to float32, or take BinaryCrossEntropy for booleans."
+                "Convert them to float32, or use BinaryCrossEntropy for booleans."
             )
 
     def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
@@ -66,8 +66,8 @@ class _Distance:
     def probabilities(self, outputs: Array) -> Array:
         """Raise InputError: real targets have none."""
         raise InputError(
-            f"{type(self).__name__}: expected a loss with probabilities, got one of real targets. "
-            "Take predictions, or train with a cross-entropy."
+            f"{type(self).__name__}: predict_proba is only available for classifiers trained with a cross-entropy. "
+            "Use predict, or train with such a loss."
         )
 
 

@@ -30,7 +30,7 @@ def filters(weight: Floats) -> Figure:
     if weight.ndim != 4 or weight.size == 0:
         raise InputError(
             f"filters: expected a convolution weight (O, kh, kw, C), got shape {weight.shape}. "
-            "Give the weight of a Conv2D layer."
+            "Pass the weight of a Conv2D layer."
         )
     count, height, width, channels = weight.shape
     title = f"Filters of the first convolution ({count} × {height} × {width} × {channels})"
@@ -64,7 +64,7 @@ def feature_maps(output: Floats, image: Integers, name: str) -> Figure:
     if output.ndim not in (1, 3) or output.size == 0:
         raise InputError(
             f"feature_maps: expected the output (H, W, C) or (units,) for one image, got shape {output.shape}. "
-            "Give one example's output."
+            "Pass one example's output."
         )
     shape = " × ".join(map(str, output.shape))
     drawn = np.moveaxis(output, -1, 0)[:_MOST_CHANNELS] if output.ndim == 3 else output

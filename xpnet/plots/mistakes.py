@@ -152,7 +152,7 @@ def check_examples(
     if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
         raise InputError(
             f"{where}: expected images (N, H, W, 1 or 3) of uint8, got {images.shape} of {images.dtype}. "
-            "Give the images as they were before scaling."
+            "Pass the images as they were before scaling."
         )
     check_class_indices(where, "labels", labels, len(class_names))
     check_class_indices(where, "predictions", predictions, len(class_names))
@@ -162,5 +162,5 @@ def check_examples(
     if probabilities is not None and probabilities.shape != expected:
         raise InputError(
             f"{where}: expected probabilities of shape {expected}, got {probabilities.shape}. "
-            "Give the softmax of the logits."
+            "Pass the softmax of the logits."
         )

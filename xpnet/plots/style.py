@@ -82,7 +82,7 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
         figure.savefig(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"Plot {path}: cannot be written ({reason}). Choose another place, or .png.") from error
+        raise InputError(f"Plot {path}: cannot be written ({reason}). Choose another path, or .png.") from error
 
 
 def check_suffix(path: str | PathLike[str]) -> None:

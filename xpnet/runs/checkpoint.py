@@ -157,7 +157,7 @@ def resume(trainer: Trainer, config: RunConfig, path: Path, checkpoint: Checkpoi
     if checkpoint.data != _fingerprint(_dataset_of(trainer)):
         raise InputError(
             f"Checkpoint {path}: expected the training data that the run began with, got other labels, names of "
-            f"classes or image sizes in {_dataset_of(trainer).name}. Give its folder: data_dir."
+            f"classes or image sizes in {_dataset_of(trainer).name}. Set its folder: data_dir."
         )
     trainer.restore(checkpoint.snapshot, source=f"Checkpoint {path}")
     ours, theirs = _lasting_settings(config), _lasting_settings(checkpoint.config)

@@ -55,7 +55,9 @@ class RunConfig:
                     f"Run: expected {name} to be a {kind.__name__}, got {getattr(self, name)!r}. Change it."
                 )
         if self.replace_head and self.weights is None:
-            raise InputError("Run: expected weights with replace_head, got none. Give a file, or leave it out.")
+            raise InputError(
+                "Run: expected weights with replace_head, got none. Set weights, or leave replace_head out."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """What ``from_json`` reads, as JSON can hold it."""

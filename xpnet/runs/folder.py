@@ -103,7 +103,7 @@ class RunFolder:
 
     def read_config(self) -> RunConfig:
         """The settings that the run was made with. Raises InputError if the file is not one of settings."""
-        with reading(self.config_path, "the settings of a run", "Give the folder of a run."):
+        with reading(self.config_path, "the settings of a run", "Use the folder of a run."):
             return RunConfig.from_json(_read_json(self.config_path))
 
     def write_config(self, config: RunConfig) -> None:
@@ -133,7 +133,7 @@ class RunFolder:
             if not is_file(path):
                 raise InputError(
                     f"Run folder {self.path}: expected the folder of {of}, found no {path.name} in it. "
-                    "Give the folder of a run."
+                    "Use the folder of a run."
                 )
 
 

@@ -11,7 +11,7 @@ from xpnet import models
 from xpnet.checks import pick
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
 from xpnet.errors import InputError
-from xpnet.losses import LOSSES, Loss
+from xpnet.losses import CLASS_LOSSES, Loss
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.runs.config import RunConfig
 from xpnet.runtime import Runtime
@@ -39,7 +39,7 @@ SCHEDULE = {
     "schedule_minimum": "minimum",
     "schedule_patience": "patience",
 }
-LOSS = {"label_smoothing": "label_smoothing", "focal_gamma": "gamma", "huber_delta": "delta"}
+LOSS = {"label_smoothing": "label_smoothing", "focal_gamma": "gamma"}
 AUGMENTATION: Mapping[str, type] = {"crop_padding": RandomCrop, "flip": HorizontalFlip, "cutout": Cutout}  # their order
 EARLY_STOPPING = {"early_stopping": "patience", "min_delta": "min_delta"}
 TRAIN = (
@@ -68,7 +68,7 @@ SETTINGS = (
 FIELDS: Mapping[str, Mapping[str, str]] = {
     **{kind.__name__: {there: here for here, there in OPTIMIZER.items()} for kind in OPTIMIZERS.values()},
     **{kind.__name__: {there: here for here, there in SCHEDULE.items()} for kind in SCHEDULES.values()},
-    **{kind.__name__: {there: here for here, there in LOSS.items()} for kind in LOSSES.values()},
+    **{kind.__name__: {there: here for here, there in LOSS.items()} for kind in CLASS_LOSSES.values()},
     "EarlyStopping": {there: here for here, there in EARLY_STOPPING.items()},
     "Warmup": {"steps": "warmup"},
     "RandomCrop": {"padding": "crop_padding"},
@@ -154,9 +154,9 @@ def _schedule(published: Schedule, given: dict[str, Any]) -> Schedule:
 def _loss(published: Loss | None, given: dict[str, Any]) -> Loss | None:
     if "loss" not in given and not LOSS.keys() & given.keys():
         return published
-    name = given.pop("loss", name_of(LOSSES, published) if published else "cross-entropy")
-    kind = pick("Training, loss", LOSSES, name)
-    settings = _settings_of("loss", name, LOSSES, LOSS, given)
+    name = given.pop("loss", name_of(CLASS_LOSSES, published) if published else "cross-entropy")
+    kind = pick("Training, loss", CLASS_LOSSES, name)
+    settings = _settings_of("loss", name, CLASS_LOSSES, LOSS, given)
     if published is None or type(published) is not kind:
         return kind(**settings)
     return replace(published, **settings)  # pyright: ignore[reportArgumentType] (all of them are dataclasses)
@@ -208,7 +208,7 @@ def _require(kind: type, settings: Mapping[str, Any], what: str, names: Mapping[
     for here, there in names.items():
         needed = [field for field in dataclasses.fields(kind) if field.name == there]
         if needed and needed[0].default is dataclasses.MISSING and there not in settings:
-            raise InputError(f"Training: expected {here} with the {what}, got none. Give one.")
+            raise InputError(f"Training: expected {here} with the {what}, got none. Set it.")
 
 
 def _has(kind: Any, field: str) -> bool:
@@ -237,7 +237,7 @@ def flatten(run: RunConfig) -> dict[str, Any]:
         "schedule": name_of(SCHEDULES, schedule),
         **{here: getattr(schedule, there, None) for here, there in SCHEDULE.items()},
         "warmup": warmup,
-        "loss": name_of(LOSSES, train.loss) if train.loss else None,
+        "loss": name_of(CLASS_LOSSES, train.loss) if train.loss else None,
         **{here: getattr(train.loss, there, None) for here, there in LOSS.items()},
         **{here: getattr(train.early_stopping, there, None) for here, there in EARLY_STOPPING.items()},
         "crop_padding": getattr(augmentation.get(RandomCrop), "padding", 0),

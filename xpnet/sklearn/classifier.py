@@ -22,6 +22,7 @@ from xpnet.sklearn.estimator import NetworkEstimator
 from xpnet.sklearn.examples import as_rows, home
 from xpnet.sklearn.losses import SummedBinaryCrossEntropy
 from xpnet.sklearn.settings import Settings
+from xpnet.training.weights import check_class_weight
 
 
 @dataclass(eq=False, repr=False)
@@ -93,7 +94,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         if self.class_weight == "balanced":
             raise InputError(
                 'NetworkClassifier: expected class_weight to be a dict for partial_fit, got "balanced". '
-                "Give the weights."
+                "Pass the weights as a dict."
             )
         if is_first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -189,6 +190,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         )
         if unknown and not self._is_multilabel:
             raise InputError(f"class_weight: expected the classes {classes}, got {unknown}. Change class_weight.")
+        if isinstance(self.class_weight, dict):
+            for key, value in self.class_weight.items():
+                check_class_weight(key, value)
         return self.class_weight
 
     @property

@@ -91,7 +91,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         if self.loss.target != "real":
             raise InputError(
                 f"NetworkRegressor: expected a loss of real targets, got {type(self.loss).__name__}. "
-                "Give such as Huber(), or use NetworkClassifier."
+                "Use a regression loss such as Huber(), or NetworkClassifier."
             )
         return self.loss
 

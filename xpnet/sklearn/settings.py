@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.initializers import VarianceScaling
 from xpnet.layers import BatchNorm, Dense, Dropout, Flatten, Layer, ReLU, Sigmoid, Tanh
 from xpnet.optimizers import SGD, Adam, Momentum, Optimizer
@@ -135,7 +135,8 @@ class Settings(BaseEstimator):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise InputError(
-                    f"{type(self).__name__}: expected layers of xpnet.layers, got {layer!r}. Give such as Dense(100)."
+                    f"{type(self).__name__}: expected layers of xpnet.layers, got {short(layer)}. "
+                    "Use layers such as Dense(100)."
                 )
         return layers
 

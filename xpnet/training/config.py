@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from xpnet.checks import check_above_zero
 from xpnet.datasets.augment import Augmentation
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.losses import Loss, checked_loss
 from xpnet.optimizers import Adam, Optimizer, check_clip_norm
 from xpnet.random import check_seed
@@ -73,18 +73,17 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
         if self.epochs and self.iterations:
-            raise InputError("Training: expected either epochs or iterations, got both. Give one of them.")
+            raise InputError("Training: expected either epochs or iterations, got both. Pass one of them.")
         for name in ("decay_biases", "shuffle", "measure_training"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(
-                    f"Training: expected {name} to be True or False, got {getattr(self, name)!r}. Change {name}."
+                    f"Training: expected {name} to be True or False, got {short(getattr(self, name))}. Change {name}."
                 )
         check_seed(self.seed)
-        _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer, such as xpnet.optimizers.Adam(1e-3)")
-        _check_kind("schedule", self.schedule, Schedule, "a schedule, such as xpnet.schedules.Cosine()")
-        _check_kind(
-            "early_stopping", self.early_stopping, EarlyStopping | None, "xpnet.training.EarlyStopping(patience)"
-        )
+        _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer", "xpnet.optimizers.Adam(1e-3)")
+        _check_kind("schedule", self.schedule, Schedule, "a schedule", "xpnet.schedules.Cosine()")
+        stopping = self.early_stopping
+        _check_kind("early_stopping", stopping, EarlyStopping | None, "an EarlyStopping", "EarlyStopping(10)")
         if self.loss is not None:
             checked_loss("Training", self.loss)
         pairs: Any = self.class_weight
@@ -92,10 +91,12 @@ class TrainConfig:
             object.__setattr__(self, "class_weight", dict(pairs))
         object.__setattr__(self, "augmentation", _checked_augmentation(self.augmentation))
         if isinstance(self.freeze, str) or not all(isinstance(pattern, str) for pattern in self.freeze):
-            raise InputError(f"Training: expected freeze to be a list of patterns, got {self.freeze!r}. Put brackets.")
+            raise InputError(
+                f"Training: expected freeze to be a list of patterns, got {short(self.freeze)}. Pass a list."
+            )
         object.__setattr__(self, "freeze", tuple(self.freeze))
         if not isinstance(self.normalize, bool):
-            check_above_zero("Training", "normalize", self.normalize, "Give True, False or a factor such as 1/255.")
+            check_above_zero("Training", "normalize", self.normalize, "Pass True, False or a factor such as 1/255.")
         _check_validation(self.validation)
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)
@@ -103,25 +104,28 @@ class TrainConfig:
             for_run(self.schedule, self.iterations)
 
 
-def _check_kind(name: str, value: Any, kind: Any, example: str) -> None:
+def _check_kind(name: str, value: Any, kind: Any, what: str, example: str) -> None:
     if not isinstance(value, kind) or isinstance(value, type):
-        raise InputError(f"Training: expected {name} to be {example}, got {value!r}. Give an object.")
+        raise InputError(
+            f"Training: expected {name} to be {what}, got {short(value)}. Pass an instance such as {example}."
+        )
 
 
 def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
     if not isinstance(augmentation, list | tuple):
         raise InputError(
-            f"Training: expected augmentation to be a list, such as [RandomCrop(4), HorizontalFlip()], got "
-            f"{augmentation!r}. Put brackets around it."
+            f"Training: expected augmentation to be a list, got {short(augmentation)}. "
+            "Pass a list such as [RandomCrop(4), HorizontalFlip()]."
         )
     return tuple(augmentation)
 
 
 def _check_validation(validation: Any) -> None:
-    if validation is None or validation == "auto" or (is_whole(validation) and validation > 0):
+    is_auto = isinstance(validation, str) and validation == "auto"
+    if validation is None or is_auto or (is_whole(validation) and int(validation) > 0):
         return
     if not (isinstance(validation, numbers.Real) and 0 < float(validation) < 1):  # NaN is not
         raise InputError(
             f"Training: expected validation to be a number of examples, a fraction between 0 and 1, 'auto' or None, "
-            f"got {validation!r}. Try 0.1."
+            f"got {short(validation)}. Try 0.1."
         )

@@ -59,7 +59,7 @@ def split(dataset: Dataset, config: TrainConfig, sample_weight: Array | None = N
     if config.limit is not None and config.limit > len(train):
         raise InputError(
             f"Training: expected limit to be at most {len(train)} (the examples of {dataset.name} that are not for "
-            f"validation), got {config.limit}. Give {len(train)} or less."
+            f"validation), got {config.limit}. Use {len(train)} or less."
         )
     return Split(whole.pick(train[: config.limit]), whole.pick(apart) if split_off else validation)
 

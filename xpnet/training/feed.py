@@ -14,7 +14,7 @@ from xpnet.backend import Array, Backend, array_namespace, backend_of, check_rea
 from xpnet.datasets import BatchSampler
 from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finite, check_labels, check_together
 from xpnet.datasets.image_files import ImageFiles
-from xpnet.datasets.rows import HostRows, is_large
+from xpnet.datasets.rows import HostRows, is_large, row_numbers
 from xpnet.errors import InputError
 from xpnet.shapes import channels_last_advice
 from xpnet.training.weights import check_sample_weights
@@ -77,7 +77,7 @@ class HostFeed:
     def _rows(self, step: int) -> np.ndarray:
         indices = self._sampler.batch(step)
         rows = np.asarray(self._inputs[indices], self._inputs.dtype.newbyteorder("="))
-        check_finite("Training inputs", rows, indices)
+        check_finite("Training inputs", rows, row_numbers(self._inputs, indices))
         return rows
 
 
@@ -119,7 +119,8 @@ class IterableFeed:
     ) -> None:
         if not isinstance(batches, Iterable):
             raise InputError(
-                f"Batches: expected an iterable of pairs (x, y), got {type(batches).__name__}. Give a list."
+                f"Batches: expected an iterable of pairs (x, y), got {type(batches).__name__}. "
+                "Pass a list or a data loader."
             )
         self._backend, self._batches = backend, batches
         self._input_shape, self._classes = input_shape, classes
@@ -127,7 +128,7 @@ class IterableFeed:
         self._last: tuple[int, Any] = (-1, None)  # in one assignment: a step that is interrupted comes again
 
     def batch(self, step: int) -> Batch:
-        """The examples to train on in this step, counted from 0; of the last step they may be had again."""
+        """The examples to train on in this step, counted from 0; the last step may be repeated."""
         if step < self._last[0]:
             raise InputError(
                 f"Batches: expected step {self._last[0]} or the next, got {step}. Make the iterable of batches again."
@@ -144,7 +145,7 @@ class IterableFeed:
                 self._iterator = iter(self._batches)  # a generator is its own iterator, and stays at its end
         raise InputError(
             f"Batches: expected a batch for step {self._last[0] + 1}, got the end of the iterable. Train for fewer "
-            "iterations, or give one that can be iterated over again."
+            "iterations, or pass an iterable that can be restarted, such as a list."
         )
 
     def _checked(self, where: str, item: Any) -> Batch:
@@ -156,8 +157,7 @@ class IterableFeed:
             advice = channels_last_advice(tuple(x.shape[1:]), self._input_shape)
             advice = advice or "Change the batches or the network's input_shape."
             raise InputError(
-                f"{where}, x: expected inputs of shape {self._input_shape}, which the network takes, got "
-                f"{tuple(x.shape[1:])}. {advice}"
+                f"{where}, x: expected inputs of shape {self._input_shape}, got {tuple(x.shape[1:])}. {advice}"
             )
         if is_readable(x):
             check_finite(f"{where}, x", x)
@@ -247,6 +247,10 @@ def _blocks(inputs: Any) -> Iterator[Array]:
         number = min(count, _SAMPLE)
         indices = np.arange(number) * count // number
         rows = min(rows, _SAMPLE_BATCH)
-        yield from (np.asarray(inputs[indices[start : start + rows]]) for start in range(0, number, rows))
+        for start in range(0, number, rows):
+            chosen = indices[start : start + rows]
+            block = np.asarray(inputs[chosen])
+            check_finite("Training inputs", block, row_numbers(inputs, chosen))
+            yield block
     else:
         yield from (inputs[start : start + rows, ...] for start in range(0, count, rows))

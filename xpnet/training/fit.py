@@ -79,14 +79,14 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
         data = x
         if data.test_inputs is None:
             raise InputError(
-                f"Evaluation: expected a data set with a test part, got {data.name} without. Give x and y."
+                f"Evaluation: expected a data set with a test part, got {data.name} without one. Pass x and y."
             )
         inputs, targets = data.test_inputs, data.test_targets
     else:
         if y is None:
-            raise InputError("Evaluation: expected targets y for the inputs x, got None. Give net.evaluate(x, y).")
+            raise InputError("Evaluation: expected targets y for the inputs x, got None. Call evaluate(x, y).")
         targets = _targets(network, y, network.loss if network.fits else None)
-        data = Dataset("x and y", _inputs(network, x), targets, class_names=network.class_names)
+        data = Dataset("arrays", _inputs(network, x), targets, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
     with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
@@ -98,19 +98,21 @@ def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) 
     part, rest = None, validation
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
-            raise InputError(f"fit: expected validation data (x, y), got {len(validation)} values. Give two arrays.")
+            raise InputError(f"fit: expected validation data (x, y), got {len(validation)} values. Pass two arrays.")
         part, rest = (_inputs(network, validation[0]), _targets(network, validation[1], loss)), None
     if isinstance(x, Dataset):
         if y is not None:
-            raise InputError("fit: expected no y beside a data set, which has its own targets, got one. Leave it out.")
+            raise InputError("fit: expected no y beside a data set, which has its own targets, got one. Remove y.")
         if validation is not None and x.validation_inputs is not None:
-            raise InputError(f"fit: expected no validation beside {x.name}, which has its own, got one. Leave it out.")
+            raise InputError(
+                f"fit: expected no validation beside {x.name}, which has its own, got one. Remove validation."
+            )
         return x if part is None else replace(x, validation_inputs=part[0], validation_targets=part[1]), rest
     if y is None:
         if is_array(x) or not isinstance(x, Iterable):
             raise InputError(
-                f"fit: expected targets y for the inputs x, got None. Give fit(x, y), a Dataset, or an iterable of "
-                f"batches (x, y); x is {type(x).__name__}."
+                f"fit: expected targets y for the inputs x, got x ({type(x).__name__}) without y. "
+                "Call fit(x, y), or pass a Dataset or an iterable of batches (x, y)."
             )
         if validation is not None:
             raise InputError("fit: expected no validation with an iterable of batches. Evaluate after fit instead.")

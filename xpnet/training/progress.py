@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def record_text(record: Record, metric: str = "accuracy") -> str:
     """The metrics of one record on a line."""
-    text = f"loss {record.loss:.4f} + {record.weight_decay_loss:.4f}  training {score_text(record.train_score, metric)}"
+    decay = f" + {record.weight_decay_loss:.4f} (weight decay)" if record.weight_decay_loss else ""
+    text = f"loss {record.loss:.4f}{decay}  training {score_text(record.train_score, metric)}"
     if record.validation_score is None:
         return text
     return f"{text}  validation {score_text(record.validation_score, metric)}"
@@ -23,7 +24,8 @@ def record_text(record: Record, metric: str = "accuracy") -> str:
 
 def short_text(record: Record, metric: str = "accuracy") -> str:
     """The metrics of one record as they fit beside a progress bar on 80 columns."""
-    text = f"loss {record.loss:.3f}+{record.weight_decay_loss:.3f} train {score_text(record.train_score, metric, 1)}"
+    decay = f"+{record.weight_decay_loss:.3f} L2" if record.weight_decay_loss else ""
+    text = f"loss {record.loss:.3f}{decay} train {score_text(record.train_score, metric, 1)}"
     return text if record.validation_score is None else f"{text} val {score_text(record.validation_score, metric, 1)}"
 
 

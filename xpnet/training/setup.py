@@ -46,12 +46,12 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
     if wanted[0] not in (here.device_name(), "auto", here.device_name().partition(":")[0]) or wanted[1] != here.name:
         raise InputError(
             f"Training: expected a runtime for {here.name} on {here.device_name()}, where the network is, got "
-            f"{wanted[1]} on {wanted[0]}. Move the network with net.to(device, backend), or leave them out."
+            f"{wanted[1]} on {wanted[0]}. Call net.to(device, backend), or leave device and backend out."
         )
     if runtime.dtype not in (None, network.dtype):
         raise InputError(
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
-            "Give dtype to Network instead."
+            "Pass dtype to Network instead."
         )
 
 
@@ -122,19 +122,42 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
     if network.input_shape != tuple(dataset.input_shape):
         advice = channels_last_advice(dataset.input_shape, network.input_shape)
         raise InputError(
-            f"Training: expected inputs of shape {network.input_shape}, which the network takes, got "
-            f"{tuple(dataset.input_shape)} in {dataset.name}. "
-            f"{advice or 'Choose other data or another input_shape.'}"
+            f"Network: expected inputs of shape {network.input_shape}, got {tuple(dataset.input_shape)} in "
+            f"{dataset.name_of('inputs')}. {advice or 'Reshape them, or make a network with that input_shape.'}"
         )
     outputs, wanted = network.output_shape, _wanted_outputs(dataset, loss)
-    if outputs != wanted:
+    if outputs != wanted and (dataset.task == "classes" or loss.target != "classes"):
         targets = f"{dataset.classes} classes" if dataset.task == "classes" else f"{dataset.task} targets"
         raise InputError(
-            f"Training: expected a network that gives {wanted} for the {targets} of {dataset.name}, got one that gives "
-            f"{outputs}. Change its last layer, such as Dense({math.prod(wanted)})."
+            f"Network: expected {_outputs_text(wanted)} for the {targets} in {dataset.name_of('targets')}, got "
+            f"{_outputs_text(outputs)}. {_last_layer(dataset, outputs, wanted)}"
         )
+    _check_kind(network, dataset, loss)
+
+
+def _outputs_text(shape: tuple[int, ...]) -> str:
+    if len(shape) > 1:
+        return f"outputs of shape {shape}"
+    count = math.prod(shape)
+    return f"{count} output{'s' if count > 1 else ''}"
+
+
+def _last_layer(dataset: Dataset, outputs: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to change where the number of outputs does not fit."""
+    layers = f"{'Flatten() and ' if len(outputs) > 1 else ''}Dense({math.prod(wanted)})"
+    if outputs == (1,) and dataset.classes == 2:
+        return f"End with {layers}, or train with BinaryCrossEntropy()."
+    if outputs == (1,) and dataset.classes:
+        return f"End with {layers}; for regression, convert the targets to a floating-point dtype."
+    return f"End with {layers}."
+
+
+def _check_kind(network: Network, dataset: Dataset, loss: Loss) -> None:
+    """Let the loss refuse targets of another kind, by the first of them repeated: nothing is computed or copied."""
+    count = dataset.train_targets.shape[0]
     targets = to_numpy(dataset.train_targets[:1, ...])
-    loss.check(np.zeros((1, *outputs), network.dtype), targets)  # refuses kinds of targets
+    outputs = np.broadcast_to(np.zeros((), network.dtype), (count, *network.output_shape))
+    loss.check(outputs, np.broadcast_to(targets, (count, *targets.shape[1:])))
 
 
 def _wanted_outputs(dataset: Dataset, loss: Loss) -> tuple[int, ...]:
@@ -169,8 +192,10 @@ def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None
         return
     mean, std = input_statistics(train.inputs)
     if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        channel = int(np.argmin(np.isfinite(mean) & np.isfinite(std)))
         raise InputError(
-            f"Training inputs: expected a finite mean and standard deviation, got {mean} and {std}. Scale the inputs."
+            f"Training inputs: expected a finite mean and standard deviation, got {mean[channel]:.3g} and "
+            f"{std[channel]:.3g} in {'feature' if train.inputs.ndim == 2 else 'channel'} {channel}. Scale the inputs."
         )
     scale = 1 / np.where(std > 0, std, 1.0) if config.normalize is True else config.normalize
     network.set_normalization(mean, scale)

@@ -1,4 +1,4 @@
-"""Where a training stands, and all of it in host memory: from that, any device goes on as if nothing had happened."""
+"""The complete training state in host memory, from which training can be resumed on any device."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ from xpnet.training.step import StepMetrics, TrainState, make_step
 class Trainer:
     """Trains a network on a data set as a configuration says.
 
-    ``run`` trains to the end; ``stop``, called by a callback, ends it after the current iteration. Another ``run`` goes
-    on from there as if nothing had happened, and so does a trainer with the same settings that was given a ``snapshot``
-    to ``restore``. The network holds the current values at every record, and at the end, with early stopping, the best.
+    ``run`` trains to the end; ``stop``, called by a callback, ends it after the current step. Calling ``run`` again
+    continues with the same result, and so does a trainer with the same settings that ``restore``d a ``snapshot``. The
+    network holds the current values at every record, and with early stopping the best at the end.
 
     ``dataset`` may be an iterable of batches (x, y) or (x, y, weights) instead. ``sample_weight`` (N,) weighs the
     training examples. Another ``order`` gives other batches and random numbers, but sets the same examples apart for
@@ -89,7 +89,7 @@ class Trainer:
         self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
         loss, targets = network.loss, self.data.train.targets
-        # Each step is given the whole rate instead: its rounding to θ's dtype is then the same in an array.
+        # lr is passed per step, so the optimizer's own is 1: its rounding to θ's dtype is then the same in an array.
         optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
         self._plain_step = make_step(
             network,

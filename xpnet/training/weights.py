@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.backend import Array, check_real_numbers, is_readable, to_numpy
 from xpnet.checks import pick
 from xpnet.datasets.arrays import as_array
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.shapes import is_whole
 
 
@@ -35,21 +35,26 @@ def class_weights(spec: Mapping[Any, float] | str, targets: Array, class_names: 
     if not isinstance(spec, Mapping):
         raise InputError(
             f'class_weight: expected "balanced" or a dict of names or numbers of classes, got {type(spec).__name__}. '
-            "Give a weight by class."
+            "Pass a dict such as {0: 1.0, 1: 2.5}."
         )
     weights: dict[int, float] = {}
     for key, value in spec.items():
         number = _number(key, class_names)
         if number in weights:
-            raise InputError(f"class_weight: expected each class once, got {key!r} twice. Leave one of them out.")
-        if not isinstance(value, numbers.Real) or not (math.isfinite(value) and value >= 0):
-            raise InputError(
-                f"class_weight: expected finite weights of at least 0, got {value!r} for {key!r}. Change it."
-            )
+            raise InputError(f"class_weight: expected each class once, got {short(key)} twice. Remove one of them.")
+        check_class_weight(key, value)
         weights[number] = float(value)
     if len(weights) == len(class_names) and not any(weights.values()):
         raise InputError("class_weight: expected one weight above 0, got 0 for all classes. Change them.")
     return tuple(weights.get(number, 1.0) for number in range(len(class_names)))
+
+
+def check_class_weight(key: Any, value: Any) -> None:
+    """Raise InputError unless the weight of a class is finite and at least 0."""
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:  # NaN is not
+        raise InputError(
+            f"class_weight: expected finite weights of at least 0, got {short(value)} for {short(key)}. Change it."
+        )
 
 
 def _number(key: Any, class_names: Sequence[str]) -> int:
@@ -59,7 +64,8 @@ def _number(key: Any, class_names: Sequence[str]) -> int:
     if isinstance(key, str):
         return pick("class_weight", {name: number for number, name in enumerate(class_names)}, key)
     raise InputError(
-        f"class_weight: expected names of classes or numbers from 0 to {len(class_names) - 1}, got {key!r}. Change it."
+        f"class_weight: expected names of classes or numbers from 0 to {len(class_names) - 1}, got {short(key)}. "
+        "Change it."
     )
 
 
