@@ -8,9 +8,12 @@ from typing import Any, ParamSpec
 
 from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
+from xpnet.layers.containers import Sequential
+from xpnet.layers.normalization import Normalize
 from xpnet.shapes import Shape, check_positive
 
 P = ParamSpec("P")
+NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
 
 def in_one_list(init: Callable[P, None]) -> Callable[P, None]:
@@ -41,3 +44,9 @@ def checked_input_shape(input_shape: Any) -> Shape:
             f"Network: expected input_shape to be a tuple, got {short(input_shape)}. Pass one such as (28, 28, 1)."
         )
     return tuple(check_positive("Network", "each length of input_shape", n) for n in input_shape)
+
+
+def with_normalize(layer: Layer) -> Sequential:
+    """The layers with a Normalize in front."""
+    named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
+    return Sequential([(NORMALIZE, Normalize()), *named])

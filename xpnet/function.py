@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.arguments import checked_input_shape, in_one_list, listed
+from xpnet.arguments import NORMALIZE, checked_input_shape, in_one_list, listed, with_normalize
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError, short
@@ -25,8 +25,6 @@ from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.shapes import Shape, channels_last_advice
 from xpnet.weights import check_gradients
-
-_NORMALIZE = "normalize"  # the name of a Normalize that training puts in front
 
 
 class LossAndGradient(NamedTuple):
@@ -204,8 +202,8 @@ class LayeredFunction:
         """
         values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
         if self.normalization is None:
-            self.layer, self.as_built = _normalizing(self.layer), _normalizing(self.as_built)
-            self.layout = replace(self.layout, tree={_NORMALIZE: {}, **self.layout.tree})
+            self.layer, self.as_built = with_normalize(self.layer), with_normalize(self.as_built)
+            self.layout = replace(self.layout, tree={NORMALIZE: {}, **self.layout.tree})
         self.state = {
             str(self.normalization): values,
             **{k: v for k, v in self.state.items() if k != self.normalization},
@@ -299,8 +297,3 @@ class LayeredFunction:
             got = short(value.tolist())
             raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {got}. Change {what}.")
         return self._asarray(np.full(channels, value))
-
-
-def _normalizing(layer: Layer) -> Sequential:
-    named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
-    return Sequential([(_NORMALIZE, Normalize()), *named])
