@@ -304,20 +304,20 @@ def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, numb
     assert differences(stopped, run_to(tmp_path / "whole", flags, end)) == []
 
 
-@pytest.mark.parametrize("method", ["_record", "test"])
+@pytest.mark.parametrize("method", ["Trainer._record", "Network.evaluate"])
 def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
     """Both where the last validation would take ten minutes and where the test would."""
     prelude = (
-        "import os, signal, time; from xpnet.training import Trainer\n"
+        "import os, signal, time; from xpnet import Network; from xpnet.training import Trainer\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background processes ignore it
-        f"rate, real = Trainer._rate, Trainer.{method}\n"
+        f"rate, real = Trainer._rate, {method}\n"
         "def interrupted(self, step):\n"
         "    if step == 150 and not self._stop: os.kill(os.getpid(), signal.SIGINT)\n"
         "    return rate(self, step)\n"
-        "def slow(self):\n"
-        "    if not self._stop: return real(self)\n"
+        "def slow(self, *data):\n"
+        "    if not getattr(self, '_stop', True): return real(self)\n"
         "    print('testing', flush=True); time.sleep(600)\n"
-        f"Trainer._rate, Trainer.{method} = interrupted, slow"
+        f"Trainer._rate, {method} = interrupted, slow"
     )
     process = training(*flags, "--iterations", "1000000", "--no-plots", "--out", tmp_path / "run", prelude=prelude)
     assert process.stdout is not None

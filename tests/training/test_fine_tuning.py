@@ -119,7 +119,7 @@ def test_a_given_network_is_trained_as_it_is(digits):
 
 
 def test_networks_and_weights_that_do_not_fit_are_refused(digits, two_classes, trained):
-    with refused("a network that gives (10,) for the 10 classes of digits", "gives (3,)", "Dense(10)"):
+    with refused("10 outputs for the 10 classes in digits", "got 3 outputs", "Dense(10)"):
         make_trainer(digits, network=Network([Flatten(), Dense(3)], (28, 28, 1)))
     with refused("inputs of shape (14, 14, 1)", "got (28, 28, 1) in digits"):
         make_trainer(digits, network=Network([Flatten(), Dense(10)], (14, 14, 1)))

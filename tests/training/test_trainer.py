@@ -312,7 +312,7 @@ def test_images_in_files_train_as_those_in_memory(digits, tmp_path, monkeypatch,
         ({"dtype": "float16"}, "float32, float64"),
         ({"epochs": 1, "warmup": 17}, "fewer steps than the run.s 17 iterations"),
         ({"iterations": 12, "warmup": 12}, "fewer steps than the run.s 12 iterations"),
-        ({"validation": 300}, "0 to 299"),
+        ({"validation": 300}, "at least one of the 300"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(digits, settings, message):
