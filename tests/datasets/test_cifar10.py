@@ -295,11 +295,13 @@ def test_wrong_batches(cifar_folder, cifar_contents, name, change, message):
     assert_refused(cifar_folder, str(path), message)
 
 
-@pytest.mark.parametrize("names", [["cat"] * 9, "airplane", [1] * 10, None, ["cat"] * 9 + ["\x1b[2J"], [b"\n"] * 10])
+@pytest.mark.parametrize(
+    "names", [["cat"] * 9, "airplane", [1] * 10, None, [*"abcdefghi", "\x1b[2J"], [*"abcdefghi", "a"], [b"\n"] * 10]
+)
 def test_wrong_class_names(cifar_folder, names):
     path = cifar_folder / "batches.meta"
     path.write_bytes(pickle.dumps({"label_names": names}))
-    assert_refused(cifar_folder, f"{path}: expected 'label_names' to be 10 names, got other content.")
+    assert_refused(cifar_folder, f"{path}: expected 'label_names' to be 10 different names, got other content.")
 
 
 @pytest.mark.parametrize("values", [b"", bytes(4 * 3072 - 1), bytes(4 * 3072 + 1), None, "0" * 4 * 3072])

@@ -114,9 +114,11 @@ def _read_class_names(path: Path, content: bytes) -> tuple[str, ...]:
     names = _entry(path, _unpickle(path, content), "label_names")
     if isinstance(names, list) and len(names) == _CLASSES and all(isinstance(n, str | bytes) for n in names):
         texts = tuple(name if isinstance(name, str) else name.decode("ascii", "replace") for name in names)
-        if all(text.isprintable() for text in texts):
+        if all(text.isprintable() for text in texts) and len(set(texts)) == _CLASSES:
             return texts
-    raise InputError(f"{path}: expected 'label_names' to be {_CLASSES} names, got other content. {_HOW_TO_GET_IT}")
+    raise InputError(
+        f"{path}: expected 'label_names' to be {_CLASSES} different names, got other content. {_HOW_TO_GET_IT}"
+    )
 
 
 def _entry(path: Path, batch: object, key: str) -> Any:
