@@ -175,11 +175,34 @@ def test_the_loss_says_what_targets_are(library):
     assert yes_or_no.predict(x).dtype == library.xp.bool
 
 
+def test_a_network_from_a_file_takes_the_targets_of_its_loss(tmp_path):
+    x, y = points()
+    line = Network([Dense(1)], (2,))
+    line.fit(x, y, loss=Huber(), progress=False)
+    line.save(tmp_path / "line.safetensors")
+    loaded = Network.load(tmp_path / "line.safetensors")
+    assert loaded.evaluate(x, y).loss == line.evaluate(x, y.astype(np.float64)).loss
+
+
+def test_integers_as_targets_keep_their_digits_in_float64():
+    x, y = np.ones((4, 1)), np.asarray([2**24 + 1, 2**24 + 3, 2**24 + 5, 2**24 + 7])
+    net = Network([Dense(1)], (1,), dtype="float64", loss=MeanSquaredError())
+    np.testing.assert_array_equal(net.evaluate(x, y).targets[:, 0], y)
+
+
 def test_integers_that_are_sequences_get_no_channel():
     x = np.arange(120).reshape(10, 4, 3)
     net = Network([Flatten(), Dense(2)], (4, 3))
     net.fit(x, np.arange(10) % 2, progress=False)
     assert net.predict(x.astype(np.float32)).shape == (10,)
+
+
+def test_sequences_in_float64_are_trained_on_in_float64():
+    x = np.random.default_rng(0).normal(size=(12, 4, 3))
+    kept, rounded = (Network([Flatten(), Dense(2)], (4, 3), dtype="float64") for _ in range(2))
+    kept.fit(x, np.arange(12) % 2, progress=False)
+    rounded.fit(x.astype(np.float32), np.arange(12) % 2, progress=False)
+    assert not np.array_equal(kept.theta, rounded.theta)
 
 
 def test_a_training_that_diverges_leaves_the_values_of_before():

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, array_namespace, backend_of, is_array, same_location
+from xpnet.backend import Array, array_namespace, backend_of, has_kind, is_array, same_location
 from xpnet.datasets import Dataset
 from xpnet.datasets.arrays import as_array, as_inputs
 from xpnet.datasets.prediction import with_channel
 from xpnet.errors import InputError
-from xpnet.losses import Loss, checked_loss
+from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Adam
 from xpnet.runtime import Runtime
@@ -47,24 +47,22 @@ def fit(
     **settings: Any,
 ) -> History:
     """Train a network as ``Network.fit`` says."""
-    callbacks = check_callbacks(callbacks)  # before anything changes
+    callbacks = check_callbacks(callbacks)  # this and what follows: before anything changes
     check_runtime_kind(runtime)
-    if settings.get("loss") is not None:
-        checked_loss("Training", settings["loss"])
     if epochs is None and iterations is None:
         epochs = 1
-    data, validation = _data(network, x, y, validation, settings.get("loss") or network.own_loss)
-    if runtime and not network.is_placed and (runtime.device or runtime.backend):
-        network.to(runtime.device or "cpu", runtime.backend)
-    data = _move_to(network, data)
     config = TrainConfig(
         optimizer=optimizer or Adam(),
         schedule=schedule or Constant(),
         epochs=epochs,
         iterations=iterations,
-        validation=validation,
+        validation=None if isinstance(validation, tuple | list) else validation,
         **settings,
     )
+    data = _data(network, x, y, validation, config.loss or network.own_loss)
+    if runtime and not network.is_placed and (runtime.device or runtime.backend):
+        network.to(runtime.device or "cpu", runtime.backend)
+    data = _move_to(network, data)
     trainer = Trainer(network, data, config, runtime, sample_weight=sample_weight, order=network.fits)
     network.fits += 1
     if not progress:
@@ -85,7 +83,7 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
     else:
         if y is None:
             raise InputError("Evaluation: expected targets y for the inputs x, got None. Call evaluate(x, y).")
-        targets = _targets(network, y, network.loss if network.fits else None)
+        targets = _targets(network, y, network.own_loss if network.is_untrained else network.loss)
         data = Dataset("arrays", _inputs(network, x), targets, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
@@ -93,13 +91,13 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
         return Evaluator(network)(network.theta, network.state, inputs, targets)
 
 
-def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) -> tuple[Any, Any]:
-    """The data set (or iterable of batches), and the validation that is still to be split off."""
-    part, rest = None, validation
+def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) -> Any:
+    """The data set, with validation data if they are given, or the iterable of batches."""
+    part = None
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
             raise InputError(f"fit: expected validation data (x, y), got {len(validation)} values. Pass two arrays.")
-        part, rest = (_inputs(network, validation[0]), _targets(network, validation[1], loss)), None
+        part = _inputs(network, validation[0]), _targets(network, validation[1], loss)
     if isinstance(x, Dataset):
         if y is not None:
             raise InputError("fit: expected no y beside a data set, which has its own targets, got one. Remove y.")
@@ -107,7 +105,7 @@ def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) 
             raise InputError(
                 f"fit: expected no validation beside {x.name}, which has its own, got one. Remove validation."
             )
-        return x if part is None else replace(x, validation_inputs=part[0], validation_targets=part[1]), rest
+        return x if part is None else replace(x, validation_inputs=part[0], validation_targets=part[1])
     if y is None:
         if is_array(x) or not isinstance(x, Iterable):
             raise InputError(
@@ -116,9 +114,9 @@ def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) 
             )
         if validation is not None:
             raise InputError("fit: expected no validation with an iterable of batches. Evaluate after fit instead.")
-        return x, None
+        return x
     inputs, targets = _inputs(network, x), _targets(network, y, loss)
-    return Dataset.from_arrays(inputs, targets, validation=part, class_names=network.class_names), rest
+    return Dataset.from_arrays(inputs, targets, validation=part, class_names=network.class_names)
 
 
 def _targets(network: Network, values: Any, loss: Loss | None) -> Any:
@@ -134,8 +132,13 @@ def _targets(network: Network, values: Any, loss: Loss | None) -> Any:
     xp = array_namespace(array)
     is_real = xp.isdtype(array.dtype, "real floating")
     if kind == "real" and not is_vector and xp.isdtype(array.dtype, ("bool", "integral")):
-        return xp.astype(array, xp.float32)
-    if kind == "classes" and is_real and array.ndim == 1 and bool(xp.all(array == xp.round(array))):
+        return xp.astype(array, getattr(xp, network.dtype))
+    if (
+        kind == "classes"
+        and is_real
+        and array.ndim == 1
+        and bool(xp.all(xp.isfinite(array) & (array == xp.round(array))))
+    ):
         return xp.astype(array, xp.int32)
     if kind == "binary" and is_real and bool(xp.all((array == 0) | (array == 1))):
         return xp.astype(array, xp.bool)
@@ -144,8 +147,9 @@ def _targets(network: Network, values: Any, loss: Loss | None) -> Any:
 
 def _inputs(network: Network, x: Any) -> Any:
     """Inputs as an array, of images without a channel axis as the network takes them."""
-    if len(network.input_shape) == 2 and is_array(x) and x.ndim == 3:  # sequences: integers would be taken for images
-        x = array_namespace(x).astype(x, array_namespace(x).float32)
+    if len(network.input_shape) == 2 and is_array(x) and has_kind(x, "integral"):  # sequences, not images
+        xp = array_namespace(x)
+        x = xp.astype(x, getattr(xp, network.dtype))
     return with_channel(as_inputs("x", x), network.input_shape)
 
 
