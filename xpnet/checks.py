@@ -28,6 +28,12 @@ def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
         raise InputError(f"{where}: expected a finite {name} above 0, got {short(value)}. {advice}")
 
 
+def check_bool(where: str, name: str, value: Any) -> None:
+    """Raise InputError unless the value is True or False: 1 and "yes" are not."""
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: expected {name} to be True or False, got {short(value)}. Change {name}.")
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value)
 

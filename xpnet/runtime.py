@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from xpnet import kernels
 from xpnet.backend import check_names
-from xpnet.checks import pick
+from xpnet.checks import check_bool, pick
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.shapes import check_positive
@@ -53,10 +53,7 @@ class Runtime:
         if self.threads is not None:
             _check_threads(self.threads)
         for name in ("graph", "deterministic", "tune_malloc"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"Runtime: expected {name} to be True or False, got {getattr(self, name)!r}. Change it."
-                )
+            check_bool("Runtime", name, getattr(self, name))
         pick("Runtime, dtype", {name: name for name in DTYPES}, self.dtype or "float32")
         pick("Runtime, kernels", {name: name for name in kernels.CHOICES}, self.kernels)
         pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)

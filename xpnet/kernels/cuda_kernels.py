@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cupy
@@ -17,6 +16,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import InputError
+from xpnet.kernels.cuda_sources import source
 from xpnet.shapes import Pair, Window
 
 Arrays = Mapping[str, Array]
@@ -248,5 +248,4 @@ def _function(kernel: str) -> Any:
 
 @cache
 def _module(file: str) -> Any:
-    source = Path(__file__).with_name("cuda") / f"{file}.cu"
-    return cupy.RawModule(code=source.read_text(encoding="utf-8"), options=_OPTIONS)
+    return cupy.RawModule(code=source(f"{file}.cu"), options=_OPTIONS)

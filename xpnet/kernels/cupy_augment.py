@@ -12,7 +12,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
-from xpnet.kernels.cupy_random import THREEFRY, source
+from xpnet.kernels.cuda_sources import source
+from xpnet.kernels.cupy_random import THREEFRY
 
 _MOST = 8  # augmentations at once, as in cuda/augment.cu
 _MOST_VALUES = 2**30  # of an image, so that no sum of two indices leaves 32 bits

@@ -7,20 +7,14 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, s
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cupy
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.kernels.cuda_sources import source
 from xpnet.shapes import Shape
-
-
-def source(file: str) -> str:
-    """A source in ``cuda/``."""
-    return (Path(__file__).with_name("cuda") / file).read_text(encoding="utf-8")
-
 
 THREEFRY = source("threefry.cuh")
 

@@ -261,6 +261,11 @@ class Layer:
             )
         return shape[-1]
 
+    def check_groups(self, channels: int, groups: int) -> None:
+        """Raise InputError unless the channels can be cut into so many equal groups."""
+        if channels % groups:
+            raise self.error(f"expected channels to be a multiple of {groups} groups, got {channels}. Change groups.")
+
     def check_sequences(self, shape: Shape) -> Pair:
         """Length and channels of a sequence shape (without the batch)."""
         if len(shape) != 2:

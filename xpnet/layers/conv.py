@@ -60,7 +60,7 @@ class Conv2D(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = self.check_images(input_shape)
-        _check_groups(self, channels, self.groups)
+        self.check_groups(channels, self.groups)
         return (*self.check_fits(self.window, height, width), self.filters)
 
     def input_features(self, params: Params, state: State) -> int:
@@ -133,7 +133,7 @@ class Conv1D(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         length, channels = self.check_sequences(input_shape)
-        _check_groups(self, channels, self.groups)
+        self.check_groups(channels, self.groups)
         return self.check_fits(self.window, 1, length)[1], self.filters
 
     def input_features(self, params: Params, state: State) -> int:
@@ -226,11 +226,6 @@ class DepthwiseConv2D(Layer):
 def _check_filters(where: str, filters: int, groups: int) -> None:
     if filters % groups:
         raise InputError(f"{where}: expected filters to be a multiple of {groups} groups, got {filters}. Change one.")
-
-
-def _check_groups(layer: Layer, channels: int, groups: int) -> None:
-    if channels % groups:
-        raise layer.error(f"expected channels to be a multiple of {groups} groups, got {channels}. Change groups.")
 
 
 def with_bias(weight: np.ndarray, filters: int, bias: bool) -> Params:

@@ -124,10 +124,7 @@ class GroupNorm(_ExampleNorm):
         check_positive("GroupNorm", "groups", self.groups)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        if input_shape[-1] % self.groups:
-            raise self.error(
-                f"expected channels to be a multiple of {self.groups} groups, got {input_shape[-1]}. Change groups."
-            )
+        self.check_groups(input_shape[-1], self.groups)
         return input_shape
 
     def forward(

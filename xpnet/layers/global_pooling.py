@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -15,7 +16,27 @@ from xpnet.shapes import Pair, Shape, as_pair
 
 
 @dataclass(frozen=True)
-class GlobalAvgPool2D(Layer):
+class _GlobalAvgPool(Layer):
+    """Mean of each channel over all places, whatever axes these have."""
+
+    prefix: ClassVar[str] = "global_pool"
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        y = array_namespace(x).mean(x, axis=tuple(range(1, x.ndim - 1)))
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        xp, batch, (*sizes, channels) = array_namespace(dy), dy.shape[0], cache["x_shape"].shape[1:]
+        share = xp.reshape(dy / math.prod(sizes), (batch, *(1,) * len(sizes), channels))
+        return Backward(xp.broadcast_to(share, (batch, *sizes, channels)), {})
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool2D(_GlobalAvgPool):
     """Mean of each channel over the whole image.
 
         y[n,c] = 1/(H*W) sum_{i,j} x[n,i,j,c]
@@ -28,26 +49,12 @@ class GlobalAvgPool2D(Layer):
     Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 
-    prefix: ClassVar[str] = "global_pool"
-
     def output_shape(self, input_shape: Shape) -> Shape:
         return (self.check_images(input_shape)[2],)
 
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        y = array_namespace(x).mean(x, axis=(1, 2))
-        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
-
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        height, width, channels = cache["x_shape"].shape[1:]
-        xp, batch = array_namespace(dy), dy.shape[0]
-        share = xp.reshape(dy / (height * width), (batch, 1, 1, channels))
-        return Backward(xp.broadcast_to(share, (batch, height, width, channels)) if need_dx else None, {})
-
 
 @dataclass(frozen=True)
-class GlobalAvgPool1D(Layer):
+class GlobalAvgPool1D(_GlobalAvgPool):
     """Mean of each channel over the whole sequence.
 
         y[n,c] = 1/T sum_t x[n,t,c]
@@ -59,23 +66,8 @@ class GlobalAvgPool1D(Layer):
     Raises InputError if the input is not a non-empty batch of sequences.  Source: as for ``GlobalAvgPool2D``.
     """
 
-    prefix: ClassVar[str] = "global_pool"
-
     def output_shape(self, input_shape: Shape) -> Shape:
         return (self.check_sequences(input_shape)[1],)
-
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        y = array_namespace(x).mean(x, axis=1)
-        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
-
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        if not need_dx:
-            return Backward(None, {})
-        length, channels = cache["x_shape"].shape[1:]
-        share = (dy / length)[:, None, ...]
-        return Backward(array_namespace(dy).broadcast_to(share, (dy.shape[0], length, channels)), {})
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class _Pool2D(Layer):
 
     def window_over(self, image_size: Pair) -> Window:
         """The window for images of size (H, W): with ``ceil`` the padding goes on to the end of the last window."""
+        if not self.ceil:
+            return self.window
         (top, bottom), (left, right) = self.window.padding
         below, beside = (self._overhang(axis, length) for axis, length in enumerate(image_size))
         return replace(self.window, padding=((top, bottom + below), (left, right + beside)))

@@ -40,12 +40,12 @@ class HistoryFile(Callback):
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         """Write one record, with all digits of its numbers; what was not measured is left empty."""
-        self._repair([known for known in self._known if known is not record])
+        self._repair(but=record)
         self._file.write_line(_line(record))
 
     def sync(self) -> None:
         """Wait until what was written would outlast a power failure."""
-        self._repair(self._known)
+        self._repair()
         self._file.sync()
 
     def _open(self) -> None:
@@ -53,11 +53,13 @@ class HistoryFile(Callback):
         if self._file.size == 0:
             self._file.write_line(self._head)
 
-    def _repair(self, records: Sequence[Record]) -> None:
+    def _repair(self, but: Record | None = None) -> None:
+        """Write all records that are known again, but the one that is about to be written, if they are gone."""
         if self._file.is_in_place() and self._path.stat().st_size == self._file.size:
             return
         self._file.close()
-        atomic_write(self._path, "".join(f"{line}\n" for line in (self._head, *map(_line, records))).encode())
+        lines = [self._head, *(_line(record) for record in self._known if record is not but)]
+        atomic_write(self._path, "".join(f"{line}\n" for line in lines).encode())
         _log.warning("%s: was deleted or changed in mid-run; written again from the records so far.", self._path)
         self._open()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from xpnet.checks import check_above_zero
+from xpnet.checks import check_above_zero, check_bool
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError, short
 from xpnet.losses import Loss, checked_loss
@@ -75,10 +75,7 @@ class TrainConfig:
         if self.epochs and self.iterations:
             raise InputError("Training: expected either epochs or iterations, got both. Pass one of them.")
         for name in ("decay_biases", "shuffle", "measure_training"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"Training: expected {name} to be True or False, got {short(getattr(self, name))}. Change {name}."
-                )
+            check_bool("Training", name, getattr(self, name))
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer", "xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule", "xpnet.schedules.Cosine()")

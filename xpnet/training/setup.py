@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
 from xpnet.datasets import Dataset
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
@@ -33,7 +33,7 @@ def check_runtime_kind(runtime: Any) -> None:
     """Refuse what is neither None nor a Runtime, such as the name of a device."""
     if not isinstance(runtime, Runtime | None):
         raise InputError(
-            f"Training: expected runtime to be an xpnet.Runtime or None, got {runtime!r:.80}. "
+            f"Training: expected runtime to be an xpnet.Runtime or None, got {short(runtime)}. "
             "Pass an instance such as Runtime(device='cuda')."
         )
 
@@ -68,7 +68,7 @@ def settle_data(
         data = prepare(dataset, config, network.backend, sample_weight, seed)
         network.class_names = dataset.class_names
         if (config.loss or network.own_loss) is None:
-            _warn_of_one_hot(to_numpy(dataset.train_targets))
+            _warn_of_one_hot(dataset.train_targets)
     else:
         data = prepare_stream(dataset, config, network, sample_weight)
         loss = settle_stream_loss(network, data.train.targets, config)
@@ -76,10 +76,12 @@ def settle_data(
     return data
 
 
-def _warn_of_one_hot(targets: np.ndarray) -> None:
+def _warn_of_one_hot(targets: Array) -> None:
     """Warn of targets (N, K) that are 0 but for one 1 in each row, whose loss follows from their kind."""
-    is_column = targets.ndim < 2 or targets.shape[1] == 1
-    if is_column or not ((targets == 0) | (targets == 1)).all() or not (targets.sum(axis=1) == 1).all():
+    if targets.ndim < 2 or targets.shape[1] == 1:
+        return
+    targets = to_numpy(targets)
+    if not ((targets == 0) | (targets == 1)).all() or not (targets.sum(axis=1) == 1).all():
         return
     warnings.warn(
         "fit: y looks like one-hot classes, but is learned as "
