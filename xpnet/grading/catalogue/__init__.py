@@ -1,0 +1,14 @@
+"""The exercises of the course, one a file: the right formulas and a catalogue of wrong ones."""
+
+from __future__ import annotations
+
+from xpnet.grading.catalogue.convolution import CONVOLUTION
+from xpnet.grading.catalogue.dense import DENSE
+from xpnet.grading.catalogue.max_pool import MAX_POOL
+from xpnet.grading.catalogue.relu import RELU
+from xpnet.grading.catalogue.softmax import SOFTMAX
+from xpnet.grading.exercises import Lesson
+
+LESSONS: dict[str, Lesson] = {
+    "lesson1": Lesson("Layers and backpropagation", (DENSE, RELU, SOFTMAX, CONVOLUTION, MAX_POOL)),
+}
