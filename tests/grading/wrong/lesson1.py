@@ -1,4 +1,4 @@
-"""Typical wrong answers to lesson 1: a function, what the solution says and the student instead, words of the sentence.
+"""Typical wrong answers to lesson 1: function, text of the solution, text of the student, words of the sentence.
 
 An old text of "" stands for the whole body.
 """

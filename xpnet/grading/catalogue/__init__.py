@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from xpnet.grading.catalogue.batches import BATCHES
 from xpnet.grading.catalogue.convolution import CONVOLUTION
 from xpnet.grading.catalogue.dense import DENSE
 from xpnet.grading.catalogue.max_pool import MAX_POOL
 from xpnet.grading.catalogue.relu import RELU
 from xpnet.grading.catalogue.softmax import SOFTMAX
+from xpnet.grading.catalogue.steps import MOMENTUM, NESTEROV, SGD
 from xpnet.grading.exercises import Lesson
 
 LESSONS: dict[str, Lesson] = {
     "lesson1": Lesson("Layers and backpropagation", (DENSE, RELU, SOFTMAX, CONVOLUTION, MAX_POOL)),
+    "lesson2": Lesson("Training and momentum", (SGD, BATCHES, MOMENTUM, NESTEROV)),
 }
