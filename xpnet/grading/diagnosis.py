@@ -8,6 +8,7 @@ far as numbers tell. If none does, the sentence names the first wrong number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,16 @@ def _computed(mistake: Mistake, inputs: Inputs) -> np.ndarray | None:
 def _common_mistakes(
     task: Task, output: str, cases: Sequence[Inputs], given: Sequence[np.ndarray], expected: Sequence[np.ndarray]
 ) -> Iterator[Mistake]:
-    """Mistakes that can be made with any output: factors, signs, transposes, nothing."""
+    """Mistakes that can be made with any output: another one in its place, factors, signs, transposes, nothing."""
     position = task.outputs.index(output)
 
-    def right(*values: Any) -> np.ndarray:
+    def right(*values: Any, position: int = position) -> np.ndarray:
         return answers(task, dict(zip(cases[0], values, strict=True)))[position]
 
+    order = ", ".join(task.outputs)
+    for other, name in enumerate(task.outputs):
+        if other != position:
+            yield Mistake(output, f"is {name}: return {order} in this order", partial(right, position=other))
     yield Mistake(output, "is 0 everywhere", lambda *values: np.zeros_like(right(*values)))
     yield Mistake(output, "has the wrong sign", lambda *values: -right(*values))
     yield Mistake(output, "is transposed", lambda *values: right(*values).T)

@@ -48,7 +48,12 @@ WRONG = {
             "    theta = theta - lr * v\n    v = mu * v + (1 - mu) * g\n",
             "v is right, theta moves with the old v",
         ),
-        ("momentum_step", "return theta, v", "return v, theta", "theta is v: return theta first, then v; v is theta"),
+        (
+            "momentum_step",
+            "return theta, v",
+            "return v, theta",
+            "theta is v: return theta, v in this order; v is theta",
+        ),
         ("momentum_step", "return theta, v", "return theta", "returns one ndarray, expected 2: theta, v"),
         (
             "momentum_step",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xpnet.grading.catalogue.adaptive import ADAGRAD, ADAM, RMSPROP
+from xpnet.grading.catalogue.batch_norm import BATCH_NORM
 from xpnet.grading.catalogue.batches import BATCHES
 from xpnet.grading.catalogue.convolution import CONVOLUTION
 from xpnet.grading.catalogue.dense import DENSE
@@ -9,9 +11,13 @@ from xpnet.grading.catalogue.max_pool import MAX_POOL
 from xpnet.grading.catalogue.relu import RELU
 from xpnet.grading.catalogue.softmax import SOFTMAX
 from xpnet.grading.catalogue.steps import MOMENTUM, NESTEROV, SGD
+from xpnet.grading.catalogue.weights import HE_WEIGHTS
 from xpnet.grading.exercises import Lesson
 
 LESSONS: dict[str, Lesson] = {
     "lesson1": Lesson("Layers and backpropagation", (DENSE, RELU, SOFTMAX, CONVOLUTION, MAX_POOL)),
     "lesson2": Lesson("Training and momentum", (SGD, BATCHES, MOMENTUM, NESTEROV)),
+    "lesson5": Lesson(
+        "Optimizers, initial weights and batch normalisation", (ADAGRAD, RMSPROP, ADAM, HE_WEIGHTS, BATCH_NORM)
+    ),
 }

@@ -151,10 +151,6 @@ _MOMENTUM = Task(
             "theta", "is the step alone: subtract it from theta", lambda theta, v, g, lr, mu: lr * _average(v, g, mu)
         ),
         Mistake("theta", "is the old one: subtract the step", lambda theta, v, g, lr, mu: theta),
-        Mistake("theta", "is v: return theta first, then v", lambda theta, v, g, lr, mu: _average(v, g, mu)),
-        Mistake(
-            "v", "is theta: return theta first, then v", lambda theta, v, g, lr, mu: theta - lr * _average(v, g, mu)
-        ),
     ),
 )
 
