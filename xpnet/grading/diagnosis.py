@@ -141,7 +141,7 @@ def _first_wrong(cases: Sequence[Inputs], given: Sequence[np.ndarray], expected:
             return f"has shape {theirs.shape}, expected {ours.shape} {where}"
         index = tuple(map(int, np.argwhere(~np.isclose(theirs, ours, RELATIVE, ABSOLUTE, equal_nan=True))[0]))
         at = f"[{', '.join(map(str, index))}] " if index else ""
-        return f"{at}is {theirs[index]:.6g}, expected {ours[index]:.6g} {where}"
+        return f"{at}is {theirs[index] + 0.0:.6g}, expected {ours[index] + 0.0:.6g} {where}"  # + 0.0: no -0
     raise AssertionError("unreachable: some case is wrong")
 
 
