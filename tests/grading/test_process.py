@@ -1,5 +1,6 @@
 """Files of students that do more than compute."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -50,11 +51,11 @@ def test_an_endless_loop_is_ended_and_the_other_functions_are_judged(tmp_path):
         ("subprocess.Popen(['sleep', '600'])", ""),
     ],
 )
-def test_what_a_function_does_to_its_process_hurts_nothing_else(tmp_path, line, words):
-    verdicts = grade(write(tmp_path, "import os, subprocess\n" + body("relu_forward", [line])))
-    wrong = sentences(verdicts)
-    assert list(wrong) == (["relu_forward"] if words else [])
-    assert words in wrong.get("relu_forward", "")
+def test_what_a_function_does_to_its_process_hurts_nothing_else(tmp_path, capsys, line, words):
+    check(write(tmp_path, "import os, subprocess\n" + body("relu_forward", [line])), "relu_forward", "relu_backward")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"relu_forward: {words or 'right'}")
+    assert second == "relu_backward: right"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_path_that_is_not_a_python_file_is_refused(tmp_path):
     with refused("expected one of", "lesson1", "'mine'"):
         grade(tmp_path / "mine.py")
     with refused("seconds above 0"):
-        grade(tmp_path / "lesson1.py", seconds=0)
+        grade(tmp_path / "mine.py", "lesson1", seconds=0)
 
 
 def test_a_missing_function_is_wrong_and_a_module_of_the_students_own_is_found(tmp_path, monkeypatch):
@@ -105,3 +106,17 @@ def test_check_prints_a_line_for_each_function_that_it_is_given(tmp_path, capsys
     assert second.startswith("dense_backward: dx and dW are right, db is summed over the wrong axis")
     with refused("expected one of dense_forward", "'dense_froward'"):
         check(path, "dense_froward")
+
+
+def test_where_there_are_no_processes_the_file_is_judged_in_this_one(tmp_path, monkeypatch, capsys):
+    def popen(*arguments, **settings):
+        raise OSError("emscripten does not support processes.")
+
+    monkeypatch.setattr("xpnet.grading.process.subprocess.Popen", popen)
+    monkeypatch.setattr("xpnet.grading.process.sys.platform", "emscripten")
+    modules = set(sys.modules)
+    check(write(tmp_path, SOLUTION.replace("axis=0)\n", "axis=1)\n")), "dense_backward", "relu_forward")
+    first, second = capsys.readouterr().out.splitlines()
+    assert "db is summed over the wrong axis" in first
+    assert second == "relu_forward: right"
+    assert "lesson1" not in set(sys.modules) - modules

@@ -6,21 +6,17 @@ It judges the functions named and prints a line of JSON for each event. What the
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial, wraps
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from xpnet.grading.catalogue import LESSONS
 from xpnet.grading.checks import describe_error
-from xpnet.grading.exercises import Verdict
-from xpnet.grading.judging import judge
+from xpnet.grading.loading import judge_module, load
 
 MEMORY = 4 * 2**30  # bytes, where the system can limit them
 
@@ -30,25 +26,15 @@ def main(path: str, lesson: str, *asked: str) -> None:
     report = _only_reporter()
     _limit_memory()
     try:
-        module = _load(Path(path))
+        module = load(Path(path))
     except SyntaxError as error:
         report("unusable", f"{error.msg} in line {error.lineno}")
         return
     except (Exception, SystemExit) as error:
         report("unusable", describe_error(error))
         return
-    for exercise in LESSONS[lesson].exercises:
-        functions = {}
-        for task in exercise.tasks:
-            function = getattr(module, task.name, None)
-            if task.name not in asked:
-                continue
-            if callable(function):
-                functions[task.name] = _announced(task.name, function, report)
-            else:
-                report("verdict", *Verdict(task.name, "wrong", f"is missing: define a function {task.name}."))
-        for verdict in judge(exercise, functions):
-            report("verdict", *verdict)
+    for verdict in judge_module(module, lesson, asked, partial(_announced, report)):
+        report("verdict", *verdict)
     report("done")
 
 
@@ -73,21 +59,10 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    sys.path.insert(0, str(path.absolute().parent))  # for the student's own modules
-    spec.loader.exec_module(module)
-    return module
-
-
-def _announced(name: str, function: Callable[..., Any], report: Callable[..., None]) -> Callable[..., Any]:
+def _announced(report: Callable[..., None], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which says that it is called: it may never return."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def announced(*arguments: Any) -> Any:
         report("calling", name)
         return function(*arguments)

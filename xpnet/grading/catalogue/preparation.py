@@ -109,7 +109,7 @@ def _flip_cases(rng: np.random.Generator) -> list[dict[str, Any]]:
     ]
 
 
-def _where(flips: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+def _where(flips: np.ndarray, yes: np.ndarray, no: np.ndarray | float) -> np.ndarray:
     return np.where(flips[:, None, None, None], yes, no)
 
 

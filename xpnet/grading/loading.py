@@ -1,0 +1,50 @@
+"""A student's file as a module, and the verdicts on its functions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from xpnet.grading.catalogue import LESSONS
+from xpnet.grading.exercises import Verdict
+from xpnet.grading.judging import judge
+
+
+def load(path: Path) -> ModuleType:
+    """Run the file as a module, under a name that leaves one that a notebook has imported alone."""
+    name = f"graded_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.absolute().parent))  # for the student's own modules
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def judge_module(
+    module: ModuleType,
+    lesson: str,
+    asked: Collection[str],
+    wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]] = lambda name, function: function,
+) -> Iterator[Verdict]:
+    """Verdicts on the functions asked for, each of which is wrapped first."""
+    for exercise in LESSONS[lesson].exercises:
+        functions = {}
+        for task in exercise.tasks:
+            if task.name not in asked:
+                continue
+            function = getattr(module, task.name, None)
+            if callable(function):
+                functions[task.name] = wrap(task.name, function)
+            else:
+                yield Verdict(task.name, "wrong", f"is missing: define a function {task.name}.")
+        yield from judge(exercise, functions)
