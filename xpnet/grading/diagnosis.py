@@ -46,12 +46,15 @@ def _numbers(task: Task, cases: Sequence[Inputs], outcomes: Sequence[Outcome]) -
     """On the outputs of the cases that ran; what was raised in others must follow from a mistake that is recognised."""
     ran = [(inputs, outcome.values) for inputs, outcome in zip(cases, outcomes, strict=True) if outcome.values]
     raised = [(inputs, outcome.raised) for inputs, outcome in zip(cases, outcomes, strict=True) if outcome.raised]
-    right, wrong = [], []
+    right, wrong, consequences = [], [], []
     for position, output in enumerate(task.outputs):
         given = [values[position] for _, values in ran]
         expected = [answers(task, inputs)[position] for inputs, _ in ran]
         if _all_equal(given, expected):
             right.append(output)
+            continue
+        if _follows(task, output, ran):
+            consequences.append(output)
             continue
         inputs = [inputs for inputs, _ in ran]
         mistake = _recognised(task, output, inputs, given, expected)
@@ -62,7 +65,23 @@ def _numbers(task: Task, cases: Sequence[Inputs], outcomes: Sequence[Outcome]) -
     if raised:
         return raised[0][1]
     praise = f"{_listed(right)} {'is' if len(right) == 1 else 'are'} right, " if right and wrong else ""
-    return praise + "; ".join(wrong)
+    return praise + "; ".join([*wrong, *(f"{output} follows from that" for output in consequences)])
+
+
+def _follows(task: Task, output: str, ran: Sequence[tuple[Inputs, tuple[np.ndarray, ...]]]) -> bool:
+    """Whether an output is computed rightly from others, which are wrong."""
+    formula = task.follows.get(output)
+    if formula is None:
+        return False
+    with np.errstate(all="ignore"):
+        for inputs, values in ran:
+            given = dict(zip(task.outputs, values, strict=True))
+            try:
+                if not _equal(given[output], np.asarray(formula(given, *inputs.values()))):
+                    return False
+            except ValueError:  # shapes that do not fit
+                return False
+    return True
 
 
 def _fits(task: Task, mistake: Mistake, inputs: Inputs) -> bool:
@@ -122,7 +141,8 @@ def _common_mistakes(
             lambda first, *rest: right(first, *rest) * len(first),
         )
     factor = _factor(given[0], expected[0])
-    yield Mistake(output, f"is {factor:.4g} times what it should be", lambda *values: factor * right(*values))
+    if sum(answer.size for answer in expected) > 1:  # any number is a multiple of another
+        yield Mistake(output, f"is {factor:.4g} times what it should be", lambda *values: factor * right(*values))
 
 
 def _factor(given: np.ndarray, expected: np.ndarray) -> float:

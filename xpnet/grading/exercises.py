@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,7 @@ class Task:
     mistakes: tuple[Mistake, ...]
     hard_cases: Callable[[np.random.Generator], list[dict[str, Any]]] = lambda rng: []
     in_batches: bool = False
+    follows: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

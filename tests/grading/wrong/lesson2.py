@@ -35,7 +35,7 @@ WRONG = {
         ("sgd_step", "return", "theta =", "returns None"),
     ],
     "momentum": [
-        ("momentum_step", "(1 - mu) * g", "g", "v lacks the factor 1 - mu"),
+        ("momentum_step", "(1 - mu) * g", "g", "v lacks the factor 1 - mu of the gradient; theta follows from that"),
         ("momentum_step", "mu * v + (1 - mu) * g", "(1 - mu) * v + mu * g", "v has mu and 1 - mu exchanged"),
         ("momentum_step", "mu * v + (1 - mu) * g", "mu * v - lr * g", "v is that of a heavy ball"),
         ("momentum_step", "mu * v + (1 - mu)", "v + (1 - mu)", "v lacks the factor mu of the past"),
@@ -115,6 +115,6 @@ WRONG = {
         ),
         ("take_batch", "step % batches", "(step - 1) % batches", "counts steps from 1"),
         ("take_batch", "int(np.ceil(len(order) / batch_size))", "len(order) / batch_size", "raises TypeError in line"),
-        ("take_batch", "order[start", "np.random.permutation(order)[start", "indices[0] is"),
+        ("take_batch", "order[start", "np.random.permutation(order)[start", "batch[0] is"),
     ],
 }

@@ -23,7 +23,7 @@ WRONG = {
             "int(np.ceil(size / stride))",
             "hang over the edge",
         ),
-        ("output_size", "// stride + 1", "// stride + 2", "places is"),
+        ("output_size", "// stride + 1", "// stride + 2", "result is"),
     ],
     "confusion matrix": [
         (
@@ -76,24 +76,24 @@ WRONG = {
         ("confusion_matrix", "return M", "return np.mean(labels == predictions)", "is the accuracy"),
     ],
     "precision and recall": [
-        ("precision", "axis=0", "axis=1", "are recall"),
+        ("precision", "axis=0", "axis=1", "is recall"),
         (
             "precision",
             "np.diagonal(M) / M.sum(axis=0)",
             "np.diagonal(M) / np.maximum(M.sum(axis=0), 1)",
-            "are 0 for a class that was never predicted",
+            "is 0 for a class that was never predicted",
         ),
         ("precision", "M.sum(axis=0)", "M.sum()", "divided by the number of all examples"),
         ("precision", "/", "//", "rounded down"),
         ("precision", "np.diagonal(M)", "M", "take the diagonal alone"),
         ("precision", "np.diagonal(M) / M.sum(axis=0)", "np.trace(M) / M.sum()", "is the accuracy"),
-        ("precision", "np.diagonal(M) / M.sum(axis=0)", "1 - np.diagonal(M) / M.sum(axis=0)", "are 1 - precision"),
-        ("recall", "axis=1", "axis=0", "are precision"),
+        ("precision", "np.diagonal(M) / M.sum(axis=0)", "1 - np.diagonal(M) / M.sum(axis=0)", "is 1 - precision"),
+        ("recall", "axis=1", "axis=0", "is precision"),
         (
             "recall",
             "np.diagonal(M) / M.sum(axis=1)",
             "np.nan_to_num(np.diagonal(M) / M.sum(axis=1))",
-            "are 0 for a class without examples",
+            "is 0 for a class without examples",
         ),
         (
             "recall",

@@ -2,7 +2,7 @@
 
 WRONG = {
     "adagrad": [
-        ("adagrad_step", "g * g", "g", "s adds g, not its square"),
+        ("adagrad_step", "g * g", "g", "s adds g, not its square; theta follows from that"),
         ("adagrad_step", "g * g", "np.abs(g)", "s adds |g|"),
         ("adagrad_step", "s + g * g", "g * g", "s is the last square alone"),
         ("adagrad_step", "s + g * g", "0.9 * s + 0.1 * g**2", "s is a moving average, as in RMSProp"),
@@ -63,7 +63,7 @@ WRONG = {
             "adam_step",
             "beta2 * s + (1 - beta2) * g * g",
             "beta1 * s + (1 - beta1) * g * g",
-            "s has beta1 in place of beta2",
+            "m is right, s has beta1 in place of beta2; theta follows",
         ),
         ("adam_step", "theta - lr", "theta + lr", "m and s are right, theta goes uphill"),
         ("adam_step", "np.sqrt(s_hat)", "s_hat", "theta lacks the root"),

@@ -88,6 +88,7 @@ _ADAGRAD = Task(
             lambda theta, s, g, lr, eps: _step(theta, g, g * g, lr, eps),
         ),
     ),
+    follows={"theta": lambda own, theta, s, g, lr, eps: _step(theta, g, own["s"], lr, eps)},
 )
 
 
@@ -135,6 +136,7 @@ _RMSPROP = Task(
         ),
         Mistake("theta", "is not divided by the root of s", lambda theta, s, g, lr, rho, eps: theta - lr * g),
     ),
+    follows={"theta": lambda own, theta, s, g, lr, rho, eps: _step(theta, g, own["s"], lr, eps)},
 )
 
 
@@ -259,6 +261,11 @@ _ADAM = Task(
             lambda th, m, s, g, t, lr, b1, b2, eps: _moved(th, m / (1 - b1**t), s / (1 - b2**t), lr, eps),
         ),
     ),
+    follows={
+        "theta": lambda own, th, m, s, g, t, lr, b1, b2, eps: _step(
+            th, own["m"] / (1 - b1**t), own["s"] / (1 - b2**t), lr, eps
+        )
+    },
 )
 
 ADAGRAD = Exercise("adagrad", (_ADAGRAD,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,12 @@ def _gradient(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray, mean: float = 1.
     """The three terms of dx, two of them with factors."""
     hat, scale = _normalized(x)
     return gamma * scale * (dy - mean * dy.mean(axis=0) - spread * hat * (dy * hat).mean(axis=0))
+
+
+def _from_sums(own: Mapping[str, np.ndarray], x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """The formula of dx with the student's dbeta and dgamma in place of N times the means."""
+    hat, scale = _normalized(x)
+    return gamma * scale * (dy - own["dbeta"] / len(x) - hat * own["dgamma"] / len(x))
 
 
 _BACKWARD = Task(
@@ -181,6 +188,7 @@ _BACKWARD = Task(
         Mistake("dbeta", "has gamma in it: beta is added after", lambda x, gamma, dy: (gamma * dy).sum(axis=0)),
     ),
     in_batches=True,
+    follows={"dx": _from_sums},
 )
 
 BATCH_NORM = Exercise(

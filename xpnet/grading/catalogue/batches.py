@@ -23,56 +23,56 @@ def _place(order: np.ndarray, batch_size: int, step: int) -> int:
 
 _BATCH = Task(
     "take_batch",
-    ("indices",),
+    ("batch",),
     lambda order, size, step: order[_place(order, size, step) : _place(order, size, step) + size],
     _batch_cases,
     (
         Mistake(
-            "indices", "begins at step, not at step * batch_size", lambda order, size, step: order[step : step + size]
+            "batch", "begins at step, not at step * batch_size", lambda order, size, step: order[step : step + size]
         ),
-        Mistake("indices", "is the first batch for every step", lambda order, size, step: order[:size]),
+        Mistake("batch", "is the first batch for every step", lambda order, size, step: order[:size]),
         Mistake(
-            "indices",
+            "batch",
             "lacks the order: index the permutation, do not count",
             lambda order, size, step: np.arange(len(order))[
                 _place(order, size, step) : _place(order, size, step) + size
             ],
         ),
         Mistake(
-            "indices",
+            "batch",
             "is empty once the epoch is over: begin at the front again",
             lambda order, size, step: order[step * size : (step + 1) * size],
         ),
         Mistake(
-            "indices",
+            "batch",
             "wraps around within a batch: the last one of an epoch is shorter",
             lambda order, size, step: order[np.arange(step * size, (step + 1) * size) % len(order)],
         ),
         Mistake(
-            "indices",
+            "batch",
             "leaves out the last, shorter batch of an epoch",
             lambda order, size, step: order[(begin := step % (len(order) // size) * size) : begin + size],
         ),
         Mistake(
-            "indices",
+            "batch",
             "has one too few",
             lambda order, size, step: order[_place(order, size, step) : _place(order, size, step) + size - 1],
         ),
         Mistake(
-            "indices",
+            "batch",
             "has one too many",
             lambda order, size, step: order[_place(order, size, step) : _place(order, size, step) + size + 1],
         ),
         Mistake(
-            "indices",
-            "are every batch_size-th one: take neighbours in the order",
+            "batch",
+            "is every batch_size-th one: take neighbours in the order",
             lambda order, size, step: order[step % -(-len(order) // size) :: -(-len(order) // size)],
         ),
         Mistake(
-            "indices", "goes on to the end of the epoch", lambda order, size, step: order[_place(order, size, step) :]
+            "batch", "goes on to the end of the epoch", lambda order, size, step: order[_place(order, size, step) :]
         ),
         Mistake(
-            "indices",
+            "batch",
             "counts steps from 1: the first is 0",
             lambda order, size, step: order[(begin := _place(order, size, step - 1)) : begin + size],
         ),

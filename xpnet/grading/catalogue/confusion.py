@@ -152,62 +152,60 @@ def _shared(output: str, over: str) -> tuple[Mistake, ...]:
 
 _PRECISION = Task(
     "precision",
-    ("fractions",),
+    ("result",),
     lambda M: np.diagonal(M) / M.sum(axis=0),
     _matrix_cases,
     (
         Mistake(
-            "fractions",
-            "are recall: divide by the predictions of the class, the sum of its column",
+            "result",
+            "is recall: divide by the predictions of the class, the sum of its column",
             lambda M: np.diagonal(M) / M.sum(axis=1),
         ),
-        Mistake("fractions", "are 1 - precision, the wrong predictions", lambda M: 1 - np.diagonal(M) / M.sum(axis=0)),
+        Mistake("result", "is 1 - precision, the wrong predictions", lambda M: 1 - np.diagonal(M) / M.sum(axis=0)),
         Mistake(
-            "fractions",
-            "are 0 for a class that was never predicted: 0/0 has no value, so NaN",
+            "result",
+            "is 0 for a class that was never predicted: 0/0 has no value, so NaN",
             lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=0)),
         ),
         Mistake(
-            "fractions",
-            "are 1 for a class that was never predicted: 0/0 has no value, so NaN",
+            "result",
+            "is 1 for a class that was never predicted: 0/0 has no value, so NaN",
             lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=0), nan=1.0),
         ),
         Mistake(
-            "fractions",
-            "are upside down: right predictions by all predictions",
+            "result",
+            "is upside down: right predictions by all predictions",
             lambda M: M.sum(axis=0) / np.diagonal(M),
         ),
-        *_shared("fractions", "the predictions of the class, the sum of its column"),
+        *_shared("result", "the predictions of the class, the sum of its column"),
     ),
     hard_cases=_precision_gaps,
 )
 
 _RECALL = Task(
     "recall",
-    ("fractions",),
+    ("result",),
     lambda M: np.diagonal(M) / M.sum(axis=1),
     _matrix_cases,
     (
         Mistake(
-            "fractions",
-            "are precision: divide by the examples of the class, the sum of its row",
+            "result",
+            "is precision: divide by the examples of the class, the sum of its row",
             lambda M: np.diagonal(M) / M.sum(axis=0),
         ),
-        Mistake("fractions", "are 1 - recall, the missed examples", lambda M: 1 - np.diagonal(M) / M.sum(axis=1)),
+        Mistake("result", "is 1 - recall, the missed examples", lambda M: 1 - np.diagonal(M) / M.sum(axis=1)),
         Mistake(
-            "fractions",
-            "are 0 for a class without examples: 0/0 has no value, so NaN",
+            "result",
+            "is 0 for a class without examples: 0/0 has no value, so NaN",
             lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=1)),
         ),
         Mistake(
-            "fractions",
-            "are 1 for a class without examples: 0/0 has no value, so NaN",
+            "result",
+            "is 1 for a class without examples: 0/0 has no value, so NaN",
             lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=1), nan=1.0),
         ),
-        Mistake(
-            "fractions", "are upside down: found examples by all examples", lambda M: M.sum(axis=1) / np.diagonal(M)
-        ),
-        *_shared("fractions", "the examples of the class, the sum of its row"),
+        Mistake("result", "is upside down: found examples by all examples", lambda M: M.sum(axis=1) / np.diagonal(M)),
+        *_shared("result", "the examples of the class, the sum of its row"),
     ),
     hard_cases=_recall_gaps,
 )

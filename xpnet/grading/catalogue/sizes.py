@@ -16,25 +16,25 @@ def _output_cases(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 _OUTPUT = Task(
     "output_size",
-    ("places",),
+    ("result",),
     lambda n, k, s, p: (n + 2 * p - k) // s + 1,
     _output_cases,
     (
-        Mistake("places", "lacks + 1: the first place counts too", lambda n, k, s, p: (n + 2 * p - k) // s),
-        Mistake("places", "has padding on one side alone: it is 2 padding", lambda n, k, s, p: (n + p - k) // s + 1),
-        Mistake("places", "lacks the padding", lambda n, k, s, p: (n - k) // s + 1),
+        Mistake("result", "lacks + 1: the first place counts too", lambda n, k, s, p: (n + 2 * p - k) // s),
+        Mistake("result", "has padding on one side alone: it is 2 padding", lambda n, k, s, p: (n + p - k) // s + 1),
+        Mistake("result", "lacks the padding", lambda n, k, s, p: (n - k) // s + 1),
         Mistake(
-            "places", "subtracts the padding: it makes the image larger", lambda n, k, s, p: (n - 2 * p - k) // s + 1
+            "result", "subtracts the padding: it makes the image larger", lambda n, k, s, p: (n - 2 * p - k) // s + 1
         ),
-        Mistake("places", "lacks the stride", lambda n, k, s, p: n + 2 * p - k + 1),
-        Mistake("places", "adds 1 before the division: add it after", lambda n, k, s, p: (n + 2 * p - k + 1) // s),
-        Mistake("places", "is rounded up: a window must fit wholly", lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1),
-        Mistake("places", "is not rounded down to an integer", lambda n, k, s, p: (n + 2 * p - k) / s + 1),
-        Mistake("places", "multiplies by the stride: divide", lambda n, k, s, p: (n + 2 * p - k) * s + 1),
-        Mistake("places", "adds the kernel: subtract it", lambda n, k, s, p: (n + 2 * p + k) // s + 1),
-        Mistake("places", "lacks the kernel: a window must fit wholly", lambda n, k, s, p: (n + 2 * p) // s),
+        Mistake("result", "lacks the stride", lambda n, k, s, p: n + 2 * p - k + 1),
+        Mistake("result", "adds 1 before the division: add it after", lambda n, k, s, p: (n + 2 * p - k + 1) // s),
+        Mistake("result", "is rounded up: a window must fit wholly", lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1),
+        Mistake("result", "is not rounded down to an integer", lambda n, k, s, p: (n + 2 * p - k) / s + 1),
+        Mistake("result", "multiplies by the stride: divide", lambda n, k, s, p: (n + 2 * p - k) * s + 1),
+        Mistake("result", "adds the kernel: subtract it", lambda n, k, s, p: (n + 2 * p + k) // s + 1),
+        Mistake("result", "lacks the kernel: a window must fit wholly", lambda n, k, s, p: (n + 2 * p) // s),
         Mistake(
-            "places", "divides size by stride, as if windows could hang over the edge", lambda n, k, s, p: -(-n // s)
+            "result", "divides size by stride, as if windows could hang over the edge", lambda n, k, s, p: -(-n // s)
         ),
     ),
 )

@@ -133,25 +133,11 @@ _MOMENTUM = Task(
         ),
         Mistake("theta", "multiplies the step by mu", lambda theta, v, g, lr, mu: theta - lr * mu * _average(v, g, mu)),
         Mistake(
-            "theta",
-            "moves with a v that lacks the factor 1 - mu",
-            lambda theta, v, g, lr, mu: theta - lr * (mu * v + g),
-        ),
-        Mistake(
-            "theta",
-            "moves with a v whose mu and 1 - mu are exchanged",
-            lambda theta, v, g, lr, mu: theta - lr * _average(g, v, mu),
-        ),
-        Mistake(
-            "theta",
-            "moves with a v that has the learning rate in it already",
-            lambda theta, v, g, lr, mu: theta - lr * (mu * v + (1 - mu) * lr * g),
-        ),
-        Mistake(
             "theta", "is the step alone: subtract it from theta", lambda theta, v, g, lr, mu: lr * _average(v, g, mu)
         ),
         Mistake("theta", "is the old one: subtract the step", lambda theta, v, g, lr, mu: theta),
     ),
+    follows={"theta": lambda own, theta, v, g, lr, mu: theta - lr * own["v"]},
 )
 
 
@@ -221,6 +207,7 @@ _NESTEROV = Task(
             lambda theta, v, g, lr, mu: theta + _ball(v, g, lr, mu) - mu * v,
         ),
     ),
+    follows={"theta": lambda own, theta, v, g, lr, mu: theta + mu * own["v"] - lr * g},
 )
 
 
