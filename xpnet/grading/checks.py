@@ -78,7 +78,7 @@ def describe_error(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((os.path.dirname(__file__), "<frozen "))
+        if not frame.filename.startswith(os.path.dirname(__file__))
     ]
     # The student's own line: what NumPy raises deep inside itself has many more.
     lines = [frame.lineno for frame in frames if frames and frame.filename == frames[0].filename]

@@ -153,16 +153,14 @@ def _factor(given: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _first_wrong(cases: Sequence[Inputs], given: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> str:
-    for inputs, ours, theirs in zip(cases, expected, given, strict=True):
-        if _equal(theirs, ours):
-            continue
-        where = f"for {described(inputs)}"
-        if theirs.shape != ours.shape:
-            return f"has shape {theirs.shape}, expected {ours.shape} {where}"
-        index = tuple(map(int, np.argwhere(~np.isclose(theirs, ours, RELATIVE, ABSOLUTE, equal_nan=True))[0]))
-        at = f"[{', '.join(map(str, index))}] " if index else ""
-        return f"{at}is {theirs[index] + 0.0:.6g}, expected {ours[index] + 0.0:.6g} {where}"  # + 0.0: no -0
-    raise AssertionError("unreachable: some case is wrong")
+    wrong = (case for case in zip(cases, expected, given, strict=True) if not _equal(case[2], case[1]))
+    inputs, ours, theirs = next(wrong)
+    where = f"for {described(inputs)}"
+    if theirs.shape != ours.shape:
+        return f"has shape {theirs.shape}, expected {ours.shape} {where}"
+    index = tuple(map(int, np.argwhere(~np.isclose(theirs, ours, RELATIVE, ABSOLUTE, equal_nan=True))[0]))
+    at = f"[{', '.join(map(str, index))}] " if index else ""
+    return f"{at}is {theirs[index] + 0.0:.6g}, expected {ours[index] + 0.0:.6g} {where}"  # + 0.0: no -0
 
 
 def _repeated(task: Task, function: Callable[..., Any], inputs: Inputs) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -16,15 +15,13 @@ from xpnet.grading.judging import judge
 
 def load(path: Path) -> ModuleType:
     """Run the file as a module, under a name that leaves one that a notebook has imported alone."""
-    name = f"graded_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = ModuleType(f"graded_{path.stem}")
+    module.__file__ = str(path)
+    code = compile(path.read_bytes(), path, "exec")  # not by import, which may take an older file's bytecode
+    sys.modules[module.__name__] = module
     sys.path.insert(0, str(path.absolute().parent))  # for the student's own modules
     try:
-        spec.loader.exec_module(module)
+        exec(code, vars(module))
     finally:
         sys.path.pop(0)
     return module

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import xpnet
 from xpnet.checks import check_above_zero, pick
@@ -22,6 +23,7 @@ from xpnet.grading.exercises import Task, Verdict
 from xpnet.grading.loading import judge_module, load
 
 SECONDS = 10.0
+_START = 60.0  # seconds for the process to begin, which on a busy machine takes longer than what it is to do
 
 
 def grade(path: str | os.PathLike[str], lesson: str | None = None, *, seconds: float = SECONDS) -> list[Verdict]:
@@ -71,6 +73,7 @@ def _run(path: Path, lesson: str, asked: Sequence[str], seconds: float) -> Itera
     """Verdicts of one process: of all functions, or the last of them on the one that it did not survive."""
     called = ""
     with _Student([str(path), lesson, *asked]) as student:
+        student.event(_START)
         while True:
             kind, *words = student.event(seconds)
             if kind == "verdict":
@@ -104,7 +107,7 @@ class _Student:
             start_new_session=True,  # so that what it starts can be ended with it
         )
         self._events: queue.Queue[list[str]] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
 
     def __enter__(self) -> _Student:
@@ -127,9 +130,8 @@ class _Student:
         except queue.Empty:
             return ["late"]
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
+    def _read(self, lines: IO[bytes]) -> None:
+        with lines:
             for line in lines:
                 self._events.put(json.loads(line))
         self._events.put(["ended"])

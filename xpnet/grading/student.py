@@ -22,9 +22,10 @@ MEMORY = 4 * 2**30  # bytes, where the system can limit them
 
 
 def main(path: str, lesson: str, *asked: str) -> None:
-    """Load the file and judge its functions; the last event is ``done``, if nothing ends the process before."""
+    """Load the file and judge its functions; the first event is ``started``, the last ``done``, if nothing ends the process before."""
     report = _only_reporter()
     _limit_memory()
+    report("started")
     try:
         module = load(Path(path))
     except SyntaxError as error:
