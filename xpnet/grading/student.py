@@ -22,7 +22,7 @@ MEMORY = 4 * 2**30  # bytes, where the system can limit them
 
 
 def main(path: str, lesson: str, *asked: str) -> None:
-    """Load the file and judge its functions; the first event is ``started``, the last ``done``, if nothing ends the process before."""
+    """Load the file and judge its functions: events from ``started`` to ``done``, unless the process ends before."""
     report = _only_reporter()
     _limit_memory()
     report("started")
