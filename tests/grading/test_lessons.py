@@ -16,9 +16,10 @@ COURSE, SOLUTIONS = ROOT / "course", Path(__file__).parent / "solutions"
 
 
 def cells(lesson):
-    """The code of a MyST notebook."""
+    """The code of a MyST notebook, without what IPython alone understands."""
     text = (COURSE / f"{lesson}.md").read_text(encoding="utf-8")
-    return re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(r"^%.*$", "", cell, flags=re.MULTILINE) for cell in found]
 
 
 @pytest.fixture
