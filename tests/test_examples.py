@@ -36,6 +36,16 @@ def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert names["loss"] < 1
 
 
+@pytest.mark.parametrize("name", ["backprop.md", "tour.md"])
+def test_a_page_of_the_docs_runs_from_top_to_bottom(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    page = README.parent / "docs" / name
+    names = {"__name__": name}
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        exec(compile(block, str(page), "exec"), names)
+    assert names["loss"] < 5
+
+
 def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = README.parent / "docs" / "results.md"
