@@ -132,13 +132,15 @@ def _code(layer: layers.Layer) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, layers.Layer):
         return _code(value)
-    if isinstance(value, list | tuple):
-        inner = ", ".join(map(_value, value))
-        return (
-            f"[{inner}]" if isinstance(value, list) or any(isinstance(v, layers.Layer) for v in value) else str(value)
-        )
+    if isinstance(value, tuple) and all(isinstance(part, tuple) for part in value):
+        return f"[{', '.join(_named(*pair) for pair in value)}]"
     names = (name for name, known in vars(initializers).items() if known is value)
     return next(names, repr(value)) if callable(value) else repr(value)
+
+
+def _named(name: str, layer: layers.Layer) -> str:
+    """A layer in a container, with its name unless it got that by itself."""
+    return _code(layer) if re.fullmatch(rf"{layer.prefix}\d+", name) else f'("{name}", {_code(layer)})'
 
 
 def _arrays(tree: Any) -> Iterator[np.ndarray]:
