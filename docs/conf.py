@@ -16,11 +16,27 @@ author = "The xpnet developers"
 copyright = author
 version = release = xpnet.__version__
 
-extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "layer_book", "mathml"]
+extensions = [
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "layer_book",
+    "mathml",
+]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+    "show_memory": False,
+    "show_signature": False,
+}
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 nitpicky = True
-exclude_patterns = ["_ext"]
+exclude_patterns = ["_ext", "gallery"]
 
 html_theme = "pydata_sphinx_theme"
 html_math_renderer = "mathml"
