@@ -4,6 +4,8 @@ Replace each ``raise NotImplementedError``; the derivations are in lesson1.md. `
 is wrong. All arrays are NumPy arrays, and rows are examples: x[n] is the n-th one of a batch of N.
 """
 
+import numpy as np
+
 
 def dense_forward(x, W, b):
     """Y = x W^T + b.

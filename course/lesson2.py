@@ -4,6 +4,8 @@ Replace each ``raise NotImplementedError``; the derivations are in lesson2.md. `
 is wrong. theta, v and g are vectors of the same length, the other arguments numbers.
 """
 
+import numpy as np
+
 
 def sgd_step(theta, g, lr, decay):
     """The theta after a step of gradient descent on L + decay/2 sum(theta^2), where g = dL/dtheta."""

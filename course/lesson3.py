@@ -3,6 +3,8 @@
 Replace each ``raise NotImplementedError``; the text is lesson3.md. ``xpnet grade lesson3.py`` tells you what is wrong.
 """
 
+import numpy as np
+
 
 def output_size(size, kernel, stride, padding):
     """How many places a window has along an image of ``size`` pixels, padded with ``padding`` pixels on either side."""

@@ -3,6 +3,8 @@
 Replace each ``raise NotImplementedError``; the text is lesson4.md. ``xpnet grade lesson4.py`` tells you what is wrong.
 """
 
+import numpy as np
+
 
 def standardize(train, x):
     """X minus the mean and divided by the standard deviation of each channel, both over all training images.

@@ -4,6 +4,8 @@ Replace each ``raise NotImplementedError``; the derivations are in lesson5.md. `
 is wrong. theta, g, s and m are vectors of the same length.
 """
 
+import numpy as np
+
 
 def adagrad_step(theta, s, g, lr, eps):
     """The theta and s after a step of AdaGrad, s being the sum of all squared gradients."""

@@ -3,6 +3,8 @@
 Replace each ``raise NotImplementedError``; the text is lesson6.md. ``xpnet grade lesson6.py`` tells you what is wrong.
 """
 
+import numpy as np
+
 
 def receptive_field(kernels, strides):
     """How many pixels of the image, in one direction, a place in the output of the last layer depends on.

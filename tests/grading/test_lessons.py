@@ -50,6 +50,7 @@ EXPECTED = {"lesson1": 0.75, "lesson2": 0.8, "lesson3": 0.9, "lesson4": 0.75, "l
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_the_file_of_a_lesson_is_all_blanks(lesson):
+    assert "import numpy as np\n" in (COURSE / f"{lesson}.py").read_text(encoding="utf-8")
     verdicts = grade(COURSE / f"{lesson}.py")
     assert [(verdict.name, verdict.state) for verdict in verdicts] == [
         (task.name, "to do") for task in LESSONS[lesson].tasks

@@ -49,6 +49,7 @@ def test_an_endless_loop_is_ended_and_the_other_functions_are_judged(tmp_path):
         ("np.ones(10**12) + x", "raises"),
         ("print('[\"done\"]')", ""),
         ("subprocess.Popen(['sleep', '600'])", ""),
+        ("import resource; assert resource.getrlimit(resource.RLIMIT_CPU) == (3600, 3600)", ""),
     ],
 )
 def test_what_a_function_does_to_its_process_hurts_nothing_else(tmp_path, capsys, line, words):

@@ -18,13 +18,14 @@ from typing import Any
 from xpnet.grading.checks import describe_error
 from xpnet.grading.loading import judge_module, load
 
-MEMORY = 4 * 2**30  # bytes, where the system can limit them
+# Where the system can limit them: bytes, and seconds of computing, after which one ends whose parent was killed.
+MEMORY, TIME = 4 * 2**30, 3600
 
 
 def main(path: str, lesson: str, *asked: str) -> None:
     """Load the file and judge its functions: events from ``started`` to ``done``, unless the process ends before."""
     report = _only_reporter()
-    _limit_memory()
+    _limit_resources()
     report("started")
     try:
         module = load(Path(path))
@@ -53,10 +54,11 @@ def _only_reporter() -> Callable[..., None]:
     return report
 
 
-def _limit_memory() -> None:
+def _limit_resources() -> None:
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limits, macOS not this one
         import resource
 
+        resource.setrlimit(resource.RLIMIT_CPU, (TIME, TIME))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
