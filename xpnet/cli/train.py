@@ -13,7 +13,7 @@ from rich.console import Console
 
 from xpnet import runtime
 from xpnet.backend import to_numpy
-from xpnet.cli import common, following, report
+from xpnet.cli import common, following, tables
 from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
@@ -132,7 +132,7 @@ def _finish(
         evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
     check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
-    report.print_evaluation(console, evaluation, class_names)
+    tables.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
     following.note(
@@ -145,7 +145,7 @@ def _print_start(console: Console, trainer: Trainer, dataset: Dataset, config: R
         f"{config.model} on {dataset.name}, {trainer.network.backend.describe()}: {trainer.data.count:,} "
         f"training images, {trainer.iterations:,} iterations of {trainer.config.batch_size} images"
     )
-    report.print_layers(console, trainer.network)
+    tables.print_layers(console, trainer.network)
 
 
 def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interrupted: bool) -> dict[str, Any]:
