@@ -13,6 +13,7 @@ from typing import Any
 COMMANDS = {
     "train": "train a network on images",
     "evaluate": "evaluate a finished run",
+    "report": "write the report of one run or several",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "gradcheck": "check backward passes against finite differences",
