@@ -223,7 +223,7 @@ def _add_output(group: _Group) -> None:
         default=None,
         help="measure the training accuracy on all training images; default: a moving average over batches",
     )
-    group.add_argument("--no-plots", action="store_true", help="draw no plots")
+    group.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--checkpoint-every", type=int, metavar="N", help="write a checkpoint every N iterations")
     group.add_argument(

@@ -176,7 +176,7 @@ def _known(name: str, value: float | None, text: Callable[[float], str]) -> dict
 
 
 def _text(value: Any) -> str:
-    if value is None or value == [] or value == ():
+    if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -40,7 +40,7 @@ class RunView:
     def settings(self) -> Mapping[str, Any]:
         """The settings that its objects have."""
         flat = flatten(self.run.config) if self.run.config else {}
-        return {name.replace("_", " "): value for name, value in flat.items() if value is not None}
+        return {name.replace("_", " "): value for name, value in flat.items() if value is not None and value != ()}
 
     @property
     def last(self) -> Record | None:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, holding, remove_partial, writing
-from xpnet.runs.folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
+from xpnet.runs.folder import CLASS_NAMES, CONFIG, REPORT, START, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 _LOOK = 0.1  # seconds, far more than ``is_held`` takes
@@ -41,7 +41,7 @@ def only_user(folder: Path) -> Iterator[None]:
         raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
     with lock, holding(folder / _LOCK):
         with writing(folder):
-            remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
+            remove_partial(folder, CONFIG, START, SUMMARY, WEIGHTS, CLASS_NAMES, REPORT, _OWNER)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         atomic_write(folder / _OWNER, json.dumps(owner).encode())
         yield
