@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a network on images",
     "evaluate": "evaluate a finished run",
     "report": "write the report of one run or several",
+    "watch": "show runs in a browser as they go on",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "gradcheck": "check backward passes against finite differences",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from xpnet.cli import common
-from xpnet.cli.train_flags import command_of
+from xpnet.cli.train_flags import command_text
 from xpnet.errors import InputError
 from xpnet.runs import RunConfig
 from xpnet.runs.folder import REPORT, RunFolder
@@ -37,7 +34,7 @@ def make_parser(prog: str) -> common.Parser:
 def _report(flags: argparse.Namespace) -> int:
     from xpnet.report import page  # here: matplotlib takes a second to import
     from xpnet.report.findings import Findings, find
-    from xpnet.report.run import State, read_run, state_of
+    from xpnet.report.run import State, read_run, state_of, titles
     from xpnet.report.view import RunView
 
     def find_or_warn(folder: RunFolder, config: RunConfig) -> Findings | None:
@@ -57,18 +54,3 @@ def _report(flags: argparse.Namespace) -> int:
     page.write(folders[0], views)
     common.make_console().print(f"The report is in {folders[0].path / REPORT}")
     return common.EXIT_OK
-
-
-def command_text(config: RunConfig) -> str:
-    """The command that repeats a run, for a shell."""
-    return shlex.join(command_of(config))
-
-
-def titles(folders: Sequence[RunFolder]) -> list[str]:
-    """What tells runs apart: the names of their folders, or as much of their paths as differs."""
-    paths = [folder.path.resolve() for folder in folders]
-    names = [path.name for path in paths]
-    if len(set(names)) == len(names):
-        return names
-    common_part = os.path.commonpath(paths)
-    return [str(path.relative_to(common_part)) if path != Path(common_part) else path.name for path in paths]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,7 +14,7 @@ from rich.console import Console
 from xpnet import runtime
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, tables
-from xpnet.cli.train_flags import DEFAULT_MODEL, command_of, make_parser, settings_of
+from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.runs import RunConfig
@@ -192,7 +191,7 @@ def _report(
 
     run = read_run(folder, State.INTERRUPTED if interrupted else State.FINISHED)
     findings = Findings(trainer.network, dataset, evaluation)
-    page.write(folder, [RunView(run, shlex.join(command_of(config)), run.name, findings)])
+    page.write(folder, [RunView(run, command_text(config), run.name, findings)])
 
 
 def _draw(folder: RunFolder, trainer: Trainer, dataset: Dataset, evaluation: Evaluation) -> None:

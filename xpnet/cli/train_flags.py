@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ def command_of(run: RunConfig) -> list[str]:
         if value is not None and value != usual[name] and name in spellings:
             words += _spelled(spellings[name], value)
     return words
+
+
+def command_text(config: RunConfig) -> str:
+    """The command that repeats a run, for a shell."""
+    return shlex.join(command_of(config))
 
 
 def _spelled(flags: Sequence[str], value: Any) -> list[str]:

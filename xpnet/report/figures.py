@@ -39,7 +39,10 @@ class Picture(NamedTuple):
 
 
 def draw(make: Callable[[], Figure], text: str, salt: str) -> Picture:
-    """Draw a plot whose letters are all printable; the same one with the same salt gives the same bytes, and others on the page have other ids."""
+    """Draw a plot, whose letters must all be printable.
+
+    The same one with the same salt gives the same bytes, and others on the page have other ids.
+    """
     buffer = io.BytesIO()
     with rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts

@@ -59,7 +59,7 @@ def render(views: Sequence[RunView], *, script: Markup | None = None) -> str:
         _environment()
         .get_template("page.html")
         .render(
-            title=views[0].title if len(views) == 1 else f"{len(views)} runs",
+            title=_title(views),
             style=Markup(_resource("style.css")),
             script=script,
             views=views,
@@ -71,6 +71,12 @@ def render(views: Sequence[RunView], *, script: Markup | None = None) -> str:
             comparison=_comparison(views),
         )
     )
+
+
+def _title(views: Sequence[RunView]) -> str:
+    if len(views) == 1:
+        return views[0].title
+    return f"{len(views)} runs" if views else "No run yet"
 
 
 def script() -> Markup:
@@ -139,7 +145,7 @@ def _timing(views: Sequence[RunView]) -> list[Row]:
             rows |= _known("training images per second", results.images_per_second, lambda rate: f"{rate:,.0f}")
         if view.run.config:
             runtime = view.run.config.runtime
-            rows |= {"device": str(runtime.device), "threads": str(runtime.threads)}
+            rows |= _known("device", runtime.device, str) | _known("threads", runtime.threads, str)
         return rows
 
     return _table(views, of)
@@ -158,7 +164,7 @@ def _layer_tables(views: Sequence[RunView]) -> list[LayerTable]:
 
 def _comparison(views: Sequence[RunView]) -> Picture | None:
     histories = {view.title: view.run.history for view in views if len(view.run.history)}
-    if len(views) == 1 or not histories:
+    if len(views) < 2 or not histories:
         return None
     text = f"Training loss and validation score of {', '.join(histories)} by iteration."
     return draw(lambda: plots.run_comparison(histories), text, "comparison")
@@ -171,7 +177,7 @@ def _table(views: Sequence[RunView], of: Callable[[RunView], Mapping[str, Any]])
     return [Row(name, [_text(column.get(name)) for column in columns]) for name in names]
 
 
-def _known(name: str, value: float | None, text: Callable[[float], str]) -> dict[str, str]:
+def _known(name: str, value: Any, text: Callable[[Any], str]) -> dict[str, str]:
     return {} if value is None else {name: text(value)}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,16 @@ class Run:
     def name(self) -> str:
         """The name of its folder."""
         return self.folder.path.resolve().name
+
+
+def titles(folders: Sequence[RunFolder]) -> list[str]:
+    """What tells runs apart: the names of their folders, or as much of their paths as differs."""
+    paths = [folder.path.resolve() for folder in folders]
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    common_part = os.path.commonpath(paths)
+    return [str(path.relative_to(common_part)) if path != Path(common_part) else path.name for path in paths]
 
 
 def state_of(folder: RunFolder) -> State:
