@@ -114,11 +114,11 @@ def test_headings_are_in_order_and_pictures_have_texts_and_ids_of_their_own(tmp_
 def test_the_page_needs_no_network_and_no_script(folder):
     content = page.render([make_view(folder)])
     shown = Page(content)
-    assert not shown.all("script") + shown.all("link") + shown.all("iframe")
+    assert not shown.all("script") + shown.all("iframe")
     assert "@import" not in content
     for _, attributes in shown.elements:
         for name in ("src", "href", "xlink:href"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
 
 
 def test_whatever_a_folder_holds_is_text_on_the_page(tmp_path):

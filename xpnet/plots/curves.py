@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from xpnet.errors import InputError
 from xpnet.plots.style import (
     ACCURACIES,
-    BAR_COLOURS,
     PAGE_WIDTH,
+    RUN_COLOURS,
     STYLE,
     Columns,
     label_powers,
@@ -50,7 +50,7 @@ def history(training: History) -> Figure:
     return figure
 
 
-@rc_context({**STYLE, "axes.prop_cycle": cycler(color=BAR_COLOURS)})
+@rc_context({**STYLE, "axes.prop_cycle": cycler(color=RUN_COLOURS) + cycler(linestyle=["-", "--", "-.", ":"] * 2)})
 def run_comparison(histories: Mapping[str, History]) -> Figure:
     """Draw the training loss and the validation score of several runs, by their names, against the iteration."""
     figure = make_figure(PAGE_WIDTH, 3.4)

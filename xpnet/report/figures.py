@@ -27,6 +27,7 @@ _COLOURS = {
     "#dddddd": "var(--grid)",
     **{colour.lower(): f"var(--{name})" for name, colour in _LINES.items()},
 }
+_LEGIBLE = 290  # points; on a narrower screen a wide plot is scrolled, for its letters would be too small
 _FONT = "font-family: 'DejaVu Sans'"
 _SIMILAR = f"{_FONT}, Verdana, sans-serif"  # letters of the same width on most systems
 
@@ -61,7 +62,7 @@ def _inline(svg: str, text: str, width: float) -> Markup:
     content = content.replace(_FONT, _SIMILAR).replace("\n", " ")
     for colour, ours in _COLOURS.items():
         content = content.replace(colour, ours)
-    head = Markup('<svg role="img" aria-label="{}" viewBox="{}" style="width: {}pt">').format(
-        text, view[1] if view else "", f"{width:g}"
+    head = Markup('<svg role="img" aria-label="{}" viewBox="{}" style="width: {}pt; min-width: {}pt">').format(
+        text, view[1] if view else "", f"{width:g}", f"{min(width, _LEGIBLE):g}"
     )
     return head + Markup(content) + Markup("</svg>")

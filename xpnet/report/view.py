@@ -144,8 +144,8 @@ class RunView:
         weight = self.findings.filters if self.findings else None
         if weight is None:
             return None
-        count, height, width, channels = weight.shape
-        text = f"The {count} filters of the first convolution, {height} x {width} pixels of {channels} channels."
+        count, height, width, _ = weight.shape
+        text = f"The {count} filters of the first convolution, {height} x {width} pixels each."
         return self._draw("filters", lambda: plots.filters(weight), text)
 
     @property
