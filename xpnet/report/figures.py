@@ -21,12 +21,8 @@ _STYLE = {
     "svg.fonttype": "none",  # letters, which can be searched and copied
     "savefig.dpi": 150,
 }
-_LINES = {"blue": BLUE, "vermillion": VERMILLION, "green": GREEN}
-_COLOURS = {
-    _INK: "currentColor",
-    "#dddddd": "var(--grid)",
-    **{colour.lower(): f"var(--{name})" for name, colour in _LINES.items()},
-}
+_THEMED = {"grid": "#DDDDDD", "blue": BLUE, "vermillion": VERMILLION, "green": GREEN}  # lighter on a dark page
+_COLOURS = {_INK: "currentColor"} | {colour.lower(): f"var(--{name})" for name, colour in _THEMED.items()}
 _LEGIBLE = 290  # points; on a narrower screen a wide plot is scrolled, for its letters would be too small
 _FONT = "font-family: 'DejaVu Sans'"
 _SIMILAR = f"{_FONT}, Verdana, sans-serif"  # letters of the same width on most systems
