@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from xpnet.plots.style import BLUE, GREEN, VERMILLION
 
 _INK = "#010203"  # no plot's own colour: it marks what is written on the page and not on a coloured cell
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
     "svg.fonttype": "none",  # letters, which can be searched and copied

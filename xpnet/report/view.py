@@ -99,7 +99,7 @@ class RunView:
             return None
         names = self._names(len(matrix))
         wrong = matrix - np.diag(np.diagonal(matrix))
-        true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+        true, predicted = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
         text = f"Confusion matrix: {np.trace(matrix):,} of {matrix.sum():,} test images are right."
         if wrong.any():
             text += f" Most often {names[true]} is taken for {names[predicted]}, {wrong[true, predicted]:,} times."

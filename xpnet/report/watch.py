@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from xpnet.errors import InputError
 from xpnet.report import page
@@ -117,20 +117,20 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
     server_version, sys_version = "xpnet", ""
     timeout = 10
 
     def do_GET(self) -> None:
         """Send the page, or say that it is as it was."""
-        port = self.server.server_address[1]
+        server = cast(_Server, self.server)
+        port = server.server_address[1]
         # A page from elsewhere whose name was made to lead here would have its own name in this header.
         if self.headers.get("Host") not in (f"{_ADDRESS}:{port}", f"localhost:{port}"):
             self._send(HTTPStatus.FORBIDDEN, b"This server answers to 127.0.0.1 alone.\n")
         elif self.path != "/":
             self._send(HTTPStatus.NOT_FOUND, b"There is one page: /\n")
         else:
-            content = self.server.watch.current()
+            content = server.watch.current()
             tag = f'"{hashlib.sha256(content).hexdigest()}"'
             if self.headers.get("If-None-Match") == tag:
                 self._send(HTTPStatus.NOT_MODIFIED, b"", {"ETag": tag})
