@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,9 @@ def test_a_lock_that_leads_elsewhere_is_not_followed_and_none_is_made(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("precious")
     tmp_path.joinpath(".lock").symlink_to(elsewhere)
+    with FileLock(elsewhere):
+        assert is_held(tmp_path) is False
+    elsewhere.write_text("precious")
     assert is_held(tmp_path) is False
     assert elsewhere.read_text() == "precious"
 
