@@ -58,7 +58,6 @@ def _inline(svg: str, text: str, width: float) -> Markup:
     content = content.replace(_FONT, _SIMILAR).replace("\n", " ")
     for colour, ours in _COLOURS.items():
         content = content.replace(colour, ours)
-    head = Markup(
-        '<svg role="img" aria-label="{}" viewBox="{}" preserveAspectRatio="xMinYMin" style="width: {}pt; min-width: {}pt">'
-    ).format(text, view[1] if view else "", f"{width:g}", f"{min(width, _LEGIBLE):g}")
-    return head + Markup(content) + Markup("</svg>")
+    head = Markup('<svg role="img" aria-label="{}" viewBox="{}" preserveAspectRatio="xMinYMin" style="{}">')
+    style = f"width: {width:g}pt; min-width: {min(width, _LEGIBLE):g}pt"
+    return head.format(text, view[1] if view else "", style) + Markup(content) + Markup("</svg>")
