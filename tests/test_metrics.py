@@ -165,6 +165,43 @@ def test_one_column_is_a_vector_and_integers_do_not_wrap_around():
     assert metrics.r2_score(targets, targets[:, None]) == 1
 
 
+# Three confidences in the upper of two bins, of which two are right, and one in the lower one that is wrong.
+PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.2, 0.6, 0.2], [0.0, 0.1, 0.9], [0.4, 0.3, 0.3]])
+OF_PROBABILITIES = np.array([0, 1, 1, 2])
+
+
+def test_calibration_of_two_bins_by_hand():
+    result = metrics.calibration(PROBABILITIES, OF_PROBABILITIES, bins=2)
+    np.testing.assert_array_equal(result.counts, [1, 3])
+    np.testing.assert_allclose(result.confidence, [0.4, 0.8], rtol=1e-15)
+    np.testing.assert_allclose(result.accuracy, [0, 2 / 3], rtol=1e-15)
+    assert result.error == pytest.approx((0.4 + 3 * (0.8 - 2 / 3)) / 4, rel=1e-15)
+
+
+def test_a_bin_of_confidences_includes_its_upper_end_and_an_empty_one_has_no_accuracy():
+    result = metrics.calibration(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]), bins=4)
+    np.testing.assert_array_equal(result.counts, [0, 1, 0, 1])
+    np.testing.assert_array_equal(result.accuracy, [np.nan, 1, np.nan, 1])
+    assert result.error == pytest.approx(0.25)
+
+
+@given(labelled_predictions(), st.integers(1, 20))
+def test_certain_predictions_have_the_calibration_error_1_minus_accuracy(case, bins):
+    classes, labels, predictions = case
+    result = metrics.calibration(np.eye(classes)[predictions], labels, bins)
+    assert result.counts.tolist() == [0] * (bins - 1) + [len(labels)]
+    assert result.error == pytest.approx(1 - metrics.accuracy(metrics.confusion_matrix(labels, predictions, classes)))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20))
+def test_of_labels_drawn_from_the_probabilities_the_calibration_error_goes_to_0(seed, bins):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(3), 20_000)
+    labels = (rng.random(20_000)[:, None] > probabilities.cumsum(axis=1)[:, :2]).sum(axis=1)
+    # Each of the bins is off by about 1/2 sqrt(counts)/N, together at most by 1/2 sqrt(bins/N).
+    assert metrics.calibration(probabilities, labels, bins).error < 4 * 0.5 * math.sqrt(bins / 20_000)
+
+
 ONE = np.zeros(1, np.int64)
 
 
@@ -191,6 +228,13 @@ ONE = np.zeros(1, np.int64)
         (lambda: metrics.top_k_accuracy(np.zeros((0, 3)), ONE[:0], 1), r"N >= 1, .* \(0, 3\)"),
         (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), ONE, 0), "k in 1..3, got 0"),
         (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), ONE, 4), "k in 1..3, got 4"),
+        (lambda: metrics.calibration(np.zeros((0, 3)), ONE[:0]), r"probabilities \(N, classes\) .* \(0, 3\)"),
+        (lambda: metrics.calibration(np.ones(3), ONE), r"probabilities \(N, classes\) .* \(3,\)"),
+        (lambda: metrics.calibration(np.ones((1, 3)), ONE, 0), "bins to be .*got 0"),
+        (lambda: metrics.calibration(np.ones((2, 3)), ONE), "expected 1 probabilities, .* got 2"),
+        (lambda: metrics.calibration(np.ones((1, 3)), np.array([3])), "labels in 0..2, got 3"),
+        (lambda: metrics.calibration(np.full((1, 3), 1.5), ONE), r"in \[0, 1\], got 1.5"),
+        (lambda: metrics.calibration(np.full((1, 3), np.nan), ONE), r"in \[0, 1\], got nan"),
         (lambda: metrics.top_k_accuracy(np.zeros((2, 3)), ONE, 1), "expected 1 logits, .* got 2"),
         (lambda: metrics.top_k_accuracy(np.zeros((1, 3)), np.array([3]), 1), "labels in 0..2, got 3"),
     ],

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
 from tests.helpers import refused
-from xpnet import plots
+from xpnet import metrics, plots
 from xpnet.errors import InputError
 from xpnet.training import History, Record
 
@@ -39,7 +39,36 @@ def only_image(axes):
     return image
 
 
+# Calibration
+
+
+def test_calibration_draws_accuracies_at_their_confidences_and_how_many_examples_there_are():
+    bins = metrics.calibration(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([0, 1, 0]), bins=4)
+    figure = plots.calibration(bins)
+    above, below = figure.axes
+    assert [bar.get_height() for bar in above.patches] == [0, 0, 1, 0.5]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in above.patches] == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    assert [bar.get_height() for bar in below.patches] == [0, 0, 1, 2]
+    diagonal, dots = above.lines
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_allclose(dots.get_xdata()[2:], [0.6, 0.85])
+    assert f"{(0.4 + 2 * 0.35) / 3:.2%}" in above.get_title()
+
+
 # Learning curves
+
+
+def test_a_comparison_of_runs_draws_each_at_its_own_iterations():
+    record = Record(10, 0.5, 0.0, 0.5, 0.7, 0.6, 0.8, 1.0, 0.1)
+    long = History([record, record._replace(iteration=25, loss=0.25, validation_score=0.875)])
+    unvalidated = History([record._replace(validation_loss=None, validation_score=None)])
+    losses, scores = plots.run_comparison({"long": long, "short": unvalidated}).axes
+    assert [line.get_label() for line in losses.lines] == ["long", "short"]
+    assert [list(line.get_xdata()) for line in losses.lines] == [[10, 25], [10]]
+    assert [list(line.get_ydata()) for line in losses.lines] == [[0.5, 0.25], [0.5]]
+    assert list(scores.lines[0].get_ydata()) == [0.8, 0.875]
+    assert np.isnan(scores.lines[1].get_ydata()).all()
+    assert len({(line.get_color(), line.get_linestyle()) for line in losses.lines}) == 2
 
 
 def test_loss_curves_draw_the_three_losses_against_the_iteration():

@@ -22,3 +22,8 @@ def short(value: object) -> str:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def printable(text: str) -> str:
+    """The text as one line, in which a name from a file can neither begin another nor command the terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,14 +1,18 @@
 """Metrics of classes and of real numbers. They run on the host: NumPy arrays in, NumPy arrays or floats out."""
 
 from collections.abc import Sized
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import InputError
+from xpnet.shapes import check_positive
 
 __all__ = [
+    "Calibration",
     "accuracy",
+    "calibration",
     "confusion_matrix",
     "f1",
     "log_softmax",
@@ -138,6 +142,57 @@ def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
     return float(np.mean(np.any(largest == labels[:, None], axis=1)))
 
 
+class Calibration(NamedTuple):
+    """Examples in bins of confidence: how many each has, their mean confidence and accuracy (NaN in an empty bin).
+
+    Shapes: each (bins,); bin m holds confidences in (m/bins, (m + 1)/bins].
+    """
+
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: ECE = sum_m counts[m]/N |accuracy[m] - confidence[m]|."""
+        filled = self.counts > 0
+        gaps = np.abs(self.accuracy - self.confidence)[filled]
+        return float(gaps @ self.counts[filled] / self.counts.sum())
+
+
+def calibration(probabilities: Floats, labels: Integers, bins: int = 15) -> Calibration:
+    """Whether predictions are right as often as their probabilities say.
+
+    The confidence of a prediction is the probability of its class, max_c p[n, c].
+
+    Shapes: probabilities (N, classes) in [0, 1], labels (N,), bins >= 1.
+    Raises InputError for other shapes and values, labels out of range, or no example.
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
+    """
+    where = "calibration"
+    if probabilities.ndim != 2 or probabilities.size == 0:
+        raise InputError(
+            f"{where}: expected probabilities (N, classes) with N >= 1, got shape {probabilities.shape}. "
+            "Pass one row of probabilities for each example."
+        )
+    check_positive(where, "number of bins", bins)
+    check_class_indices(where, "labels", labels, probabilities.shape[1])
+    check_same_length(where, "probabilities", probabilities, labels)
+    predictions = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(labels)), predictions].astype(np.float64)
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise InputError(
+            f"{where}: expected probabilities in [0, 1], got {confidence.max()}. Pass the softmax of logits."
+        )
+    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    return Calibration(
+        counts,
+        _fraction(np.bincount(places, confidence, bins), counts),
+        _fraction(np.bincount(places, predictions == labels, bins), counts),
+    )
+
+
 def r2_score(targets: Reals, predictions: Reals) -> float:
     """Coefficient of determination R²: 1 if all predictions are right, 0 for predicting the mean of the targets.
 
@@ -209,7 +264,7 @@ def check_confusion(where: str, confusion: Integers) -> None:
         )
 
 
-def _fraction(part: Integers, whole: Integers) -> NDArray[np.float64]:
+def _fraction(part: Reals, whole: Integers) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 

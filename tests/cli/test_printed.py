@@ -6,7 +6,7 @@ import re
 import numpy as np
 from rich.console import Console
 
-from xpnet.cli.report import print_evaluation
+from xpnet.cli.tables import print_evaluation
 from xpnet.training import Evaluation
 
 CONFUSION = np.asarray([[5, 2, 1], [4, 7, 0], [3, 6, 12]])  # no count occurs twice, no row sum is a column sum

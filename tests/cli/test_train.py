@@ -189,7 +189,8 @@ def test_error_rates_are_drawn_against_epochs(digits_folder, tmp_path, monkeypat
     monkeypatch.setattr(plots, "error_rate_curves", lambda *given: drawn.append(given) or plots.loss_curves(given[0]))
     flags = ["--iterations", "2", "--batch-size", "40", "--quiet", "--out", str(tmp_path / "run")]
     assert main(["--data-dir", str(digits_folder), *flags]) == 0
-    ((history, batches_per_epoch),) = drawn
+    (history, batches_per_epoch), of_report = drawn
+    assert of_report == (history, batches_per_epoch)
     assert history["iteration"] == [2]
     assert batches_per_epoch == 9  # 360 images
 

@@ -20,7 +20,7 @@ from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_case
 from xpnet.benchmark.controller import Row
 from xpnet.benchmark.implementation import CPU_PEERS, CPU_PURE, CUDNN, GPU_PEERS, GPU_PURE, GRAPH, is_installed, library
 from xpnet.checks import pick
-from xpnet.cli import common, report
+from xpnet.cli import common, tables
 from xpnet.errors import InputError
 from xpnet.files import atomic_write
 from xpnet.shapes import check_positive
@@ -148,7 +148,7 @@ def _benchmark(flags: argparse.Namespace) -> int:
     models = flags.models or (CPU_MODELS if device == "cpu" else GPU_MODELS)
     cases = [case for model in models for case in find_cases(model, batch_sizes, flags.precision)]
     peers = _peers(flags.peers or (["torch"] if flags.scaling else None), device)
-    report.print_environment(console, run.environment)
+    tables.print_environment(console, run.environment)
     if flags.profile:
         return _profile(run, cases, flags.json)
     implementations = _implementations(run, peers)
@@ -171,7 +171,7 @@ def _compare(
         names = [name for name in implementations if name != "sklearn" or case.model == "mlp"]
         measured = controller.measure(case, names, run.say, rounds=run.rounds, **run.where)
         if measured:
-            report.print_rows(run.console, measured, peers)
+            tables.print_rows(run.console, measured, peers)
         rows += measured
         all_measured &= {row.implementation for row in measured} == set(names)
         run.write(path, [row._asdict() for row in rows])
@@ -192,7 +192,7 @@ def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
             run.say(f"{name} left out for {case.model}: {error}")
             complete = False
             continue
-        report.print_profile(run.console, case, name, profile)
+        tables.print_profile(run.console, case, name, profile)
         what = {"model": case.model, "batch_size": case.batch_size, "implementation": name}
         bounds = {"products_ms": profile.products_ms, "traffic_ms": profile.traffic_ms}
         rows += [{**what, **cost._asdict(), **bounds} for cost in profile.costs]

@@ -18,7 +18,7 @@ from rich.console import Console
 from xpnet import datasets, kernels
 from xpnet.backend import BACKENDS
 from xpnet.cli.wording import in_flags
-from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
 
@@ -124,11 +124,6 @@ def warn(text: str) -> None:
 
 def _print_error(error: Exception | str) -> None:
     print(f"error: {printable(str(error))}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """The text as one line, in which a name from a file can neither begin another nor command the terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def leave_terminal() -> None:

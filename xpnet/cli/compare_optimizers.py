@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from xpnet import datasets
-from xpnet.cli import common, report
+from xpnet.cli import common, tables
 from xpnet.experiments import CONTENDERS, PUBLISHED_WITH_BATCH_NORM, Contender
 from xpnet.runs import RunConfig
 from xpnet.runs.folder import SUMMARY, RunFolder, versions
@@ -79,7 +79,7 @@ def _compare(flags: argparse.Namespace) -> int:
     )
     _draw(folder, histories)
     published = {} if flags.batch_norm else {name: contender.published for name, contender in CONTENDERS.items()}
-    report.print_comparison(console, "optimizer", published, accuracies)
+    tables.print_comparison(console, "optimizer", published, accuracies)
     if flags.batch_norm:
         console.print(f"Published with batch normalisation, of one of them: {PUBLISHED_WITH_BATCH_NORM:.2%}")
     console.print(f"Results are in {folder.path}")

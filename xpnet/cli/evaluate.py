@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from xpnet import datasets
-from xpnet.cli import common, report
+from xpnet.cli import common, tables
 from xpnet.errors import InputError
 from xpnet.network import Network
 from xpnet.runs.folder import EVALUATION, RunFolder, versions
@@ -77,7 +77,7 @@ def _evaluate(flags: argparse.Namespace) -> int:
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
             "Use weights from before the run diverged."
         )
-    report.print_evaluation(console, evaluation, dataset.class_names or ())
+    tables.print_evaluation(console, evaluation, dataset.class_names or ())
     content = {
         "model": config.model,
         "data": config.data,

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import models
-from xpnet.cli import common, report
+from xpnet.cli import common, tables
 from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
 from xpnet.files import is_file, require_regular_file
@@ -74,9 +74,9 @@ def _features(flags: argparse.Namespace) -> int:
     names = _class_names(flags.class_names, flags.weights, network)
     pixels = read_image(flags.image, network.input_shape, pad=flags.pad)
     output = network.features(pixels[None], flags.layer)[0] if flags.layer else None
-    report.print_probabilities(console, network.predict_proba(pixels[None])[0], names)
+    tables.print_probabilities(console, network.predict_proba(pixels[None])[0], names)
     if output is None:
-        report.print_shapes(console, network)
+        tables.print_shapes(console, network)
         console.print("Choose one of these with --layer to draw its output.")
     else:
         _print_output(console, flags.layer, output)

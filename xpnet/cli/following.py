@@ -14,7 +14,7 @@ from rich.console import Console
 
 from xpnet.cli import common
 from xpnet.cli.wording import in_flags
-from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import writing
 from xpnet.runs.checkpoint import CheckpointWriter
 from xpnet.training import Callback, Record, Trainer
@@ -97,7 +97,7 @@ class RecordLog(Callback):
 
 def note(console: Console, text: str) -> None:
     """Show a line and log it."""
-    text = common.printable(text)
+    text = printable(text)
     console.print(text)
     _log.info("%s", text)
 

@@ -13,6 +13,8 @@ from typing import Any
 COMMANDS = {
     "train": "train a network on images",
     "evaluate": "evaluate a finished run",
+    "report": "write the report of one run or several",
+    "watch": "show runs in a browser as they go on",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "gradcheck": "check backward passes against finite differences",
@@ -43,8 +45,7 @@ def _description(name: str) -> dict[str, Any]:
     listed = "\n".join(f"  {command:{width}}  {what}" for command, what in COMMANDS.items())
     return {
         "usage": "%(prog)s COMMAND [options]",
-        "description": f"Neural networks whose layers are written once, and run on NumPy, CuPy, PyTorch\n"
-        f"and JAX arrays.\n\ncommands:\n{listed}",
+        "description": f"Neural networks on NumPy, CuPy, PyTorch and JAX arrays.\n\ncommands:\n{listed}",
         "epilog": f"{name} COMMAND --help lists the options of a command.\nWithout options, {name} train learns "
         "the bundled digits.",
         "formatter_class": argparse.RawDescriptionHelpFormatter,

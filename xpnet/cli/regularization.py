@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from xpnet.cli import common, report
+from xpnet.cli import common, tables
 from xpnet.runs import RunConfig
 from xpnet.runs.regularization import Regularized, dropout_against_l2
 from xpnet.search import Parameters, configure, single_values
@@ -24,7 +24,7 @@ def run(console: Console, config: RunConfig, values: Parameters, out: str) -> in
     for result in dropout_against_l2(config, config.load_data(), weight_decays, dropouts, seeds):
         results.append(result)
         console.print(f"{_name(result)}: {SEEDS} runs of {config.train.epochs} epochs done")
-    report.print_regularization(console, {_name(result): result for result in results})
+    tables.print_regularization(console, {_name(result): result for result in results})
     from xpnet import plots  # here: matplotlib takes a second to import
 
     none, *others = results

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import models
-from xpnet.cli import common, range_test, regularization, report
+from xpnet.cli import common, range_test, regularization, tables
 from xpnet.cli.train_flags import command_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
@@ -219,7 +219,7 @@ def _run_study(console: Console, searched: Search, config: RunConfig, trials: in
         code = common.EXIT_TERMINATED if is_sigterm else common.EXIT_INTERRUPTED
     waiting, running = searched.waiting(), searched.running()
     tried = [t for t in searched.trials() if t.state != WAITING]
-    report.print_trials(console, tried)
+    tables.print_trials(console, tried)
     if waiting:
         console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
     if running:

@@ -1,4 +1,4 @@
-"""Train a network and leave a folder with its settings, history, weights, test result and plots."""
+"""Train a network and leave a folder with its settings, history, weights, test result, plots and a report."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.console import Console
 
 from xpnet import runtime
 from xpnet.backend import to_numpy
-from xpnet.cli import common, following, report
-from xpnet.cli.train_flags import DEFAULT_MODEL, make_parser, settings_of
+from xpnet.cli import common, following, tables
+from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
-from xpnet.runs.folder import SUMMARY, TENSORBOARD, RunFolder, versions
+from xpnet.runs.folder import START, SUMMARY, TENSORBOARD, RunFolder, versions
 from xpnet.runs.lock import only_user
 from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
 from xpnet.runs.settings import make_run
@@ -45,6 +45,7 @@ def _train(flags: argparse.Namespace) -> int:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack)
         stack.enter_context(holding(folder.checkpoints_path))
+        _write_start(folder, trainer)
         _print_start(console, trainer, dataset, config)
 
         history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
@@ -132,12 +133,19 @@ def _finish(
         evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
     check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
-    report.print_evaluation(console, evaluation, class_names)
+    tables.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
+        _report(folder, trainer, dataset, config, evaluation, interrupted)
     following.note(
         console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
+
+
+def _write_start(folder: RunFolder, trainer: Trainer) -> None:
+    from xpnet.report.start import start_of  # here: it counts the work in a layer as benchmarks do
+
+    folder.write_json(START, start_of(trainer).to_json())
 
 
 def _print_start(console: Console, trainer: Trainer, dataset: Dataset, config: RunConfig) -> None:
@@ -145,7 +153,7 @@ def _print_start(console: Console, trainer: Trainer, dataset: Dataset, config: R
         f"{config.model} on {dataset.name}, {trainer.network.backend.describe()}: {trainer.data.count:,} "
         f"training images, {trainer.iterations:,} iterations of {trainer.config.batch_size} images"
     )
-    report.print_layers(console, trainer.network)
+    tables.print_layers(console, trainer.network)
 
 
 def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interrupted: bool) -> dict[str, Any]:
@@ -171,6 +179,19 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
         "images_per_second": trainer.progress.examples_per_second,
         "versions": versions(trainer.network.backend),
     }
+
+
+def _report(
+    folder: RunFolder, trainer: Trainer, dataset: Dataset, config: RunConfig, evaluation: Evaluation, interrupted: bool
+) -> None:
+    from xpnet.report import page  # here: as the plots
+    from xpnet.report.findings import Findings
+    from xpnet.report.run import State, read_run
+    from xpnet.report.view import RunView
+
+    run = read_run(folder, State.INTERRUPTED if interrupted else State.FINISHED)
+    findings = Findings(trainer.network, dataset, evaluation)
+    page.write(folder, [RunView(run, command_text(config), run.name, findings)])
 
 
 def _draw(folder: RunFolder, trainer: Trainer, dataset: Dataset, evaluation: Evaluation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ def command_of(run: RunConfig) -> list[str]:
         if value is not None and value != usual[name] and name in spellings:
             words += _spelled(spellings[name], value)
     return words
+
+
+def command_text(config: RunConfig) -> str:
+    """The command that repeats a run, for a shell."""
+    return shlex.join(command_of(config))
 
 
 def _spelled(flags: Sequence[str], value: Any) -> list[str]:
@@ -223,7 +229,7 @@ def _add_output(group: _Group) -> None:
         default=None,
         help="measure the training accuracy on all training images; default: a moving average over batches",
     )
-    group.add_argument("--no-plots", action="store_true", help="draw no plots")
+    group.add_argument("--no-plots", action="store_true", help="draw no plots and write no report")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--checkpoint-every", type=int, metavar="N", help="write a checkpoint every N iterations")
     group.add_argument(

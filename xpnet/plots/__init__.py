@@ -4,6 +4,7 @@ Each function returns a matplotlib Figure and ``save`` writes it. There is no py
 figure outlives its last reference, and the caller's matplotlib settings stay as they are.
 """
 
+from xpnet.plots.calibration import calibration
 from xpnet.plots.curves import (
     accuracy_comparison,
     accuracy_curves,
@@ -11,6 +12,7 @@ from xpnet.plots.curves import (
     error_rate_curves,
     history,
     loss_curves,
+    run_comparison,
 )
 from xpnet.plots.images import feature_maps, filters
 from xpnet.plots.mistakes import confusion_matrix, misclassified
@@ -21,6 +23,7 @@ from xpnet.plots.style import check_suffix, save
 __all__ = [
     "accuracy_comparison",
     "accuracy_curves",
+    "calibration",
     "check_suffix",
     "confusion_matrix",
     "cost_comparison",
@@ -33,6 +36,7 @@ __all__ = [
     "range_test",
     "regularization",
     "relative_times",
+    "run_comparison",
     "save",
     "scaling_curves",
     "search_trials",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,10 +16,12 @@ from xpnet.errors import InputError
 from xpnet.plots.style import (
     ACCURACIES,
     PAGE_WIDTH,
+    RUN_COLOURS,
     STYLE,
     Columns,
     label_powers,
     make_figure,
+    shorten,
     write_instead,
 )
 from xpnet.training.history import History
@@ -44,6 +47,24 @@ def history(training: History) -> Figure:
     scale = 100 if is_share else 1
     draw_curves(scores, "history", columns, titles, scale, batches_per_epoch=training.batches_per_epoch)
     scores.set(title="Accuracy" if is_share else "R²", ylabel="Accuracy (%)" if is_share else "R²")
+    return figure
+
+
+@rc_context({**STYLE, "axes.prop_cycle": cycler(color=RUN_COLOURS) + cycler(linestyle=["-", "--", "-.", ":"] * 2)})
+def run_comparison(histories: Mapping[str, History]) -> Figure:
+    """Draw the training loss and the validation score of several runs, by their names, against the iteration."""
+    figure = make_figure(PAGE_WIDTH, 3.4)
+    panels = {"loss": "Training loss", "validation_score": "Validation score"}
+    for axes, (field, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for name, training in histories.items():
+            places = [record.iteration for record in training]
+            values = np.asarray([getattr(record, field) for record in training], np.float64)
+            axes.plot(places, values, label=shorten(name))
+        axes.set(title=title, xlabel="Iteration")
+        axes.grid(visible=True)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -35,6 +35,7 @@ DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 BAR_COLOURS = (BLUE, "#56B4E9", GREEN, VERMILLION, "#E69F00", "#F0E442", "#CC79A7", "#999999", "#332288", "#AA4499")
+RUN_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#332288", "#999999")
 HATCHES = ("", "//", "..", "", "\\\\", "xx", "--", "", "++", "||")
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,

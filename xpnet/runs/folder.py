@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: settings, history, weights, plots."""
+"""The folder that a run leaves behind: settings, history, weights, plots, a report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from xpnet.runs.config import RunConfig
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS, CLASS_NAMES = "evaluation.json", "plots", "metrics.jsonl", "classes.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+START, REPORT = "start.json", "report.html"
 _IN_EVERY_SUMMARY = ("device", "backend", "test_accuracy")
 _MAX_CHARACTERS = 1 << 20  # a real file has about a thousand
 
@@ -119,6 +120,12 @@ class RunFolder:
             if missing:
                 raise ValueError(f"no {', '.join(missing)}")
             return summary
+
+    def read_json(self, name: str) -> Any:
+        """What is in a JSON file of the run. Raises InputError if it is missing, too large, or not JSON."""
+        path = self.path / name
+        with reading(path, "a run's JSON file", "Put back the run's file."):
+            return _read_json(path)
 
     def write_class_names(self, names: Sequence[str]) -> None:
         """Write what the classes of the data are called, a name on each line. Raises InputError if that fails."""

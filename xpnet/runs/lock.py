@@ -7,15 +7,17 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, holding, remove_partial, writing
-from xpnet.runs.folder import CLASS_NAMES, CONFIG, SUMMARY, WEIGHTS
+from xpnet.runs.folder import CLASS_NAMES, CONFIG, REPORT, START, SUMMARY, WEIGHTS
 
 _LOCK, _OWNER = ".lock", ".owner.json"
+_LOOK = 0.1  # seconds, far more than ``is_held`` takes
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def only_user(folder: Path) -> Iterator[None]:
     """
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_LOOK, poll_interval=_LOOK / 4)
     except Timeout as error:
         raise InputError(
             f"Run folder {folder}: expected no other process using it, found {_owner(folder)}. "
@@ -39,10 +41,32 @@ def only_user(folder: Path) -> Iterator[None]:
         raise InputError(f"Run folder {folder}: cannot be locked ({error.strerror}). Choose another one.") from error
     with lock, holding(folder / _LOCK):
         with writing(folder):
-            remove_partial(folder, CONFIG, SUMMARY, WEIGHTS, CLASS_NAMES, _OWNER)
+            remove_partial(folder, CONFIG, START, SUMMARY, WEIGHTS, CLASS_NAMES, REPORT, _OWNER)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         atomic_write(folder / _OWNER, json.dumps(owner).encode())
         yield
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process holds a folder, found out without writing there; None where the system cannot tell.
+
+    Source: flock(2).
+    """
+    if not find_spec("fcntl"):
+        return None
+    import fcntl
+
+    try:
+        file = os.open(folder / _LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _owner(folder: Path) -> str:

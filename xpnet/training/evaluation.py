@@ -66,13 +66,25 @@ class Evaluation:
         """For each class, the harmonic mean of precision and recall."""
         return metrics.f1(self.confusion)
 
+    @property
+    def calibration(self) -> metrics.Calibration:
+        """Whether predictions are right as often as their probabilities say; ``calibration.error`` is one number."""
+        return metrics.calibration(self.probabilities, self.targets)
+
     def to_dict(self) -> dict[str, Any]:
         """What is written about an evaluation, as JSON can hold it: None stands for a metric that is undefined."""
+        bins = self.calibration
         return {
             "test_accuracy": self.accuracy,
             "test_loss": _or_none(self.loss),
             "confusion_matrix": self.confusion.tolist(),
             **_class_metrics(self),
+            "calibration_error": bins.error,
+            "calibration": {
+                "counts": bins.counts.tolist(),
+                "confidence": list(map(_or_none, bins.confidence)),
+                "accuracy": list(map(_or_none, bins.accuracy)),
+            },
         }
 
 

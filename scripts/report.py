@@ -1,0 +1,5 @@
+"""Write the report of a run; see --help."""
+
+from entry import run
+
+run("report")

@@ -1,0 +1,5 @@
+"""Show runs in a browser as they go on; see --help."""
+
+from entry import run
+
+run("watch")
