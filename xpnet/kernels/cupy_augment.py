@@ -14,6 +14,7 @@ from xpnet.backend import Array
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
 from xpnet.kernels.cuda_sources import source
 from xpnet.kernels.cupy_random import THREEFRY
+from xpnet.random import is_for_rows
 
 _MOST = 8  # augmentations at once, as in cuda/augment.cu
 _MOST_VALUES = 2**30  # of an image, so that no sum of two indices leaves 32 bits
@@ -26,10 +27,10 @@ _THREADS = 256
 def serves(
     operation: str, images: Array, augmentations: Sequence[Augmentation], numbers: Sequence[int], key: Array
 ) -> bool:
-    """Images without gaps of the usual dtypes, and xpnet's own augmentations."""
+    """Images without gaps of the usual dtypes, xpnet's own augmentations, and the key of a whole batch."""
     is_known = len(augmentations) <= _MOST and all(type(augmentation) in _KINDS for augmentation in augmentations)
     fits = images.flags.c_contiguous and images.dtype.name in _TYPES and math.prod(images.shape[1:]) <= _MOST_VALUES
-    return is_known and fits and images.size > 0
+    return is_known and fits and images.size > 0 and not is_for_rows(key)
 
 
 def augment(images: Array, augmentations: Sequence[Augmentation], numbers: Sequence[int], key: Array) -> Array:

@@ -1,0 +1,74 @@
+"""Ranks that ``mpiexec`` has started, or Slurm's ``srun``.
+
+Source: MPI Forum, "MPI: A Message-Passing Interface Standard", version 4.1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+
+from xpnet.checks import import_library
+from xpnet.errors import InputError
+from xpnet.parallel.group import HostGroup
+from xpnet.parallel.launch import launched_ranks
+
+_INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
+
+
+class MPIGroup(HostGroup):
+    """The ranks of MPI's world.
+
+    Raises InputError where mpi4py or an MPI library is missing, or is another one than that of ``mpiexec``.
+    """
+
+    def __init__(self) -> None:
+        self._mpi = _library()
+        self._world = self._mpi.COMM_WORLD.Dup()  # nobody else's messages are taken for ours
+        self.rank, self.size = self._world.rank, self._world.size
+        expected = launched_ranks()
+        if self.size == 1 < expected:
+            raise InputError(
+                f"parallel='mpi': expected {expected} ranks as they were started, got one that finds no other. "
+                "Start them with the mpiexec of the MPI library that mpi4py loads, or Slurm's with srun --mpi=pmi2 or "
+                "--mpi=pmix."
+            )
+        machine = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.local_rank = machine.rank
+        # A launcher may have given each rank cores of its own already.
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        self.threads = max(len(set().union(*machine.allgather(set(own)))) // machine.size, 1)
+
+    def sum_in_place(self, buffer: np.ndarray) -> None:
+        """Replace the buffer by the sum of all ranks' buffers."""
+        self._world.Allreduce(self._mpi.IN_PLACE, buffer)
+
+    def copy_from(self, buffer: np.ndarray, root: int) -> None:
+        """Replace the buffer by that of one rank."""
+        self._world.Bcast(buffer, root)
+
+    def largest(self, number: int) -> int:
+        """The largest of all ranks' numbers."""
+        buffer = np.array(number, np.int64)
+        self._world.Allreduce(self._mpi.IN_PLACE, buffer, self._mpi.MAX)
+        return int(buffer)
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self._world.Barrier()
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once with an exit code."""
+        self._world.Abort(code)
+
+
+def _library() -> Any:
+    import_library("mpi4py", f"parallel='mpi': mpi4py is not installed, nor perhaps an MPI library. {_INSTALL}")
+    try:
+        return importlib.import_module("mpi4py.MPI")
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"parallel='mpi': mpi4py finds no MPI library ({reason}). {_INSTALL}") from error
