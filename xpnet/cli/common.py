@@ -10,6 +10,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,10 +41,15 @@ class Parser(argparse.ArgumentParser):
         **settings: Any,
     ) -> None:
         self.is_silent = False  # on all ranks but the first, which prints the same
+        self.joined: Callable[[], AbstractContextManager[Any]] | None = None  # in which ranks end by an error of one
         super().__init__(allow_abbrev=False, usage=usage, formatter_class=formatter_class or _Formatter, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # pyright: ignore
         """The flags; an empty one is an error: of ``--resume "$RUN"`` the variable may not be set."""
+        with self.joined() if self.joined else nullcontext():
+            return self._parsed(args, namespace)
+
+    def _parsed(self, args: Sequence[str] | None, namespace: Any) -> Any:
         flags = super().parse_args(args, namespace)
         for action in self._actions:
             value = getattr(flags, action.dest, None)
@@ -54,6 +60,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
+        if self.joined:
+            raise InputError(f"{message}. {self.prog} --help lists the options.")
         self.exit(EXIT_BAD_INPUT, f"error: {printable(message)}. {self.prog} --help lists the options.\n")
 
     def spellings(self) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
-from xpnet.parallel.launch import launched_rank
+from xpnet.parallel.launch import launched_rank, launched_ranks
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import (
     CheckpointPlan,
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "xpnet train") -> int:
     """Run the program and return its exit code."""
     parser = make_parser(prog)
     parser.is_silent = launched_rank() > 0
+    if launched_ranks() > 1 and "none" not in (sys.argv if argv is None else argv):
+        parser.joined = lambda: together(connect("mpi"))  # of one rank that ended by itself the others would not know
     return common.run(parser, argv, _train)
 
 

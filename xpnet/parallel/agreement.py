@@ -50,8 +50,8 @@ def check_same(group: Group, values: Mapping[str, object]) -> None:
             here, there = (short(_Plain(side.get(name, "nothing"))) for side in (ours, theirs))
             if ours.get(name) != theirs.get(name):
                 raise InputError(
-                    f"Ranks: expected {name} to be the same on all of them, got {there} on rank 0 and {here} on rank "
-                    f"{group.rank}. Start all of them with the same command, on the same code and data."
+                    f"expected {name} to be that of rank 0, {there}, got {here}. "
+                    "Start all ranks with the same command, on the same code and data."
                 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from xpnet.checks import import_library
 from xpnet.errors import InputError
 from xpnet.parallel.group import HostGroup
 from xpnet.parallel.launch import launched_ranks
+from xpnet.parallel.watch import LIMIT, Watch
 
 _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
 
@@ -42,27 +44,41 @@ class MPIGroup(HostGroup):
         own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
         self.threads = max(len(set().union(*machine.allgather(set(own)))) // machine.size, 1)
 
+        self._watch = Watch(self._give_up)
+
     def sum_in_place(self, buffer: np.ndarray) -> None:
         """Replace the buffer by the sum of all ranks' buffers."""
-        self._world.Allreduce(self._mpi.IN_PLACE, buffer)
+        with self._watch:
+            self._world.Allreduce(self._mpi.IN_PLACE, buffer)
 
     def copy_from(self, buffer: np.ndarray, root: int) -> None:
         """Replace the buffer by that of one rank."""
-        self._world.Bcast(buffer, root)
+        with self._watch:
+            self._world.Bcast(buffer, root)
 
     def largest(self, number: int) -> int:
         """The largest of all ranks' numbers."""
         buffer = np.array(number, np.int64)
-        self._world.Allreduce(self._mpi.IN_PLACE, buffer, self._mpi.MAX)
+        with self._watch:
+            self._world.Allreduce(self._mpi.IN_PLACE, buffer, self._mpi.MAX)
         return int(buffer)
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
-        self._world.Barrier()
+        with self._watch:
+            self._world.Barrier()
 
     def abort(self, code: int) -> None:
         """End all ranks at once with an exit code."""
         self._world.Abort(code)
+
+    def _give_up(self) -> None:
+        text = (
+            f"error: rank {self.rank}: expected all ranks to answer within {self._watch.limit:g} s, one has not. "
+            f"See what it does; {LIMIT} sets the seconds."
+        )
+        print(text, file=sys.stderr, flush=True)
+        self.abort(1)
 
 
 def _library() -> Any:

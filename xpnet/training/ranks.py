@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 
 from xpnet.backend import to_numpy
@@ -30,7 +31,7 @@ def check_same_start(group: Group, network: Network, data: TrainingData, config:
     check_same(
         group,
         {
-            **vars(config),
+            **_settings(config),
             "dtype": network.dtype,
             "precision": runtime.precision,
             "network": network.layer,
@@ -38,6 +39,15 @@ def check_same_start(group: Group, network: Network, data: TrainingData, config:
             "code": code_digest(),
         },
     )
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """Those of the configuration and of what is in it."""
+    settings: dict[str, object] = {}
+    for name, value in vars(config).items():
+        inner = vars(value) if dataclasses.is_dataclass(value) else {}
+        settings |= {**inner, name: type(value).__name__ if inner else value}
+    return settings
 
 
 def same_start(group: Group, state: TrainState) -> TrainState:
