@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from xpnet.cli.main import main
-from xpnet.parallel.launch import launched_rank
+from xpnet.parallel.launch import launched
 from xpnet.training import Trainer
 
 AT = 25  # the step in which it happens
@@ -37,7 +37,7 @@ def run(fault: str, words: list[str]) -> int:
     """The command line, on rank 1 with the fault."""
     if fault == "missing":
         sys.modules["mpi4py"] = None  # pyright: ignore[reportArgumentType]
-    elif launched_rank() == 1:
+    elif launched().rank == 1:
         step = Trainer.step
 
         def faulty(self: Trainer, **settings: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import PRESENT
-from tests.parallel.launching import command, needs_mpi, run
+from tests.parallel.launching import LIMIT, command, environment, needs_mpi, run
 from tests.parallel.worker import CASES, STEPS, make_trainer, outcome
 
 pytestmark = needs_mpi
@@ -70,3 +72,13 @@ def test_rows_of_an_iterable_are_shared_too():
     done = [run(command(n, "plain", engine, *arguments)) for n, engine in ((1, "none"), (2, "mpi"))]
     one, two = (json.loads(result.stdout) for result in done)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif("torch" not in PRESENT, reason="PyTorch is not installed")
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_ranks_of_torchrun_learn_the_same(library):
+    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    words += ["tests.parallel.worker", "random", "torch", library, "float64", str(STEPS), "{}"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert_equal(alone("random"), json.loads(done.stdout), 1e-10)

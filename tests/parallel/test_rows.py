@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
 from xpnet.layers.normalization import SynchronizedBatchNorm
 from xpnet.parallel import ALONE, Group, connect
-from xpnet.parallel.launch import launched_rank, launched_ranks
+from xpnet.parallel.launch import Launch, launched
+from xpnet.parallel.watch import Watch, time_limit
 from xpnet.training.rows import RowSampler, check_enough, weights_of_examples
 
 
@@ -68,12 +70,30 @@ def test_a_group_of_one_leaves_everything_as_it_is():
 
 
 def test_launchers_are_known_by_their_environment():
-    assert launched_ranks({}) == 1
-    assert launched_ranks({"PMI_SIZE": "4", "PMI_RANK": "3"}) == 4
-    assert launched_rank({"PMI_SIZE": "4", "PMI_RANK": "3"}) == 3
-    assert launched_ranks({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}) == 2
+    assert launched({}) == Launch(1, 0, None)
+    assert launched({"PMI_SIZE": "4", "PMI_RANK": "3"}) == Launch(4, 3, "mpi")
+    assert launched({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}) == Launch(2, 1, "mpi")
+    assert launched({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}) == Launch(8, 7, "mpi")
     # A batch script of Slurm, which srun has not started, is one process whatever the job's tasks.
-    assert launched_ranks({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == 1
+    assert launched({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == Launch()
+    assert launched({"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "a"}) == Launch(2, 1, "torch")
+    assert launched({"WORLD_SIZE": "2", "RANK": "1"}) == Launch()
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "nan", "inf"])
+def test_a_time_limit_is_a_number_of_seconds(monkeypatch, text):
+    assert time_limit() == 600
+    monkeypatch.setenv("XPNET_RANK_TIMEOUT", text)
+    with pytest.raises(InputError, match="XPNET_RANK_TIMEOUT"):
+        time_limit()
+
+
+def test_a_watch_calls_where_a_wait_is_too_long(monkeypatch):
+    monkeypatch.setenv("XPNET_RANK_TIMEOUT", "0.05")
+    late = threading.Event()
+    watch = Watch(late.set)
+    with watch:
+        assert late.wait(10)
 
 
 def test_synchronised_statistics_of_one_process_are_its_own(backend):

@@ -21,7 +21,7 @@ from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
-from xpnet.parallel.launch import launched_rank, launched_ranks
+from xpnet.parallel.launch import launched
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import (
     CheckpointPlan,
@@ -46,9 +46,12 @@ _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet train") -> int:
     """Run the program and return its exit code."""
     parser = make_parser(prog)
-    parser.is_silent = launched_rank() > 0
-    if launched_ranks() > 1 and "none" not in (sys.argv if argv is None else argv):
-        parser.joined = lambda: together(connect("mpi"))  # of one rank that ended by itself the others would not know
+    launch = launched()
+    parser.is_silent = launch.rank > 0
+    if launch.engine and "none" not in (sys.argv if argv is None else argv):
+        parser.joined = lambda: together(
+            connect(launch.engine)
+        )  # of one rank that ended by itself the others would not know
     return common.run(parser, argv, _train)
 
 

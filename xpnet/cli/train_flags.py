@@ -13,7 +13,7 @@ from xpnet.cli.common import choices, listed
 from xpnet.losses import CLASS_LOSSES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
 from xpnet.parallel import ENGINES
-from xpnet.parallel.launch import launched_ranks
+from xpnet.parallel.launch import launched
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
 from xpnet.runs.folder import TENSORBOARD
@@ -56,9 +56,9 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def engine_of(flags: argparse.Namespace) -> str | None:
-    """What joins the processes of this run: as the flag says, or MPI where a launcher of MPI has started several."""
+    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
     if flags.parallel is None:
-        return "mpi" if launched_ranks() > 1 else None
+        return launched().engine
     return None if flags.parallel == "none" else flags.parallel
 
 
@@ -215,8 +215,8 @@ def _add_runtime(group: _Group) -> None:
     group.add_argument(
         "--parallel",
         **choices((*ENGINES, "none")),
-        help="what joins processes that share every batch. mpi: those that mpiexec or srun started; none: each trains "
-        "by itself; default: mpi where there are several",
+        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
+        "none: each trains by itself; default: as they were started",
     )
     group.add_argument(
         "--sync-batch-norm",

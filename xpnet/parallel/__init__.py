@@ -1,6 +1,7 @@
 """Several processes, the ranks, that train one network: all that the trainer knows about them is a ``Group``.
 
-An engine carries what they say to each other: ``mpi.py`` by MPI. It is imported by a process that asks for it only.
+An engine carries what they say to each other, by MPI or by torch.distributed; its library is imported by a process that
+asks for it only.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from functools import cache
 from xpnet.checks import pick
 from xpnet.parallel.group import Group
 from xpnet.parallel.mpi import MPIGroup
+from xpnet.parallel.torch_distributed import TorchGroup
 
 __all__ = ["ALONE", "ENGINES", "Group", "connect"]
 
-ENGINES = {"mpi": MPIGroup}
+ENGINES = {"mpi": MPIGroup, "torch": TorchGroup}
 ALONE = Group()
 
 

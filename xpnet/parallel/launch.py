@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-
-# MPICH, Intel MPI and their relatives; Open MPI; Slurm's srun, which counts the ranks of this step alone.
-_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+from collections.abc import Mapping
+from typing import NamedTuple
 
 
-def launched_ranks(environment: Mapping[str, str] = os.environ) -> int:
-    """How many ranks an MPI launcher has started this process with; 1 without one."""
-    return max(_numbers(_SIZES, environment), default=1)
+class Launch(NamedTuple):
+    """How many ranks were started, which one this process is, and what engine joins them; one process has none."""
+
+    ranks: int = 1
+    rank: int = 0
+    engine: str | None = None
 
 
-def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """The rank that an MPI launcher has given this process; 0 without one."""
-    return max(_numbers(_RANKS, environment), default=0) if launched_ranks(environment) > 1 else 0
+# Number of ranks, rank and engine of: MPICH, Intel MPI and their relatives; Open MPI; Slurm's srun, which counts the
+# ranks of this step alone; torchrun.
+_LAUNCHERS = (
+    ("PMI_SIZE", "PMI_RANK", "mpi"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "mpi"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "mpi"),
+    ("WORLD_SIZE", "RANK", "torch"),
+)
 
 
-def _numbers(names: Sequence[str], environment: Mapping[str, str]) -> list[int]:
-    return [int(environment[name]) for name in names if environment.get(name, "").isdecimal()]
+def launched(environment: Mapping[str, str] = os.environ) -> Launch:
+    """How this process was started."""
+    for *names, engine in _LAUNCHERS:
+        ranks, rank = (environment.get(name, "") for name in names)
+        if engine == "torch" and "TORCHELASTIC_RUN_ID" not in environment:
+            continue  # others use these names too
+        if ranks.isdecimal() and rank.isdecimal() and int(ranks) > 1:
+            return Launch(int(ranks), int(rank), engine)
+    return Launch()

@@ -15,7 +15,7 @@ import numpy as np
 from xpnet.checks import import_library
 from xpnet.errors import InputError
 from xpnet.parallel.group import HostGroup
-from xpnet.parallel.launch import launched_ranks
+from xpnet.parallel.launch import launched
 from xpnet.parallel.watch import LIMIT, Watch
 
 _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
@@ -31,7 +31,7 @@ class MPIGroup(HostGroup):
         self._mpi = _library()
         self._world = self._mpi.COMM_WORLD.Dup()  # nobody else's messages are taken for ours
         self.rank, self.size = self._world.rank, self._world.size
-        expected = launched_ranks()
+        expected = launched().ranks
         if self.size == 1 < expected:
             raise InputError(
                 f"parallel='mpi': expected {expected} ranks as they were started, got one that finds no other. "

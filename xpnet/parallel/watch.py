@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,18 +18,11 @@ _CHECKS = 20  # in that time
 class Watch:
     """Calls a function, from a thread of its own, if the body of a ``with`` statement takes too long.
 
-    The environment variable XPNET_RANK_TIMEOUT says how many seconds that is. Raises InputError if it does not.
+    Raises InputError as ``time_limit`` does.
     """
 
     def __init__(self, late: Callable[[], None]) -> None:
-        text = os.environ.get(LIMIT, str(_DEFAULT))
-        try:
-            self.limit = float(text)
-            if not self.limit > 0:
-                raise ValueError
-        except ValueError as error:
-            raise InputError(f"{LIMIT}: expected seconds above 0, got {short(text)}. Change it.") from error
-        self._late = late
+        self.limit, self._late = time_limit(), late
         self._since: float | None = None
         Thread(target=self._look, daemon=True).start()
 
@@ -44,3 +38,18 @@ class Watch:
             since = self._since
             if since is not None and time.monotonic() - since > self.limit:
                 self._late()
+
+
+def time_limit() -> float:
+    """For how many seconds ranks wait for each other: the environment variable XPNET_RANK_TIMEOUT, or ten minutes.
+
+    Raises InputError unless it is a number above 0.
+    """
+    text = os.environ.get(LIMIT, str(_DEFAULT))
+    try:
+        seconds = float(text)
+        if not 0 < seconds < math.inf:
+            raise ValueError
+    except ValueError as error:
+        raise InputError(f"{LIMIT}: expected seconds above 0, got {short(text)}. Change it.") from error
+    return seconds
