@@ -82,3 +82,11 @@ def test_ranks_of_torchrun_learn_the_same(library):
     done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert_equal(alone("random"), json.loads(done.stdout), 1e-10)
+
+
+def test_the_first_step_that_goes_wrong_ends_all_ranks(tmp_path):
+    words = ("train", "--iterations", "50", "--limit", "400", "--lr", "1e30", "--no-plots", "--detect-nonfinite")
+    done = run(command(2, *words, "--out", "run", module="xpnet"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "in iteration" in done.stderr

@@ -149,12 +149,11 @@ def children(parent: int) -> list[int]:
 def test_a_killed_rank_ends_all_and_nothing_is_lost(tmp_path, rank):
     with start(program(2, *LONG, *MODEL, "--out", "run"), cwd=tmp_path) as process:
         wait_for_checkpoint(tmp_path / "run")
-        everyone = children(process.pid)
-        ranks = [pid for pid in everyone if _rank(pid) is not None]
-        os.kill(next(pid for pid in ranks if _rank(pid) == str(rank)), signal.SIGKILL)
+        ranks = rank_processes(process.pid)
+        os.kill(ranks[rank], signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    assert not [pid for pid in ranks if Path(f"/proc/{pid}/stat").exists()]
+    assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]
     iteration = int(max((tmp_path / "run" / "checkpoints").glob("iteration-*")).stem[10:])
     end = str(iteration + 10)
     assert main(["--no-plots", "--quiet", "--resume", str(tmp_path / "run"), "--iterations", end]) == 0
@@ -163,11 +162,16 @@ def test_a_killed_rank_ends_all_and_nothing_is_lost(tmp_path, rank):
     np.testing.assert_allclose(history(tmp_path / "run"), history(tmp_path / "whole"), rtol=1e-3)
 
 
-def _rank(pid: int) -> str | None:
-    try:
-        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        name = Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return None
-    ranks = [word.partition(b"=")[2].decode() for word in words if word.startswith(b"PMI_RANK=")]
-    return ranks[0] if ranks and "python" in name else None
+def rank_processes(launcher: int) -> dict[int, int]:
+    """The processes of the ranks that a launcher has started, by rank."""
+    found = {}
+    for pid in children(launcher):
+        try:
+            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            name = Path(f"/proc/{pid}/comm").read_text()
+        except OSError:
+            continue
+        ranks = [int(word.partition(b"=")[2]) for word in words if word.startswith(b"PMI_RANK=")]
+        if ranks and "python" in name:
+            found[ranks[0]] = pid
+    return found

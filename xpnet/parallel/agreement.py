@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import xpnet
-from xpnet.errors import InputError, short
+from xpnet.errors import InputError, TrainingDivergedError, short
 from xpnet.parallel.group import Group
 
 
@@ -21,22 +21,24 @@ class AgreedError(InputError):
 
 @contextmanager
 def together(group: Group) -> Iterator[None]:
-    """Let an InputError of one rank be that of all: the one of the first rank that has one, as an AgreedError.
+    """Let an error of one rank be that of all: the one of the first rank that has one.
 
-    Nothing in the ``with`` block may wait for other ranks.
+    An InputError becomes an AgreedError; a TrainingDivergedError stays one. Nothing in the ``with`` block may wait for
+    other ranks.
     """
     if group.size == 1:
         yield
         return
-    error = None
+    error, kind = None, 0
     try:
         yield
-    except InputError as caught:
-        error = caught
+    except (InputError, TrainingDivergedError) as caught:
+        error, kind = caught, int(isinstance(caught, TrainingDivergedError))
     first = group.size - group.largest(0 if error is None else group.size - group.rank)
     if first < group.size:
         text = _broadcast_text(group, str(error), first)
-        raise AgreedError(text if first == 0 else f"Rank {first}: {text}") from error
+        text = text if first == 0 else f"Rank {first}: {text}"
+        raise (TrainingDivergedError if group.largest(kind) else AgreedError)(text) from error
 
 
 def check_same(group: Group, values: Mapping[str, object]) -> None:

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import Array, namespace_name
 from xpnet.checks import import_library
 from xpnet.errors import InputError
 from xpnet.parallel.group import HostGroup
 from xpnet.parallel.launch import launched
+from xpnet.parallel.nccl import nccl_sum
 from xpnet.parallel.watch import LIMIT, Watch
 
 _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
 
 
 class MPIGroup(HostGroup):
-    """The ranks of MPI's world.
+    """The ranks of MPI's world; CuPy arrays are summed by NCCL where there is one, others in the host's memory.
 
     Raises InputError where mpi4py or an MPI library is missing, or is another one than that of ``mpiexec``.
     """
@@ -45,6 +47,15 @@ class MPIGroup(HostGroup):
         self.threads = max(len(set().union(*machine.allgather(set(own)))) // machine.size, 1)
 
         self._watch = Watch(self._give_up)
+        self._asked_nccl, self._by_nccl = False, None
+
+    def all_reduce(self, array: Array) -> Array:
+        """The sum of all ranks' arrays, on each of them; the array may be overwritten."""
+        if namespace_name(array) != "cupy":
+            return super().all_reduce(array)
+        if not self._asked_nccl:
+            self._asked_nccl, self._by_nccl = True, nccl_sum(self)
+        return self._by_nccl(array) if self._by_nccl else super().all_reduce(array)
 
     def sum_in_place(self, buffer: np.ndarray) -> None:
         """Replace the buffer by the sum of all ranks' buffers."""

@@ -226,7 +226,8 @@ class Trainer:
             state, metrics = step(before, *batch, *settings, *([rows] if rows else []))
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
-                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, rows)
+                with together(self.group):
+                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, rows)
         seen = progress.examples_seen + (rows.of if rows else batch.y.shape[0])
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
