@@ -110,7 +110,7 @@ def _words_of_rows(key: Array, shape: Shape) -> Array:
 def _special(key: Array) -> ModuleType | None:
     """The module that computes the same bits faster for arrays of one library."""
     if is_cupy_array(key):
-        return None if is_for_rows(key) else import_module("xpnet.kernels.cupy_random")
+        return import_module("xpnet.kernels.cupy_random")
     return import_module("xpnet.kernels.numpy_random") if is_numpy_array(key) else None
 
 

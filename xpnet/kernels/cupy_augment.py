@@ -27,10 +27,10 @@ _THREADS = 256
 def serves(
     operation: str, images: Array, augmentations: Sequence[Augmentation], numbers: Sequence[int], key: Array
 ) -> bool:
-    """Images without gaps of the usual dtypes, xpnet's own augmentations, and the key of a whole batch."""
+    """Images without gaps of the usual dtypes, and xpnet's own augmentations."""
     is_known = len(augmentations) <= _MOST and all(type(augmentation) in _KINDS for augmentation in augmentations)
     fits = images.flags.c_contiguous and images.dtype.name in _TYPES and math.prod(images.shape[1:]) <= _MOST_VALUES
-    return is_known and fits and images.size > 0 and not is_for_rows(key)
+    return is_known and fits and images.size > 0
 
 
 def augment(images: Array, augmentations: Sequence[Augmentation], numbers: Sequence[int], key: Array) -> Array:
@@ -42,7 +42,8 @@ def augment(images: Array, augmentations: Sequence[Augmentation], numbers: Seque
         packed["size"][position] = _size(augmentation)
         packed["number"][position] = numbers[position]
     sizes = map(np.int32, images.shape[1:])
-    _kernel(images.dtype.name)((images.shape[0],), (_THREADS,), (images, key, result, packed, *sizes))
+    arguments = (images, key, result, packed, *sizes, np.int32(is_for_rows(key)))
+    _kernel(images.dtype.name)((images.shape[0],), (_THREADS,), arguments)
     return result
 
 

@@ -279,8 +279,8 @@ class Trainer:
 
     @on_own_device
     def _record(self) -> Record:
-        state = same_at_report(self.group, self.config, self._position.state, self.iteration)
-        self._position = self._position._replace(state=state)
+        own = self._position.state
+        self._position = self._position._replace(state=same_at_report(self.group, self.config, own, self.iteration))
         self.publish()
         if self._mixed:
             check_scale(self._position.state, self.iteration)
