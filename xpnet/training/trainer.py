@@ -103,9 +103,8 @@ class Trainer:
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
         self.history = History([], metric_name(loss, targets), self.data.batches_per_epoch)
-        optimizer_state = first_optimizer_state(network, config, optimizer, self._mixed)
-        first = same_start(self.group, TrainState(network.theta, network.state, optimizer_state))
-        self._position = Position(first, Progress())
+        first = TrainState(network.theta, network.state, first_optimizer_state(network, config, optimizer, self._mixed))
+        self._position = Position(same_start(self.group, first), Progress())
         self._stop, self._started = False, 0.0
 
     @property
