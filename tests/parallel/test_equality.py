@@ -56,7 +56,7 @@ def test_float32_differs_in_rounding_only():
     assert_equal(alone("random", dtype="float32"), shared(2, "random", dtype="float32"), 2e-5)
 
 
-@pytest.mark.parametrize("library", [name for name in PRESENT if name in ("torch", "jax")])
+@pytest.mark.parametrize("library", [name for name in PRESENT if name in ("cupy", "torch", "jax")])
 def test_ranks_of_other_libraries_learn_the_same(library):
     assert_equal(alone("random"), shared(2, "random", library), 1e-10)
 

@@ -93,6 +93,13 @@ def test_without_mpi4py_the_first_rank_says_what_to_install(tmp_path):
     assert "xpnet[mpi]" in done.stderr
 
 
+def test_an_mpi_library_that_does_not_load_is_one_line(tmp_path):
+    done = run(program(2, *SHORT, "--out", "run"), cwd=tmp_path, MPI4PY_LIBMPI=str(tmp_path / "nothing.so"))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "mpi4py finds no MPI library" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [

@@ -44,10 +44,12 @@ def data(count: int = 75) -> Dataset:
 def make_trainer(case: str, parallel: str | None, backend: str, dtype: str, steps: int, **changes: Any) -> Trainer:
     """A trainer of one of the cases."""
     layers, settings = CASES[case]
-    network = Network(layers, (6, 6, 2), dtype=dtype, device="cpu", backend=backend)
+    network = Network(layers, (6, 6, 2), dtype=dtype, device="cuda:0" if backend == "cupy" else "cpu", backend=backend)
     weights = np.arange(75) % 3 if case == "weighted" else None
     as_stream = changes.pop("stream", False)
-    config = TrainConfig(iterations=steps, batch_size=16, report_every=min(steps, 20), **{**settings, **changes})
+    config = TrainConfig(
+        **{"iterations": steps, "batch_size": 16, "report_every": min(steps, 20), **settings, **changes}
+    )
     source: Any = data()
     if as_stream:
         source = [(source.train_inputs[i : i + 10], source.train_targets[i : i + 10]) for i in range(0, 75, 10)]
