@@ -20,6 +20,7 @@ from xpnet.parallel.launch import launched
 from xpnet.parallel.nccl import nccl_sum
 from xpnet.parallel.watch import LIMIT, Watch
 
+_SLICE = 2**22  # values at once: between processes of one machine two thirds of the time that all of 45 MB take
 _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
 
 
@@ -59,8 +60,10 @@ class MPIGroup(HostGroup):
 
     def sum_in_place(self, buffer: np.ndarray) -> None:
         """Replace the buffer by the sum of all ranks' buffers."""
+        values = buffer.reshape(-1)
         with self._watch:
-            self._world.Allreduce(self._mpi.IN_PLACE, buffer)
+            for part in range(0, values.size, _SLICE):
+                self._world.Allreduce(self._mpi.IN_PLACE, values[part : part + _SLICE])
 
     def copy_from(self, buffer: np.ndarray, root: int) -> None:
         """Replace the buffer by that of one rank."""
