@@ -16,6 +16,7 @@ COMMANDS = {
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "gradcheck": "check backward passes against finite differences",
+    "grade": "grade the exercises of the course",
     "benchmark": "measure speed beside other libraries",
     "experiments": "repeat the published experiments",
     "compare-optimizers": "compare four optimizers on MNIST",
