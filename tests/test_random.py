@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from xpnet import random
 from xpnet.backend import to_numpy
 from xpnet.errors import InputError
-from xpnet.random import Stream, fold_in, generator, make_key, random_bits
+from xpnet.random import Stream, fold_in, for_rows, generator, make_key, random_bits, random_mask
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,22 @@ def test_streams_of_a_seed_are_independent_and_repeatable():
 def test_a_seed_is_an_integer(seed):
     with pytest.raises(InputError, match="Seed: expected an integer of at least 0"):
         generator(seed, Stream.SPLIT)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)),
+    ranks=st.integers(1, 4),
+    number=st.integers(0, 2**31 - 1),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+def test_rows_draw_what_the_whole_batch_draws_for_them(backend, shape, ranks, number):
+    key = backend.asarray(fold_in(make_key(3), number))
+    parts, masks = [], []
+    for rank in range(ranks):
+        first, end = shape[0] * rank // ranks, shape[0] * (rank + 1) // ranks
+        rows = fold_in(for_rows(key, first, shape[0]), 5)
+        parts.append(to_numpy(random_bits(rows, (end - first, *shape[1:]))))
+        masks.append(to_numpy(random_mask(rows, (end - first, *shape[1:]), 0.25, backend.xp.float32)))
+    whole = fold_in(key, 5)
+    np.testing.assert_array_equal(np.concatenate(parts), to_numpy(random_bits(whole, shape)))
+    np.testing.assert_array_equal(np.concatenate(masks), to_numpy(random_mask(whole, shape, 0.25, backend.xp.float32)))

@@ -1,7 +1,7 @@
 """From a device string to an array library, and arrays from one to the other.
 
-Apart from ``compile.py`` and the kernels for one library, this is the only file that imports an array library by name.
-Layers find their namespace from the arrays they are given.
+Apart from ``compile.py``, the kernels for one library and the engines of ``parallel/``, this is the only file that
+imports an array library by name. Layers find their namespace from the arrays they are given.
 """
 
 from __future__ import annotations

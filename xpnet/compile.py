@@ -28,6 +28,15 @@ def compiled(function: Callable[..., T], backend: Backend) -> Callable[..., T]:
     return on_device if backend.name == "cupy" else function
 
 
+def on_host(function: Callable[[Any], Any], array: Any) -> Any:
+    """What a function of the host makes of an array of JAX in the middle of what is compiled: one like it.
+
+    Such calls keep their order.
+    """
+    jax, callbacks = importlib.import_module("jax"), importlib.import_module("jax.experimental")
+    return callbacks.io_callback(function, jax.ShapeDtypeStruct(array.shape, array.dtype), array, ordered=True)
+
+
 def graphed(step: Callable[..., tuple[Any, Any]], backend: Backend) -> Callable[..., tuple[Any, Any]]:
     """A training step as a CUDA graph; see ``GraphedStep``.
 

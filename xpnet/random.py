@@ -1,7 +1,8 @@
 """Random numbers: on the host from a seed, one stream for each use; on any device from a key and a counter.
 
 Counter-based bits are a pure function of their key, made of integer operations alone: the same key gives the same bits
-on every backend, under ``jax.jit`` and in a replayed CUDA graph. A key is an int32 array of shape (2,).
+on every backend, under ``jax.jit`` and in a replayed CUDA graph. A key is an int32 array of shape (2,); one of shape
+(4,) is for some rows of a batch (``for_rows``).
 """
 
 from __future__ import annotations
@@ -59,7 +60,14 @@ def fold_in(key: Array, number: int | Array) -> Array:
         return special.fold_in(key, number)
     xp = array_namespace(key)
     zero = xp.zeros_like(key[:1])
-    return xp.concat(_threefry2x32(key, zero + number, zero))
+    return xp.concat([*_threefry2x32(key, zero + number, zero), key[2:]])
+
+
+def for_rows(key: Array, first: int | Array, count: int | Array) -> Array:
+    """The key that draws for the rows from ``first`` on what ``key`` draws for them among all ``count`` of a batch."""
+    xp = array_namespace(key)
+    zero = xp.zeros_like(key[:1])
+    return xp.concat([key, zero + first, zero + count])
 
 
 def random_bits(key: Array, shape: Shape) -> Array:
@@ -68,9 +76,12 @@ def random_bits(key: Array, shape: Shape) -> Array:
         return special.random_bits(key, shape, UNIFORM_BITS)
     xp = array_namespace(key)
     size = math.prod(shape)
-    counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
-    words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))
-    return xp.reshape(_shift_right(words[:size], 32 - UNIFORM_BITS), shape)
+    if is_for_rows(key):
+        words = _words_of_rows(key, shape)
+    else:
+        counters = xp.arange((size + 1) // 2, dtype=xp.int32, device=device(key))
+        words = xp.concat(_threefry2x32(key, counters, xp.ones_like(counters)))[:size]
+    return xp.reshape(_shift_right(words, 32 - UNIFORM_BITS), shape)
 
 
 def random_mask(key: Array, shape: Shape, p: float, dtype: Any) -> Array:
@@ -79,6 +90,21 @@ def random_mask(key: Array, shape: Shape, p: float, dtype: Any) -> Array:
     if special := _special(key):
         return special.random_mask(key, shape, UNIFORM_BITS, threshold, value, dtype)
     return array_namespace(key).astype(random_bits(key, shape) >= threshold, dtype) * value
+
+
+def is_for_rows(key: Array) -> bool:
+    """Whether a key is one of ``for_rows``."""
+    return key.shape[0] > 2
+
+
+def _words_of_rows(key: Array, shape: Shape) -> Array:
+    """The random words of some rows: of value i of all rows word 0 of counter i, in the second half word 1."""
+    xp, row = array_namespace(key), math.prod(shape[1:])
+    first, pairs = key[2:3] * row, (key[3:4] * row + 1) // 2
+    number = first + xp.arange(math.prod(shape), dtype=xp.int32, device=device(key))
+    is_second = number >= pairs
+    counters = xp.where(is_second, number - pairs, number)
+    return xp.where(is_second, *reversed(_threefry2x32(key, counters, xp.ones_like(counters))))
 
 
 def _special(key: Array) -> ModuleType | None:
@@ -96,7 +122,7 @@ def _threefry2x32(key: Array, x0: Array, x1: Array) -> list[Array]:
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 4.2.
     """
     # One-element arrays: the sum of two NumPy scalars would warn when it wraps around.
-    k0, k1 = key[:1], key[1:]
+    k0, k1 = key[:1], key[1:2]
     schedule = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
     x0, x1 = x0 + k0, x1 + k1
     for group in range(5):

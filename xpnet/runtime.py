@@ -9,10 +9,11 @@ import platform
 from dataclasses import dataclass
 
 from xpnet import kernels
-from xpnet.backend import check_names
+from xpnet.backend import check_names, resolve
 from xpnet.checks import check_bool, pick
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
+from xpnet.parallel import ENGINES, connect
 from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
@@ -35,6 +36,9 @@ class Runtime:
     the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of
     a step on the CPU.
 
+    ``parallel`` "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all
+    together. Threads are then divided among the ranks of a machine.
+
     Raises InputError if a setting is out of range.
     """
 
@@ -47,6 +51,7 @@ class Runtime:
     graph: bool = False
     deterministic: bool = False
     tune_malloc: bool = True
+    parallel: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.device or "auto", self.backend)
@@ -57,10 +62,35 @@ class Runtime:
         pick("Runtime, dtype", {name: name for name in DTYPES}, self.dtype or "float32")
         pick("Runtime, kernels", {name: name for name in kernels.CHOICES}, self.kernels)
         pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)
+        if self.parallel is not None:
+            pick("Runtime, parallel", ENGINES, self.parallel)
+        if self.parallel is not None and self.graph:
+            raise InputError(
+                "Runtime: expected graph to be False with parallel, whose messages a CUDA graph cannot hold, got True. "
+                "Leave one of them out."
+            )
         if self.precision == "float16" and self.dtype == "float64":
             raise InputError(
                 f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
             )
+
+    @property
+    def own_device(self) -> str | None:
+        """``device``, of which each rank of a machine has its own where that is a GPU without a number.
+
+        Raises InputError if there are fewer GPUs than ranks.
+        """
+        group = connect(self.parallel)
+        if group.size == 1 or self.device not in ("cuda", "auto"):
+            return self.device
+        if not resolve(self.device, self.backend).device_name().startswith("cuda"):
+            return self.device
+        own = f"cuda:{group.local_rank}"
+        try:
+            resolve(own, self.backend)
+        except InputError as error:
+            raise InputError(f"{error} Each rank of a machine has a GPU of its own: use fewer ranks.") from error
+        return own
 
     def configure(self, library: str | None = None) -> None:
         """Set threads, kernels and allocator of this whole process, as training does when it begins.
@@ -68,11 +98,14 @@ class Runtime:
         ``library`` is the array library that computes, if ``backend`` does not say it.
         ``deterministic`` may not hold for a library that has computed something already.
 
-        Raises InputError for kernels that are not installed.
+        Raises InputError for kernels that are not installed, and if ``parallel`` cannot be.
         """
         global _is_configured
         _is_configured = True
-        sharing.set_threads(cores() if self.threads is None else self.threads)
+        threads = self.threads or connect(self.parallel).threads or cores()
+        sharing.set_threads(threads)
+        if self.parallel:
+            _limit_libraries(threads, self.backend or library)
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
         if self.deterministic:
@@ -99,6 +132,13 @@ def _check_threads(threads: int) -> None:
     most = max(_MOST_THREADS, cores())
     if check_positive("Runtime", "threads", threads) > most:
         raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Use one for each core.")
+
+
+def _limit_libraries(threads: int, backend: str | None) -> None:
+    """Give the array libraries no more threads than this rank may use, or all ranks would fight for all cores."""
+    importlib.import_module("threadpoolctl").threadpool_limits(limits=threads)
+    if backend == "torch":
+        importlib.import_module("torch").set_num_threads(threads)
 
 
 def _be_deterministic(backend: str | None) -> None:

@@ -12,7 +12,7 @@ from xpnet.backend import resolve, to_numpy
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop, augment, check_fits
 from xpnet.errors import InputError
 from xpnet.kernels import table
-from xpnet.random import fold_in, make_key, random_bits
+from xpnet.random import fold_in, for_rows, make_key, random_bits
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (40, 6, 5, 3), dtype=np.uint8)  # no black pixels
 ALL = [RandomCrop(2), HorizontalFlip(), Cutout(3)]
@@ -147,6 +147,20 @@ def test_what_the_cuda_kernel_does_not_know_is_left_to_array_operations(augmenta
     assert table.find("augment", cuda.asarray(IMAGES), augmentations, [], cuda.asarray(key)) is None
     actual = augment(augmentations, cuda.asarray(key), cuda.asarray(IMAGES))
     np.testing.assert_array_equal(to_numpy(actual), augment(augmentations, key, IMAGES))
+
+
+@pytest.mark.parametrize("library", PRESENT)
+@pytest.mark.parametrize("augmentations", [ALL, [VerticalFlip(), RandomCrop(1)]])
+def test_rows_of_a_batch_are_changed_as_in_the_whole(library, augmentations):
+    if library == "array_api_strict":
+        pytest.skip("resolve does not know it")
+    backend = resolve("cuda" if library == "cupy" else "cpu", library)
+    key, images = backend.asarray(make_key(3)), backend.asarray(IMAGES)
+    parts = [
+        to_numpy(augment(augmentations, for_rows(key, first, len(IMAGES)), images[first:end, ...]))
+        for first, end in ((0, 13), (13, 29), (29, len(IMAGES)))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), to_numpy(augment(augmentations, key, images)))
 
 
 def test_the_array_api_standard_is_enough():

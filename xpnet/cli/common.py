@@ -10,6 +10,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,10 +40,16 @@ class Parser(argparse.ArgumentParser):
         formatter_class: type[argparse.HelpFormatter] | None = None,
         **settings: Any,
     ) -> None:
+        self.is_silent = False  # on all ranks but the first, which prints the same
+        self.joined: Callable[[], AbstractContextManager[Any]] | None = None  # in which ranks end by an error of one
         super().__init__(allow_abbrev=False, usage=usage, formatter_class=formatter_class or _Formatter, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # pyright: ignore
         """The flags; an empty one is an error: of ``--resume "$RUN"`` the variable may not be set."""
+        with self.joined() if self.joined else nullcontext():
+            return self._parsed(args, namespace)
+
+    def _parsed(self, args: Sequence[str] | None, namespace: Any) -> Any:
         flags = super().parse_args(args, namespace)
         for action in self._actions:
             value = getattr(flags, action.dest, None)
@@ -53,6 +60,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
+        if self.joined:
+            raise InputError(f"{message}. {self.prog} --help lists the options.")
         self.exit(EXIT_BAD_INPUT, f"error: {printable(message)}. {self.prog} --help lists the options.\n")
 
     def spellings(self) -> dict[str, tuple[str, ...]]:
@@ -61,7 +70,8 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Let a full disk be an error: argparse would ignore it."""
-        (file or sys.stderr).write(message)
+        if not self.is_silent:
+            (file or sys.stderr).write(message)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -76,6 +86,7 @@ class _Formatter(argparse.HelpFormatter):
 
 def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int]) -> int:
     """Run a program with its flags and return its exit code; what the user can act on is one line, no traceback."""
+    say = _say_nothing if parser.is_silent else print_error
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
@@ -85,25 +96,25 @@ def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int
         finally:
             sys.stdout.flush()  # --help has printed without, and after this function a closed pipe is a warning
     except InputError as error:
-        _print_error(in_flags(str(error), parser.spellings()))
+        say(in_flags(str(error), parser.spellings()))
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # of | head: end without a word, as other programs do
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush
         return EXIT_PIPE_CLOSED
     except TrainingDivergedError as error:
-        _print_error(in_flags(str(error), parser.spellings()))
+        say(in_flags(str(error), parser.spellings()))
         return EXIT_FAILED
     except OSError as error:  # such as a full disk
         if error.errno == errno.ENAMETOOLONG:
-            _print_error(
+            say(
                 f"{str(error.filename)[:40]}...: expected a shorter path, got {len(str(error.filename))} "
                 "characters. Choose another one."
             )
             return EXIT_BAD_INPUT
-        _print_error(error)
+        say(error)
         return EXIT_FAILED
     except MemoryError as error:
-        _print_error(in_flags(f"not enough memory. {error}", parser.spellings()))
+        say(in_flags(f"not enough memory. {error}", parser.spellings()))
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -122,8 +133,13 @@ def warn(text: str) -> None:
     print(f"warning: {printable(text)}", file=sys.stderr)
 
 
-def _print_error(error: Exception | str) -> None:
+def print_error(error: Exception | str) -> None:
+    """Print an error on stderr."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
+
+
+def _say_nothing(error: Exception | str) -> None:
+    pass
 
 
 def leave_terminal() -> None:

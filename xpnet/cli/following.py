@@ -13,6 +13,7 @@ from types import FrameType
 from rich.console import Console
 
 from xpnet.cli import common
+from xpnet.cli.ranks import CheckpointPartner
 from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import writing
@@ -25,14 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 class StopSignals(Callback):
-    """How a run is asked to end before its time; the last of its callbacks.
+    """How a run is asked to end before its time; the last of its callbacks. A signal to one rank is one to all.
 
     The first Ctrl-C ends training after the iteration in progress, and one that follows the checkpoint of that ends the
     program. SIGTERM, after which there may be seconds left, ends the program after the iteration in progress, and so
     does SIGHUP, which says that the terminal was closed.
     """
 
-    def __init__(self, console: Console, checkpoints: CheckpointWriter) -> None:
+    def __init__(self, console: Console, checkpoints: CheckpointWriter | CheckpointPartner) -> None:
         self._console, self._checkpoints = console, checkpoints
         self.signal: int | None = None
         self._announced = False
@@ -57,6 +58,7 @@ class StopSignals(Callback):
 
     def check(self, trainer: Trainer) -> None:
         """If the run was asked to end, write a checkpoint and stop it; end the program unless that was by Ctrl-C."""
+        self.signal = trainer.group.largest(self.signal or 0) or None
         if self.signal is None:
             return
         trainer.stop()
@@ -103,12 +105,12 @@ def note(console: Console, text: str) -> None:
 
 
 @contextmanager
-def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[str]]) -> Iterator[None]:
+def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[str]], who: str = "") -> Iterator[None]:
     """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
 
     ``spellings`` are those of the program's flags, in which errors are worded.
 
-    Warnings go to the terminal as well, with a file or without.
+    Warnings go to the terminal as well, with a file or without; ``who`` begins their text.
 
     Raises InputError if the file cannot be opened.
     """
@@ -117,7 +119,7 @@ def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[st
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     file.setLevel(level.upper())
     terminal = logging.StreamHandler()
-    terminal.setFormatter(logging.Formatter("warning: %(message)s"))
+    terminal.setFormatter(logging.Formatter(f"warning: {who}%(message)s"))
     terminal.addFilter(lambda record: record.levelno == logging.WARNING)
     package = logging.getLogger("xpnet")
     package.setLevel(logging.DEBUG)

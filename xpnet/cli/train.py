@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -14,9 +15,13 @@ from rich.console import Console
 from xpnet import runtime
 from xpnet.backend import to_numpy
 from xpnet.cli import common, following, tables
-from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
+from xpnet.cli.ranks import CheckpointPartner, ending_all
+from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, engine_of, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
+from xpnet.parallel import Group, connect
+from xpnet.parallel.agreement import together
+from xpnet.parallel.launch import launched
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import START, SUMMARY, TENSORBOARD, RunFolder, versions
@@ -26,6 +31,7 @@ from xpnet.runs.settings import make_run
 from xpnet.runs.tensorboard import TensorBoardFile, find_library
 from xpnet.training import Callback, Evaluation, Trainer
 from xpnet.training.divergence import check_finite
+from xpnet.training.fit import evaluate
 from xpnet.training.progress import ProgressBar
 
 _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "keep"}
@@ -33,27 +39,42 @@ _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet train") -> int:
     """Run the program and return its exit code."""
-    return common.run(make_parser(prog), argv, _train)
+    parser = make_parser(prog)
+    launch = launched()
+    parser.is_silent = launch.rank > 0
+    if launch.engine and "none" not in (sys.argv if argv is None else argv):
+        parser.joined = lambda: together(
+            connect(launch.engine)
+        )  # of one rank that ended by itself the others would not know
+    return common.run(parser, argv, _train)
 
 
 def _train(flags: argparse.Namespace) -> int:
-    console = common.make_console(flags.quiet)
+    group = connect(engine_of(flags))
+    is_first = group.rank == 0
+    console = common.make_console(flags.quiet or not is_first)
     plan = CheckpointPlan(**common.given(flags, _PLAN))
-    tensorboard = find_library() if flags.tensorboard else None
-    logging = following.logging_to(flags.log_file, flags.log_level, make_parser("train").spellings())
-    with logging, ExitStack() as stack:
+    tensorboard = find_library() if flags.tensorboard and is_first else None
+    spellings = make_parser("train").spellings()
+    who = "" if is_first else f"rank {group.rank}: "
+    logging = following.logging_to(flags.log_file if is_first else None, flags.log_level, spellings, who)
+    with ending_all(group, spellings), logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
-        trainer, dataset, config, folder = begin(flags, console, stack)
-        stack.enter_context(holding(folder.checkpoints_path))
-        _write_start(folder, trainer)
+        trainer, dataset, config, folder = begin(flags, console, stack, group)
+        if folder:
+            stack.enter_context(holding(folder.checkpoints_path))
+            _write_start(folder, trainer)
         _print_start(console, trainer, dataset, config)
 
-        history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
-        callbacks: list[Callback] = [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
-        if tensorboard:
-            file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.progress.reported)
-            callbacks.append(stack.enter_context(closing(file)))
-        checkpoints = CheckpointWriter(folder, config, history, plan)
+        callbacks: list[Callback] = []
+        checkpoints = CheckpointPartner()
+        if folder:
+            history = stack.enter_context(closing(HistoryFile(folder.history_path, trainer.history.metric)))
+            callbacks += [history, stack.enter_context(closing(MetricsFile(folder.metrics_path)))]
+            checkpoints = CheckpointWriter(folder, config, history, plan)
+            if tensorboard:
+                file = TensorBoardFile(tensorboard, folder.path / TENSORBOARD, trainer.progress.reported)
+                callbacks.append(stack.enter_context(closing(file)))
         bar = stack.enter_context(closing(ProgressBar(console)))
         stop_signals = following.StopSignals(console, checkpoints)
         with stop_signals.listening():
@@ -63,38 +84,53 @@ def _train(flags: argparse.Namespace) -> int:
             )
             stop_signals.check(trainer)  # for one that came in the last write
         cut_short = stop_signals.signal is not None and not trainer.is_over
-        _finish(console, trainer, dataset, config, folder, interrupted=cut_short, plots=not flags.no_plots)
+        if folder:
+            _keep(console, trainer, dataset, folder)
+        evaluation = _test(trainer, dataset, config)
+        if folder:
+            _finish(
+                console, trainer, dataset, config, folder, evaluation, cut_short=cut_short, plots=not flags.no_plots
+            )
     return common.EXIT_OK if stop_signals.signal is None else common.EXIT_INTERRUPTED
 
 
-_Begun = tuple[Trainer, Dataset, RunConfig, RunFolder]
+_Begun = tuple[Trainer, Dataset, RunConfig, RunFolder | None]  # the folder is the first rank's
 
 
-def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _Begun:
+def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack, group: Group) -> _Begun:
     """A new run in a new folder."""
-    config = make_run(**{"model": DEFAULT_MODEL, "threads": runtime.cores(), **settings_of(flags)})
-    dataset = config.load_data()
+    threads = group.threads or runtime.cores()
+    with together(group):
+        config = make_run(**{"model": DEFAULT_MODEL, "threads": threads, **settings_of(flags)})
+        dataset = config.load_data()
     trainer = config.make_trainer(dataset)
-    folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
-    stack.enter_context(only_user(folder.path))
-    folder.make_checkpoints()  # before the settings: a run that is resumed without it has lost something
     backend = trainer.network.backend  # with --device auto, what was found
-    place = replace(config.runtime, device=backend.device_name(), backend=backend.name)
-    config = replace(config, runtime=place)
-    folder.write_config(config)
+    device = backend.device_name() if group.size == 1 else backend.device_name().partition(":")[0]
+    config = replace(config, runtime=replace(config.runtime, device=device, backend=backend.name, parallel=None))
+    folder = None
+    with together(group):
+        if group.rank == 0:
+            folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
+            stack.enter_context(only_user(folder.path))
+            folder.make_checkpoints()  # before the settings: a run that is resumed without it has lost something
+            folder.write_config(config)
     return trainer, dataset, config, folder
 
 
-def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _Begun:
-    """A run as its newest checkpoint has it, with the records up to there."""
-    folder = RunFolder.open_begun(flags.resume)
-    stack.enter_context(only_user(folder.path))
-    newest = load_newest(folder)
-    config = resumed_config(folder.read_config(), settings_of(flags))
-    # A checkpoint has all values: those to start from need not be there any more.
-    fresh = replace(config, weights=None, replace_head=False) if newest else config
-    dataset = fresh.load_data()
+def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack, group: Group) -> _Begun:
+    """A run as its newest checkpoint has it, with the records up to there; all ranks read it."""
+    with together(group):
+        folder = RunFolder.open_begun(flags.resume)
+        if group.rank == 0:
+            stack.enter_context(only_user(folder.path))
+    with together(group):
+        newest = load_newest(folder)
+        config = resumed_config(folder.read_config(), settings_of(flags))
+        # A checkpoint has all values: those to start from need not be there any more.
+        fresh = replace(config, weights=None, replace_head=False) if newest else config
+        dataset = fresh.load_data()
     trainer = fresh.make_trainer(dataset)
+    config = replace(config, runtime=replace(config.runtime, parallel=None))
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")
@@ -106,9 +142,30 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack) -> _B
             )
     else:
         following.note(console, f"Run folder {folder.path} has no checkpoint yet: starting at the beginning.")
-    trainer.history.records += cut_back(folder.history_path, trainer.progress.reported, trainer.report_every)
-    folder.write_config(config)
-    return trainer, dataset, config, folder
+    with together(group):
+        if group.rank == 0:
+            trainer.history.records += cut_back(folder.history_path, trainer.progress.reported, trainer.report_every)
+            folder.write_config(config)
+    return trainer, dataset, config, folder if group.rank == 0 else None
+
+
+def _keep(console: Console, trainer: Trainer, dataset: Dataset, folder: RunFolder) -> None:
+    """Write the weights, whatever the test says about them."""
+    if trainer.best:
+        kept = trainer.best.record
+        score = "" if kept.validation_score is None else f"validation accuracy: {kept.validation_score:.2%} "
+        console.print(f"Best {score}in iteration {kept.iteration}; kept.")
+    trainer.network.save(folder.weights_path)
+    folder.write_class_names(dataset.class_names or ())
+
+
+def _test(trainer: Trainer, dataset: Dataset, config: RunConfig) -> Evaluation:
+    """The network on the test images, by all ranks together."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused
+        result = evaluate(trainer.network, dataset, None, trainer.group)
+    evaluation = cast(Evaluation, result)  # data sets that have a name have classes
+    check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
+    return evaluation
 
 
 def _finish(
@@ -117,26 +174,18 @@ def _finish(
     dataset: Dataset,
     config: RunConfig,
     folder: RunFolder,
+    evaluation: Evaluation,
     *,
-    interrupted: bool,
+    cut_short: bool,
     plots: bool,
 ) -> None:
     """Write and show what came out of it."""
     class_names = dataset.class_names or ()
-    if trainer.best:
-        kept = trainer.best.record
-        score = "" if kept.validation_score is None else f"validation accuracy: {kept.validation_score:.2%} "
-        console.print(f"Best {score}in iteration {kept.iteration}; kept.")
-    trainer.network.save(folder.weights_path)
-    folder.write_class_names(class_names)
-    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused
-        evaluation = cast(Evaluation, trainer.network.evaluate(dataset))  # data sets that have a name have classes
-    check_finite(config.train, "loss on the test images", evaluation.loss, trainer.iteration)
-    folder.write_json(SUMMARY, _summary(trainer, config, evaluation, interrupted))
+    folder.write_json(SUMMARY, _summary(trainer, config, evaluation, cut_short))
     tables.print_evaluation(console, evaluation, class_names)
     if plots:
         _draw(folder, trainer, dataset, evaluation)
-        _report(folder, trainer, dataset, config, evaluation, interrupted)
+        _report(folder, trainer, dataset, config, evaluation, cut_short)
     following.note(
         console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
@@ -149,8 +198,9 @@ def _write_start(folder: RunFolder, trainer: Trainer) -> None:
 
 
 def _print_start(console: Console, trainer: Trainer, dataset: Dataset, config: RunConfig) -> None:
+    ranks = f" by {trainer.group.size} ranks" if trainer.group.size > 1 else ""
     console.print(
-        f"{config.model} on {dataset.name}, {trainer.network.backend.describe()}: {trainer.data.count:,} "
+        f"{config.model} on {dataset.name}, {trainer.network.backend.describe()}{ranks}: {trainer.data.count:,} "
         f"training images, {trainer.iterations:,} iterations of {trainer.config.batch_size} images"
     )
     tables.print_layers(console, trainer.network)
@@ -168,6 +218,7 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
         "parameters": trainer.network.parameter_count,
         "iterations": last.iteration,
         "batch_size": trainer.config.batch_size,
+        "ranks": trainer.group.size,
         "interrupted": interrupted,
         "weights_of_iteration": kept.iteration,
         "loss": kept.loss,

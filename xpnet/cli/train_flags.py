@@ -13,6 +13,8 @@ from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
 from xpnet.losses import CLASS_LOSSES
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
+from xpnet.parallel import ENGINES
+from xpnet.parallel.launch import launched
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
 from xpnet.runs.folder import TENSORBOARD
@@ -50,7 +52,15 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
     settings = common.given(flags, {name: name for name in SETTINGS})
     for name in {"data_dir", "weights"} & settings.keys():
         settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
+    settings["parallel"] = engine_of(flags)
     return settings
+
+
+def engine_of(flags: argparse.Namespace) -> str | None:
+    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
+    if flags.parallel is None:
+        return launched().engine
+    return None if flags.parallel == "none" else flags.parallel
 
 
 def command_of(run: RunConfig) -> list[str]:
@@ -208,6 +218,17 @@ def _add_runtime(group: _Group) -> None:
         "float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
     )
     common.add_speed_arguments(group)
+    group.add_argument(
+        "--parallel",
+        **choices((*ENGINES, "none")),
+        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
+        "none: each trains by itself; default: as they were started",
+    )
+    group.add_argument(
+        "--sync-batch-norm",
+        action=_ON_OFF,
+        help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
+    )
     group.add_argument(
         "--graph",
         action=_ON_OFF,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +24,14 @@ def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, n
         )
     indices = generator(seed, Stream.SPLIT).permutation(count)
     return indices[: count - validation], indices[count - validation :]
+
+
+class Sampler(Protocol):
+    """What says which examples each step trains on."""
+
+    def batch(self, step: int) -> np.ndarray:
+        """Their indices in this step (from 0)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from xpnet.backend import Array
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
 from xpnet.kernels.cuda_sources import source
 from xpnet.kernels.cupy_random import THREEFRY
+from xpnet.random import is_for_rows
 
 _MOST = 8  # augmentations at once, as in cuda/augment.cu
 _MOST_VALUES = 2**30  # of an image, so that no sum of two indices leaves 32 bits
@@ -41,7 +42,8 @@ def augment(images: Array, augmentations: Sequence[Augmentation], numbers: Seque
         packed["size"][position] = _size(augmentation)
         packed["number"][position] = numbers[position]
     sizes = map(np.int32, images.shape[1:])
-    _kernel(images.dtype.name)((images.shape[0],), (_THREADS,), (images, key, result, packed, *sizes))
+    arguments = (images, key, result, packed, *sizes, np.int32(is_for_rows(key)))
+    _kernel(images.dtype.name)((images.shape[0],), (_THREADS,), arguments)
     return result
 
 

@@ -7,6 +7,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, s
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cupy
@@ -45,6 +46,21 @@ _random_bits = cupy.ElementwiseKernel(
 )
 
 
+# Of some rows of a batch: one word of the pair that each place has in the whole.
+_bits_of_rows = cupy.ElementwiseKernel(
+    "raw int32 key, int64 row, int32 shift",
+    "int32 bits",
+    """
+    long long number = key[2] * row + i, pairs = (key[3] * row + 1) / 2;
+    bool is_second = number >= pairs;
+    unsigned x0 = is_second ? number - pairs : number, x1 = 1;
+    threefry2x32(key[0], key[1], x0, x1);
+    bits = (is_second ? x1 : x0) >> shift;
+    """,
+    "xpnet_bits_of_rows",
+    preamble=THREEFRY,
+)
+
 _random_mask = cupy.ElementwiseKernel(
     "raw int32 key, int32 size, int32 pairs, int32 shift, int32 threshold, T value",
     "raw T mask",
@@ -61,16 +77,22 @@ _random_mask = cupy.ElementwiseKernel(
 
 def fold_in(key: Array, number: int | Array) -> Array:
     """A new key for a number; see ``xpnet.random.fold_in``."""
-    return _fold_in(key, number, cupy.empty(2, dtype=np.int32))
+    folded = _fold_in(key, number, cupy.empty(2, dtype=np.int32))
+    return folded if len(key) == 2 else cupy.concatenate([folded, key[2:]])
 
 
 def random_bits(key: Array, shape: Shape, bits: int) -> Array:
     """Independent uniform integers of so many bits; see ``xpnet.random.random_bits``."""
-    return _draw(_random_bits, key, cupy.empty(shape, dtype=np.int32), 32 - bits)
+    result = cupy.empty(shape, dtype=np.int32)
+    if len(key) > 2:
+        return _bits_of_rows(key, math.prod(shape[1:]), 32 - bits, result) if result.size else result
+    return _draw(_random_bits, key, result, 32 - bits)
 
 
 def random_mask(key: Array, shape: Shape, bits: int, threshold: int, value: float, dtype: Any) -> Array:
     """``value`` where such integers reach the threshold, 0 elsewhere; see ``xpnet.random.random_mask``."""
+    if len(key) > 2:
+        return (random_bits(key, shape, bits) >= threshold).astype(dtype) * np.dtype(dtype).type(value)
     return _draw(_random_mask, key, cupy.empty(shape, dtype=dtype), 32 - bits, threshold, np.dtype(dtype).type(value))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from array_api_compat import device
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
@@ -14,6 +15,7 @@ from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.parallel import ALONE, Group
 from xpnet.shapes import Shape
 
 
@@ -127,6 +129,55 @@ class BatchNorm(Layer):
             gradients, dy, params, cache["saved"], constant=self.frozen, need_dx=need_dx, relu=self.relu
         )
         return Backward(dx, grads)
+
+
+@dataclass(frozen=True)
+class SynchronizedBatchNorm(BatchNorm):
+    """Batch normalisation over a batch of which several processes have some examples each: for training's step.
+
+    With S(v) the sum of v over all examples of all processes, which is one all-reduce for all values together:
+
+        n = S(1);  d = x - running_mean;  a = S(d) / n;  μ = running_mean + a;  σ² = S(d²) / n - a²
+
+    then as ``BatchNorm``. Distances from the running mean, which all processes have, are small, so that the difference
+    of squares loses no digits.
+
+    Backward, with g = dL/dy of the whole batch's loss L:  dbias = sum g and dweight = sum g * x̂ over the own examples,
+    which become those of the batch where the gradients of all processes are added;
+    dx = weight / sqrt(σ² + eps) * (g - S(g)/n - x̂ * S(g * x̂)/n).
+
+    Source: as ``BatchNorm``, over the whole batch.
+    """
+
+    group: Group = ALONE
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        xp, channels = array_namespace(x), x.shape[-1]
+        distance = x - state["running_mean"]
+        sums = [kernels.channel_sum(distance), kernels.channel_sum(distance * distance)]
+        own_count = xp.full((1,), math.prod(x.shape[:-1]), dtype=x.dtype, device=device(x))
+        total = self.group.all_reduce(xp.concat([*sums, own_count]))
+        count = total[2 * channels :]
+        shift = total[:channels] / count
+        variance = xp.maximum(total[channels : 2 * channels] / count - shift * shift, xp.zeros_like(shift))
+        running = {
+            "running_mean": state["running_mean"] + self.momentum * shift,
+            "running_var": (1 - self.momentum) * state["running_var"]
+            + self.momentum * (count / (count - 1)) * variance,
+        }
+        y, cache = _scaled(distance - shift, variance, params, self.eps)
+        return Forward(y, {**cache, "count": count}, running)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        xp, channels, x_hat = array_namespace(dy), dy.shape[-1], cache["batch"]
+        grads = {"weight": kernels.channel_sum(dy * x_hat), "bias": kernels.channel_sum(dy)}
+        if not need_dx:
+            return Backward(None, grads)
+        means = self.group.all_reduce(xp.concat([grads["weight"], grads["bias"]])) / cache["count"]
+        dy = dy - means[channels:] - x_hat * means[:channels]
+        return Backward(dy * (params["weight"] * cache["inverse_std"]), grads)
 
 
 # The formulas of BatchNorm. A kernel for one library may take their place (xpnet/kernels).

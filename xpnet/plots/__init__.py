@@ -17,7 +17,7 @@ from xpnet.plots.curves import (
 from xpnet.plots.images import feature_maps, filters
 from xpnet.plots.mistakes import confusion_matrix, misclassified
 from xpnet.plots.search import range_test, regularization, search_trials
-from xpnet.plots.speed import relative_times, scaling_curves
+from xpnet.plots.speed import efficiency_curves, relative_times, scaling_curves
 from xpnet.plots.style import check_suffix, save
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_suffix",
     "confusion_matrix",
     "cost_comparison",
+    "efficiency_curves",
     "error_rate_curves",
     "feature_maps",
     "filters",

@@ -72,3 +72,25 @@ def scaling_curves(panels: Mapping[str, Mapping[str, Floats]], guide: str) -> Fi
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     figure.suptitle("A training step")
     return figure
+
+
+@rc_context(STYLE)
+def efficiency_curves(ranks: Floats, curves: Mapping[str, Floats], points: Mapping[str, tuple[int, float]]) -> Figure:
+    """Draw the share of many devices' speed that each curve keeps, and published points with their names.
+
+    Shapes: each curve (ranks,), from 0 to 1.
+    """
+    figure = make_figure(PAGE_WIDTH, 3.6)
+    axes = figure.subplots()
+    for name, efficiency in curves.items():
+        axes.plot(ranks, 100 * np.asarray(efficiency), label=name)
+    for number, (name, (count, efficiency)) in enumerate(points.items()):
+        axes.plot(count, 100 * efficiency, color="black", marker="x", linestyle="", markersize=6)
+        beside = {"xytext": (0, -14 - 10 * (number % 2)), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(name, (count, 100 * efficiency), **beside)
+    axes.set(xscale="log", xlabel="GPUs", ylabel="Efficiency, %", ylim=(50, 102))
+    axes.set_xticks(ranks, [f"{count:,.0f}" for count in ranks])
+    axes.minorticks_off()
+    axes.grid(visible=True)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

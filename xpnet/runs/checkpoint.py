@@ -40,7 +40,7 @@ BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
 # Settings that a resumed run may have of its own: where it computes, and for how long.
-_PLACE = ("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc")
+_PLACE = ("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc", "parallel")
 _LENGTH = {"iterations", "epochs"}
 
 
@@ -167,7 +167,7 @@ def resume(trainer: Trainer, config: RunConfig, path: Path, checkpoint: Checkpoi
                 f"Checkpoint {path}: expected {name} to be {ours[name]} as in the run's settings, got {theirs[name]}. "
                 "Put back the run's own files."
             )
-    here, there = _made_on(trainer), checkpoint.made_on
+    here, there = _made_on(trainer), {"ranks": "1", **checkpoint.made_on}  # which said nothing about one
     return [
         f"{name} {there.get(name, 'unused')} before, {here[name]} now" for name in here if here[name] != there.get(name)
     ]
@@ -216,7 +216,8 @@ class CheckpointWriter(Callback):
         iteration = trainer.iteration
         is_due = self._plan.every is not None and iteration % self._plan.every == 0
         is_last = iteration == trainer.iterations
-        if is_due or is_last or time.monotonic() - self._written_at >= self._plan.minutes * 60:
+        is_time = time.monotonic() - self._written_at >= self._plan.minutes * 60
+        if trainer.group.largest(is_due or is_last or is_time):
             self.write(trainer)
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
@@ -277,7 +278,7 @@ def _made_on(trainer: Trainer) -> dict[str, str]:
     backend = trainer.network.backend
     products = ", ".join(" ".join(map(str, library.values())) for library in blas())
     place = {"backend": backend.name, "device": backend.device_name()}
-    return {**place, **versions(backend), "BLAS": products, **kernels.in_use()}
+    return {**place, "ranks": str(trainer.group.size), **versions(backend), "BLAS": products, **kernels.in_use()}
 
 
 def _dataset_of(trainer: Trainer) -> Dataset:

@@ -97,7 +97,7 @@ class RunConfig:
             classes=dataset.classes,
             seed=self.train.seed,
             dtype=self.runtime.dtype or "float32",
-            device=self.runtime.device or "cpu",
+            device=self.runtime.own_device or "cpu",
             backend=self.runtime.backend,
             **self.model_options,
         )

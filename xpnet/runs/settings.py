@@ -56,6 +56,7 @@ TRAIN = (
     "freeze",
     "report_every",
     "measure_training",
+    "sync_batch_norm",
     "seed",
 )
 RUNTIME = tuple(field.name for field in dataclasses.fields(Runtime))

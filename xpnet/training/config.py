@@ -44,6 +44,9 @@ class TrainConfig:
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
     each report; otherwise it is a moving average over the batches.
 
+    ``sync_batch_norm`` lets batch normalisation see the whole batch where several ranks share it, so that results do
+    not depend on their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
+
     Raises InputError if a setting is of another type or out of range.
     """
 
@@ -65,6 +68,7 @@ class TrainConfig:
     early_stopping: EarlyStopping | None = None
     report_every: int | None = None
     measure_training: bool = False
+    sync_batch_norm: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class TrainConfig:
                 check_positive("Training", name, getattr(self, name))
         if self.epochs and self.iterations:
             raise InputError("Training: expected either epochs or iterations, got both. Pass one of them.")
-        for name in ("decay_biases", "shuffle", "measure_training"):
+        for name in ("decay_biases", "shuffle", "measure_training", "sync_batch_norm"):
             check_bool("Training", name, getattr(self, name))
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer", "xpnet.optimizers.Adam(1e-3)")

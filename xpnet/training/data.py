@@ -14,8 +14,10 @@ from xpnet.datasets.augment import check_fits
 from xpnet.datasets.rows import subset
 from xpnet.errors import InputError
 from xpnet.network import Network
+from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
+from xpnet.training.rows import RowFeed, RowSampler, WhichRows, check_enough, weights_of_examples
 from xpnet.training.weights import check_sample_weights
 
 _VALIDATION_EXAMPLES = 2000
@@ -72,23 +74,38 @@ def _validation_count(validation: Any, count: int) -> int:
     return validation if isinstance(validation, int) else max(round(validation * count), 1)
 
 
+def _all_rows(step: int) -> None:
+    """Of one process."""
+
+
 @dataclass(frozen=True)
 class TrainingData:
-    """Where the batches of a training come from, ``batch(step)``, and what it is validated on."""
+    """Where the batches of a training come from, ``batch(step)``, and what it is validated on.
+
+    ``rows`` tells which rows of the batch of a step these are, where several processes share it.
+    """
 
     feed: Any
     train: Part
     validation: Part | None
     batches_per_epoch: int
     count: int
+    rows: WhichRows = _all_rows
 
 
 def prepare(
-    dataset: Dataset, config: TrainConfig, backend: Backend, sample_weight: Array | None, seed: int
+    dataset: Dataset,
+    config: TrainConfig,
+    backend: Backend,
+    sample_weight: Array | None,
+    seed: int,
+    group: Group = ALONE,
+    class_weights: Any = None,
 ) -> TrainingData:
     """Split the data and put them where batches are taken from: on the device, or left in files and memory maps.
 
-    ``seed`` is that of the batches' order. Raises InputError as ``split`` and ``BatchSampler`` do, and for weights that
+    ``seed`` is that of the batches' order; of each batch this process has its rows among those of a ``group``. They
+    count by ``class_weights`` too. Raises InputError as ``split`` and ``BatchSampler`` do, and for weights that
     are all 0.
     """
     if sample_weight is not None:
@@ -99,15 +116,24 @@ def prepare(
             "Training: expected a sample_weight above 0 for some training example, got 0 for all. Change sample_weight."
         )
     sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
-    feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
+    own, rows = sampler, _all_rows
+    if group.size > 1:
+        check_enough(group, sampler)
+        own = RowSampler(sampler, group, weights_of_examples(train.targets, train.weights, class_weights))
+        rows = own.rows
+    feed = make_feed(backend, train.inputs, train.targets, train.weights, own)
     check_fits(config.augmentation, dataset.input_shape)
     if validation is not None and not stays_on_host(backend, validation.inputs):
         validation = validation._replace(inputs=backend.asarray(validation.inputs))
-    return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
+    return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count, rows)
 
 
 def prepare_stream(
-    batches: Iterable[Any], config: TrainConfig, network: Network, sample_weight: Array | None
+    batches: Iterable[Any],
+    config: TrainConfig,
+    network: Network,
+    sample_weight: Array | None,
+    group: Group = ALONE,
 ) -> TrainingData:
     """Batches as an iterable gives them; an epoch is its length, if it has one.
 
@@ -135,7 +161,11 @@ def prepare_stream(
     classes = network.output_shape[0] if loss is None or loss.target == "classes" else None
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
     first = feed.batch(0)
-    return TrainingData(feed, Part(first.x, first.y), None, per_epoch, 0)
+    part = Part(first.x, first.y)
+    if group.size == 1:
+        return TrainingData(feed, part, None, per_epoch, 0)
+    own = RowFeed(feed, group, getattr(loss, "class_weights", None))
+    return TrainingData(own, part, None, per_epoch, 0, own.rows)
 
 
 def target_variance(targets: Any) -> float:

@@ -8,10 +8,11 @@ from typing import Any
 from xpnet.backend import Array, to_numpy
 from xpnet.errors import TrainingDivergedError
 from xpnet.network import Network
-from xpnet.random import fold_in
+from xpnet.random import fold_in, for_rows
 from xpnet.training.config import TrainConfig
 from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
 from xpnet.training.nonfinite import all_finite, first_nonfinite
+from xpnet.training.rows import Rows
 from xpnet.training.step import TrainState, prepared
 
 
@@ -58,12 +59,15 @@ def check_step(
     loss: Array,
     key: Array,
     iteration: int,
+    rows: Rows | None = None,
 ) -> None:
     """Raise TrainingDivergedError with the first layer that went wrong if a step, from one state to another, did."""
     before, after = states
     if all_finite(loss) and all_finite(after.theta):
         return
     key, theta = fold_in(key, iteration), before.theta
+    if rows:
+        key = for_rows(key, rows.first, rows.of)
     x = prepared(network, config.augmentation, batch.x, key)
     if mixed:
         network, theta, x = mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)

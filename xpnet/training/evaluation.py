@@ -15,6 +15,7 @@ from xpnet.compile import compiled
 from xpnet.layers.base import State
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.parallel import ALONE, Group
 
 BATCH_SIZE = 250
 LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution needs beside it is a few times as much
@@ -184,23 +185,31 @@ AnyEvaluation = Evaluation | BinaryEvaluation | RegressionEvaluation
 class Evaluator:
     """Applies a network to inputs in batches; they may be host arrays, files, or lie on the network's device.
 
-    A batch has at most 250 examples, and fewer where the largest output of a layer would be more than 64 MiB.
+    A batch has at most 250 examples, and fewer where the largest output of a layer would be more than 64 MiB. The ranks
+    of a ``group`` share the examples, and each has the result for all of them.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, group: Group = ALONE) -> None:
+        self._network, self._group = network, group
         self.batch_size = _batch_size(network)
         self._outputs: Callable[..., Array] = compiled(self._forward, network.backend)
 
     def __call__(self, theta: Array, state: State, inputs: Any, targets: Array) -> AnyEvaluation:
         """Evaluate the network with the given values."""
-        outputs = np.concatenate(
-            [
-                to_numpy(self._outputs(theta, state, self._network.backend.asarray(inputs[start:stop])))
-                for start, stop in _bounds(targets.shape[0], self.batch_size)
-            ]
-        )
-        return evaluate(self._network.loss, outputs, to_numpy(targets))
+        own = self._group.rows(targets.shape[0])
+        outputs = [
+            to_numpy(self._outputs(theta, state, self._network.backend.asarray(inputs[start:stop])))
+            for start, stop in _bounds(own.start, own.stop, self.batch_size)
+        ]
+        whole = np.concatenate(outputs) if self._group.size == 1 else self._joined(outputs, own, targets.shape[0])
+        return evaluate(self._network.loss, whole, to_numpy(targets))
+
+    def _joined(self, outputs: list[np.ndarray], own: slice, count: int) -> np.ndarray:
+        """The outputs of all ranks, each of which has some rows of them."""
+        whole = np.zeros((count, *self._network.output_shape), self._network.dtype)
+        if outputs:
+            whole[own] = np.concatenate(outputs)
+        return self._group.all_reduce(whole)
 
     def _forward(self, theta: Array, state: State, inputs: Array) -> Array:
         xp = self._network.backend.xp
@@ -234,8 +243,8 @@ def _sigmoid(outputs: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(outputs.astype(np.float64) / 2))
 
 
-def _bounds(count: int, size: int) -> list[tuple[int, int]]:
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+def _bounds(first: int, end: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, end)) for start in range(first, end, size)]
 
 
 def _or_none(value: float) -> float | None:

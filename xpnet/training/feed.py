@@ -11,8 +11,8 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Array, Backend, array_namespace, backend_of, check_real_numbers, is_readable, to_numpy
-from xpnet.datasets import BatchSampler
 from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finite, check_labels, check_together
+from xpnet.datasets.batches import Sampler
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.rows import HostRows, is_large, row_numbers
 from xpnet.errors import InputError
@@ -44,7 +44,7 @@ class DeviceFeed:
     """Batches gathered where all examples lie: on the network's device, to which host arrays are moved once."""
 
     def __init__(
-        self, backend: Backend, inputs: Array, targets: Array, weights: Array | None, sampler: BatchSampler
+        self, backend: Backend, inputs: Array, targets: Array, weights: Array | None, sampler: Sampler
     ) -> None:
         self._backend, self._sampler = backend, sampler
         self._arrays = [None if array is None else backend.asarray(array) for array in (inputs, targets, weights)]
@@ -61,9 +61,7 @@ class HostFeed:
     Raises InputError for NaN or infinity in a batch.
     """
 
-    def __init__(
-        self, backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: BatchSampler
-    ) -> None:
+    def __init__(self, backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: Sampler) -> None:
         self._backend, self._sampler = backend, sampler
         self._inputs, self._targets = inputs, to_numpy(targets)
         self._weights = None if weights is None else to_numpy(weights)
@@ -88,7 +86,7 @@ class FileFeed(HostFeed):
     """
 
     def __init__(
-        self, backend: Backend, inputs: ImageFiles, targets: Array, weights: Array | None, sampler: BatchSampler
+        self, backend: Backend, inputs: ImageFiles, targets: Array, weights: Array | None, sampler: Sampler
     ) -> None:
         super().__init__(backend, inputs, targets, weights, sampler)
         self._step = 0
@@ -192,7 +190,7 @@ def stays_on_host(backend: Backend, inputs: Any) -> bool:
 
 
 def make_feed(
-    backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: BatchSampler
+    backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: Sampler
 ) -> DeviceFeed | HostFeed:
     """The feed that suits where the training inputs are; ``weights`` (N,) are those of the examples, or None."""
     if isinstance(inputs, ImageFiles):

@@ -19,6 +19,7 @@ from xpnet.errors import InputError
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Adam
+from xpnet.parallel import ALONE, Group
 from xpnet.runtime import Runtime
 from xpnet.schedules import Constant
 from xpnet.training.callbacks import Callback, check_callbacks
@@ -61,7 +62,7 @@ def fit(
     )
     data = _data(network, x, y, validation, config.loss or network.own_loss)
     if runtime and not network.is_placed and (runtime.device or runtime.backend):
-        network.to(runtime.device or "cpu", runtime.backend)
+        network.to(runtime.own_device or "cpu", runtime.backend)
     data = _move_to(network, data)
     trainer = Trainer(network, data, config, runtime, sample_weight=sample_weight, order=network.fits)
     network.fits += 1
@@ -71,8 +72,8 @@ def fit(
         return trainer.run([*callbacks, bar])
 
 
-def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
-    """Evaluate a network as ``Network.evaluate`` says."""
+def evaluate(network: Network, x: Any, y: Any, group: Group = ALONE) -> AnyEvaluation:
+    """Evaluate a network as ``Network.evaluate`` says; the ranks of a group share the work."""
     if isinstance(x, Dataset):
         data = x
         if data.test_inputs is None:
@@ -88,7 +89,7 @@ def evaluate(network: Network, x: Any, y: Any) -> AnyEvaluation:
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
     with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
-        return Evaluator(network)(network.theta, network.state, inputs, targets)
+        return Evaluator(network, group)(network.theta, network.state, inputs, targets)
 
 
 def _data(network: Network, x: Any, y: Any, validation: Any, loss: Loss | None) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet.backend import Array, to_numpy
 from xpnet.network import Network
+from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import TrainingData
 from xpnet.training.divergence import check_finite
@@ -16,18 +17,21 @@ from xpnet.training.history import Record
 from xpnet.training.snapshot import Progress
 
 
-def read_metrics(progress: Progress, pending: Any, network: Network, config: TrainConfig) -> Progress:
+def read_metrics(
+    progress: Progress, pending: Any, network: Network, config: TrainConfig, group: Group = ALONE
+) -> Progress:
     """The progress with the moving averages of the loss and the score after all steps that are pending.
 
-    ``pending`` is (metrics, (metrics, ... None)), the newest first. Raises TrainingDivergedError for the first loss
-    that is not finite.
+    ``pending`` is (metrics, (metrics, ... None)), the newest first; each rank has its addends. Raises
+    TrainingDivergedError for the first loss that is not finite.
     """
     metrics = []
     while pending is not None:
         newest, pending = pending
         metrics.append(newest)
     stack = network.backend.xp.stack
-    losses, scores = (to_numpy(stack(column)).tolist() for column in zip(*reversed(metrics), strict=True))
+    columns = zip(*reversed(metrics), strict=True)
+    losses, scores = (to_numpy(group.all_reduce(stack(column))).tolist() for column in columns)
     first, loss, score = progress.iteration - len(metrics) + 1, progress.loss, progress.score
     for number, (one_loss, one_score) in enumerate(zip(losses, scores, strict=True), start=first):
         check_finite(config, "loss", one_loss, number)

@@ -26,6 +26,7 @@ from xpnet.losses import Loss, LossForward
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.shapes import Shape
+from xpnet.training.rows import with_share
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -64,9 +65,15 @@ class MixedPrecision:
         targets: Array,
         weights: Array | None,
         key: Array | None,
+        share: Array | float | None = None,
     ) -> LossAndGradient:
-        """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed."""
+        """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed.
+
+        Both are multiplied by ``share`` if the batch is part of a larger one.
+        """
         network = self.as_float16(scale)
+        if share is not None:
+            network = with_share(network, share)
         result = network.unchecked_loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 

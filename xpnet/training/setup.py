@@ -17,6 +17,7 @@ from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState
+from xpnet.parallel import ALONE, Group
 from xpnet.runtime import Runtime
 from xpnet.shapes import channels_last_advice
 from xpnet.training.config import TrainConfig
@@ -56,7 +57,12 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
 
 
 def settle_data(
-    network: Network, dataset: Dataset | Iterable[Any], config: TrainConfig, sample_weight: Array | None, seed: int
+    network: Network,
+    dataset: Dataset | Iterable[Any],
+    config: TrainConfig,
+    sample_weight: Array | None,
+    seed: int,
+    group: Group = ALONE,
 ) -> TrainingData:
     """The data to train on; the network is given the loss, and the names of the classes.
 
@@ -65,12 +71,13 @@ def settle_data(
     if isinstance(dataset, Dataset):
         loss = settle_loss(network, dataset, config)
         check_fits(network, dataset, loss)
-        data = prepare(dataset, config, network.backend, sample_weight, seed)
+        class_weights = getattr(loss, "class_weights", None)
+        data = prepare(dataset, config, network.backend, sample_weight, seed, group, class_weights)
         network.class_names = dataset.class_names
         if (config.loss or network.own_loss) is None:
             _warn_of_one_hot(dataset.train_targets)
     else:
-        data = prepare_stream(dataset, config, network, sample_weight)
+        data = prepare_stream(dataset, config, network, sample_weight, group)
         loss = settle_stream_loss(network, data.train.targets, config)
     network.loss, network.own_loss = loss, config.loss or network.own_loss
     return data
@@ -182,6 +189,17 @@ def metric_name(loss: Loss, targets: Any) -> str:
     return "accuracy" if settle_score(loss, targets) in (accuracy, binary_accuracy) else "r2"
 
 
+def settle_network(
+    network: Network, data: TrainingData, config: TrainConfig, iterations: int, group: Group = ALONE
+) -> None:
+    """Freeze what the configuration says, see that every batch is large enough, and normalise the inputs."""
+    if config.freeze:
+        network.freeze(*config.freeze)
+    if iterations >= data.batches_per_epoch and data.count:
+        _check_last_batch(network, data, config.batch_size, 1 if config.sync_batch_norm else group.size)
+    normalize_inputs(network, data.train, config)
+
+
 def normalize_inputs(network: Network, train: Part, config: TrainConfig) -> None:
     """Give an untrained network the mean and scale of its training inputs, unless somebody has set them.
 
@@ -211,14 +229,18 @@ def _is_set(network: Network) -> bool:
     return bool(np.any(to_numpy(state["mean"]) != 0) or np.any(to_numpy(state["scale"]) != 1))
 
 
-def check_last_batch(network: Network, data: TrainingData, batch_size: int) -> None:
-    """Refuse an epoch that ends with a batch of one example where batch normalisation would have one value to go by."""
-    last = (data.count - 1) % batch_size + 1
+def _check_last_batch(network: Network, data: TrainingData, batch_size: int, parts: int) -> None:
+    """Refuse an epoch that ends with a batch of one example where batch normalisation would have one value to go by.
+
+    So does a batch of which each of several ``parts`` is normalised by itself.
+    """
+    last = ((data.count - 1) % batch_size + 1) // parts
     for name, layer, shape in network.layer.leaves(network.input_shape):
         if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
             raise InputError(
                 f"Training: expected at least 2 examples in every batch for batch normalisation ('{name}'), got 1 in "
-                f"the last one of {data.count:,} examples in batches of {batch_size}. Change batch_size."
+                f"{'a part of ' if parts > 1 else ''}the last one of {data.count:,} examples in batches of "
+                f"{batch_size}. Change batch_size."
             )
 
 

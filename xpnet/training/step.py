@@ -11,8 +11,10 @@ from xpnet.datasets.augment import Augmentation, augment
 from xpnet.layers.base import State
 from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm, optimizer_update
-from xpnet.random import fold_in
+from xpnet.parallel import ALONE, Group
+from xpnet.random import fold_in, for_rows
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
+from xpnet.training.rows import Rows, with_share
 from xpnet.training.scores import Score
 
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
@@ -41,6 +43,7 @@ def make_step(
     clip_norm: float | None = None,
     augmentation: Sequence[Augmentation] = (),
     mixed: MixedPrecision | None = None,
+    group: Group = ALONE,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (state, x, targets, ...) -> (state, metrics of the batch).
 
@@ -51,7 +54,51 @@ def make_step(
     ``decay_mask`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
     step to step without a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and
     backward passes are in float16.
+
+    Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
+    gradients of the whole batch's loss. The metrics are this process's addends of the batch's.
     """
+
+    def gradient(
+        state: TrainState,
+        x: Array,
+        targets: Array,
+        weights: Array | None,
+        key: Array | None,
+        iteration: int | Array,
+        rows: Rows | None,
+    ) -> tuple[Array, State, StepMetrics]:
+        key = None if key is None else fold_in(key, iteration)
+        if key is not None and rows:
+            key = for_rows(key, rows.first, rows.of)
+        x = prepared(network, augmentation, x, key)
+        share = rows.weight if rows else None
+        if mixed:
+            scale = state.optimizer[SCALE]
+            result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, share)
+        else:
+            own = network if share is None else with_share(network, share)
+            result = own.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
+        metrics = StepMetrics(result.loss, score(result.outputs, targets, state.theta.dtype))
+        if rows:
+            metrics = metrics._replace(score=metrics.score * (x.shape[0] / rows.of))
+        return result.gradient, result.state, metrics
+
+    def update(state: TrainState, gradient: Array, layers: State, lr_scale: Factor, decay_mask: Factor) -> TrainState:
+        theta, optimizer_state = optimizer_update(
+            optimizer,
+            state.theta,
+            gradient if clip_norm is None else clip_by_global_norm(gradient, clip_norm),
+            state.optimizer,
+            lr_scale=lr_scale,
+            decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
+        )
+        after = TrainState(theta, layers, optimizer_state)
+        return mixed.skip_on_overflow(state, after, gradient) if mixed else after
+
+    is_split = group.size > 1  # around the reduction, which cannot be compiled
+    own_gradient = compiled(gradient, network.backend) if is_split else gradient
+    own_update = compiled(update, network.backend) if is_split else update
 
     def step(
         state: TrainState,
@@ -62,29 +109,12 @@ def make_step(
         iteration: int | Array = 0,
         lr_scale: Factor = 1.0,
         decay_mask: Factor = 1.0,
+        rows: Rows | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        key = None if key is None else fold_in(key, iteration)
-        x = prepared(network, augmentation, x, key)
-        if mixed:
-            scale = state.optimizer[SCALE]
-            result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key)
-        else:
-            result = network.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
-        gradient = result.gradient if clip_norm is None else clip_by_global_norm(result.gradient, clip_norm)
-        theta, optimizer_state = optimizer_update(
-            optimizer,
-            state.theta,
-            gradient,
-            state.optimizer,
-            lr_scale=lr_scale,
-            decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
-        )
-        after = TrainState(theta, result.state, optimizer_state)
-        if mixed:
-            after = mixed.skip_on_overflow(state, after, result.gradient)
-        return after, StepMetrics(result.loss, score(result.outputs, targets, theta.dtype))
+        gradient, layers, metrics = own_gradient(state, x, targets, weights, key, iteration, rows)
+        return own_update(state, group.all_reduce(gradient), layers, lr_scale, decay_mask), metrics
 
-    return compiled(step, network.backend)
+    return step if is_split else compiled(step, network.backend)
 
 
 def prepared(network: Network, augmentation: Sequence[Augmentation], x: Array, key: Array | None) -> Array:

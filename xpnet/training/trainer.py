@@ -17,6 +17,8 @@ from xpnet.datasets import Dataset
 from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.layout import map_tree
 from xpnet.network import Network
+from xpnet.parallel import connect
+from xpnet.parallel.agreement import together
 from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
@@ -28,13 +30,13 @@ from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import History, Record
 from xpnet.training.measure import measure, read_metrics
 from xpnet.training.mixed_precision import MixedPrecision
+from xpnet.training.ranks import check_same_start, same_at_report, same_start, shared
 from xpnet.training.setup import (
-    check_last_batch,
     check_runtime,
     first_optimizer_state,
     metric_name,
-    normalize_inputs,
     settle_data,
+    settle_network,
     settle_score,
     weights_only,
 )
@@ -70,40 +72,39 @@ class Trainer:
         check_runtime(network, runtime or Runtime())
         self.runtime = runtime or Runtime()
         self.runtime.configure(network.backend.name) if runtime else configure_once()
-        backend, seed = network.backend, config.seed
-        if order:
-            seed = int(generator(seed, Stream.AGAIN, order).integers(2**32))
-        self.data = settle_data(network, dataset, config, sample_weight, seed)
-        if config.freeze:
-            network.freeze(*config.freeze)
-        per_epoch = self.data.batches_per_epoch
-        self.iterations = config.iterations or (config.epochs or 1) * per_epoch
-        if self.iterations >= per_epoch and self.data.count:
-            check_last_batch(network, self.data, config.batch_size)
-        normalize_inputs(network, self.data.train, config)
-
+        self.group = connect(self.runtime.parallel)
+        seed = generator(config.seed, Stream.AGAIN, order).integers(2**32) if order else config.seed
+        with together(self.group):
+            self.data = settle_data(network, dataset, config, sample_weight, int(seed), self.group)
+            per_epoch = self.data.batches_per_epoch
+            self.iterations = config.iterations or (config.epochs or 1) * per_epoch
+            settle_network(network, self.data, config, self.iterations, self.group)
+        check_same_start(self.group, network, self.data, config, self.runtime)
         self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
-        self._key = backend.asarray(make_key(seed))
-        self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
+        self._key = network.backend.asarray(make_key(int(seed)))
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
+
         loss, targets = network.loss, self.data.train.targets
         # lr is passed per step, so the optimizer's own is 1: its rounding to θ's dtype is then the same in an array.
         optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
+        in_step = shared(network, self.group, config)
+        self._mixed = MixedPrecision(in_step) if self.runtime.precision == "float16" else None
         self._plain_step = make_step(
-            network,
+            in_step,
             optimizer,
             settle_score(loss, targets),
             clip_norm=config.clip_norm,
             augmentation=config.augmentation,
             mixed=self._mixed,
+            group=self.group,
         )
-        self._step = graphed(self._plain_step, backend) if self.runtime.graph else self._plain_step
-        self._evaluate = Evaluator(network)
-        self.history = History([], metric_name(loss, targets), per_epoch)
-        optimizer_state = first_optimizer_state(network, config, optimizer, self._mixed)
-        self._position = Position(TrainState(network.theta, network.state, optimizer_state), Progress())
+        self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
+        self._evaluate = Evaluator(network, self.group)
+        self.history = History([], metric_name(loss, targets), self.data.batches_per_epoch)
+        first = TrainState(network.theta, network.state, first_optimizer_state(network, config, optimizer, self._mixed))
+        self._position = Position(same_start(self.group, first), Progress())
         self._stop, self._started = False, 0.0
 
     @property
@@ -161,6 +162,7 @@ class Trainer:
                     self._after_report(record)
                 for callback in callbacks:
                     callback.on_report(self, record)
+                self._stop = bool(self.group.largest(self._stop))
         except TrainingDivergedError:
             (network.theta, network.state), network.optimizer_memory = finite, None
             raise
@@ -186,13 +188,13 @@ class Trainer:
             raise MemoryError(f"Training, step {self.iteration + 1}: {reason}. Use a smaller batch_size.") from error
 
     def stop(self) -> None:
-        """End ``run`` after the current iteration."""
+        """End ``run`` after the current iteration, on all ranks."""
         self._stop = True
 
     @on_own_device
     def snapshot(self) -> Snapshot:
-        """Everything that ``restore`` needs; it may be taken between any two iterations and changes nothing."""
-        self._flush_metrics()
+        """Everything that ``restore`` needs; taken between any two iterations, by all ranks, it changes nothing."""
+        self.flush_metrics()
         return take(self.network, self._position.state, self.progress, self.best, self._key)
 
     @on_own_device
@@ -209,21 +211,23 @@ class Trainer:
             )
         keeps_best = self.config.early_stopping is not None
         state, best, self._key = put_back(self.network, self._position.state, snapshot, source, keeps_best=keeps_best)
-        self._position = Position(state, snapshot.progress, best=best)
+        self._position = Position(same_start(self.group, state), snapshot.progress, best=best)
         self.publish()
 
     @on_own_device
     def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
         before, progress, pending, _ = self._position
-        batch = self.data.feed.batch(progress.iteration)
+        batch, rows = self.data.feed.batch(progress.iteration), self.data.rows(progress.iteration)
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
-            state, metrics = step(before, *batch, key, progress.iteration, rate, self.decay_mask)
+            settings = (key, progress.iteration, rate, self.decay_mask)
+            state, metrics = step(before, *batch, *settings, *([rows] if rows else []))
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
-                check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration)
-        seen = progress.examples_seen + batch.y.shape[0]
+                with together(self.group):
+                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, rows)
+        seen = progress.examples_seen + (rows.of if rows else batch.y.shape[0])
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
@@ -239,7 +243,8 @@ class Trainer:
             self._add_seconds(time.perf_counter() - start)
             for callback in callbacks:
                 callback.on_step(self)
-        self._flush_metrics()
+            self._stop = bool(self.group.largest(self._stop))
+        self.flush_metrics()
 
     def _add_seconds(self, seconds: float) -> None:
         progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
@@ -250,13 +255,13 @@ class Trainer:
         return self.config.optimizer.learning_rate * (self._schedule.factor(step) * self.progress.plateau.factor)
 
     @on_own_device
-    def _flush_metrics(self) -> None:
-        """Read the metrics of all steps since the last report or snapshot: the only wait for the device."""
+    def flush_metrics(self) -> None:
+        """Read the metrics of all steps since the last report or snapshot, of all ranks: the only wait for a device."""
         _, progress, pending, _ = self._position
         if pending is None:
             return
         start = time.perf_counter()
-        progress = read_metrics(progress, pending, self.network, self.config)
+        progress = read_metrics(progress, pending, self.network, self.config, self.group)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
         self._position = self._position._replace(progress=progress._replace(**seconds), pending=None)
@@ -273,18 +278,13 @@ class Trainer:
 
     @on_own_device
     def _record(self) -> Record:
+        own = self._position.state
+        self._position = self._position._replace(state=same_at_report(self.group, self.config, own, self.iteration))
         self.publish()
         if self._mixed:
             check_scale(self._position.state, self.iteration)
-        record = measure(
-            self.network,
-            self.data,
-            self.config,
-            self._evaluate,
-            self.progress,
-            decay_mask=self.decay_mask,
-            learning_rate=self._rate(self.iteration - 1),
-        )
+        where = (self.network, self.data, self.config, self._evaluate, self.progress)
+        record = measure(*where, decay_mask=self.decay_mask, learning_rate=self._rate(self.iteration - 1))
         seconds = time.perf_counter() - self._started
         self._position = self._position._replace(progress=self.progress._replace(seconds=seconds))
         return record._replace(seconds=seconds)

@@ -28,7 +28,8 @@ __device__ int draw(unsigned k0, unsigned k1, int number, int image, int images,
 __device__ int modulo(int a, int b) { return (a % b + b) % b; }
 
 extern "C" __global__ void augment(
-    const TYPE* images, const int* key, TYPE* augmented, Augmentations all, int height, int width, int channels)
+    const TYPE* images, const int* key, TYPE* augmented, Augmentations all, int height, int width, int channels,
+    int is_for_rows)  // whether the key is that of some rows of a batch: their first number and the batch's size follow
 {
     __shared__ int rows[MOST], columns[MOST];  // by how much, where to, or whether
     int image = blockIdx.x, step = threadIdx.x;
@@ -39,15 +40,16 @@ extern "C" __global__ void augment(
             threefry2x32(k0, k1, a, b);
             k0 = a, k1 = b;
         }
-        int count = gridDim.x, size = all.size[step];
+        int count = is_for_rows ? key[3] : gridDim.x, number = is_for_rows ? key[2] + image : image;
+        int size = all.size[step];
         if (all.kind[step] == CROP) {
-            rows[step] = draw(k0, k1, 3, image, count, 2 * size + 1) - size;
-            columns[step] = draw(k0, k1, 4, image, count, 2 * size + 1) - size;
+            rows[step] = draw(k0, k1, 3, number, count, 2 * size + 1) - size;
+            columns[step] = draw(k0, k1, 4, number, count, 2 * size + 1) - size;
         } else if (all.kind[step] == FLIP) {
-            columns[step] = draw(k0, k1, 2, image, count, 2);
+            columns[step] = draw(k0, k1, 2, number, count, 2);
         } else {
-            rows[step] = draw(k0, k1, 0, image, count, height) - size / 2;
-            columns[step] = draw(k0, k1, 1, image, count, width) - size / 2;
+            rows[step] = draw(k0, k1, 0, number, count, height) - size / 2;
+            columns[step] = draw(k0, k1, 1, number, count, width) - size / 2;
         }
     }
     __syncthreads();

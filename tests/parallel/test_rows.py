@@ -1,0 +1,124 @@
+"""Parts of batches, and what stands for a group of one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers import assert_close
+from xpnet.datasets import BatchSampler
+from xpnet.errors import InputError
+from xpnet.layers import BatchNorm
+from xpnet.layers.normalization import SynchronizedBatchNorm
+from xpnet.parallel import ALONE, Group, connect
+from xpnet.parallel.launch import Launch, launched
+from xpnet.parallel.watch import Watch, time_limit
+from xpnet.training.rows import RowSampler, check_enough, weights_of_examples
+
+
+class Rank(Group):
+    """A rank that never talks."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+@given(count=st.integers(4, 40), batch=st.integers(4, 40), size=st.integers(1, 4), step=st.integers(0, 20))
+def test_the_parts_of_a_batch_are_the_batch(count, batch, size, step):
+    whole = BatchSampler(count, min(batch, count), seed=1)
+    weights = np.random.default_rng(0).random(count)
+    parts = [RowSampler(whole, Rank(rank, size), weights) for rank in range(size)]
+    np.testing.assert_array_equal(np.concatenate([part.batch(step) for part in parts]), whole.batch(step))
+    rows = [part.rows(step) for part in parts]
+    sizes = [len(part.batch(step)) for part in parts]
+    assert [row.first for row in rows] == [sum(sizes[:rank]) for rank in range(size)]
+    assert max(sizes) - min(sizes) <= 1
+    assert sum(row.weight for row in rows) == pytest.approx(1)
+
+
+def test_weights_are_those_of_examples_and_classes():
+    weights = weights_of_examples(np.array([0, 1, 1]), np.array([1, 2, 3]), (0.5, 2.0))
+    np.testing.assert_array_equal(weights, [0.5, 4, 6])
+    assert weights_of_examples(np.array([0]), None, None) is None
+    sampler = RowSampler(BatchSampler(3, 3, 0, shuffle=False), Rank(1, 2), weights)
+    assert sampler.rows(0).weight == pytest.approx(10 / 10.5)
+    empty = RowSampler(BatchSampler(3, 3, 0), Rank(1, 2), np.zeros(3))
+    assert empty.rows(0).weight == 0
+
+
+def test_a_batch_needs_an_example_for_each_rank():
+    check_enough(Rank(0, 3), BatchSampler(9, 6, 0))
+    with pytest.raises(InputError, match=r"at least 4 examples.*got 3 in the last one"):
+        check_enough(Rank(0, 4), BatchSampler(9, 6, 0))
+
+
+def test_a_group_of_one_leaves_everything_as_it_is():
+    array = np.ones(3)
+    assert connect(None) is ALONE
+    assert ALONE.all_reduce(array) is array
+    assert ALONE.broadcast(array) is array
+    assert (ALONE.rank, ALONE.size, ALONE.largest(3), ALONE.rows(7)) == (0, 1, 3, slice(0, 7))
+    assert connect(None).threads is None
+    with pytest.raises(InputError, match="mpi"):
+        connect("telepathy")
+
+
+def test_launchers_are_known_by_their_environment():
+    assert launched({}) == Launch(1, 0, None)
+    assert launched({"PMI_SIZE": "4", "PMI_RANK": "3"}) == Launch(4, 3, "mpi")
+    assert launched({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}) == Launch(2, 1, "mpi")
+    assert launched({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}) == Launch(8, 7, "mpi")
+    # A batch script of Slurm, which srun has not started, is one process whatever the job's tasks.
+    assert launched({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == Launch()
+    assert launched({"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "a"}) == Launch(2, 1, "torch")
+    assert launched({"WORLD_SIZE": "2", "RANK": "1"}) == Launch()
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "nan", "inf"])
+def test_a_time_limit_is_a_number_of_seconds(monkeypatch, text):
+    assert time_limit() == 600
+    monkeypatch.setenv("XPNET_RANK_TIMEOUT", text)
+    with pytest.raises(InputError, match="XPNET_RANK_TIMEOUT"):
+        time_limit()
+
+
+def test_a_watch_calls_where_a_wait_is_too_long(monkeypatch):
+    monkeypatch.setenv("XPNET_RANK_TIMEOUT", "0.05")
+    late = threading.Event()
+    watch = Watch(late.set)
+    with watch:
+        assert late.wait(10)
+
+
+def test_synchronised_statistics_of_one_process_are_its_own(backend):
+    xp, rng = backend.xp, np.random.default_rng(3)
+    plain, synchronized = BatchNorm(), SynchronizedBatchNorm()
+    params, state, _ = plain.init(rng, (4, 3))
+    params = {name: backend.asarray(rng.normal(size=3), "float64") for name in params}
+    state = {name: backend.asarray(rng.random(3), "float64") for name in state}
+    x, dy = (backend.asarray(rng.normal(size=(5, 4, 3)), "float64") for _ in range(2))
+    one, other = (layer.forward(params, state, x, train=True) for layer in (plain, synchronized))
+    assert_close(other.y, one.y, atol=1e-12)
+    for name in state:
+        assert_close(other.state[name], one.state[name], atol=1e-12)
+    back = plain.backward(params, one.cache, dy), synchronized.backward(params, other.cache, dy)
+    assert_close(back[1].dx, back[0].dx, atol=1e-12)
+    for name in params:
+        assert_close(back[1].grads[name], back[0].grads[name], atol=1e-12)
+    assert synchronized.backward(params, other.cache, dy, need_dx=False).dx is None
+    assert xp.all(xp.isfinite(other.y))
+
+
+def test_one_process_never_imports_mpi4py():
+    code = (
+        "import sys, numpy as np; from xpnet import Network; from xpnet.layers import Dense;"
+        "Network([Dense(2)], (3,)).fit(np.ones((8, 3)), np.arange(8) % 2, progress=False);"
+        "import xpnet.cli.train; assert not [name for name in sys.modules if 'mpi' in name.split('.')[0]]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,58 @@
+"""What the ranks of a run do beside training: write checkpoints together, and end together."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from xpnet.cli import common
+from xpnet.cli.wording import in_flags
+from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.parallel import Group
+from xpnet.parallel.agreement import AgreedError
+from xpnet.training import Callback, Trainer
+
+
+@contextmanager
+def ending_all(group: Group, spellings: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Let what ends one rank end all of them, with that rank's message; the others would wait for it for ever.
+
+    What all of them raise at the same place passes through: agreed errors, a diverged training, a signal's exit.
+    """
+    try:
+        yield
+    except (AgreedError, TrainingDivergedError, SystemExit):
+        raise
+    except BaseException as error:
+        if group.size == 1:
+            raise
+        code = common.EXIT_BAD_INPUT if isinstance(error, InputError) else common.EXIT_FAILED
+        if isinstance(error, KeyboardInterrupt):
+            code = common.EXIT_INTERRUPTED
+        elif not isinstance(error, InputError | OSError | MemoryError):
+            traceback.print_exc()
+        text = in_flags(str(error), spellings) or type(error).__name__
+        common.print_error(f"rank {group.rank}: {text}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        group.abort(code)
+        raise
+
+
+class CheckpointPartner(Callback):
+    """On all ranks but the first: takes part where the first one's ``CheckpointWriter`` writes, and writes nothing."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Take part if it is time for a checkpoint."""
+        if trainer.group.largest(0):
+            self.write(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Take part in the last checkpoint."""
+        self.write(trainer)
+
+    def write(self, trainer: Trainer) -> None:
+        """Take part in writing the state of this moment."""
+        trainer.flush_metrics()

@@ -1,0 +1,53 @@
+"""Sums of CuPy arrays between GPUs by NCCL, for ranks that another engine has brought together.
+
+Source: NVIDIA, "NCCL user guide"; CuPy, ``cupy.cuda.nccl``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.parallel.group import Group
+
+_log = logging.getLogger(__name__)
+
+
+def nccl_sum(group: Group) -> Callable[[Array], Array] | None:
+    """A function that replaces an array of float32 or float64 by the sum of all ranks' arrays, on its device's stream.
+
+    None, with a warning of rank 0, unless every rank has NCCL and a GPU of its own.
+    """
+    cupy = importlib.import_module("cupy")
+    nccl: Any = None
+    communicator: Any = None
+    problem: Exception | None = None
+    try:
+        nccl = importlib.import_module("cupy.cuda.nccl")
+        identifier = np.array(nccl.get_unique_id() if group.rank == 0 else [0] * nccl.NCCL_UNIQUE_ID_BYTES, np.int64)
+    except (ImportError, AttributeError, RuntimeError) as error:
+        problem, identifier = error, np.zeros(0, np.int64)
+    if not group.largest(problem is not None):
+        identifier = tuple(map(int, group.broadcast(identifier)))
+        try:
+            communicator = nccl.NcclCommunicator(group.size, identifier, group.rank)
+        except RuntimeError as error:  # such as two ranks on one GPU
+            problem = error
+    if group.largest(problem is not None):
+        if group.rank == 0:
+            reason = str(problem or "another rank has none").partition("\n")[0]
+            _log.warning("NCCL cannot be used (%s): gradients go through the host's memory, by MPI.", reason)
+        return None
+    kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+    def summed(array: Array) -> Array:
+        address, stream = array.data.ptr, cupy.cuda.get_current_stream().ptr
+        communicator.allReduce(address, address, array.size, kinds[array.dtype.name], nccl.NCCL_SUM, stream)
+        return array
+
+    return summed

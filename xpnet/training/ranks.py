@@ -1,0 +1,89 @@
+"""What a trainer does where several processes, the ranks, share its batches."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+
+from xpnet.backend import to_numpy
+from xpnet.errors import TrainingDivergedError
+from xpnet.layers import BatchNorm, Layer
+from xpnet.layers.containers import map_leaves
+from xpnet.layers.normalization import SynchronizedBatchNorm
+from xpnet.layout import map_tree
+from xpnet.network import Network
+from xpnet.parallel import Group
+from xpnet.parallel.agreement import check_same, check_same_values, code_digest
+from xpnet.runtime import Runtime
+from xpnet.training.config import TrainConfig
+from xpnet.training.data import TrainingData
+from xpnet.training.step import TrainState
+
+
+def check_same_start(group: Group, network: Network, data: TrainingData, config: TrainConfig, runtime: Runtime) -> None:
+    """Raise an InputError that names the first setting, code, network or data that is not the same on all ranks."""
+    if group.size == 1:
+        return
+    digest = hashlib.sha256(repr((data.count, data.batches_per_epoch, data.train.inputs.shape)).encode())
+    for targets in (data.train.targets, data.validation and data.validation.targets):
+        digest.update(b"" if targets is None else to_numpy(targets).tobytes())
+    check_same(
+        group,
+        {
+            **_settings(config),
+            "dtype": network.dtype,
+            "precision": runtime.precision,
+            "network": network.layer,
+            "data": digest.hexdigest()[:12],
+            "code": code_digest(),
+        },
+    )
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """Those of the configuration and of what is in it."""
+    settings: dict[str, object] = {}
+    for name, value in vars(config).items():
+        inner = vars(value) if dataclasses.is_dataclass(value) else {}
+        settings |= {**inner, name: type(value).__name__ if inner else value}
+    return settings
+
+
+def same_start(group: Group, state: TrainState) -> TrainState:
+    """The values that all ranks begin with: those of rank 0."""
+    if group.size == 1:
+        return state
+    theta, layers, optimizer = state
+    return TrainState(group.broadcast(theta), map_tree(group.broadcast, layers), map_tree(group.broadcast, optimizer))
+
+
+def shared(network: Network, group: Group, config: TrainConfig) -> Network:
+    """The network as a group's step computes it: its batch normalisations over whole batches, if that is asked for."""
+    if group.size == 1 or not config.sync_batch_norm:
+        return network
+
+    def settled(_: str, layer: Layer) -> Layer:
+        if not isinstance(layer, BatchNorm) or layer.frozen:
+            return layer
+        return SynchronizedBatchNorm(layer.momentum, layer.eps, group=group)
+
+    network = copy.copy(network)
+    network.layer = map_leaves(settled, network.layer)
+    return network
+
+
+def same_at_report(group: Group, config: TrainConfig, state: TrainState, iteration: int) -> TrainState:
+    """The values that all ranks have at a report: rank 0's statistics, where each rank has its own.
+
+    Raises TrainingDivergedError, on all ranks, if the parameters of one of them are not rank 0's to the last bit.
+    """
+    if group.size == 1:
+        return state
+    rank = check_same_values(group, to_numpy(state.theta))
+    if rank is not None:
+        raise TrainingDivergedError(
+            f"Training: by iteration {iteration} the parameters of rank {rank} are not those of rank 0. "
+            "Use machines with the same kind of processor and the same versions of all libraries."
+        )
+    return state if config.sync_batch_norm else state._replace(state=map_tree(group.broadcast, state.state))

@@ -1,0 +1,129 @@
+"""The part that one of several processes has of every batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from xpnet.backend import Array, to_numpy
+from xpnet.datasets import BatchSampler
+from xpnet.errors import InputError
+from xpnet.losses import Loss, LossForward
+from xpnet.network import Network
+from xpnet.parallel import Group
+from xpnet.training.feed import Batch, IterableFeed
+
+
+class Rows(NamedTuple):
+    """Some rows of a batch: the first, how many the whole batch has, and their share of its weight, Σ wc / Σ wc.
+
+    w and c are the weights of examples and of their classes, 1 without any.
+    """
+
+    first: int
+    of: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class RowSampler:
+    """The rows that one process of a group has of the batches of a sampler: the same as of the others, or one more.
+
+    ``weights`` (N,) are those of all examples, if they have any.
+    """
+
+    whole: BatchSampler
+    group: Group
+    weights: np.ndarray | None
+
+    def batch(self, step: int) -> np.ndarray:
+        """Indices to train on in this step (from 0) here."""
+        indices = self.whole.batch(step)
+        return indices[self.group.rows(len(indices))]
+
+    def rows(self, step: int) -> Rows:
+        """Which rows of the whole batch these are."""
+        indices = self.whole.batch(step)
+        return _rows(self.group, len(indices), None if self.weights is None else self.weights[indices])
+
+
+class RowFeed:
+    """The rows that one process of a group has of batches from an iterable, which all processes read."""
+
+    def __init__(self, whole: IterableFeed, group: Group, class_weights: Any) -> None:
+        self._whole, self._group, self._class_weights = whole, group, class_weights
+
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0, here."""
+        batch = self._whole.batch(step)
+        count = batch.y.shape[0]
+        if count < self._group.size:
+            raise InputError(
+                f"Batch {step}: expected at least {self._group.size} examples, one for each rank, got {count}. "
+                "Use larger batches, or fewer ranks."
+            )
+        rows = self._group.rows(count)
+        return Batch(*(None if array is None else array[rows, ...] for array in batch))
+
+    def rows(self, step: int) -> Rows:
+        """Which rows of the whole batch these are."""
+        batch = self._whole.batch(step)
+        return _rows(self._group, batch.y.shape[0], weights_of_examples(batch.y, batch.weights, self._class_weights))
+
+
+def check_enough(group: Group, sampler: BatchSampler) -> None:
+    """Raise InputError if some batch has fewer examples than the group has processes."""
+    least = min((sampler.count - 1) % sampler.batch_size + 1, sampler.batch_size)
+    if least < group.size:
+        raise InputError(
+            f"Training: expected at least {group.size} examples in every batch, one for each rank, got {least} in the "
+            f"last one of {sampler.count:,} examples in batches of {sampler.batch_size}. Change batch_size, or use "
+            "fewer ranks."
+        )
+
+
+def weights_of_examples(targets: Any, weights: Any, class_weights: Any) -> np.ndarray | None:
+    """w·c of each example, on the host; None if all are 1."""
+    if weights is None and class_weights is None:
+        return None
+    of_class = 1.0 if class_weights is None else np.asarray(class_weights, np.float64)[to_numpy(targets)]
+    return np.asarray(1.0 if weights is None else to_numpy(weights).astype(np.float64)) * of_class
+
+
+def _rows(group: Group, count: int, weights: np.ndarray | None) -> Rows:
+    own = group.rows(count)
+    if weights is None:
+        return Rows(own.start, count, (own.stop - own.start) / count)
+    total = float(weights.sum())
+    return Rows(own.start, count, float(weights[own].sum()) / total if total else 0.0)
+
+
+def with_share(network: Network, share: Array | float) -> Network:
+    """The network with its share of a larger batch's loss, of whose gradient it then gives an addend."""
+    network = copy.copy(network)
+    network.loss = cast("Loss", _SharedLoss(network.loss, share))  # a step asks for its two functions only
+    return network
+
+
+@dataclass(frozen=True, eq=False)
+class _SharedLoss:
+    """A loss and its gradient, times a number."""
+
+    inner: Loss
+    share: Array | float
+
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        loss, cache = self.inner.forward(outputs, targets, weights)
+        return LossForward(loss * self.share, cache)
+
+    def backward(self, cache: Mapping[str, Array]) -> Array:
+        """Gradient with respect to the outputs."""
+        return self.inner.backward(cache) * self.share
+
+
+WhichRows = Callable[[int], Rows | None]
