@@ -191,6 +191,15 @@ class Network(LayeredFunction):
         """
         return weights.load(cls, path, device=device, backend=backend, loss=loss)
 
+    def to_onnx(self, path: str | os.PathLike[str], *, opset: int = 20) -> None:
+        """Write an ONNX file that takes the network's inputs in any number and gives its outputs (needs onnx).
+
+        Raises InputError for a layer or an opset that ONNX export does not know, or a file that cannot be written.
+        """
+        from xpnet.onnx import export
+
+        export.save(self, path, opset)
+
     def load_weights(
         self,
         path: str | os.PathLike[str],

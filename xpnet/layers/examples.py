@@ -54,6 +54,7 @@ EXAMPLES = (
     Example(layers.AvgPool2D(2), (4, 5, 3)),
     Example(layers.AvgPool2D((3, 2), stride=(2, 1), padding=(1, 0)), (5, 6, 2)),
     Example(layers.AvgPool2D(3, stride=2, padding=(1, 0), ceil=True), (6, 4, 2)),
+    Example(layers.AvgPool2D(3, stride=2, padding=1, ceil=True, count_padding=False), (6, 5, 2)),
     Example(layers.GlobalAvgPool2D(), (3, 4, 2)),
     Example(layers.GlobalAvgPool1D(), (5, 3)),
     Example(layers.GlobalMaxPool2D(), (3, 4, 2)),
