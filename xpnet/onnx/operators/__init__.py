@@ -1,0 +1,23 @@
+"""ONNX's operators on arrays of any library: one table, from an operator's name to its function."""
+
+from collections.abc import Mapping
+
+from xpnet.onnx.operators import elementwise, products, reductions, shaping, training, windows
+from xpnet.onnx.operators.call import Call, Operator
+
+__all__ = ["DOMAINS", "OPERATORS", "Call", "Operator"]
+
+OPERATORS: Mapping[str, Operator] = {
+    **elementwise.OPERATORS,
+    **products.OPERATORS,
+    **reductions.OPERATORS,
+    **shaping.OPERATORS,
+    **training.OPERATORS,
+    **windows.OPERATORS,
+}
+DOMAINS: Mapping[str, Mapping[str, Operator]] = {
+    "": OPERATORS,
+    "ai.onnx": OPERATORS,
+    "ai.onnx.preview.training": training.TRAINING,
+}
+"""The operators of each domain that is known."""
