@@ -191,6 +191,20 @@ class Network(LayeredFunction):
         """
         return weights.load(cls, path, device=device, backend=backend, loss=loss)
 
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
+        """Make a network of an ONNX file's graph, whose layers train like any others (needs onnx).
+
+        Images are (N, H, W, C) here, whatever they are in the file. A softmax at the end is left out: ``predict_proba``
+        computes it, and the loss is that of logits.
+
+        Raises InputError if the file cannot be read, or, naming the node, if the graph is more than layers one after
+        another and branches that part and meet again, or holds an operator that is not known.
+        """
+        from xpnet.onnx import importer
+
+        return importer.load(cls, path, device=device, backend=backend)
+
     def to_onnx(self, path: str | os.PathLike[str], *, opset: int = 20) -> None:
         """Write an ONNX file that takes the network's inputs in any number and gives its outputs (needs onnx).
 

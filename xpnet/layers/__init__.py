@@ -15,7 +15,7 @@ from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalMaxPool2D
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, MaxPool2D
-from xpnet.layers.reshape import Flatten, Identity
+from xpnet.layers.reshape import ChannelShuffle, Flatten, Identity, ZeroPad2D
 from xpnet.layers.sequences import Embedding, LearnedPositions, SinusoidalPositions
 from xpnet.layers.upsample import Upsample2D
 
@@ -28,6 +28,7 @@ __all__ = [
     "AvgPool2D",
     "Backward",
     "BatchNorm",
+    "ChannelShuffle",
     "Concat",
     "Conv1D",
     "Conv2D",
@@ -70,6 +71,7 @@ __all__ = [
     "Tanh",
     "Upsample2D",
     "Variables",
+    "ZeroPad2D",
     "multi_head_self_attention",
     "transformer_block",
 ]

@@ -90,6 +90,8 @@ EXAMPLES = (
     Example(layers.Normalize(), (4, 5, 3)),
     Example(layers.Flatten(), (3, 4, 2)),
     Example(layers.Identity(), (3, 4, 2)),
+    Example(layers.ZeroPad2D(((0, 1), (2, 1))), (3, 4, 2)),
+    Example(layers.ChannelShuffle(2), (3, 4, 6)),
     Example(
         layers.Residual(layers.Sequential([layers.BatchNorm(), layers.Tanh(), ("a", layers.Conv2D(2, 3, padding=1))])),
         (4, 3, 2),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array, array_namespace
+from xpnet.errors import InputError, short
+from xpnet.kernels.windows import pad
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
-from xpnet.shapes import Shape
+from xpnet.shapes import Pair, Shape, as_pair, check_positive
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,87 @@ class Flatten(Layer):
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         x_shape = (dy.shape[0], *cache["x_shape"].shape[1:])
         return Backward(array_namespace(dy).reshape(dy, x_shape) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class ZeroPad2D(Layer):
+    """Images (N, H, W, C) with zeros around them, where a convolution's own padding is not the same on both sides.
+
+        y[n,i,j,c] = x[n, i - top, j - left, c], 0 outside of x
+
+    Backward: dx is the part of dL/dy that lies over x.
+
+    Shapes: x (N, H, W, C) -> y (N, top + H + bottom, left + W + right, C), padding ((top, bottom), (left, right)).
+
+    Raises InputError if padding is not two pairs of integers of at least 0, or the input not a batch of images.
+    Source: PyTorch's ``ZeroPad2d``.
+    """
+
+    padding: tuple[Pair, Pair]
+    prefix: ClassVar[str] = "pad"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.padding, list | tuple) or len(self.padding) != 2:
+            raise InputError(
+                f"ZeroPad2D: expected padding ((top, bottom), (left, right)), got {short(self.padding)}. Change padding."
+            )
+        for pair in self.padding:
+            as_pair("ZeroPad2D", "padding", pair, minimum=0)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self.check_images(input_shape)
+        return height + sum(self.padding[0]), width + sum(self.padding[1]), channels
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        for axis, (before, after) in enumerate(self.padding, start=1):
+            x = pad(x, axis, before, after)
+        return Forward(x, {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        for axis, (before, after) in enumerate(self.padding, start=1):
+            dy = pad(dy, axis, -before, -after)
+        return Backward(dy, {})
+
+
+@dataclass(frozen=True)
+class ChannelShuffle(Layer):
+    """The channels of each group dealt out to all groups, so that convolutions in groups see one another's.
+
+        y[..., j*groups + i] = x[..., i*C/groups + j]
+
+    Backward, with g = dL/dy:  dx[..., i*C/groups + j] = g[..., j*groups + i].
+
+    Shapes: x (N, ..., C) -> y (N, ..., C).
+
+    Raises InputError if groups is not an integer of at least 1, or the channels cannot be cut into the groups.
+    Source: Zhang et al., "ShuffleNet", CVPR 2018, section 3.1.
+    """
+
+    groups: int
+    prefix: ClassVar[str] = "shuffle"
+
+    def __post_init__(self) -> None:
+        check_positive("ChannelShuffle", "groups", self.groups)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self.check_groups(input_shape[-1], self.groups)
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(_deal(x, self.groups), {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(_deal(dy, dy.shape[-1] // self.groups) if need_dx else None, {})
+
+
+def _deal(x: Array, groups: int) -> Array:
+    """The channels as a matrix with a row for each group, read column by column."""
+    xp, (*places, channels) = array_namespace(x), x.shape
+    rows = xp.reshape(x, (*places, groups, channels // groups))
+    return xp.reshape(xp.matrix_transpose(rows), (*places, channels))

@@ -235,6 +235,21 @@ def _flatten(graph: Graph, path: str, layer: layers.Flatten, tensors: Tensors, x
     return Value(graph.node("Flatten", [x.name], name=path), (math.prod(x.shape),), flat_of=flat_of)
 
 
+def _zero_pad(graph: Graph, path: str, layer: layers.ZeroPad2D, tensors: Tensors, x: Value) -> Value:
+    (top, bottom), (left, right) = layer.padding
+    pads = graph.integers([0, 0, top, left, 0, 0, bottom, right])
+    return x.named(graph.node("Pad", [graph.first(x).name, pads], name=path))._replace(first=True)
+
+
+def _shuffle(graph: Graph, path: str, layer: layers.ChannelShuffle, tensors: Tensors, x: Value) -> Value:
+    x, (*places, channels) = graph.first(graph.plain_vector(x)), x.shape
+    shape = graph.integers([0, layer.groups, channels // layer.groups, *places])
+    y = graph.node("Reshape", [x.name, shape], name=f"{path}.groups")
+    order = [0, 2, 1, *range(3, 3 + len(places))]
+    y = graph.node("Transpose", [y], name=f"{path}.dealt", perm=order)
+    return x.named(graph.node("Reshape", [y, graph.integers([0, channels, *places])], name=path))
+
+
 def _embedding(graph: Graph, path: str, layer: layers.Embedding, tensors: Tensors, x: Value) -> Value:
     x = graph.plain(x)
     index = graph.node("Round", [x.name], name=f"{path}.rounded")
@@ -336,6 +351,8 @@ REARRANGING = {
     layers.StochasticDepth: _nothing,
     layers.Identity: _nothing,
     layers.Flatten: _flatten,
+    layers.ZeroPad2D: _zero_pad,
+    layers.ChannelShuffle: _shuffle,
 }
 SEQUENCES = {
     layers.Embedding: _embedding,
