@@ -49,7 +49,7 @@ class LayeredFunction:
         layers: Layer | Iterable[Layer | tuple[str, Layer]],
         input_shape: Shape,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         dtype: str = "float32",
         device: str | None = None,
         backend: str | None = None,
@@ -66,9 +66,10 @@ class LayeredFunction:
         self.class_names: tuple[str, ...] | None = None
         self.init(seed)
 
-    def init(self, seed: int) -> None:
-        """Draw new parameters and set the state back to its start."""
-        params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
+    def init(self, seed: int | None) -> None:
+        """Draw new parameters and set the state back to its start; parameters of 0 for None, where a file has them."""
+        rng = weights.Undrawn() if seed is None else generator(seed, Stream.WEIGHTS)
+        params, state, self.output_shape = self.layer.init(rng, self.input_shape)
         self.layout = weights.checked_layout(params)
         self.theta = self._drawn = self._asarray(self.layout.flatten(params))
         self.state: State = map_tree(self._asarray, state)

@@ -76,7 +76,7 @@ def load(
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"{source}: its header does not describe a network ({reason}). Get a new copy.") from error
     check_tensors(shapes, tensors, dtype, source)
-    network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend, loss=loss)
+    network = cls(layer, input_shape, seed=None, dtype=dtype, device=device, backend=backend, loss=loss)
     network.class_names = None if class_names is None else tuple(class_names)
     network.theta, network.state = from_tensors(network, tensors, source)
     return network
@@ -117,7 +117,7 @@ def from_tensors(network: LayeredFunction, tensors: Mapping[str, Any], source: s
 
 def tensor_shapes(layer: Any, input_shape: Any) -> dict[str, Shape]:
     """Shapes of the parameters and state that layers would have, by dotted name, without drawing any."""
-    params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), tuple(input_shape))
+    params, state, _ = layer.init(Undrawn(), tuple(input_shape))
     checked_layout(params)
     return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
 
@@ -168,8 +168,11 @@ def check_gradients(layout: Layout, grads: Any) -> None:
             )
 
 
-class _Undrawn(np.random.Generator):
+class Undrawn(np.random.Generator):
     """Draws nothing: zeros that take no memory."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
 
     def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
         return np.broadcast_to(0.0, size)

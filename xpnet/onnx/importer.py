@@ -37,7 +37,7 @@ def load(
     source = f"ONNX file {path}"
     try:
         layer, shape, tensors = read_layers(model)
-        network = cls(layer, shape, device=device, backend=backend)
+        network = cls(layer, shape, seed=None, device=device, backend=backend)
         network.theta, network.state = network.from_tensors(tensors, source=source)
         network.class_names = _class_names(model, network.output_shape)
     except InputError as error:

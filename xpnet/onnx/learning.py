@@ -143,6 +143,8 @@ def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **setti
     """The layer with the same windows; the padding after the image may be what ``ceil`` adds."""
     if any(axis.dilation != 1 for axis in axes):
         raise node.error("expected a window without dilation", "Only that is known.")
+    if kind is layers.MaxPool2D or not settings["count_padding"]:
+        axes = [_within(axis, length) for axis, length in zip(axes, shape, strict=False)]
     wanted = tuple((axis.before, max(axis.after, axis.overhang - axis.before - n)) for axis, n in zip(axes, shape, strict=False))
     kernel, stride = (tuple(getattr(axis, name) for axis in axes) for name in ("kernel", "stride"))
     symmetric = tuple(axis.before for axis in axes)
@@ -161,6 +163,13 @@ def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **setti
         if places == tuple(axis.places for axis in axes) and is_same:
             return layer
     raise node.error(f"expected as much padding behind as in front, got {wanted}", "Only that, and ceil_mode, are known.")
+
+
+def _within(axis: Axis, length: int) -> Axis:
+    """The same window without padding behind, which does not count, where it has one place only."""
+    if axis.places > 1 or axis.before or axis.kernel <= length:
+        return axis
+    return Axis(length, length, 1, 0, 0, 1)
 
 
 def _global_average(node: Node, parts: Parts, x: Signal) -> Signal:

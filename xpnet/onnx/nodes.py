@@ -22,6 +22,7 @@ FOLDED = (
     *("Cast", "Concat", "Constant", "ConstantOfShape", "Gather", "Identity", "Reshape", "Slice", "Squeeze"),
     *("Transpose", "Unsqueeze"),
 )
+LARGEST_INPUT = 2**24  # values of one example
 LARGEST_CONSTANT = 2**28  # values that the nodes of a graph make out of nothing or copy, all together
 
 
@@ -156,7 +157,7 @@ def _input_shape(value: Any) -> Shape:
     if tensor.elem_type not in (1, 7, 10, 11):
         raise InputError(f"ONNX input {value.name!r}: expected real numbers or int64, got another type. Convert it.")
     lengths = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in tensor.shape.dim]
-    if not 2 <= len(lengths) <= 4 or any(n < 1 for n in lengths[1:]) or math.prod(lengths[1:]) > LARGEST_CONSTANT:
+    if not 2 <= len(lengths) <= 4 or any(n < 1 for n in lengths[1:]) or math.prod(lengths[1:]) > LARGEST_INPUT:
         raise InputError(
             f"ONNX input {value.name!r}: expected a batch of vectors, sequences or images of a fixed size, got "
             f"{['?' if n < 1 else n for n in lengths]}. Export it with fixed sizes; the batch may be free."

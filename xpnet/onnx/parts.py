@@ -15,6 +15,9 @@ from xpnet.onnx.nodes import Node
 from xpnet.shapes import Shape
 
 
+MOST_REPEATED = 2**20  # channels that take one number of the file
+
+
 class Signal(NamedTuple):
     """A value of the graph: its shape as xpnet's layers have it, without the batch, and how it lies in the graph.
 
@@ -45,6 +48,8 @@ class Signal(NamedTuple):
         if not is_vector or shape[self.channel_axis] not in (1, channels):
             raise node.error(f"expected one number or one for each of {channels} channels, got shape {array.shape}",
                              "Only such constants are known.")
+        if channels > MOST_REPEATED and array.size == 1:
+            raise node.error(f"expected at most {MOST_REPEATED:,} channels for one number, got {channels:,}", "Give each one.")
         vector = np.broadcast_to(array.reshape(-1), (channels,))
         return to_channels_last(vector, self.flat_of) if self.flat_of else vector
 
