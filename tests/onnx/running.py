@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from xpnet.layers import BatchNorm, Layer, Sequential
 from xpnet.network import Network
@@ -39,7 +40,7 @@ def inputs(network: Network, count: int = 3) -> np.ndarray:
 
 def by_onnxruntime(model: Any, x: np.ndarray) -> np.ndarray:
     """The first output of a model, without onnxruntime's fusions, which round otherwise."""
-    import onnxruntime
+    onnxruntime = pytest.importorskip("onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -3,10 +3,8 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 from tests.helpers import refused
 from tests.onnx.running import around, by_onnxruntime, inputs, shaken

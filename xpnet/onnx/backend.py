@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
 from onnx.backend import base
@@ -27,7 +27,7 @@ class XpnetRep(base.BackendRep):
 
     def __init__(self, model: onnx.ModelProto, backend: backends.Backend | None) -> None:
         self.model, self.backend = model, backend
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[tuple[str, str], Program] = {}
 
     def run(self, inputs: Sequence[Array] | Mapping[str, Array] | Array, **kwargs: Any) -> tuple[Array, ...]:
         """The outputs for inputs, in order or by name.
@@ -37,17 +37,24 @@ class XpnetRep(base.BackendRep):
         if not isinstance(inputs, Mapping | list | tuple):
             inputs = [inputs]
         arrays = list(inputs.values() if isinstance(inputs, Mapping) else inputs)
+        return self._program(arrays)(inputs)
+
+    def _program(self, arrays: list[Array]) -> Program:
+        """The model with its constants where the inputs are; under ``jax.jit`` that of the last run outside."""
+        if arrays and backends.is_traced(arrays[0]):
+            for (name, _), program in reversed(self._programs.items()):
+                if name == "jax":
+                    return program
+            raise InputError("ONNX backend: expected a run on JAX arrays before one under jit, got none. Run it once.")
         home = self.backend or (backends.backend_of(arrays[0]) if arrays else backends.resolve())
-        key = f"{home.name} {home.device}"
+        key = home.name, str(home.device)
         if key not in self._programs:
             self._programs[key] = Program(self.model, home)
-        return self._programs[key](inputs)
+        return self._programs[key]
 
 
 class XpnetBackend(base.Backend):
     """Arrays come out in the library that they came in."""
-
-    library: ClassVar[str | None] = None  # of constants in a model without inputs, and of what ONNX's tests give
 
     @classmethod
     def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
@@ -56,7 +63,10 @@ class XpnetBackend(base.Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> XpnetRep:
-        """A model ready to run. Raises InputError for one that ONNX's checker refuses, or an unknown device."""
+        """A model ready to run, where its inputs are unless ``backend`` names a library.
+
+        Raises InputError for a model that ONNX's checker refuses, or a device or library that is not there.
+        """
         if not cls.supports_device(device):
             raise InputError(f"ONNX backend: expected a device of {', '.join(DEVICES)}, got {device!r}. Choose one.")
         try:
@@ -64,12 +74,15 @@ class XpnetBackend(base.Backend):
         except (onnx.checker.ValidationError, ValueError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(f"ONNX backend: expected a valid model ({reason[:300]}). Check the model.") from error
-        return XpnetRep(model, cls.home(device))
+        return XpnetRep(model, cls.home(device, kwargs.get("backend")))
 
     @classmethod
-    def home(cls, device: str) -> backends.Backend | None:
+    def home(cls, device: str, backend: str | None) -> backends.Backend | None:
         """Where a model runs; None for where its inputs are."""
-        return backends.resolve("cuda") if device.startswith("CUDA") else None
+        family, _, index = device.partition(":")
+        if family == "CPU" and backend is None:
+            return None
+        return backends.resolve(f"cuda:{index or 0}" if family == "CUDA" else "cpu", backend)
 
     @classmethod
     def run_node(
@@ -83,7 +96,7 @@ class XpnetBackend(base.Backend):
             [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
         )
         opset = onnx.helper.make_opsetid(node.domain, kwargs.get("opset_version", onnx.defs.onnx_opset_version()))
-        return XpnetRep(onnx.helper.make_model(graph, opset_imports=[opset]), cls.home(device)).run(inputs)
+        return XpnetRep(onnx.helper.make_model(graph, opset_imports=[opset]), cls.home(device, None)).run(inputs)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
