@@ -85,10 +85,12 @@ def load(
 def load_weights(
     network: Network, path: str | os.PathLike[str], *, replace_head: bool, torch_name: Callable[[str], str]
 ) -> None:
-    """Take over parameters and state from a file of xpnet's or PyTorch's."""
+    """Take over parameters and state from a file of xpnet's, PyTorch's or ONNX's."""
     source = f"Weights file {path}"
     ours = {name: backends.to_numpy(tensor) for name, tensor in network.tensors().items()}
-    if is_written_by_xpnet(path):
+    if is_onnx(path):
+        theirs = {**ours, **_by_order(network, type(network).from_onnx(path), source, replace_head)}
+    elif is_written_by_xpnet(path):
         theirs, _ = read_tensors(path)
         if replace_head:
             theirs = {name: tensor for name, tensor in theirs.items() if not _is_of_head(network, name)}
@@ -102,6 +104,45 @@ def load_weights(
             **from_torch(tensors, names, head=network.head, replace_head=replace_head, source=source),
         }
     network.theta, network.state = from_tensors(network, theirs, source)
+
+
+def is_onnx(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an ONNX model by its name."""
+    return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".onnx")
+
+
+def _by_order(network: Network, other: Network, source: str, replace_head: bool) -> dict[str, np.ndarray]:
+    """The other's tensors by this network's names: the layers must be the same ones in the same order.
+
+    The pixels' normalisation is taken over where both have one.
+    """
+    head = network.head if replace_head else None
+    ours, theirs = ([leaf for leaf in _leaves(net) if leaf[1]] for net in (network, other))
+    if (network.normalization is None) != (other.normalization is None):
+        ours, theirs = ([leaf for leaf in leaves if leaf[1].keys() != {"mean", "scale"}] for leaves in (ours, theirs))
+    if len(ours) != len(theirs):
+        raise InputError(
+            f"{source}: expected {len(ours)} layer{'s' * (len(ours) != 1)} with tensors, as in the network, got {len(theirs)}. "
+            "Use the same layers, or Network.from_onnx."
+        )
+    tensors = {}
+    for (name, own), (_, found) in zip(ours, theirs, strict=True):
+        if name == head:
+            continue
+        if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in found.items()}:
+            shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+            raise InputError(f"{source}: the layer in place of {name!r} has {shapes}. Use the same layers.")
+        tensors |= {f"{name}.{key}": backends.to_numpy(tensor) for key, tensor in found.items()}
+    return tensors
+
+
+def _leaves(network: LayeredFunction) -> list[tuple[str, dict[str, Array]]]:
+    """Layers that hold no others, in order, with their tensors by the layer's own names."""
+    tensors = network.tensors()
+    return [
+        (name, {key.rpartition(".")[2]: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] == name})
+        for name, _, _ in network.layer.leaves(network.input_shape)
+    ]
 
 
 def from_tensors(network: LayeredFunction, tensors: Mapping[str, Any], source: str) -> tuple[Array, State]:

@@ -22,6 +22,7 @@ from xpnet.runs.folder import RunFolder, read_class_names
 from xpnet.runtime import Runtime
 from xpnet.serialization import is_written_by_xpnet
 from xpnet.summary import shape_text
+from xpnet.weights import is_onnx
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet features") -> int:
@@ -43,8 +44,8 @@ def make_parser(prog: str) -> common.Parser:
         "--weights",
         required=True,
         metavar="FILE",
-        help="a run's folder, a file that xpnet saved, or torchvision's weights of the --model (.pth, or .safetensors "
-        "with torchvision's names)",
+        help="a run's folder, a file that xpnet saved, a model in ONNX (.onnx), or torchvision's weights of the --model "
+        "(.pth, or .safetensors with torchvision's names)",
     )
     parser.add_argument(
         "--model", metavar="NAME", help=f"needed for torchvision's weights: {common.listed(models.names())}"
@@ -87,6 +88,8 @@ def _features(flags: argparse.Namespace) -> int:
 
 def _load(weights: str, model: str | None, options: Mapping[str, Any], device: str, backend: str | None) -> Network:
     path = RunFolder.weights_in(weights)
+    if is_onnx(path):
+        return Network.from_onnx(path, device=device, backend=backend)
     if is_written_by_xpnet(path):
         return Network.load(path, device=device, backend=backend)
     if model is None:
@@ -103,7 +106,8 @@ def _class_names(given: str | None, weights: str, network: Network) -> Sequence[
         return read_class_names(path, classes)
     if network.class_names is not None:
         return network.class_names
-    names = None if is_written_by_xpnet(RunFolder.weights_in(weights)) else imagenet.class_names(classes)
+    path = RunFolder.weights_in(weights)
+    names = None if is_onnx(path) or is_written_by_xpnet(path) else imagenet.class_names(classes)
     return names or [str(number) for number in range(classes)]
 
 

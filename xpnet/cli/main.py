@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "evaluate a finished run",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
+    "export": "write the network of a finished run as an ONNX file",
     "gradcheck": "check backward passes against finite differences",
     "benchmark": "measure speed beside other libraries",
     "experiments": "repeat the published experiments",

@@ -181,8 +181,8 @@ def _add_model(group: _Group) -> None:
     group.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a run's folder, a file that xpnet saved, or torchvision's for this model "
-        "(.pth, or .safetensors with torchvision's names)",
+        help="start from these weights: a run's folder, a file that xpnet saved, an ONNX model with the same "
+        "layers (.onnx), or torchvision's for this model (.pth, or .safetensors with torchvision's names)",
     )
     group.add_argument(
         "--replace-head",

@@ -10,17 +10,18 @@ from xpnet.models.registry import create
 from xpnet.network import Network
 from xpnet.serialization import is_written_by_xpnet
 from xpnet.torch_weights import read_torch_tensors, torch_name
+from xpnet.weights import is_onnx
 
 
 def start_from(network: Network, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
-    """Take over weights, and the pixel normalisation that they were trained with, from a file of xpnet's or PyTorch's.
+    """Take over weights, and the pixel normalisation they were trained with, from a file of xpnet's, ONNX's or PyTorch's.
 
     PyTorch's files hold no normalisation: they are taken to be of torchvision's models, which were trained on ImageNet.
 
     Raises InputError as ``Network.load_weights`` does.
     """
     network.load_weights(path, replace_head=replace_head)
-    if not is_written_by_xpnet(path):
+    if not is_onnx(path) and not is_written_by_xpnet(path):
         network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)
 
 

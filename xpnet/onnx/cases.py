@@ -66,7 +66,10 @@ def left_out(case: Any, library: str) -> str | None:
     graph = case.model.graph
     numbers = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
     numbers |= {
-        attribute.i for node in graph.node for attribute in node.attribute if (node.op_type, attribute.name) == ("Cast", "to")
+        attribute.i
+        for node in graph.node
+        for attribute in node.attribute
+        if (node.op_type, attribute.name) == ("Cast", "to")
     }
     numbers |= {attribute.t.data_type for node in graph.node for attribute in node.attribute if attribute.HasField("t")}
     if not numbers <= set(DTYPES):
@@ -120,4 +123,3 @@ def tally(libraries: Mapping[str, Backend]) -> dict[str, Row]:
 def known_operators() -> list[str]:
     """Names of all operators in the table."""
     return sorted({name for operators in DOMAINS.values() for name in operators})
-

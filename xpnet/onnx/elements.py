@@ -161,7 +161,9 @@ def _squeeze(node: Node, parts: Parts, x: Signal) -> Signal:
     axes = sorted(int(axis) % rank for axis in (given if given is not None else []))
     places = [axis for axis in range(1, rank) if axis != x.channel_axis]
     if (given is not None and axes != places) or any(n != 1 for n in x.shape[:-1]) or rank < 3:
-        raise node.error(f"expected to leave out height and width of 1, got axes {axes} of {x.lengths}", "Only that is known.")
+        raise node.error(
+            f"expected to leave out height and width of 1, got axes {axes} of {x.lengths}", "Only that is known."
+        )
     return _flattened(parts, x)
 
 

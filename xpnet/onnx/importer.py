@@ -14,7 +14,8 @@ from xpnet.layout import walk
 from xpnet.onnx import elements, learning
 from xpnet.onnx.joins import JOINS
 from xpnet.onnx.nodes import Node, Nodes, dominators, read_nodes
-from xpnet.onnx.parts import Part, Parts, Signal
+from xpnet.onnx.parts import Parts, Signal
+from xpnet.onnx.program import at
 from xpnet.onnx.reading import read_model
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def load(
     model = read_model(path)
     source = f"ONNX file {path}"
     try:
-        layer, shape, tensors = read_layers(model)
+        with np.errstate(all="ignore"):  # what is not finite then is refused by its tensor's name
+            layer, shape, tensors = read_layers(model)
         network = cls(layer, shape, seed=None, device=device, backend=backend)
         network.theta, network.state = network.from_tensors(tensors, source=source)
         network.class_names = _class_names(model, network.output_shape)
@@ -97,7 +99,8 @@ class _Reader:
                     "Only series and parallels of layers are known.",
                 )
             self.used.add(node.output)
-            signal = self._apply(node, parts, signal, depth)
+            with at(node.label):
+                signal = self._apply(node, parts, signal, depth)
         return parts, signal
 
     def _apply(self, node: Node, parts: Parts, signal: Signal, depth: int) -> Signal:
@@ -109,8 +112,13 @@ class _Reader:
             return builder(node, parts, signal)
         join = JOINS.get(node.operator)
         if join is None:
-            raise _unknown(node) if node.operator not in BUILDERS else node.error(
-                "expected all inputs but one to be constant, got several that the graph computes", "Make them constant."
+            raise (
+                _unknown(node)
+                if node.operator not in BUILDERS
+                else node.error(
+                    "expected all inputs but one to be constant, got several that the graph computes",
+                    "Make them constant.",
+                )
             )
         if depth == DEEPEST:
             raise node.error(f"expected branches at most {DEEPEST} deep, got more", "Simplify the graph.")

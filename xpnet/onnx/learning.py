@@ -23,7 +23,9 @@ Builder = Callable[[Node, Parts, Signal], Signal]
 def channels_first(node: Node, x: Signal, *, ranks: tuple[int, ...] = (3,)) -> Signal:
     """The value, which must be images (or of these ranks) with the channels in front."""
     if x.view or len(x.shape) not in ranks or not (x.first or len(x.shape) == 1) or x.flat_of:
-        raise node.error(f"expected a batch with the channels in front, got {x.lengths} of each example", "Transpose it.")
+        raise node.error(
+            f"expected a batch with the channels in front, got {x.lengths} of each example", "Transpose it."
+        )
     return x
 
 
@@ -86,7 +88,9 @@ def _conv_transpose(node: Node, parts: Parts, x: Signal) -> Signal:
     weight, bias = node.constant(1, "weights"), node.optional(2, "a bias")
     x = channels_first(node, x)
     pads, kernel = node.get("pads") or [0] * 4, weight.shape[2:]
-    is_known = node.get("group", 1) == 1 and node.get("output_shape") is None and node.get("auto_pad", "NOTSET") == "NOTSET"
+    is_known = (
+        node.get("group", 1) == 1 and node.get("output_shape") is None and node.get("auto_pad", "NOTSET") == "NOTSET"
+    )
     if not is_known or len(kernel) != 2 or pads[:2] != pads[2:] or weight.shape[0] != x.shape[-1]:
         raise node.error("expected images, one group and padding by equal numbers", "Only these are known.")
     layer = layers.ConvTranspose2D(
@@ -145,7 +149,9 @@ def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **setti
         raise node.error("expected a window without dilation", "Only that is known.")
     if kind is layers.MaxPool2D or not settings["count_padding"]:
         axes = [_within(axis, length) for axis, length in zip(axes, shape, strict=False)]
-    wanted = tuple((axis.before, max(axis.after, axis.overhang - axis.before - n)) for axis, n in zip(axes, shape, strict=False))
+    wanted = tuple(
+        (axis.before, max(axis.after, axis.overhang - axis.before - n)) for axis, n in zip(axes, shape, strict=False)
+    )
     kernel, stride = (tuple(getattr(axis, name) for axis in axes) for name in ("kernel", "stride"))
     symmetric = tuple(axis.before for axis in axes)
     for ceil in (False, True):
@@ -157,12 +163,15 @@ def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **setti
         places = window.output_size(shape[0], shape[1])
         is_same = all(
             # padding that no window reaches makes no difference, but to a mean that counts it
-            w == p or (max(w[1], p[1]) <= axis.overhang - axis.before - n + axis.stride - 1 and kind is layers.MaxPool2D)
+            w == p
+            or (max(w[1], p[1]) <= axis.overhang - axis.before - n + axis.stride - 1 and kind is layers.MaxPool2D)
             for w, p, axis, n in zip(wanted, window.padding, axes, shape, strict=False)
         )
         if places == tuple(axis.places for axis in axes) and is_same:
             return layer
-    raise node.error(f"expected as much padding behind as in front, got {wanted}", "Only that, and ceil_mode, are known.")
+    raise node.error(
+        f"expected as much padding behind as in front, got {wanted}", "Only that, and ceil_mode are known."
+    )
 
 
 def _within(axis: Axis, length: int) -> Axis:
@@ -186,7 +195,9 @@ def _reduce_mean(node: Node, parts: Parts, x: Signal) -> Signal:
     rank = len(x.shape) + 1
     axes = sorted(axis % rank for axis in given or [])
     if x.view or len(x.shape) < 2 or axes != [axis for axis in range(1, rank) if axis != x.channel_axis]:
-        raise node.error(f"expected a mean over all places, got one over axes {axes} of {x.lengths}", "Only that is known.")
+        raise node.error(
+            f"expected a mean over all places, got one over axes {axes} of {x.lengths}", "Only that is known."
+        )
     keeps = node.get("keepdims", 1)
     if len(x.shape) == 2:
         if keeps:
@@ -211,7 +222,8 @@ def _resize(node: Node, parts: Parts, x: Signal) -> Signal:
         raise node.error("expected integer factors along height and width", "Only these are known.")
     mode, how = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
     is_nearest = mode == "nearest" and (
-        node.opset < 11 or (how == "asymmetric" and node.get("nearest_mode", "round_prefer_floor") == "floor")
+        node.opset < 11
+        or (how == "asymmetric" and node.get("nearest_mode", "round_prefer_floor") == "floor")
         or (how == "half_pixel" and node.get("nearest_mode", "round_prefer_floor").startswith("round"))
     )
     is_linear = mode == "linear" and node.opset >= 11 and how in ("half_pixel", "pytorch_half_pixel")
@@ -280,7 +292,13 @@ def _pad(node: Node, parts: Parts, x: Signal) -> Signal:
     pads = node.get("pads") if node.opset < 11 else node.constant(1, "pads").tolist()
     value = node.get("value", 0.0) if node.opset < 11 else node.optional(2, "a value")
     is_zero = value is None or not np.any(value)
-    if len(pads) != 8 or any(pads[at] for at in (0, 1, 4, 5)) or min(pads) < 0 or not is_zero or node.get("mode", "constant") != "constant":
+    if (
+        len(pads) != 8
+        or any(pads[at] for at in (0, 1, 4, 5))
+        or min(pads) < 0
+        or not is_zero
+        or node.get("mode", "constant") != "constant"
+    ):
         raise node.error("expected zeros around height and width", "Only these are known.")
     return x._replace(shape=parts.add(node, layers.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7])))))
 
@@ -288,8 +306,10 @@ def _pad(node: Node, parts: Parts, x: Signal) -> Signal:
 def _softmax(node: Node, parts: Parts, x: Signal) -> Signal:
     """Over the channels; before opset 13 over all axes from one on, of which only the channels' may be longer than 1."""
     axis = node.get("axis", 1 if node.opset < 13 else -1) % (len(x.shape) + 1)
-    is_over_channels = axis == x.channel_axis if node.opset >= 13 else (
-        math.prod(x.lengths[axis - 1 :]) == x.shape[-1] and axis <= x.channel_axis
+    is_over_channels = (
+        axis == x.channel_axis
+        if node.opset >= 13
+        else (math.prod(x.lengths[axis - 1 :]) == x.shape[-1] and axis <= x.channel_axis)
     )
     if x.view or not is_over_channels:
         raise node.error(f"expected the channels' axis, {x.channel_axis}, got {axis}", "Only that is known.")

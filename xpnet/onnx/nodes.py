@@ -59,7 +59,9 @@ class Node:
         if position >= len(self.inputs) or not self.inputs[position]:
             return None
         if self.inputs[position] not in self.constants:
-            raise self.error(f"expected {what} to be constant, got a value that the graph computes", "Make it constant.")
+            raise self.error(
+                f"expected {what} to be constant, got a value that the graph computes", "Make it constant."
+            )
         return self.constants[self.inputs[position]]
 
     def error(self, message: str, advice: str) -> InputError:
@@ -106,13 +108,21 @@ def read_nodes(model: Any) -> Nodes:
             raise InputError(f"ONNX {label(proto)}: expected ONNX's own domain, got {proto.domain!r}. Replace it.")
         with at(label(proto)):
             node = Node(
-                label(proto), proto.op_type, version, attributes(proto, host), tuple(proto.input), proto.output[0], constants
+                label(proto),
+                proto.op_type,
+                version,
+                attributes(proto, host),
+                tuple(proto.input),
+                proto.output[0],
+                constants,
             )
         if node.sources:
             nodes[node.output] = node
             continue
         if proto.op_type not in FOLDED:
-            raise node.error("expected an operator that is known for constants", f"Known are {', '.join(sorted(FOLDED))}.")
+            raise node.error(
+                "expected an operator that is known for constants", f"Known are {', '.join(sorted(FOLDED))}."
+            )
         fold(node, constants)
         value = constants[node.output]
         made += value.size

@@ -46,10 +46,14 @@ class Signal(NamedTuple):
         shape = (1,) * (rank - array.ndim) + array.shape
         is_vector = len(shape) == rank and all(n == 1 or at == self.channel_axis for at, n in enumerate(shape))
         if not is_vector or shape[self.channel_axis] not in (1, channels):
-            raise node.error(f"expected one number or one for each of {channels} channels, got shape {array.shape}",
-                             "Only such constants are known.")
+            raise node.error(
+                f"expected one number or one for each of {channels} channels, got shape {array.shape}",
+                "Only such constants are known.",
+            )
         if channels > MOST_REPEATED and array.size == 1:
-            raise node.error(f"expected at most {MOST_REPEATED:,} channels for one number, got {channels:,}", "Give each one.")
+            raise node.error(
+                f"expected at most {MOST_REPEATED:,} channels for one number, got {channels:,}", "Give each one."
+            )
         vector = np.broadcast_to(array.reshape(-1), (channels,))
         return to_channels_last(vector, self.flat_of) if self.flat_of else vector
 

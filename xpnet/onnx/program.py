@@ -27,7 +27,8 @@ class Step(NamedTuple):
 
 def label(node: Any) -> str:
     """A node in messages: its name, or that of its first output, and its operator."""
-    return f"node {(node.name or (node.output[0] if node.output else ''))!r} ({node.op_type})"
+    name = node.name or (node.output[0] if node.output else "")
+    return f"node {name[:80]!r} ({repr(node.op_type[:40])[1:-1]})"  # texts from a file, on one line
 
 
 @contextmanager
@@ -35,6 +36,10 @@ def at(where: str, advice: str = "Check the model.") -> Any:
     """Say which node an error comes from, in one line."""
     try:
         yield
+    except InputError as error:
+        if str(error).startswith("ONNX "):  # of a node further in
+            raise
+        raise InputError(f"ONNX {where}: {str(error).rstrip('.')}. {advice}") from error
     except (ArithmeticError, AttributeError, IndexError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"ONNX {where}: {reason[:300]}. {advice}") from error
@@ -50,7 +55,12 @@ def attributes(node: Any, backend: Backend) -> dict[str, Any]:
         elif isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         values[attribute.name] = value
-    for name, dtype in (("value_float", "float32"), ("value_floats", "float32"), ("value_int", "int64"), ("value_ints", "int64")):
+    for name, dtype in (
+        ("value_float", "float32"),
+        ("value_floats", "float32"),
+        ("value_int", "int64"),
+        ("value_ints", "int64"),
+    ):
         if node.op_type == "Constant" and name in values:
             values[name] = from_host(np.asarray(values[name], dtype), backend)
     return values

@@ -215,9 +215,7 @@ def _space_to_depth(call: Call, x: Array) -> Array:
     xp, block, (batch, channels, height, width) = array_namespace(x), call.get("blocksize"), x.shape
     parts = xp.reshape(x, (batch, channels, height // block, block, width // block, block))
     order = (0, 3, 5, 1, 2, 4) if call.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    return xp.reshape(
-        xp.permute_dims(parts, order), (batch, channels * block * block, height // block, width // block)
-    )
+    return xp.reshape(xp.permute_dims(parts, order), (batch, channels * block * block, height // block, width // block))
 
 
 def _gather(call: Call, x: Array, index: Array) -> Array:
@@ -292,7 +290,9 @@ def _compress(call: Call, x: Array, condition: Array) -> Array:
 
 def _non_zero(call: Call, x: Array) -> Array:
     xp = array_namespace(x)
-    return xp.stack([astype(index, xp.int64) for index in xp.nonzero(x if dtype_name(x) != "bool" else astype(x, xp.uint8))])
+    return xp.stack(
+        [astype(index, xp.int64) for index in xp.nonzero(x if dtype_name(x) != "bool" else astype(x, xp.uint8))]
+    )
 
 
 OPERATORS: Mapping[str, Operator] = {

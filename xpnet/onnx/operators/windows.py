@@ -106,7 +106,9 @@ def _conv_transpose(call: Call, x: Array, weight: Array, bias: Array | None = No
     rank, groups = len(sizes), call.get("group", 1)
     strides, dilations = call.get("strides") or [1] * rank, call.get("dilations") or [1] * rank
     added = call.get("output_padding") or [0] * rank
-    full = [s * (n - 1) + extent(k, d) + a for n, k, s, d, a in zip(sizes, kernel, strides, dilations, added, strict=True)]
+    full = [
+        s * (n - 1) + extent(k, d) + a for n, k, s, d, a in zip(sizes, kernel, strides, dilations, added, strict=True)
+    ]
     before, lengths = _cropping(call, sizes, strides, full)
     parts = []
     for images, own in zip(split(x, 1, groups), split(weight, 0, groups), strict=True):
@@ -176,7 +178,10 @@ def _average_pool(call: Call, x: Array) -> Array:
     for at, (axis, length) in enumerate(zip(axes, sizes, strict=True), start=2):
         ends = (-axis.before, length + axis.after) if call.get("count_include_pad", 0) else (0, length)
         counts = [
-            sum(ends[0] <= place * axis.stride - axis.before + tap * axis.dilation < ends[1] for tap in range(axis.kernel))
+            sum(
+                ends[0] <= place * axis.stride - axis.before + tap * axis.dilation < ends[1]
+                for tap in range(axis.kernel)
+            )
             for place in range(axis.places)
         ]
         y = y / array_namespace(x).reshape(like(x, counts), (-1, *(1,) * (x.ndim - 1 - at)))
