@@ -223,10 +223,10 @@ class Network(LayeredFunction):
     ) -> None:
         """Take over parameters and state from a file of a network with the same layers, xpnet's, PyTorch's or ONNX's.
 
-        Of PyTorch it may be a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
+        A file of PyTorch's is a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
         name for one of our tensors, by default torchvision's. Normalize is left alone then: PyTorch's files say nothing
-        about pixels. An ``.onnx`` file must have the same layers in the same order. With ``replace_head`` the last layer
-        with parameters keeps its own values, so that it may have other classes.
+        about pixels. An ``.onnx`` file must have the same layers in the same order. With ``replace_head`` the last
+        layer with parameters keeps its own values, so that it may have other classes.
 
         Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
         another shape than here.

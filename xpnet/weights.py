@@ -122,7 +122,7 @@ def _by_order(network: Network, other: Network, source: str, replace_head: bool)
         ours, theirs = ([leaf for leaf in leaves if leaf[1].keys() != {"mean", "scale"}] for leaves in (ours, theirs))
     if len(ours) != len(theirs):
         raise InputError(
-            f"{source}: expected {len(ours)} layer{'s' * (len(ours) != 1)} with tensors, as in the network, got {len(theirs)}. "
+            f"{source}: expected as many layers with tensors as the network's {len(ours)}, got {len(theirs)}. "
             "Use the same layers, or Network.from_onnx."
         )
     tensors = {}

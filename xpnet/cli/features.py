@@ -44,7 +44,7 @@ def make_parser(prog: str) -> common.Parser:
         "--weights",
         required=True,
         metavar="FILE",
-        help="a run's folder, a file that xpnet saved, a model in ONNX (.onnx), or torchvision's weights of the --model "
+        help="a run's folder, a file that xpnet saved, an ONNX model (.onnx), or torchvision's weights of the --model "
         "(.pth, or .safetensors with torchvision's names)",
     )
     parser.add_argument(

@@ -83,7 +83,7 @@ class ZeroPad2D(Layer):
     def __post_init__(self) -> None:
         if not isinstance(self.padding, list | tuple) or len(self.padding) != 2:
             raise InputError(
-                f"ZeroPad2D: expected padding ((top, bottom), (left, right)), got {short(self.padding)}. Change padding."
+                f"ZeroPad2D: expected padding ((top, bottom), (left, right)), got {short(self.padding)}. Change it."
             )
         for pair in self.padding:
             as_pair("ZeroPad2D", "padding", pair, minimum=0)

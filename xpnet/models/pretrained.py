@@ -14,7 +14,7 @@ from xpnet.weights import is_onnx
 
 
 def start_from(network: Network, path: str | os.PathLike[str], *, replace_head: bool = False) -> None:
-    """Take over weights, and the pixel normalisation they were trained with, from a file of xpnet's, ONNX's or PyTorch's.
+    """Take over weights, and the pixel normalisation they were trained with, from a file.
 
     PyTorch's files hold no normalisation: they are taken to be of torchvision's models, which were trained on ImageNet.
 

@@ -65,7 +65,7 @@ def _dropout(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 def _affine(of: Callable[[np.ndarray, bool], tuple[Any, Any]]) -> Builder:
-    """y = scale x + shift; ``of`` gives both from the constant, and from whether that comes first."""
+    """A builder of y = scale x + shift; ``of`` gives both from the constant, and from whether that comes first."""
 
     def build(node: Node, parts: Parts, x: Signal) -> Signal:
         constants = [at for at, name in enumerate(node.inputs) if name in node.constants]

@@ -19,7 +19,8 @@ from xpnet.layers.base import Layer
 from xpnet.layout import map_tree
 from xpnet.onnx.graph import IR_VERSION, OPSET, Graph, Tensors, Value
 from xpnet.onnx.library import load_onnx
-from xpnet.onnx.writers import CONVOLUTIONS, ELEMENTWISE, NORMALIZATIONS, POOLS, REARRANGING, SEQUENCES
+from xpnet.onnx.plain_writers import ELEMENTWISE, REARRANGING, SEQUENCES
+from xpnet.onnx.writers import CONVOLUTIONS, NORMALIZATIONS, POOLS
 from xpnet.shapes import is_whole
 
 if TYPE_CHECKING:

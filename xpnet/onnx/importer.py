@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.errors import InputError
 from xpnet.layers.containers import Sequential
 from xpnet.layout import walk
-from xpnet.onnx import elements, learning
+from xpnet.onnx import elements, learning, pooling
 from xpnet.onnx.joins import JOINS
 from xpnet.onnx.nodes import Node, Nodes, dominators, read_nodes
 from xpnet.onnx.parts import Parts, Signal
@@ -21,7 +21,7 @@ from xpnet.onnx.reading import read_model
 if TYPE_CHECKING:
     from xpnet.network import Network
 
-BUILDERS = {**elements.BUILDERS, **learning.BUILDERS}
+BUILDERS = {**elements.BUILDERS, **learning.BUILDERS, **pooling.BUILDERS}
 DEEPEST = 60  # branches within branches
 _CHANNELS_FIRST = {
     *("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool"),

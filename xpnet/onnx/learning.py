@@ -1,4 +1,4 @@
-"""Operators that are layers with parameters or windows: a table from each to the function that makes the layer.
+"""Operators that are layers with parameters, or work along channels: a table from each to its function.
 
 A builder appends to the layers so far, or changes the last of them, and returns how the value lies then.
 """
@@ -6,7 +6,7 @@ A builder appends to the layers so far, or changes the last of them, and returns
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,11 @@ import numpy as np
 from xpnet import layers
 from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
-from xpnet.onnx.operators.windows import Axis, sliding
+from xpnet.onnx.operators.windows import Axis
 from xpnet.onnx.parts import Parts, Signal, to_channels_last
+from xpnet.onnx.pooling import channels_first, windows
 
 Builder = Callable[[Node, Parts, Signal], Signal]
-
-
-def channels_first(node: Node, x: Signal, *, ranks: tuple[int, ...] = (3,)) -> Signal:
-    """The value, which must be images (or of these ranks) with the channels in front."""
-    if x.view or len(x.shape) not in ranks or not (x.first or len(x.shape) == 1) or x.flat_of:
-        raise node.error(
-            f"expected a batch with the channels in front, got {x.lengths} of each example", "Transpose it."
-        )
-    return x
 
 
 def channels_last(node: Node, x: Signal) -> Signal:
@@ -34,15 +26,6 @@ def channels_last(node: Node, x: Signal) -> Signal:
     if x.view or x.first:
         raise node.error(f"expected a batch with the channels behind, got {x.lengths} of each example", "Transpose it.")
     return x
-
-
-def _windows(node: Node, x: Signal, kernel: Sequence[int]) -> list[Axis]:
-    """The windows along the image axes, as the operator itself would slide them."""
-    from xpnet.onnx.operators import Call
-    from xpnet.onnx.program import at
-
-    with at(node.label):
-        return sliding(Call(node.attributes, node.opset), x.shape[:-1], kernel)
 
 
 def _settings(axes: list[Axis]) -> dict[str, Any]:
@@ -56,7 +39,7 @@ def _conv(node: Node, parts: Parts, x: Signal) -> Signal:
     x = channels_first(node, x, ranks=(2, 3))
     if weight.ndim != len(x.shape) + 1:
         raise node.error(f"expected weights of {len(x.shape) + 1} axes, got shape {weight.shape}", "Check the model.")
-    axes, groups, filters = _windows(node, x, weight.shape[2:]), node.get("group", 1), weight.shape[0]
+    axes, groups, filters = windows(node, x, weight.shape[2:]), node.get("group", 1), weight.shape[0]
     if weight.shape[1] * groups != x.shape[-1]:
         raise node.error(f"expected weights for {x.shape[-1]} channels, got shape {weight.shape}", "Check the model.")
     settings = {**_settings(axes), "bias": bias is not None, "padding": _padding(node, parts, axes)}
@@ -132,107 +115,6 @@ def _dense(node: Node, parts: Parts, x: Signal, weight: np.ndarray, bias: np.nda
     return Signal(shape)
 
 
-def _max_pool(node: Node, parts: Parts, x: Signal) -> Signal:
-    axes = _windows(node, channels_first(node, x), node.get("kernel_shape"))
-    return x._replace(shape=parts.add(node, _pool(node, layers.MaxPool2D, axes, x.shape)))
-
-
-def _average_pool(node: Node, parts: Parts, x: Signal) -> Signal:
-    axes = _windows(node, channels_first(node, x), node.get("kernel_shape"))
-    counts = bool(node.get("count_include_pad", 0)) or all(axis.before == axis.after == 0 for axis in axes)
-    return x._replace(shape=parts.add(node, _pool(node, layers.AvgPool2D, axes, x.shape, count_padding=counts)))
-
-
-def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **settings: Any) -> Layer:
-    """The layer with the same windows; the padding after the image may be what ``ceil`` adds."""
-    if any(axis.dilation != 1 for axis in axes):
-        raise node.error("expected a window without dilation", "Only that is known.")
-    if kind is layers.MaxPool2D or not settings["count_padding"]:
-        axes = [_within(axis, length) for axis, length in zip(axes, shape, strict=False)]
-    wanted = tuple(
-        (axis.before, max(axis.after, axis.overhang - axis.before - n)) for axis, n in zip(axes, shape, strict=False)
-    )
-    kernel, stride = (tuple(getattr(axis, name) for axis in axes) for name in ("kernel", "stride"))
-    symmetric = tuple(axis.before for axis in axes)
-    for ceil in (False, True):
-        try:
-            layer = kind(kernel, None if stride == kernel else stride, symmetric, ceil, **settings)
-        except ValueError as error:
-            raise node.error(str(error).rstrip("."), "Only such padding is known.") from error
-        window = layer.window_over((shape[0], shape[1]))
-        places = window.output_size(shape[0], shape[1])
-        is_same = all(
-            # padding that no window reaches makes no difference, but to a mean that counts it
-            w == p
-            or (max(w[1], p[1]) <= axis.overhang - axis.before - n + axis.stride - 1 and kind is layers.MaxPool2D)
-            for w, p, axis, n in zip(wanted, window.padding, axes, shape, strict=False)
-        )
-        if places == tuple(axis.places for axis in axes) and is_same:
-            return layer
-    raise node.error(
-        f"expected as much padding behind as in front, got {wanted}", "Only that, and ceil_mode are known."
-    )
-
-
-def _within(axis: Axis, length: int) -> Axis:
-    """The same window without padding behind, which does not count, where it has one place only."""
-    if axis.places > 1 or axis.before or axis.kernel <= length:
-        return axis
-    return Axis(length, length, 1, 0, 0, 1)
-
-
-def _global_average(node: Node, parts: Parts, x: Signal) -> Signal:
-    return x._replace(shape=parts.add(node, layers.AdaptiveAvgPool2D(1))) if channels_first(node, x) else x
-
-
-def _global_max(node: Node, parts: Parts, x: Signal) -> Signal:
-    return x._replace(shape=parts.add(node, layers.MaxPool2D(channels_first(node, x).shape[:2])))
-
-
-def _reduce_mean(node: Node, parts: Parts, x: Signal) -> Signal:
-    """Means over all places: of images, or of sequences."""
-    given = node.get("axes") if len(node.inputs) < 2 else node.constant(1, "axes").tolist()
-    rank = len(x.shape) + 1
-    axes = sorted(axis % rank for axis in given or [])
-    if x.view or len(x.shape) < 2 or axes != [axis for axis in range(1, rank) if axis != x.channel_axis]:
-        raise node.error(
-            f"expected a mean over all places, got one over axes {axes} of {x.lengths}", "Only that is known."
-        )
-    keeps = node.get("keepdims", 1)
-    if len(x.shape) == 2:
-        if keeps:
-            raise node.error("expected keepdims to be 0, got 1", "Only that is known.")
-        return Signal(parts.add(node, layers.GlobalAvgPool1D()))
-    if keeps:
-        return x._replace(shape=parts.add(node, layers.AdaptiveAvgPool2D(1)))
-    return Signal(parts.add(node, layers.GlobalAvgPool2D()))
-
-
-def _resize(node: Node, parts: Parts, x: Signal) -> Signal:
-    """``Upsample2D`` by whole factors."""
-    x = channels_first(node, x)
-    scales = node.optional(1 if node.opset < 11 else 2, "scales")
-    sizes = node.optional(3, "sizes")
-    if scales is None and node.get("scales") is not None:
-        scales = np.asarray(node.get("scales"))
-    if sizes is not None:
-        scales = np.asarray(sizes) / np.asarray([1, *x.lengths])
-        scales[0] = 1
-    if scales is None or len(scales) != 4 or any(s != 1 for s in scales[:2]) or any(s < 1 or s % 1 for s in scales[2:]):
-        raise node.error("expected integer factors along height and width", "Only these are known.")
-    mode, how = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
-    is_nearest = mode == "nearest" and (
-        node.opset < 11
-        or (how == "asymmetric" and node.get("nearest_mode", "round_prefer_floor") == "floor")
-        or (how == "half_pixel" and node.get("nearest_mode", "round_prefer_floor").startswith("round"))
-    )
-    is_linear = mode == "linear" and node.opset >= 11 and how in ("half_pixel", "pytorch_half_pixel")
-    if not (is_nearest or is_linear) or node.get("antialias", 0):
-        raise node.error(f"expected nearest or linear at half pixels, got {mode} {how}", "Only these are known.")
-    layer = layers.Upsample2D((int(scales[2]), int(scales[3])), "nearest" if is_nearest else "bilinear")
-    return x._replace(shape=parts.add(node, layer))
-
-
 def _batch_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     x = channels_first(node, x, ranks=(2, 3)) if len(x.shape) > 1 else channels_last(node, x)
     names = ("weight", "bias", "running_mean", "running_var")
@@ -286,25 +168,8 @@ def _response_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     return channels_first(node, x)
 
 
-def _pad(node: Node, parts: Parts, x: Signal) -> Signal:
-    """``ZeroPad2D``."""
-    x = channels_first(node, x)
-    pads = node.get("pads") if node.opset < 11 else node.constant(1, "pads").tolist()
-    value = node.get("value", 0.0) if node.opset < 11 else node.optional(2, "a value")
-    is_zero = value is None or not np.any(value)
-    if (
-        len(pads) != 8
-        or any(pads[at] for at in (0, 1, 4, 5))
-        or min(pads) < 0
-        or not is_zero
-        or node.get("mode", "constant") != "constant"
-    ):
-        raise node.error("expected zeros around height and width", "Only these are known.")
-    return x._replace(shape=parts.add(node, layers.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7])))))
-
-
 def _softmax(node: Node, parts: Parts, x: Signal) -> Signal:
-    """Over the channels; before opset 13 over all axes from one on, of which only the channels' may be longer than 1."""
+    """Over the channels; before opset 13 over all axes from one on, which must be no more than the channels."""
     axis = node.get("axis", 1 if node.opset < 13 else -1) % (len(x.shape) + 1)
     is_over_channels = (
         axis == x.channel_axis
@@ -318,22 +183,14 @@ def _softmax(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 BUILDERS: Mapping[str, Builder] = {
-    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average,
-    "GlobalMaxPool": _global_max,
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LRN": _response_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-    "ReduceMean": _reduce_mean,
-    "Resize": _resize,
     "Softmax": _softmax,
-    "Upsample": _resize,
 }

@@ -71,7 +71,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Nodes:
-    """By name of their outputs, in an order in which they can be computed; input, its shape without the batch, output."""
+    """Nodes by their outputs, in an order in which they can be computed; input (without the batch) and output."""
 
     by_output: Mapping[str, Node]
     input: str

@@ -14,7 +14,6 @@ from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
 from xpnet.shapes import Shape
 
-
 MOST_REPEATED = 2**20  # channels that take one number of the file
 
 
@@ -141,7 +140,7 @@ class Parts:
         """Leave out a last softmax, which the loss has, and make an image of one pixel a vector."""
         from xpnet.errors import InputError
 
-        if y.view or y.flat_of and math.prod(y.flat_of[:-1]) > 1:
+        if y.view or (y.flat_of and math.prod(y.flat_of[:-1]) > 1):
             raise InputError("ONNX output: expected it to follow a layer, got a Reshape. End with a dense layer.")
         if self.ends_with(layers.Softmax) and math.prod(self.shape[:-1]) == 1:
             self.pop(self.shape)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from xpnet.onnx.operators import elementwise, products, reductions, shaping, training, windows
+from xpnet.onnx.operators import elementwise, indexing, products, reductions, shaping, training, windows
 from xpnet.onnx.operators.call import Call, Operator
 
 __all__ = ["DOMAINS", "OPERATORS", "Call", "Operator"]
 
 OPERATORS: Mapping[str, Operator] = {
     **elementwise.OPERATORS,
+    **indexing.OPERATORS,
     **products.OPERATORS,
     **reductions.OPERATORS,
     **shaping.OPERATORS,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace, has_kind, to_numpy
@@ -29,6 +28,8 @@ DTYPES: Mapping[int, str] = {
     13: "uint64",
 }
 """Names of array dtypes by ONNX's numbers; the others no array library has, or not every one."""
+
+LARGEST = 2**28  # elements of an array that a model may ask for by a shape alone
 
 
 class Call(NamedTuple):
@@ -116,11 +117,8 @@ def moved_back(x: Array, axis: int = 1) -> Array:
     return array_namespace(x).moveaxis(x, -1, axis)
 
 
-def size(shape: Sequence[int]) -> int:
-    """How many elements a shape holds."""
-    return math.prod(shape)
-
-
-def host(values: Any, dtype: str) -> np.ndarray:
-    """An array of NumPy."""
-    return np.asarray(values, dtype=dtype)
+def checked(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape; an error if it is not one, or holds too much."""
+    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
+        raise error(f"expected a shape of at most {LARGEST:,} elements, got {shape}")
+    return shape

@@ -134,7 +134,7 @@ def _celu(call: Call, x: Array) -> Array:
 
 
 def _exponential(x: Array, alpha: float, scale: float) -> Array:
-    """x above 0, alpha (exp(x / scale) - 1) below."""
+    """What is x above 0, and alpha (exp(x / scale) - 1) below."""
     xp = array_namespace(x)
     zero = xp.zeros_like(x)
     return xp.maximum(x, zero) + alpha * xp.expm1(xp.minimum(x, zero) / scale)

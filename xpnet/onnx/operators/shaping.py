@@ -1,4 +1,4 @@
-"""Operators that make arrays, change their shapes, and take their parts."""
+"""Operators that make arrays, and change their shapes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from xpnet.onnx.operators.call import (
     astype,
     axes_of,
     axis_of,
-    dtype_name,
+    checked,
     dtype_of,
     error,
     integers,
     like,
     scalar,
 )
-
-LARGEST = 2**28  # elements of an array that a model may ask for by a shape alone
 
 
 def _reshape(call: Call, x: Array, shape: Array) -> Array:
@@ -65,13 +63,6 @@ def _expand(call: Call, x: Array, shape: Array) -> Array:
     return xp.broadcast_to(x, checked(wanted))
 
 
-def checked(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape; an error if it is not one, or holds too much."""
-    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
-        raise error(f"expected a shape of at most {LARGEST:,} elements, got {shape}")
-    return shape
-
-
 def _tile(call: Call, x: Array, repeats: Array) -> Array:
     counts = tuple(integers(repeats))
     checked(tuple(n * count for n, count in zip(x.shape, counts, strict=True)))
@@ -93,27 +84,6 @@ def _split(call: Call, x: Array, split: Array | None = None) -> tuple[Array, ...
         parts.append(narrow(x, axis, start, start + length))
         start += length
     return tuple(parts)
-
-
-def _slice(call: Call, x: Array, *inputs: Array) -> Array:
-    if call.opset < 10:
-        starts, ends, axes, steps = call.get("starts"), call.get("ends"), call.get("axes"), None
-    else:
-        starts, ends, axes, steps = (*map(integers, inputs), None, None, None)[:4]
-    chosen = list(axes) if axes else list(range(len(starts)))
-    index = [slice(None)] * x.ndim
-    for i, axis in enumerate(chosen):
-        at, step = axis_of(axis, x.ndim), steps[i] if steps else 1
-        first, last, step = slice(_bounded(starts[i]), _bounded(ends[i]), step).indices(x.shape[at])
-        if step < 0:  # in the standard no slice goes backwards: turn the axis first
-            x = array_namespace(x).flip(x, axis=at)
-            first, last, step = x.shape[at] - 1 - first, x.shape[at] - 1 - last, -step
-        index[at] = slice(first, max(last, first), step)
-    return x[tuple(index)]
-
-
-def _bounded(n: int) -> int:
-    return max(min(n, 2**62), -(2**62))
 
 
 def _pad(call: Call, x: Array, pads: Array | None = None, value: Array | None = None, axes: Array | None = None) -> Any:
@@ -218,86 +188,8 @@ def _space_to_depth(call: Call, x: Array) -> Array:
     return xp.reshape(xp.permute_dims(parts, order), (batch, channels * block * block, height // block, width // block))
 
 
-def _gather(call: Call, x: Array, index: Array) -> Array:
-    xp, axis = array_namespace(x), axis_of(call.get("axis", 0), x.ndim)
-    flat = xp.reshape(_from_front(index, x.shape[axis]), (-1,))
-    return xp.reshape(xp.take(x, flat, axis=axis), (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
-
-
-def _from_front(index: Array, length: int) -> Array:
-    xp = array_namespace(index)
-    index = astype(index, xp.int64)
-    return xp.where(index < 0, index + length, index)
-
-
-def _gather_elements(call: Call, x: Array, index: Array) -> Array:
-    axis = axis_of(call.get("axis", 0), x.ndim)
-    return array_namespace(x).take_along_axis(x, _from_front(index, x.shape[axis]), axis=axis)
-
-
-def _gather_nd(call: Call, x: Array, index: Array) -> Array:
-    """Rows of x as a matrix, by the number that an index's coordinates make."""
-    xp, shared, count = array_namespace(x), call.get("batch_dims", 0), index.shape[-1]
-    batch, indexed = x.shape[:shared], x.shape[shared : shared + count]
-    row = xp.zeros(index.shape[:-1], dtype=xp.int64, device=device(x))
-    for at, length in enumerate(indexed):
-        row = row * length + _from_front(index[..., at], length)
-    if shared:
-        examples = math.prod(batch)
-        offset = xp.arange(examples, dtype=xp.int64, device=device(x)) * math.prod(indexed)
-        row = row + xp.reshape(offset, (*batch, *(1,) * (row.ndim - shared)))
-    rest = x.shape[shared + count :]
-    rows = xp.reshape(x, (math.prod(batch) * math.prod(indexed), math.prod(rest)))
-    return xp.reshape(xp.take(rows, xp.reshape(row, (-1,)), axis=0), (*row.shape, *rest))
-
-
-def _one_hot(call: Call, index: Array, depth: Array, values: Array) -> Array:
-    xp, count = array_namespace(index), int(scalar(depth))
-    axis = axis_of(call.get("axis", -1), index.ndim + 1)
-    places = xp.arange(checked((count,))[0], dtype=xp.int64, device=device(index))
-    wanted = astype(index, xp.int64)
-    wanted = xp.where(wanted < 0, wanted + count, wanted)
-    is_hot = xp.expand_dims(wanted, axis=-1) == places
-    return xp.moveaxis(xp.where(is_hot, values[1], values[0]), -1, axis)
-
-
-def _reverse_sequence(call: Call, x: Array, lengths: Array) -> Array:
-    """For each example the first so many places in reverse order."""
-    xp, time = array_namespace(x), call.get("time_axis", 0)
-    rows = xp.moveaxis(x, time, 0) if time else x  # time first, then the batch
-    places = xp.arange(rows.shape[0], dtype=xp.int64, device=device(x))[:, None]
-    ends = astype(lengths, xp.int64)[None, :]
-    index = xp.where(places < ends, ends - 1 - places, places)
-    index = xp.broadcast_to(xp.reshape(index, (*index.shape, *(1,) * (x.ndim - 2))), rows.shape)
-    rows = xp.take_along_axis(rows, index, axis=0)
-    return xp.moveaxis(rows, 0, time) if time else rows
-
-
-def _top_k(call: Call, x: Array, k: Array | None = None) -> tuple[Array, Array]:
-    xp, axis = array_namespace(x), axis_of(call.get("axis", -1), x.ndim)
-    count = call.get("k") if k is None else int(scalar(k))
-    order = xp.argsort(x, axis=axis, descending=bool(call.get("largest", 1)), stable=True)
-    order = narrow(order, axis, 0, count)
-    return xp.take_along_axis(x, order, axis=axis), astype(order, xp.int64)
-
-
-def _compress(call: Call, x: Array, condition: Array) -> Array:
-    xp, axis = array_namespace(x), call.get("axis")
-    chosen = [i for i, is_in in enumerate(integers(condition)) if is_in]
-    x = xp.reshape(x, (-1,)) if axis is None else x
-    return xp.take(x, like(x, chosen, xp.int64), axis=axis or 0)
-
-
-def _non_zero(call: Call, x: Array) -> Array:
-    xp = array_namespace(x)
-    return xp.stack(
-        [astype(index, xp.int64) for index in xp.nonzero(x if dtype_name(x) != "bool" else astype(x, xp.uint8))]
-    )
-
-
 OPERATORS: Mapping[str, Operator] = {
     "CenterCropPad": _center_crop_pad,
-    "Compress": _compress,
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -305,23 +197,15 @@ OPERATORS: Mapping[str, Operator] = {
     "Expand": _expand,
     "EyeLike": _eye_like,
     "Flatten": _flatten,
-    "Gather": _gather,
-    "GatherElements": _gather_elements,
-    "GatherND": _gather_nd,
-    "NonZero": _non_zero,
-    "OneHot": _one_hot,
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
-    "ReverseSequence": _reverse_sequence,
     "Shape": _shape,
     "Size": _size,
-    "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,
-    "TopK": _top_k,
     "Transpose": _transpose,
     "Trilu": _trilu,
     "Unsqueeze": _unsqueeze,
