@@ -8,24 +8,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
-
-import onnx
-from onnx.backend import base
 
 from xpnet import backend as backends
 from xpnet.backend import Array
 from xpnet.errors import InputError
+from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.program import Program
 
+onnx = load_onnx()
+base: Any = import_module("onnx.backend.base")
 DEVICES: Mapping[str, str] = {"CPU": "cpu", "CUDA": "cuda"}
 
 
 class XpnetRep(base.BackendRep):
     """A model ready to run: on the library and device of each call's inputs."""
 
-    def __init__(self, model: onnx.ModelProto, backend: backends.Backend | None) -> None:
+    def __init__(self, model: Any, backend: backends.Backend | None) -> None:
         self.model, self.backend = model, backend
         self._programs: dict[tuple[str, str], Program] = {}
 
@@ -57,12 +58,12 @@ class XpnetBackend(base.Backend):
     """Arrays come out in the library that they came in."""
 
     @classmethod
-    def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
+    def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
         """Whether all operators of a model are known."""
         return all(node.op_type in DOMAINS.get(node.domain, {}) for node in model.graph.node)
 
     @classmethod
-    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> XpnetRep:
+    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> XpnetRep:
         """A model ready to run, where its inputs are unless ``backend`` names a library.
 
         Raises InputError for a model that ONNX's checker refuses, or a device or library that is not there.
@@ -86,7 +87,7 @@ class XpnetBackend(base.Backend):
 
     @classmethod
     def run_node(
-        cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
+        cls, node: Any, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Array, ...]:
         """The outputs of one node. Raises InputError as running a model does."""
         graph = onnx.helper.make_graph(

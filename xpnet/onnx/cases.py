@@ -7,16 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx.backend.test.loader import load_node_model_tests
-from onnx.backend.test.runner import Runner
 
 from xpnet import backend as backends
 from xpnet.backend import Backend
 from xpnet.onnx.backend import XpnetBackend
+from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.operators.call import DTYPES
 
@@ -42,7 +41,7 @@ class Row:
 def all_cases() -> tuple[Any, ...]:
     """Every case that onnx has for an operator, expanded forms included."""
     with warnings.catch_warnings(action="ignore"):  # some inputs are made by overflow
-        return tuple(load_node_model_tests())
+        return tuple(import_module("onnx.backend.test.loader").load_node_model_tests())
 
 
 def claimed() -> Iterator[tuple[str, Any]]:
@@ -90,13 +89,14 @@ def run(case: Any, home: Backend) -> None:
         for output in outputs:
             if (backends.backend_of(output).name, backends.backend_of(output).device) != (home.name, home.device):
                 raise AssertionError(f"expected arrays of {home.name}, got one of {type(output)}")
-        Runner.assert_similar_outputs(
+        import_module("onnx.backend.test.runner").Runner.assert_similar_outputs(
             [host(x) for x in expected], [backends.to_numpy(x) for x in outputs], rtol=case.rtol, atol=case.atol
         )
 
 
 def host(value: Any) -> np.ndarray:
     """An input or output of a case as an array of NumPy."""
+    onnx = load_onnx()
     return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
 

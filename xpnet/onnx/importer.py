@@ -139,5 +139,6 @@ def _class_names(model: Any, output_shape: tuple[int, ...]) -> tuple[str, ...] |
         names = json.loads(texts[0]) if texts else None
     except (ValueError, RecursionError):
         return None
-    is_valid = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
-    return tuple(names) if is_valid and (len(names),) == output_shape else None
+    if not isinstance(names, list) or (len(names),) != output_shape:
+        return None
+    return tuple(names) if all(isinstance(name, str) and name.isprintable() for name in names) else None

@@ -16,7 +16,7 @@ from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
 from xpnet.onnx.operators.windows import Axis
 from xpnet.onnx.parts import Parts, Signal, to_channels_last
-from xpnet.onnx.pooling import channels_first, windows
+from xpnet.onnx.pooling import channels_first, pair, windows
 
 Builder = Callable[[Node, Parts, Signal], Signal]
 
@@ -59,7 +59,8 @@ def _padding(node: Node, parts: Parts, axes: list[Axis]) -> Any:
         return tuple(axis.before for axis in axes) if len(axes) == 2 else axes[0].before
     if len(axes) == 1:
         raise node.error(f"expected as much padding behind as in front, got {axes[0][3:5]}", "Pad the sequences.")
-    parts.add(node, layers.ZeroPad2D(tuple((axis.before, axis.after) for axis in axes)))
+    height, width = ((axis.before, axis.after) for axis in axes)
+    parts.add(node, layers.ZeroPad2D((height, width)))
     return 0
 
 
@@ -78,11 +79,11 @@ def _conv_transpose(node: Node, parts: Parts, x: Signal) -> Signal:
         raise node.error("expected images, one group and padding by equal numbers", "Only these are known.")
     layer = layers.ConvTranspose2D(
         weight.shape[1],
-        kernel,
-        tuple(node.get("strides") or (1, 1)),
-        tuple(pads[:2]),
-        tuple(node.get("output_padding") or (0, 0)),
-        tuple(node.get("dilations") or (1, 1)),
+        pair(kernel),
+        pair(node.get("strides") or (1, 1)),
+        pair(pads[:2]),
+        pair(node.get("output_padding") or (0, 0)),
+        pair(node.get("dilations") or (1, 1)),
         bias=bias is not None,
     )
     return x._replace(shape=parts.add(node, layer, _with_bias(np.moveaxis(weight, 1, -1), bias)))

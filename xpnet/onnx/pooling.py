@@ -13,6 +13,7 @@ from xpnet.onnx.nodes import Node
 from xpnet.onnx.operators import Call
 from xpnet.onnx.operators.windows import Axis, sliding
 from xpnet.onnx.parts import Parts, Signal
+from xpnet.shapes import Pair
 
 Builder = Callable[[Node, Parts, Signal], Signal]
 
@@ -24,6 +25,12 @@ def channels_first(node: Node, x: Signal, *, ranks: tuple[int, ...] = (3,)) -> S
             f"expected a batch with the channels in front, got {x.lengths} of each example", "Transpose it."
         )
     return x
+
+
+def pair(values: Sequence[int]) -> Pair:
+    """Height and width."""
+    height, width = values
+    return int(height), int(width)
 
 
 def windows(node: Node, x: Signal, kernel: Sequence[int]) -> list[Axis]:
@@ -43,33 +50,20 @@ def _average_pool(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **settings: Any) -> Layer:
-    """The layer with the same windows; the padding after the image may be what ``ceil`` adds."""
+    """The layer with the same windows, of which padding after the image that does not count is no part."""
     if any(axis.dilation != 1 for axis in axes):
         raise node.error("expected a window without dilation", "Only that is known.")
-    if kind is layers.MaxPool2D or not settings["count_padding"]:
-        axes = [_within(axis, length) for axis, length in zip(axes, shape, strict=False)]
-    wanted = tuple(
-        (axis.before, max(axis.after, axis.overhang - axis.before - n)) for axis, n in zip(axes, shape, strict=False)
-    )
-    kernel, stride = (tuple(getattr(axis, name) for axis in axes) for name in ("kernel", "stride"))
-    symmetric = tuple(axis.before for axis in axes)
-    for ceil in (False, True):
-        try:
-            layer = kind(kernel, None if stride == kernel else stride, symmetric, ceil, **settings)
-        except ValueError as error:
-            raise node.error(str(error).rstrip("."), "Only such padding is known.") from error
-        window = layer.window_over((shape[0], shape[1]))
-        places = window.output_size(shape[0], shape[1])
-        is_same = all(
-            # padding that no window reaches makes no difference, but to a mean that counts it
-            w == p
-            or (max(w[1], p[1]) <= axis.overhang - axis.before - n + axis.stride - 1 and kind is layers.MaxPool2D)
-            for w, p, axis, n in zip(wanted, window.padding, axes, shape, strict=False)
-        )
-        if places == tuple(axis.places for axis in axes) and is_same:
-            return layer
+    counts = settings.get("count_padding", False)
+    axes = axes if counts else [_within(axis, length) for axis, length in zip(axes, shape, strict=False)]
+    kernel, stride, before = (pair([getattr(axis, name) for axis in axes]) for name in ("kernel", "stride", "before"))
+    if not counts or all(axis.before == axis.after for axis in axes):
+        for ceil in (False, True):
+            layer = kind(kernel, None if stride == kernel else stride, before, ceil, **settings)
+            if layer.output_shape((*shape[:2], 1))[:2] == tuple(axis.places for axis in axes):
+                return layer
     raise node.error(
-        f"expected as much padding behind as in front, got {wanted}", "Only that, and ceil_mode are known."
+        f"expected as much padding behind as in front, got {[axis[3:5] for axis in axes]}",
+        "Only that and ceil_mode are known.",
     )
 
 
@@ -85,7 +79,7 @@ def _global_average(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 def _global_max(node: Node, parts: Parts, x: Signal) -> Signal:
-    return x._replace(shape=parts.add(node, layers.MaxPool2D(channels_first(node, x).shape[:2])))
+    return x._replace(shape=parts.add(node, layers.MaxPool2D(pair(channels_first(node, x).shape[:2]))))
 
 
 def _reduce_mean(node: Node, parts: Parts, x: Signal) -> Signal:

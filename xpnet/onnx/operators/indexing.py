@@ -14,10 +14,10 @@ from xpnet.onnx.operators.call import Call, Operator, astype, axis_of, checked, 
 
 def _slice(call: Call, x: Array, *inputs: Array) -> Array:
     if call.opset < 10:
-        starts, ends, axes, steps = call.get("starts"), call.get("ends"), call.get("axes"), None
+        starts, ends, axes, steps = call.get("starts"), call.get("ends"), call.get("axes", []), []
     else:
-        starts, ends, axes, steps = (*map(integers, inputs), None, None, None)[:4]
-    chosen = list(axes) if axes else list(range(len(starts)))
+        starts, ends, axes, steps = ([integers(numbers) for numbers in inputs] + [[], []])[:4]
+    chosen = axes or range(len(starts))
     index = [slice(None)] * x.ndim
     for i, axis in enumerate(chosen):
         at, step = axis_of(axis, x.ndim), steps[i] if steps else 1
