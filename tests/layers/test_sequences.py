@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 import xpnet
 from tests.helpers import refused
@@ -66,3 +67,14 @@ def test_a_network_of_indices_is_trained_on_them_as_they_are():
     network.fit(x, labels, epochs=60, batch_size=20)
     assert network.normalization is None
     assert np.mean(network.predict(x) == labels) > 0.99
+
+
+@pytest.mark.parametrize("index", [-1.0, 3.0, np.nan, 1e30])
+def test_a_network_refuses_an_index_outside_where_it_can_see_it(index):
+    network = xpnet.Network([Embedding(3, 4), Flatten(), Dense(2)], (2,))
+    x = np.array([[0.0, 2.0], [1.0, index]], np.float32)
+    with refused("Network: expected indices from 0 to 2, got "):
+        network.forward(network.theta, network.state, x)
+    with refused("Network: expected indices from 0 to 2, got ") if np.isfinite(index) else refused("x"):
+        network.fit(x, np.array([0, 1]), progress=False)
+    assert network.predict(np.array([[0.4, 1.6]])).shape == (1,)

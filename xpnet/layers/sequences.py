@@ -28,7 +28,8 @@ class Embedding(Layer):
 
     Like all inputs, the indices come as floating point numbers of the parameters' dtype, which holds them exactly up
     to 2^24 (float32); others are rounded. One that is not in 0 .. count - 1 gives NaN, on every library, so that it
-    shows in the loss: to look at values here would make the device wait.
+    shows in the loss: to look at values here would make the device wait. A network that begins with an Embedding
+    refuses such an index in an array on the host.
 
     Backward, with g = dL/dy:  dweight[i] = sum of g over all places with x = i, as the product of a one-hot matrix
     and g, a part of the vocabulary at a time;  dx = 0.

@@ -135,6 +135,8 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
             f"{_outputs_text(outputs)}. {_last_layer(dataset, outputs, wanted)}"
         )
     _check_kind(network, dataset, loss)
+    if is_array(dataset.train_inputs) and not isinstance(dataset.train_inputs, np.memmap):
+        network.check_indices(dataset.train_inputs)
 
 
 def _outputs_text(shape: tuple[int, ...]) -> str:
