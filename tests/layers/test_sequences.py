@@ -4,7 +4,17 @@ import pytest
 import xpnet
 from tests.helpers import refused
 from xpnet.backend import to_numpy
-from xpnet.layers import Dense, Embedding, Flatten, LearnedPositions, Sequential, SinusoidalPositions, sequences
+from xpnet.layers import (
+    ClassToken,
+    Dense,
+    Embedding,
+    FirstPlace,
+    Flatten,
+    LearnedPositions,
+    Sequential,
+    SinusoidalPositions,
+    sequences,
+)
 
 
 def test_rows_by_index_and_their_gradients_by_hand():
@@ -51,6 +61,19 @@ def test_waves_by_hand():
     np.testing.assert_allclose(y[7], [np.sin(7), np.cos(7), np.sin(0.07), np.cos(0.07)], rtol=1e-13)
     with refused("SinusoidalPositions: expected an even number of channels, got 5. Add one."):
         SinusoidalPositions().output_shape((8, 5))
+
+
+def test_a_class_token_goes_in_front_and_comes_out_again():
+    params, x = {"weight": np.array([7.0, 8.0])}, np.arange(8.0).reshape(2, 2, 2)
+    y, cache, _ = ClassToken().forward(params, {}, x, train=True)
+    assert y.tolist() == [[[7, 8], [0, 1], [2, 3]], [[7, 8], [4, 5], [6, 7]]]
+    dx, grads = ClassToken().backward(params, cache, y)
+    assert (dx.tolist(), grads["weight"].tolist()) == (x.tolist(), [14, 16])
+    first, cache, _ = FirstPlace().forward({}, {}, y, train=True)
+    assert first.tolist() == [[7, 8]] * 2
+    assert FirstPlace().backward({}, cache, first).dx.tolist() == [[[7, 8], [0, 0], [0, 0]]] * 2
+    with refused("ClassToken: expected 2 channels, got 3."):
+        ClassToken().forward(params, {}, np.zeros((1, 4, 3)))
 
 
 def test_settings_out_of_range():
