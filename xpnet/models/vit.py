@@ -23,17 +23,17 @@ from xpnet.layers import (
 from xpnet.models.imagenet import PLAIN_PIXELS
 from xpnet.models.registry import Recipe, register
 from xpnet.optimizers import AdamW
-from xpnet.schedules import Cosine, Warmup
+from xpnet.schedules import Cosine
 from xpnet.shapes import Shape
 from xpnet.training.config import TrainConfig
 
-_RECIPE = Recipe(
+_RECIPE = Recipe(  # DeiT's, without its 5 epochs of warm-up, its augmentation and distillation
     "folder",
     TrainConfig(
         epochs=300,
         batch_size=256,
         optimizer=AdamW(0.00025, weight_decay=0.05),
-        schedule=Warmup(25_000, Cosine()),
+        schedule=Cosine(),
         augmentation=(HorizontalFlip(),),
         normalize=1 / 127.5,
         validation="auto",
@@ -48,7 +48,7 @@ _DIGITS_RECIPE = Recipe(
         epochs=5,
         batch_size=128,
         optimizer=AdamW(0.001, weight_decay=0.05),
-        schedule=Warmup(200, Cosine()),
+        schedule=Cosine(),
         augmentation=(RandomCrop(1),),
         normalize=1 / 80,  # about one standard deviation
         validation="auto",
