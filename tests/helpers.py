@@ -116,7 +116,7 @@ def refused(*parts: str) -> Iterator[None]:
         assert part in message
 
 
-def torch_named(network: Network) -> dict[str, np.ndarray]:
+def torch_named(network: Network, torch_name: Callable[[str], str] = torch_name) -> dict[str, np.ndarray]:
     """A network's tensors by torchvision's names and in its layout, but for dense layers behind a Flatten of images."""
     named = {**network.parameters(), **dict(walk(network.state))}
     return {

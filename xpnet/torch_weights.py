@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import pickletools
@@ -140,11 +141,16 @@ def from_torch(
         theirs, advice = tensors[place.name].shape, "Use the same layers."
         if place.layer == head:
             advice = NEW_HEAD
-        if theirs != place.shape:
+        if theirs != place.shape and not _is_convolution_of_all(theirs, place.shape):
             raise InputError(
                 f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"
             )
-    return {name: place.to_ours(tensors[place.name]) for name, place in taken.items()}
+    return {name: place.to_ours(tensors[place.name].reshape(place.shape)) for name, place in taken.items()}
+
+
+def _is_convolution_of_all(theirs: Shape, shape: Shape) -> bool:
+    """Whether a weight is that of a convolution of whole images, which is a dense layer on their values (C, H, W)."""
+    return len(theirs) == 4 and len(shape) == 2 and (theirs[0], math.prod(theirs[1:])) == shape
 
 
 def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -6,6 +6,8 @@ import pytest
 from tests.helpers import NoDraws
 from xpnet import function, models
 from xpnet.models import registry
+from xpnet.models.hub import ARCHITECTURES
+from xpnet.models.timm_names import timm_name
 from xpnet.torch_weights import torch_name, torch_tensors
 from xpnet.weights import tensor_shapes
 
@@ -69,6 +71,31 @@ def test_logits_are_theirs(model, size, tmp_path, monkeypatch):
     network.load_weights(path)
     path.unlink()
     assert_same_logits(network, twin, draw_images(2, size))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_timms_names_of_every_tensor(architecture):
+    with torch.device("meta"):
+        twin = import_timm().create_model(architecture)
+    model = registry._MODELS[ARCHITECTURES[architecture]]
+    layers = model.build(model.input_shape, model.classes)
+    ours = {timm_name(ARCHITECTURES[architecture], name) for name in tensor_shapes(layers, model.input_shape)}
+    theirs = {name for name in twin.state_dict() if not name.endswith("num_batches_tracked")}
+    assert {name for name in ours if not name.startswith("normalize1.")} == theirs
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("mobilenetv2_100", 64), ("vgg11", 224), ("resnet18", 64)])
+def test_logits_with_timms_weights(architecture, size, tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(function, "generator", lambda seed, stream: NoDraws())
+    twin = randomize(import_timm().create_model(architecture, num_classes=10))
+    path, model = tmp_path / "weights.safetensors", ARCHITECTURES[architecture]
+    save_file(twin.state_dict(), path)
+    network = models.create(model, input_shape=(size, size, 3), classes=10)
+    network.load_weights(path, torch_name=lambda name: timm_name(model, name))
+    path.unlink()
+    assert_same_logits(network, twin, draw_images(1, size))
 
 
 def test_names_of_older_densenets(tmp_path):

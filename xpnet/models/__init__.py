@@ -16,7 +16,7 @@ from xpnet.models import (  # noqa: F401 (registers their models)
     vgg,
     vit,
 )
-from xpnet.models.pretrained import start_from
+from xpnet.models.pretrained import load_weights, start_from
 from xpnet.models.registry import Recipe, create, names, options, recipe
 
-__all__ = ["Recipe", "create", "names", "options", "recipe", "start_from"]
+__all__ = ["Recipe", "create", "load_weights", "names", "options", "recipe", "start_from"]

@@ -37,7 +37,7 @@ _RECIPE = Recipe(  # torchvision's, which takes 0.98 of the learning rate after 
     ),
 )
 # Of each stage: how much wider the blocks are inside, their output channels, their number, the first one's stride.
-_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_STRIDES = {"imagenet": 2, "small": 1}
 
 
@@ -55,7 +55,7 @@ def mobilenet_v2(input_shape: Shape, classes: int, *, dropout: float = 0.2, stem
     stem_stride = pick("Model 'mobilenet_v2', stem", STEM_STRIDES, stem)
     features: list[Layer] = [_normalized(_conv(32, 3, stem_stride))]
     channels = 32
-    for expansion, outputs, count, first_stride in _STAGES:
+    for expansion, outputs, count, first_stride in STAGES:
         for number in range(count):
             stride = first_stride if number == 0 else 1
             features.append(inverted_residual(channels, outputs, stride, expansion))
