@@ -72,6 +72,11 @@ class Experiment:
         """Whether its images may have to be given; those of MNIST come with xpnet."""
         return "cifar10" in self.command
 
+    @property
+    def data(self) -> str:
+        """What the page calls its images."""
+        return "CIFAR-10 (JPEG)" if self.needs_data_dir else "drawn shapes" if "unet" in self.command else "MNIST"
+
 
 def final_accuracy(folder: RunFolder) -> float:
     """Share of test images that were classified correctly."""
@@ -81,6 +86,11 @@ def final_accuracy(folder: RunFolder) -> float:
 def optimizer_accuracy(name: str) -> Callable[[RunFolder], float]:
     """The test accuracy with one of the optimizers that were compared."""
     return lambda folder: folder.read_summary()["test_accuracy"][name]
+
+
+def mean_iou(folder: RunFolder) -> float:
+    """Intersection over union of the pixels of each class, averaged over the classes."""
+    return statistics.fmean(value for value in folder.read_summary()["iou"] if value is not None)
 
 
 def best_validation_accuracy(folder: RunFolder) -> float:
@@ -156,6 +166,34 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "train.py --model cifar10_cnn",
         (Metric("test accuracy", "55 % and more", final_accuracy),),
         picture="accuracy",
+        seeds=1,
+    ),
+    "resnet20": Experiment(
+        "train.py --model resnet20 --data cifar10 --epochs 4",
+        (Metric("test accuracy", "91.25 % (164 epochs)", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
+    "mobilenet_v2": Experiment(
+        "train.py --model mobilenet_v2 --stem small --data cifar10 --epochs 4 --batch-size 64 --lr 0.05 "
+        "--crop-padding 2 --flip --normalize 0.015625",
+        (Metric("test accuracy", "", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
+    "vit_digits": Experiment(
+        "train.py --model vit_digits",
+        (Metric("test accuracy", "", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
+    "unet": Experiment(
+        "train.py --model unet_small",
+        (
+            Metric("mean IoU of the test pixels", "", mean_iou),
+            Metric("test accuracy of the pixels", "", final_accuracy),
+        ),
+        picture="segmentation",
         seeds=1,
     ),
 }
@@ -245,7 +283,6 @@ def render(page: str, results: Results) -> str:
 
 def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     data_dir = " --data-dir DIR" if experiment.needs_data_dir else ""
-    data = "CIFAR-10 (JPEG)" if experiment.needs_data_dir else "MNIST"
     seconds, cpu_seconds = (
         statistics.median(run[column] for run in runs.values()) for column in ("seconds", "cpu_seconds")
     )
@@ -258,7 +295,7 @@ def _rows(name: str, experiment: Experiment, runs: Mapping[str, Mapping[str, Any
     )
     rows = []
     for metric in experiment.metrics:
-        what = metric.name if rows else f"**{name}** on {data}: {metric.name}"
+        what = metric.name if rows else f"**{name}** on {experiment.data}: {metric.name}"
         values = [run["metrics"][metric.name] for run in runs.values()]
         cells = (
             what,

@@ -168,6 +168,7 @@ def test_without_the_library(monkeypatch):
 
 def publish(hub, monkeypatch, tmp_path, content, digits):
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache")
+    monkeypatch.setattr("xpnet.models.hub.WEB", "http://")
     name = f"net-{digits}.safetensors"
     hub.files[name] = content
     return f"{hub.url}/{name}"
@@ -202,4 +203,6 @@ def test_a_url_whose_file_is_another(hub, monkeypatch, tmp_path):
 def test_paths_are_not_names(tmp_path):
     assert not is_remote(tmp_path)
     assert not is_remote("hf/net.safetensors")
+    assert not is_remote("http://example.org/net-01234567.pth")
+    assert is_remote("https://example.org/net-01234567.pth")
     assert find(tmp_path / "net.pth").path == tmp_path / "net.pth"

@@ -219,7 +219,7 @@ SMALL = {
     "fer_cnn": ((8, 8, 1), {}),
     "resnet18": ((8, 8, 3), {"stem": "small"}),
     "resnet20": ((8, 8, 3), {}),
-    "vit_digits": ((8, 8, 1), {"dropout": 0.2}),
+    "vit_digits": ((14, 7, 1), {"dropout": 0.2}),
 }
 
 

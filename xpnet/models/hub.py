@@ -18,7 +18,7 @@ from xpnet.models.imagenet import Pixels
 from xpnet.models.timm_names import timm_name
 from xpnet.torch_weights import torch_name
 
-HUB, WEB = "hf:", ("https://", "http://")
+HUB, WEB = "hf:", "https://"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILE_NAME = re.compile(r".*-([0-9a-f]{8,64})\.(pth|safetensors)")
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
@@ -47,7 +47,7 @@ class Weights(NamedTuple):
 
 def is_remote(source: str | os.PathLike[str]) -> bool:
     """Whether weights are named by where they are downloaded from, and not by a path."""
-    return isinstance(source, str) and source.startswith((HUB, *WEB))
+    return isinstance(source, str) and source.startswith((HUB, WEB))
 
 
 def find(source: str | os.PathLike[str]) -> Weights:
