@@ -54,7 +54,7 @@ def shape_mask(kind: int, centre: np.ndarray, radius: float, angle: float) -> np
     """
     places = np.moveaxis(np.mgrid[:_SIZE, :_SIZE], 0, -1) - centre
     if kind not in _CORNERS:
-        return np.hypot(places[..., 0], places[..., 1]) <= radius
+        return np.asarray(np.hypot(places[..., 0], places[..., 1]) <= radius)
     sides = _CORNERS[kind]
     angles = angle + 2 * math.pi * np.arange(sides) / sides
     distances = places @ np.stack([np.sin(angles), np.cos(angles)])
