@@ -162,8 +162,10 @@ def print_profile(console: Console, case: Case, implementation: str, profile: Pr
     add(total)
     _print(console, table)
     console.print(
-        f"A product of large matrices reaches {profile.product_rate:,.0f} GFLOP/s here; at that rate the products of a "
-        f"step would take {profile.floor_ms:.3f} ms.",
+        f"A product of large matrices reaches {profile.product_rate:,.0f} GFLOP/s here and a copy "
+        f"{profile.copy_rate:,.0f} GB/s; at these rates the products of a step would take {profile.products_ms:.3f} ms "
+        f"and reading and writing {profile.traffic_ms:.3f} ms. It takes {total.ms / profile.floor_ms:.1f} times the "
+        "larger.",
         soft_wrap=True,
     )
 
