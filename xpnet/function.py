@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.arguments import NORMALIZE, checked_input_shape, in_one_list, listed, with_normalize
+from xpnet.arguments import NORMALIZE, check_indices, checked_input_shape, in_one_list, listed, with_normalize
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError, short
@@ -258,23 +258,10 @@ class LayeredFunction:
                 "Network: expected a state with the names of network.state, got another. Pass one like it."
             )
 
-    def check_indices(self, x: Array) -> None:
-        """Refuse what an ``Embedding`` at the beginning has no vector for, where a look at x makes no device wait."""
-        count = self.layer.index_count
-        if count is None or not backends.is_readable(x):
-            return
-        values = backends.to_numpy(x)
-        least, most = values.min(), values.max()
-        if not (np.round(least) >= 0 and np.round(most) < count):
-            raise InputError(
-                f"Network: expected indices from 0 to {count - 1}, got {least:g} to {most:g}. "
-                "Change them, or the count of the Embedding."
-            )
-
     def _check_batch(self, x: Array) -> None:
         backends.check_array("Array", x)
         self._check_shape(tuple(x.shape))
-        self.check_indices(x)
+        check_indices(self.layer.index_count, x)
 
     def _check_shape(self, shape: Shape) -> None:
         if tuple(shape[1:]) != self.input_shape or shape[0] == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import check_indices
 from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError, short
@@ -136,7 +137,7 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
         )
     _check_kind(network, dataset, loss)
     if is_array(dataset.train_inputs) and not isinstance(dataset.train_inputs, np.memmap):
-        network.check_indices(dataset.train_inputs)
+        check_indices(network.layer.index_count, dataset.train_inputs)
 
 
 def _outputs_text(shape: tuple[int, ...]) -> str:
