@@ -178,7 +178,7 @@ def _add_images(group: _Group) -> None:
 
 def _add_model(group: _Group) -> None:
     group.add_argument("--hidden", type=int, nargs="+", metavar="N", help="of mlp: units of each hidden layer")
-    group.add_argument("--dropout", type=float, metavar="P", help="of mlp, fer_cnn, alexnet: probability of dropping")
+    group.add_argument("--dropout", type=float, metavar="P", help="of networks with dropout: probability of dropping")
     common.add_model_arguments(group)
     group.add_argument(
         "--weights",
