@@ -164,8 +164,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         seeds=1,
     ),
     "mobilenet_v2": Experiment(
-        "train.py --model mobilenet_v2 --stem small --data cifar10 --epochs 3 --batch-size 64 --lr 0.05 --crop-padding 2 "
-        "--flip --normalize 0.015625",
+        "train.py --model mobilenet_v2 --stem small --data cifar10 --epochs 3 --batch-size 64 --lr 0.05 "
+        "--crop-padding 2 --flip",
         (Metric("test accuracy", "", final_accuracy),),
         picture="accuracy",
         seeds=1,
