@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.arguments import NORMALIZE, checked_input_shape, in_one_list, listed, with_normalize
+from xpnet.arguments import NORMALIZE, check_indices, checked_input_shape, in_one_list, listed, with_normalize
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError, short
@@ -262,6 +262,7 @@ class LayeredFunction:
     def _check_batch(self, x: Array) -> None:
         backends.check_array("Array", x)
         self._check_shape(tuple(x.shape))
+        check_indices(self.layer.index_count, x)
 
     def _check_shape(self, shape: Shape) -> None:
         if tuple(shape[1:]) != self.input_shape or shape[0] == 0:

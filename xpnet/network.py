@@ -67,9 +67,10 @@ class Network(LayeredFunction):
         """Train on a data set, on arrays, or on an iterable of batches (x, y); going on if it is called again.
 
         ``x`` are vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of
-        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), real numbers (N,) or (N, K), or 0/1 (N, K);
-        one-hot rows are 0/1 labels or real numbers too, and warned of. Real targets should be standardised: only the
-        inputs are normalised. Of a data set, the training part is learned and the validation part validated on.
+        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), class numbers of pixels (N, H, W), real
+        numbers (N,) or (N, K), or 0/1 (N, K); one-hot rows are 0/1 labels or real numbers too, and warned of. Real
+        targets should be standardised: only the inputs are normalised. Of a data set, the training part is learned and
+        the validation part validated on.
 
         ``optimizer`` is Adam() by default. ``validation`` is a fraction or number of examples to set apart, or data
         (x, y); without any, ``early_stopping`` watches the training loss. ``sample_weight`` (N,) weighs examples. The

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -227,9 +228,15 @@ def test_profile_names_every_layer_and_adds_up(monkeypatch, case, name):
     assert list(costs) == [leaf.name for leaf in case.layer.leaves(case.input_shape)] + [REST]
     assert costs["conv2"].kind == "Conv2D"
     assert min(costs["conv2"][2:]) > 0
+    (conv2,) = (leaf for leaf in case.layer.leaves(case.input_shape) if leaf.name == "conv2")
+    ours, theirs = math.prod(conv2.input_shape), math.prod(conv2.layer.output_shape(conv2.input_shape))
+    assert costs["conv2"].megabytes == pytest.approx(4e-6 * case.batch_size * (3 * ours + 2 * theirs))
+    assert costs[REST].megabytes == pytest.approx(8e-6 * 3 * case.network().parameter_count)
     assert costs["normalize1"].backward_ms == 0  # nobody asks for the gradient of the images
     assert costs[REST].forward_ms > 0
-    assert 0 < measured.floor_ms == pytest.approx(1e3 * measured.total.gflop / measured.product_rate)
+    assert 0 < measured.products_ms == pytest.approx(1e3 * measured.total.gflop / measured.product_rate)
+    assert 0 < measured.traffic_ms == pytest.approx(measured.total.megabytes / measured.copy_rate)
+    assert measured.floor_ms == max(measured.products_ms, measured.traffic_ms)
 
 
 def test_the_first_step_of_a_profile_is_not_counted(monkeypatch, case):
@@ -239,12 +246,14 @@ def test_the_first_step_of_a_profile_is_not_counted(monkeypatch, case):
     assert {cost.forward_ms for cost in costs if cost.name != REST} == {1e3}
 
 
-def test_the_rate_of_products_is_that_of_the_fastest(monkeypatch):
+def test_the_rates_are_those_of_the_fastest_call(monkeypatch):
     ticks = iter([0.0, 3.0, 10.0, 12.0, 20.0, 20.5, 30.0, 31.0, 40.0, 44.0])
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(profiling.kernels, "matmul", lambda a, b: None)
     rate = profiling._product_rate(resolve("cpu"), lambda: None)
     assert rate == pytest.approx(2 * 2048**3 / 0.5 / 1e9)
+    monkeypatch.setattr(profiling, "_fastest", lambda call, wait: call() and 2.0)
+    assert profiling._copy_rate(resolve("cpu"), lambda: None) == pytest.approx(8e-9 * profiling._COPIED / 2.0)
 
 
 def test_the_first_call_of_a_turn_is_not_counted(case):

@@ -17,7 +17,7 @@ from xpnet.layers import Conv2D
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
 PROFILE = Profile(
-    [Cost("conv1", "Conv2D", 2.0, 1.0, 0.3, 0.9), Cost("loss", "", 1.0, 0.0, 0.0, 0.0)], product_rate=600.0
+    [Cost("conv1", "Conv2D", 2.0, 1.0, 0.3, 0.9, 5.0), Cost("loss", "", 1.0, 0.0, 0.0, 0.0, 3.0)], 600.0, copy_rate=10.0
 )
 KEYS = {
     *("model", "batch_size", "mode", "implementation", "median_ms", "p10_ms", "p90_ms", "images_per_second"),
@@ -74,14 +74,14 @@ def test_on_a_gpu_cudnn_is_profiled_beside_the_pure_kernels(monkeypatch, tmp_pat
     names = ["xpnet-cupy", *(["xpnet-cupy-cudnn"] if installed else [])]
     rows = json.loads(path.read_text())["rows"]
     assert [row["implementation"] for row in rows if row["name"] == "conv1"] == names
-    assert [row["floor_ms"] for row in rows] == [pytest.approx(2.0)] * len(rows)
+    assert [(row["products_ms"], row["traffic_ms"]) for row in rows] == [pytest.approx((2.0, 0.8))] * len(rows)
     output = capsys.readouterr().out
     assert [f"a training step of {name} by layer" in output for name in names] == [True] * len(names)
     assert [line.split() for line in output.splitlines() if line.split()[:1] == ["conv1"]] == [
         ["conv1", "Conv2D", "2.000", "1.000", "75.00%", "400"]
     ] * len(names)
-    floor = "reaches 600 GFLOP/s here; at that rate the products of a step would take 2.000 ms."
-    assert output.count(floor) == len(names)
+    for bound in ("600 GFLOP/s", "10 GB/s", "2.000 ms", "0.800 ms", "2.0 times the larger"):
+        assert output.count(bound) == len(names)
     assert ("xpnet-cupy-cudnn is left out" in output) is not installed
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from xpnet.layers import Flatten
+from tests.helpers import refused
+from xpnet.layers import Flatten, ImageToSequence, PadChannels
 
 
 def test_flatten_goes_row_by_row_with_channels_innermost():
@@ -12,3 +13,20 @@ def test_flatten_goes_row_by_row_with_channels_innermost():
 
 def test_flatten_takes_vectors():
     assert Flatten().output_shape((5,)) == (5,)
+
+
+def test_the_pixels_of_an_image_row_by_row():
+    x = np.arange(24.0).reshape(2, 3, 2, 2)
+    y, cache, _ = ImageToSequence().forward({}, {}, x, train=True)
+    assert y[1, :, 0].tolist() == [12, 14, 16, 18, 20, 22]
+    np.testing.assert_array_equal(ImageToSequence().backward({}, cache, y).dx, x)
+    with refused("ImageToSequence: expected images (N, H, W, C), got shape (N, 3, 2)."):
+        ImageToSequence().output_shape((3, 2))
+
+
+def test_channels_of_zeros():
+    y = PadChannels(1, 2).forward({}, {}, np.array([[5.0, 6.0]])).y
+    assert y.tolist() == [[0, 5, 6, 0, 0]]
+    assert PadChannels(1, 2).backward({}, {}, y + 1).dx.tolist() == [[6, 7]]
+    with refused("PadChannels: expected after to be an integer of at least 0, got -1."):
+        PadChannels(0, -1)

@@ -5,8 +5,10 @@ import pytest
 
 from tests.emulated_cuda.records import IS_EMULATED, recorded
 from tests.training.runs import make_trainer
+from xpnet import kernels
 from xpnet.backend import resolve
 from xpnet.losses import Huber, MeanAbsoluteError, MeanSquaredError
+from xpnet.shapes import Window
 
 pytestmark = pytest.mark.skipif(not IS_EMULATED, reason="needs the emulated CUDA device")
 
@@ -59,3 +61,13 @@ def test_no_loss_of_real_targets_waits(loss):
     with recorded() as record:
         loss.backward(loss.forward(outputs, targets).cache)
     assert record.count("wait") == record.count("to host") == record.count("to device") == 0, str(record)
+
+
+def test_a_convolution_of_single_pixels_is_three_products_without_a_copy():
+    cuda, rng = resolve("cuda"), np.random.default_rng(0)
+    shapes = (2, 4, 4, 3), (5, 1, 1, 3), (2, 4, 4, 5)
+    x, weight, dy = (cuda.asarray(rng.normal(size=shape), "float32") for shape in shapes)
+    with recorded() as record:
+        kernels.conv2d(x, weight, None, Window((1, 1)))
+        kernels.conv2d_backward(x, dy, weight, Window((1, 1)), need_db=False)
+    assert record.count("launch") == 3, str(record)

@@ -144,7 +144,7 @@ def profile(case: Case, implementation: str, device: str, threads: int) -> Profi
     """Cost of each layer of one of xpnet's implementations. Raises WorkerError if it cannot run."""
     with Worker(implementation, case, device, threads) as worker:
         reply = worker.ask("profile", seconds=PROFILE_SECONDS)
-        return Profile([Cost(*cost) for cost in reply["costs"]], reply["product_rate"])
+        return Profile(**{**reply, "costs": [Cost(*cost) for cost in reply["costs"]]})
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -14,19 +14,21 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.work import multiplications
+from xpnet.benchmark.work import multiplications, values_moved
 from xpnet.benchmark.xpnet_implementation import XpnetImplementation
+from xpnet.kernels import sharing
 from xpnet.layers.base import Backward, Cache, Forward, Params, State
 from xpnet.layers.containers import Wrapper, map_leaves
 
 REST = "loss, θ, optimizer"
-_SIDE = 2048
+_SIDE, _COPIED = 2048, 1 << 24  # the side of a matrix, and values of an array that fits into no cache
 
 
 class Cost(NamedTuple):
-    """A layer's milliseconds in a step, and the billions of operations in its products, additions among them.
+    """A layer's milliseconds in a step, the billions of operations in its products, and what it reads and writes.
 
-    Those of the row REST are all under ``forward_ms``.
+    Operations are multiplications and additions. Megabytes are those of ``work.values_moved``, or, in the row REST,
+    of θ, its gradient and what the optimizer keeps. That row's milliseconds are all under ``forward_ms``.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Cost(NamedTuple):
     backward_ms: float
     forward_gflop: float
     backward_gflop: float
+    megabytes: float
 
     @property
     def ms(self) -> float:
@@ -48,10 +51,13 @@ class Cost(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Costs in order, and billions of operations a second in a product of large matrices, which bounds them all."""
+    """Costs in order, and what bounds them all: billions of operations a second in a product of large matrices, and
+    gigabytes a second that a copy of a large array reads and writes.
+    """
 
     costs: list[Cost]
     product_rate: float
+    copy_rate: float
 
     @property
     def total(self) -> Cost:
@@ -59,9 +65,19 @@ class Profile(NamedTuple):
         return Cost("total", "", *(sum(column) for column in zip(*(cost[2:] for cost in self.costs), strict=True)))
 
     @property
-    def floor_ms(self) -> float:
+    def products_ms(self) -> float:
         """Milliseconds that the products of a step would take at that rate."""
         return 1e3 * self.total.gflop / self.product_rate
+
+    @property
+    def traffic_ms(self) -> float:
+        """Milliseconds that reading and writing would take at that rate."""
+        return self.total.megabytes / self.copy_rate
+
+    @property
+    def floor_ms(self) -> float:
+        """Milliseconds that a step takes at least: the larger of the two."""
+        return max(self.products_ms, self.traffic_ms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +113,7 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> Profile:
     """
     implementation, noted, gradients = XpnetImplementation(case, device, backend), defaultdict(list), dict[str, int]()
     network = implementation.network
-    rate = _product_rate(network.backend, implementation.wait)
+    product_rate = _product_rate(network.backend, implementation.wait)
     network.layer = map_leaves(
         lambda name, leaf: _Timed(leaf, name, implementation.wait, noted, gradients), network.layer
     )
@@ -114,18 +130,39 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> Profile:
     for name, layer, shape in case.layer.leaves(case.input_shape):
         forward, backward = (1e3 * median(noted.get((name, way), [0.0])) for way in ("forward", "backward"))
         gflop = 2e-9 * multiplications(layer, shape) * case.batch_size
-        costs.append(Cost(name, type(layer).__name__, forward, backward, gflop, gflop * gradients.get(name, 0)))
+        wanted = gradients.get(name, 0)
+        megabytes = 4e-6 * case.batch_size * values_moved(layer, shape, gradients=wanted)
+        costs.append(Cost(name, type(layer).__name__, forward, backward, gflop, gflop * wanted, megabytes))
     rest = max(0.0, 1e3 * median(steps) - sum(cost.ms for cost in costs))
-    return Profile([*costs, Cost(REST, "", rest, 0.0, 0.0, 0.0)], rate)
+    costs.append(Cost(REST, "", rest, 0.0, 0.0, 0.0, _update_megabytes(case, network.parameter_count)))
+    # Last: where threads share the copying, BLAS has one thread from then on.
+    return Profile(costs, product_rate, _copy_rate(network.backend, implementation.wait))
+
+
+def _update_megabytes(case: Case, parameters: int) -> float:
+    """θ and each vector that the optimizer keeps are read and written, the gradient written and read."""
+    return 8e-6 * parameters * (3 if case.optimizer == "momentum" else 4)
 
 
 def _product_rate(backend: Backend, wait: Callable[[], None]) -> float:
     """The best of a few products in float32."""
     matrix = backend.asarray(np.ones((_SIDE, _SIDE), dtype=np.float32))
+    return 2e-9 * _SIDE**3 / _fastest(lambda: kernels.matmul(matrix, matrix), wait)
+
+
+def _copy_rate(backend: Backend, wait: Callable[[], None]) -> float:
+    """The best of a few copies of an array that fits into no cache, into memory that was used before."""
+    values = backend.asarray(np.ones(_COPIED, dtype=np.float32))
+    parts = np.array_split(values, sharing.threads()) if backend.name == "numpy" else [values]
+    return 8e-9 * _COPIED / _fastest(lambda: sharing.parallel_map(backend.xp.negative, parts, _COPIED), wait)
+
+
+def _fastest(call: Callable[[], Any], wait: Callable[[], None]) -> float:
+    """Seconds of the fastest of a few calls."""
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        kernels.matmul(matrix, matrix)
+        call()
         wait()
         times.append(time.perf_counter() - start)
-    return 2e-9 * _SIDE**3 / min(times)
+    return min(times)

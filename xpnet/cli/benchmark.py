@@ -194,7 +194,8 @@ def _profile(run: _Run, cases: Sequence[Case], path: str | None) -> int:
             continue
         report.print_profile(run.console, case, name, profile)
         what = {"model": case.model, "batch_size": case.batch_size, "implementation": name}
-        rows += [{**what, **cost._asdict(), "floor_ms": profile.floor_ms} for cost in profile.costs]
+        bounds = {"products_ms": profile.products_ms, "traffic_ms": profile.traffic_ms}
+        rows += [{**what, **cost._asdict(), **bounds} for cost in profile.costs]
         run.write(path, rows)
     return common.EXIT_OK if complete else common.EXIT_FAILED
 

@@ -23,6 +23,7 @@ from xpnet.kernels import table
 from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.shapes import Pair, Window
 
+_PIXEL = Window((1, 1))  # its patches are the pixels, which need no copy
 _JOINED_AT_ONCE = 128  # addresses and ends of so many vectors fit into the 4096 bytes of a kernel's arguments
 
 _SIZES = (
@@ -127,8 +128,11 @@ def conv2d_backward(
     dw = _product(dy.T, _patches(x, window)).reshape(weight.shape)
     if not need_dx:
         return None, dw
+    patches = _product(dy, weight.reshape(outputs, -1))
+    if window == _PIXEL:
+        return patches.reshape(x.shape), dw
     dx = cupy.empty(x.shape, dtype=x.dtype)
-    _add_patches(_product(dy, weight.reshape(outputs, -1)), *_sizes(x.shape, window), dx)
+    _add_patches(patches, *_sizes(x.shape, window), dx)
     return dx, dw
 
 
@@ -160,6 +164,8 @@ def normalize(x: Array, mean: Array, scale: Array) -> Array:
 
 def _patches(x: Array, window: Window) -> Array:
     """One row per output pixel with the kh*kw*C values under the kernel: (N*H'*W', kh*kw*C)."""
+    if window == _PIXEL:
+        return x.reshape(-1, x.shape[3])
     pixels = x.shape[0] * np.prod(window.output_size(*x.shape[1:3]), dtype=int)
     patches = cupy.empty((pixels, np.prod(window.kernel, dtype=int) * x.shape[3]), dtype=x.dtype)
     _copy_patches(x, *_sizes(x.shape, window), patches)

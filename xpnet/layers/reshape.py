@@ -1,4 +1,4 @@
-"""Layers that only rearrange values."""
+"""Layers that only rearrange values, or put zeros beside them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError, short
-from xpnet.kernels.windows import pad
+from xpnet.kernels.windows import narrow, pad
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
-from xpnet.shapes import Pair, Shape, as_pair, check_positive
+from xpnet.shapes import Pair, Shape, as_pair, check_positive, is_whole
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,76 @@ class Flatten(Layer):
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         x_shape = (dy.shape[0], *cache["x_shape"].shape[1:])
         return Backward(array_namespace(dy).reshape(dy, x_shape) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class ImageToSequence(Layer):
+    """The pixels of an image one behind the other, row by row.
+
+        y[n, i*W + j] = x[n,i,j]
+
+    Backward: dx is dL/dy in the shape of x.
+
+    Shapes: x (N, H, W, C) -> y (N, H*W, C).
+
+    Raises InputError if the input is not a batch of images.  Source: Dosovitskiy et al., ICLR 2021, section 3.1.
+    """
+
+    prefix: ClassVar[str] = "to_sequence"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self.check_images(input_shape)
+        return height * width, channels
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        batch, height, width, channels = x.shape
+        y = array_namespace(x).reshape(x, (batch, height * width, channels))
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        x_shape = (dy.shape[0], *cache["x_shape"].shape[1:])
+        return Backward(array_namespace(dy).reshape(dy, x_shape) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class PadChannels(Layer):
+    """Channels of zeros before and behind those of the input.
+
+        y[n,...,before + c] = x[n,...,c],  0 elsewhere
+
+    Backward, with g = dL/dy:  dx[n,...,c] = g[n,...,before + c].
+
+    Shapes: x (N, ..., C) -> y (N, ..., before + C + after).
+
+    Raises InputError unless before and after are integers of at least 0.
+    Source: He et al., CVPR 2016, section 3.3 (shortcuts A).
+    """
+
+    before: int
+    after: int
+    prefix: ClassVar[str] = "pad_channels"
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after"):
+            value = getattr(self, name)
+            if not is_whole(value) or value < 0:
+                raise InputError(
+                    f"PadChannels: expected {name} to be an integer of at least 0, got {value!r}. Change {name}."
+                )
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.before + input_shape[-1] + self.after)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(pad(x, x.ndim - 1, self.before, self.after), {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dx = narrow(dy, dy.ndim - 1, self.before, dy.shape[-1] - self.after)
+        return Backward(dx if need_dx else None, {})
 
 
 @dataclass(frozen=True)

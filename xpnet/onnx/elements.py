@@ -50,6 +50,17 @@ def _selu(node: Node) -> Layer:
     return layers.SELU()
 
 
+def _relu6(node: Node, parts: Parts, x: Signal) -> Signal:
+    """A Clip to values from 0 to 6."""
+    if node.opset < 11:
+        ends = [node.get("min"), node.get("max")]
+    else:
+        ends = [node.optional(at, "a limit") for at in (1, 2)]
+    if [None if end is None else float(end) for end in ends] != [0.0, 6.0]:
+        raise node.error("expected limits of 0 and 6", "Only ReLU6 is known.")
+    return _activation(lambda node: layers.ReLU6())(node, parts, x)
+
+
 def _prelu(node: Node, parts: Parts, x: Signal) -> Signal:
     slope = plain(node, x).per_channel(node, node.constant(1, "slopes"))
     parts.add(node, layers.PReLU(), {"weight": slope})
@@ -199,6 +210,7 @@ def _identity(node: Node, parts: Parts, x: Signal) -> Signal:
 BUILDERS: Mapping[str, Builder] = {
     "Add": _affine(lambda c, is_first: (1.0, c)),
     "Cast": _index,
+    "Clip": _relu6,
     "Div": _affine(_quotient),
     "Dropout": _dropout,
     "Elu": _activation(lambda node: layers.ELU(node.get("alpha", 1.0))),

@@ -26,6 +26,11 @@ def _prelu(graph: Graph, path: str, layer: layers.PReLU, tensors: Tensors, x: Va
     return x.named(graph.node("PRelu", [x.name, slope], name=path))
 
 
+def _relu6(graph: Graph, path: str, layer: layers.ReLU6, tensors: Tensors, x: Value) -> Value:
+    ends = [graph.tensor(f"{path}.{name}", np.asarray(n)) for name, n in (("low", 0.0), ("high", 6.0))]
+    return x.named(graph.node("Clip", [x.name, *ends], name=path))
+
+
 def _silu(graph: Graph, path: str, layer: layers.SiLU, tensors: Tensors, x: Value) -> Value:
     gate = graph.node("Sigmoid", [x.name], name=f"{path}.gate")
     return x.named(graph.node("Mul", [x.name, gate], name=path))
@@ -55,6 +60,20 @@ def _zero_pad(graph: Graph, path: str, layer: layers.ZeroPad2D, tensors: Tensors
     return x.named(graph.node("Pad", [graph.first(x).name, pads], name=path))._replace(first=True)
 
 
+def _image_to_sequence(graph: Graph, path: str, layer: Any, tensors: Tensors, x: Value) -> Value:
+    """Regrouped as the image lies, with the channels in front or behind."""
+    channels = x.shape[-1]
+    shape = graph.integers([0, channels, -1] if x.first else [0, -1, channels])
+    return x.named(graph.node("Reshape", [x.name, shape], name=path))
+
+
+def _pad_channels(graph: Graph, path: str, layer: layers.PadChannels, tensors: Tensors, x: Value) -> Value:
+    x = graph.plain_vector(x)
+    ends = [[0] * (len(x.shape) + 1) for _ in range(2)]
+    ends[0][x.channel_axis], ends[1][x.channel_axis] = layer.before, layer.after
+    return x.named(graph.node("Pad", [x.name, graph.integers([*ends[0], *ends[1]])], name=path))
+
+
 def _shuffle(graph: Graph, path: str, layer: layers.ChannelShuffle, tensors: Tensors, x: Value) -> Value:
     x, (*places, channels) = graph.first(graph.plain_vector(x)), x.shape
     shape = graph.integers([0, layer.groups, channels // layer.groups, *places])
@@ -70,6 +89,22 @@ def _embedding(graph: Graph, path: str, layer: layers.Embedding, tensors: Tensor
     index = graph.node("Cast", [index], name=f"{path}.index", to=graph.onnx.TensorProto.INT64)
     weight = graph.tensor(f"{path}.weight", tensors.params["weight"])
     return x.named(graph.node("Gather", [weight, index], name=path, axis=0))
+
+
+def _class_token(graph: Graph, path: str, layer: layers.ClassToken, tensors: Tensors, x: Value) -> Value:
+    """The token behind as many zeros as there are examples: those of a part of x that has no place."""
+    x, one = graph.last(x), graph.integers([1])
+    ends = [graph.integers([n]) for n in (0, 1)]
+    first = graph.node("Slice", [x.name, *ends, one], name=f"{path}.place")
+    nothing = graph.node("Mul", [first, graph.tensor(f"{path}.zero", np.asarray(0.0))], name=f"{path}.nothing")
+    token = graph.node("Add", [nothing, graph.tensor(f"{path}.weight", tensors.params["weight"])], name=f"{path}.token")
+    return x.named(graph.node("Concat", [token, x.name], name=path, axis=1))
+
+
+def _first_place(graph: Graph, path: str, layer: layers.FirstPlace, tensors: Tensors, x: Value) -> Value:
+    place = graph.onnx.numpy_helper.from_array(np.asarray(0), f"{path}.index")
+    graph.initializers.append(place)
+    return Value(graph.node("Gather", [x.name, place.name], name=path, axis=2 if x.first else 1), x.shape[-1:])
 
 
 def _learned_positions(graph: Graph, path: str, layer: Any, tensors: Tensors, x: Value) -> Value:
@@ -112,6 +147,7 @@ def _attention(graph: Graph, path: str, layer: layers.SelfAttention, tensors: Te
 
 ELEMENTWISE = {
     layers.ReLU: _elementwise("Relu"),
+    layers.ReLU6: _relu6,
     layers.LeakyReLU: _elementwise("LeakyRelu", alpha="slope"),
     layers.PReLU: _prelu,
     layers.ELU: _elementwise("Elu", alpha="alpha"),
@@ -133,9 +169,13 @@ REARRANGING = {
     layers.Flatten: _flatten,
     layers.ZeroPad2D: _zero_pad,
     layers.ChannelShuffle: _shuffle,
+    layers.ImageToSequence: _image_to_sequence,
+    layers.PadChannels: _pad_channels,
 }
 SEQUENCES = {
     layers.Embedding: _embedding,
+    layers.ClassToken: _class_token,
+    layers.FirstPlace: _first_place,
     layers.LearnedPositions: _learned_positions,
     layers.SinusoidalPositions: _sinusoidal_positions,
     layers.SelfAttention: _attention,

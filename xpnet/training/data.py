@@ -101,6 +101,11 @@ def prepare(
     sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
     feed = make_feed(backend, train.inputs, train.targets, train.weights, sampler)
     check_fits(config.augmentation, dataset.input_shape)
+    if config.augmentation and len(dataset.target_shape) > 1:
+        raise InputError(
+            f"Training: expected no augmentation with a class for each pixel, got {config.augmentation[0]}, which "
+            "would move the pixels away from their classes. Leave it out."
+        )
     if validation is not None and not stays_on_host(backend, validation.inputs):
         validation = validation._replace(inputs=backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count)
@@ -132,7 +137,7 @@ def prepare_stream(
         )
     check_fits(config.augmentation, network.input_shape)
     loss = config.loss or network.own_loss
-    classes = network.output_shape[0] if loss is None or loss.target == "classes" else None
+    classes = network.output_shape[-1] if loss is None or loss.target == "classes" else None
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
     first = feed.batch(0)
     return TrainingData(feed, Part(first.x, first.y), None, per_epoch, 0)
