@@ -39,7 +39,14 @@ from xpnet.network import Network
 from xpnet.onnx.export import to_model
 from xpnet.optimizers import Adam
 
-ONE_WAY = ("SelfAttention", "RMSNorm", "Sequential(qkv", "AdaptiveAvgPool2D(output_size=(3, 5))")
+ONE_WAY = (
+    "SelfAttention",
+    "RMSNorm",
+    "Sequential(qkv",
+    "ClassToken",
+    "FirstPlace",
+    "AdaptiveAvgPool2D(output_size=(3, 5))",
+)
 """Layers that ONNX writes as several nodes, which do not become one layer again."""
 
 

@@ -101,10 +101,12 @@ def _quotient(c: np.ndarray, is_first: bool) -> tuple[Any, Any]:
 
 
 def _transpose(node: Node, parts: Parts, x: Signal) -> Signal:
-    rank = len(x.lengths) + 1
+    rank = 3 if x.view[:1] == ("grouped",) else len(x.lengths) + 1
     order = list(node.get("perm") or range(rank)[::-1])
     if x.view[:1] == ("split",) and order in ([0, 2, 1, 3, 4], [0, 2, 1, 3]):
         return x._replace(view=("shuffled", x.view[1]))
+    if x.view == ("grouped", x.shape[-1]) and order == [0, 2, 1]:
+        return Signal(parts.add(node, layers.ImageToSequence()))
     to_first, to_last = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
     if not x.view and rank > 2 and order == to_first and not x.first:
         return x._replace(first=True)
@@ -143,6 +145,8 @@ def _reshaped(node: Node, parts: Parts, x: Signal, wanted: list[int]) -> Signal:
         return Signal(images, first=True)
     if len(lengths) == 1 and wanted[0] == lengths[0] and not x.flat_of:
         return x._replace(view=("wide",))
+    if not x.first and len(lengths) == 3 and wanted[1:] == [channels]:
+        return Signal(parts.add(node, layers.ImageToSequence()))
     if x.first and len(wanted) == 2 and channels % wanted[0] == 0:
         return x._replace(view=("grouped", wanted[0]))
     if x.first and wanted[2:] == lengths[1:] and wanted[0] * wanted[1] == channels:

@@ -127,20 +127,29 @@ def _resize(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 def _pad(node: Node, parts: Parts, x: Signal) -> Signal:
-    """``ZeroPad2D``."""
-    x = channels_first(node, x)
+    """``ZeroPad2D`` or ``PadChannels``."""
     pads = node.get("pads") if node.opset < 11 else node.constant(1, "pads").tolist()
     value = node.get("value", 0.0) if node.opset < 11 else node.optional(2, "a value")
-    is_zero = value is None or not np.any(value)
+    rank, is_zero = len(x.shape) + 1, value is None or not np.any(value)
     if (
-        len(pads) != 8
-        or any(pads[at] for at in (0, 1, 4, 5))
-        or min(pads) < 0
+        x.view
+        or x.flat_of
         or not is_zero
+        or len(pads) != 2 * rank
+        or min(pads) < 0
         or node.get("mode", "constant") != "constant"
     ):
-        raise node.error("expected zeros around height and width", "Only these are known.")
-    return x._replace(shape=parts.add(node, layers.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7])))))
+        raise node.error("expected zeros around a batch of which no axis is cropped", "Only these are known.")
+    padded = [axis for axis in range(rank) if pads[axis] or pads[axis + rank]]
+    if padded == [x.channel_axis]:
+        layer = layers.PadChannels(pads[x.channel_axis], pads[x.channel_axis + rank])
+    elif rank == 4 and x.first and not {0, 1} & set(padded):
+        layer = layers.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7])))
+    else:
+        raise node.error(
+            f"expected zeros around height and width, or channels, got axes {padded}", "Only these are known."
+        )
+    return x._replace(shape=parts.add(node, layer))
 
 
 BUILDERS: Mapping[str, Builder] = {
