@@ -86,9 +86,13 @@ def _initializers(example):
     return {tensor.name.rpartition(".")[2] for tensor in to_model(around(*example)).graph.initializer}
 
 
-@pytest.mark.parametrize("name", ["mnist_starter", "cifar10_cnn", "mlp", "lenet5", "resnet18", "resnet50v2"])
+SIZES = {"resnet18": 33, "resnet50v2": 33, "mobilenet_v2": 33, "densenet121": 67, "googlenet": 67, "squeezenet1_1": 67}
+NETWORKS = ("mnist_starter", "cifar10_cnn", "mlp", "lenet5", "resnet20", "unet_small", *SIZES)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_networks_come_back_layer_by_layer(name, tmp_path):
-    shape = (33, 33, 3) if "resnet" in name else None
+    shape = (SIZES[name], SIZES[name], 3) if name in SIZES else None
     network = models.create(name, input_shape=shape, classes=7)
     network.set_normalization(0.3, 2.0)
     back = check_round_trip(network, tmp_path)
