@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from xpnet.onnx.operators import elementwise, indexing, products, reductions, shaping, training, windows
+from xpnet.onnx.operators import elementwise, indexing, products, reductions, resizing, shaping, training, windows
 from xpnet.onnx.operators.call import Call, Operator
 
 __all__ = ["DOMAINS", "OPERATORS", "Call", "Operator"]
@@ -12,6 +12,7 @@ OPERATORS: Mapping[str, Operator] = {
     **indexing.OPERATORS,
     **products.OPERATORS,
     **reductions.OPERATORS,
+    **resizing.OPERATORS,
     **shaping.OPERATORS,
     **training.OPERATORS,
     **windows.OPERATORS,

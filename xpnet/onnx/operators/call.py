@@ -56,6 +56,11 @@ def integers(x: Array | Sequence[int] | None) -> list[int]:
     return [int(n) for n in (x if isinstance(x, list | tuple) else to_numpy(x).reshape(-1))]
 
 
+def numbers(x: Array | None) -> list[float]:
+    """Real numbers that decide shapes, as Python's."""
+    return [] if x is None else to_numpy(x).reshape(-1).tolist()
+
+
 def scalar(x: Array) -> Any:
     """The one value of an array."""
     return to_numpy(x).reshape(-1)[0].item()
