@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping
 
-from xpnet.onnx.operators import elementwise, indexing, products, reductions, resizing, shaping, training, windows
+from xpnet.onnx.operators import (
+    attention,
+    elementwise,
+    indexing,
+    products,
+    reductions,
+    resizing,
+    shaping,
+    training,
+    windows,
+)
 from xpnet.onnx.operators.call import Call, Operator
 
 __all__ = ["DOMAINS", "OPERATORS", "Call", "Operator"]
 
 OPERATORS: Mapping[str, Operator] = {
+    **attention.OPERATORS,
     **elementwise.OPERATORS,
     **indexing.OPERATORS,
     **products.OPERATORS,
