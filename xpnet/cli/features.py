@@ -44,8 +44,9 @@ def make_parser(prog: str) -> common.Parser:
         "--weights",
         required=True,
         metavar="FILE",
-        help="a run's folder, a file that xpnet saved, an ONNX model (.onnx), torchvision's weights of the --model (.pth, "
-        "or .safetensors with torchvision's names) or their URL, or hf:OWNER/NAME of the Hugging Face Hub (extra hub)",
+        help="a run's folder, a file that xpnet saved, an ONNX model (.onnx), torchvision's weights of the --model "
+        "(.pth, or .safetensors with torchvision's names) or their URL, or hf:OWNER/NAME of the Hugging Face Hub "
+        "(extra hub)",
     )
     parser.add_argument(
         "--model", metavar="NAME", help=f"needed for torchvision's weights: {common.listed(models.names())}"

@@ -25,9 +25,9 @@ def start_from(
 ) -> None:
     """Take over weights, and the pixel normalisation that they were trained with.
 
-    ``source`` is a file of xpnet's, PyTorch's or ONNX's, ``hf:OWNER/NAME`` of the Hugging Face Hub, or a URL whose file name
-    ends in its hash. PyTorch's files hold no normalisation: those of the hub come with settings that do, all others are
-    taken to be of torchvision's models. ``model`` is the network's name, if it has one.
+    ``source`` is a file of xpnet's, PyTorch's or ONNX's, ``hf:OWNER/NAME`` of the Hugging Face Hub, or a URL whose file
+    name ends in its hash. PyTorch's files hold no normalisation: those of the hub come with settings that do, all
+    others are taken to be of torchvision's models. ``model`` is the network's name, if it has one.
 
     Raises InputError if the weights cannot be downloaded or are of another model, and as ``Network.load_weights`` does.
     """
@@ -46,8 +46,8 @@ def load_weights(
 ) -> Network:
     """A network with weights, and as many classes as these have: ``load_weights("hf:timm/resnet18.a1_in1k")``.
 
-    ``source`` is what ``start_from`` takes; of an ``.onnx`` file it is the file's own network. Files of PyTorch's that do not come from the hub do not say of which
-    ``model`` they are; ``options`` are the model's own.
+    ``source`` is what ``start_from`` takes; an ``.onnx`` file says itself what its network is. Files of PyTorch's that
+    do not come from the hub do not say of which ``model`` they are; ``options`` are the model's own.
 
     Raises InputError for an unknown model, or weights that are not of this model or cannot be read.
     """

@@ -1,9 +1,4 @@
-"""ONNX models on array API arrays, behind ONNX's own interface for backends.
-
->>> from xpnet.onnx import backend                     # doctest: +SKIP
->>> run = backend.prepare(onnx.load("model.onnx")).run  # doctest: +SKIP
->>> run([torch.rand(1, 3, 224, 224)])                   # doctest: +SKIP
-"""
+"""ONNX models on array API arrays, behind ONNX's own interface for backends."""
 
 from __future__ import annotations
 
@@ -14,11 +9,10 @@ from typing import Any
 from xpnet import backend as backends
 from xpnet.backend import Array
 from xpnet.errors import InputError
-from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.program import Program
 
-onnx = load_onnx()
+onnx: Any = import_module("onnx")
 base: Any = import_module("onnx.backend.base")
 DEVICES: Mapping[str, str] = {"CPU": "cpu", "CUDA": "cuda"}
 

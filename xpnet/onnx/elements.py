@@ -52,10 +52,7 @@ def _selu(node: Node) -> Layer:
 
 def _relu6(node: Node, parts: Parts, x: Signal) -> Signal:
     """A Clip to values from 0 to 6."""
-    if node.opset < 11:
-        ends = [node.get("min"), node.get("max")]
-    else:
-        ends = [node.optional(at, "a limit") for at in (1, 2)]
+    ends = [node.get("min"), node.get("max")] if node.opset < 11 else [node.optional(at, "a limit") for at in (1, 2)]
     if [None if end is None else float(end) for end in ends] != [0.0, 6.0]:
         raise node.error("expected limits of 0 and 6", "Only ReLU6 is known.")
     return _activation(lambda node: layers.ReLU6())(node, parts, x)

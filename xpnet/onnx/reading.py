@@ -16,7 +16,6 @@ from xpnet.onnx.library import load_onnx
 LARGEST_FILE = 2**31 - 1  # bytes: protobuf counts them in 32 bits
 MOST_PARTS = 200_000  # nodes, tensors and values of a graph; a DenseNet-121 has 4,000
 MOST_BESIDE_TENSORS = 64 << 20  # bytes that are not the numbers of a large tensor: parsing takes 50 times as many
-NEWEST_OPSET = 26  # the operators' definitions up to this one are known
 _GRAPH = 7  # the fields of protobuf's messages ModelProto and GraphProto
 _INITIALIZER, _RAW_DATA, _LARGE = 5, 9, 1 << 16
 
@@ -25,7 +24,7 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     """Parse a file, with the tensors that it names beside it.
 
     Raises InputError if there is no such file, it is not an ONNX model, is larger than protobuf or this reader allow,
-    needs newer or other operators than ONNX's up to opset ``NEWEST_OPSET``, or names a tensor elsewhere than in its
+    needs newer operators than the package onnx knows or other ones, or names a tensor elsewhere than in its
     own folder.
     """
     source = f"ONNX file {path}"
@@ -102,10 +101,10 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def _check_opsets(model: Any, source: str) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    version = versions.get("", versions.get("ai.onnx", 0))
-    if not 1 <= version <= NEWEST_OPSET:
+    version, newest = versions.get("", versions.get("ai.onnx", 0)), load_onnx().defs.onnx_opset_version()
+    if not 1 <= version <= newest:
         raise InputError(
-            f"{source}: expected an opset from 1 to {NEWEST_OPSET}, got {version or 'none'}. Export it with opset 20."
+            f"{source}: expected an opset from 1 to {newest}, got {version or 'none'}. Export it with opset 20."
         )
     if model.functions:
         raise InputError(f"{source}: expected ONNX's own operators, got functions of its own. Inline them.")
