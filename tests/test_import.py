@@ -15,7 +15,18 @@ def loaded_by(statement):
 
 
 def test_importing_xpnet_imports_nothing_heavy():
-    heavy = {"matplotlib", "rich", "safetensors", "PIL", "pooch", "torch", "jax", "cupy", "array_api_compat.numpy"}
+    heavy = {
+        "onnx",
+        "matplotlib",
+        "rich",
+        "safetensors",
+        "PIL",
+        "pooch",
+        "torch",
+        "jax",
+        "cupy",
+        "array_api_compat.numpy",
+    }
     assert not heavy & loaded_by("import xpnet")
 
 

@@ -410,6 +410,24 @@ def test_a_file_of_many_parts_is_refused_before_it_is_parsed(tmp_path):
         Network.from_onnx(tmp_path / "net.onnx")
 
 
+@pytest.mark.parametrize("where", ["raw", "floats", "node"])
+def test_large_weights_are_not_what_is_bounded(where, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.onnx.reading.MOST_BESIDE_TENSORS", 10_000)
+    weight = draw(200, 200)
+    tensor = numpy_helper.from_array(weight, "w")
+    if where == "floats":
+        tensor = helper.make_tensor("w", TensorProto.FLOAT, weight.shape, weight.ravel().tolist())
+    model = model_of([node("MatMul", "x w", "y")], {}, (200,))
+    if where == "node":
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
+    else:
+        model.graph.initializer.append(tensor)
+    assert np.array_equal(Network.from_onnx(saved(model, tmp_path)).parameters()["dense1.weight"], weight.T)
+    model.doc_string = "x" * 10_000
+    with refused("bytes beside"):
+        Network.from_onnx(saved(model, tmp_path))
+
+
 def test_weights_of_other_layers(tmp_path):
     path = saved(to_model(Network([Conv2D(4, 3), Flatten(), Dense(3)], (5, 4, 2))), tmp_path)
     with refused(str(path), "network's 1", "got 2"):

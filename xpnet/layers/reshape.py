@@ -151,11 +151,12 @@ class ZeroPad2D(Layer):
     prefix: ClassVar[str] = "pad"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.padding, list | tuple) or len(self.padding) != 2:
+        pairs = self.padding if isinstance(self.padding, list | tuple) else ()
+        if len(pairs) != 2 or not all(isinstance(pair, list | tuple) for pair in pairs):
             raise InputError(
                 f"ZeroPad2D: expected padding ((top, bottom), (left, right)), got {short(self.padding)}. Change it."
             )
-        for pair in self.padding:
+        for pair in pairs:
             as_pair("ZeroPad2D", "padding", pair, minimum=0)
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -16,8 +16,10 @@ from xpnet.onnx.library import load_onnx
 LARGEST_FILE = 2**31 - 1  # bytes: protobuf counts them in 32 bits
 MOST_PARTS = 200_000  # nodes, tensors and values of a graph; a DenseNet-121 has 4,000
 MOST_BESIDE_TENSORS = 64 << 20  # bytes that are not the numbers of a large tensor: parsing takes 50 times as many
-_GRAPH = 7  # the fields of protobuf's messages ModelProto and GraphProto
-_INITIALIZER, _RAW_DATA, _LARGE = 5, 9, 1 << 16
+_LARGE = 1 << 16  # bytes of a part that is looked into
+# Fields of protobuf's messages: of ModelProto, GraphProto, NodeProto, AttributeProto, and of TensorProto those with
+# numbers of a fixed size.
+_GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE, _TENSOR, _NUMBERS = 7, 1, 5, 5, 5, (4, 9, 10)
 
 
 def read_model(path: str | os.PathLike[str]) -> Any:
@@ -57,10 +59,20 @@ def _check_bounds(content: memoryview) -> None:
             parts += 1
             if parts > MOST_PARTS:
                 raise InputError(f"expected at most {MOST_PARTS:,} nodes and tensors, got more")
-            if inner == _INITIALIZER and len(part) > _LARGE:
-                beside -= sum(len(data) for field, data in _fields(part) if field == _RAW_DATA)
+            if len(part) > _LARGE:
+                tensors = [part] if inner == _INITIALIZER else _constants(part) if inner == _NODE else []
+                beside -= sum(len(data) for t in tensors for field, data in _fields(t) if field in _NUMBERS)
     if beside > MOST_BESIDE_TENSORS:
-        raise InputError(f"expected at most {MOST_BESIDE_TENSORS:,} bytes beside raw tensors, got {beside:,}")
+        raise InputError(
+            f"expected at most {MOST_BESIDE_TENSORS:,} bytes beside the numbers of tensors, got {beside:,}"
+        )
+
+
+def _constants(node: memoryview) -> Iterator[memoryview]:
+    """The tensors among a node's attributes."""
+    for field, attribute in _fields(node):
+        if field == _ATTRIBUTE:
+            yield from (tensor for inner, tensor in _fields(attribute) if inner == _TENSOR)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
