@@ -63,9 +63,7 @@ def _check_bounds(content: memoryview) -> None:
                 tensors = [part] if inner == _INITIALIZER else _constants(part) if inner == _NODE else []
                 beside -= sum(len(data) for t in tensors for field, data in _fields(t) if field in _NUMBERS)
     if beside > MOST_BESIDE_TENSORS:
-        raise InputError(
-            f"expected at most {MOST_BESIDE_TENSORS:,} bytes beside the numbers of tensors, got {beside:,}"
-        )
+        raise InputError(f"expected at most {MOST_BESIDE_TENSORS:,} bytes beside tensors' numbers, got {beside:,}")
 
 
 def _constants(node: memoryview) -> Iterator[memoryview]:
