@@ -66,13 +66,7 @@ def _bias(call: Call, scores: Array, mask: Array | None, before: int, lengths: A
     xp, (queries, keys) = array_namespace(scores), scores.shape[2:]
     bias = xp.zeros((1, 1, queries, keys), dtype=scores.dtype, device=device(scores))
     if mask is not None:
-        if dtype_name(mask) == "bool":
-            mask = _where(mask, scores)
-        missing = keys - mask.shape[-1]
-        if missing:  # of keys behind those that count
-            shape = (*mask.shape[:-1], missing)
-            mask = xp.concat([mask, xp.full(shape, -math.inf, dtype=mask.dtype, device=device(mask))], axis=-1)
-        bias = bias + mask
+        bias = bias + _up_to(mask if dtype_name(mask) != "bool" else _where(mask, scores), keys)
     place = xp.arange(keys, dtype=xp.int64, device=device(scores))
     counts = None if lengths is None else xp.reshape(astype(lengths, xp.int64), (-1, 1, 1, 1))
     if counts is not None:
@@ -83,6 +77,15 @@ def _bias(call: Call, scores: Array, mask: Array | None, before: int, lengths: A
     right = 0 if call.get("is_causal", 0) else right
     bias = bias if right < 0 else bias + _where(ahead <= right, scores)
     return bias if left < 0 else bias + _where(ahead >= -left, scores)
+
+
+def _up_to(mask: Array, keys: int) -> Array:
+    """The mask with -inf for keys behind its own, which do not count."""
+    xp, missing = array_namespace(mask), keys - mask.shape[-1]
+    if not missing:
+        return mask
+    rest = xp.full((*mask.shape[:-1], missing), -math.inf, dtype=mask.dtype, device=device(mask))
+    return xp.concat([mask, rest], axis=-1)
 
 
 def _where(allowed: Array, scores: Array) -> Array:
