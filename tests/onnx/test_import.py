@@ -1,5 +1,7 @@
 """Files become networks that compute the same, and train."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from tests.helpers import refused
 from tests.onnx.running import around, by_onnxruntime, inputs, shaken
 from xpnet import models
 from xpnet.layers import (
+    ELU,
     GELU,
     AdaptiveAvgPool2D,
     BatchNorm,
@@ -22,6 +25,8 @@ from xpnet.layers import (
     GroupNorm,
     HardSwish,
     Identity,
+    LayerNorm,
+    LeakyReLU,
     MaxPool2D,
     Normalize,
     ReLU,
@@ -118,6 +123,18 @@ def test_nodes_become_the_layers_that_they_came_from(tmp_path):
     back = check_round_trip(shaken(Network(layers, (9, 8, 2))), tmp_path)
     assert kinds(back) == [type(layer) for layer in layers]
     assert isinstance(back.layer.layers[-2][1], Dropout)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [BatchNorm(0.3, 1e-3), LayerNorm(1e-3), GroupNorm(1e-3, 2), LeakyReLU(0.2), ELU(0.5), Dropout(0.25)],
+    ids=str,
+)
+def test_settings_come_back(layer, tmp_path):
+    network = Network([("a", Conv2D(4, 1)), ("b", layer), ("c", Conv2D(2, 1))], (3, 4, 2))
+    (found,) = [inner for _, inner in round_trip(network, tmp_path).layer.layers if type(inner) is type(layer)]
+    given, back = (list(dataclasses.asdict(layer).values()) for layer in (layer, found))
+    np.testing.assert_allclose(back, given, rtol=1e-6)
 
 
 def test_a_network_from_a_file_trains(tmp_path):
