@@ -25,13 +25,13 @@ from xpnet.training.config import TrainConfig
 _RECIPE = Recipe(
     "shapes",
     TrainConfig(
-        epochs=6,
-        batch_size=32,
+        epochs=4,
+        batch_size=8,
         optimizer=Adam(0.001),
         schedule=Cosine(),
         normalize=1 / 64,  # about one standard deviation
         validation=200,
-        report_every=20,
+        report_every=150,
     ),
 )
 _LEVELS = 5
