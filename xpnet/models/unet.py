@@ -26,7 +26,7 @@ from xpnet.training.config import TrainConfig
 _RECIPE = Recipe(
     "shapes",
     TrainConfig(
-        epochs=4,
+        epochs=3,
         batch_size=8,
         optimizer=Adam(0.003),
         schedule=Cosine(),
