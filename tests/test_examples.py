@@ -36,6 +36,36 @@ def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert names["loss"] < 1
 
 
+@pytest.mark.parametrize("name", ["backprop.md", "tour.md"])
+def test_a_page_of_the_docs_runs_from_top_to_bottom(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    page = README.parent / "docs" / name
+    names = {"__name__": name}
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        exec(compile(block, str(page), "exec"), names)
+    assert names["loss"] < 5
+
+
+@pytest.mark.filterwarnings("ignore:.*converge")
+@pytest.mark.parametrize("library", ["xpnet", "sklearn", "torch", "jax"])
+def test_the_same_programs_run_in_each_library(tmp_path, monkeypatch, library):
+    pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    page = (README.parent / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    tabs = re.findall(r"^:sync: (\w+)\n(.*?)^:::$", page, re.DOTALL | re.MULTILINE)
+    digits = xpnet.datasets.load("mnist")
+    names = {"x": digits.train_inputs[:2000, :, :, 0] / np.float32(255), "y": digits.train_targets[:2000]}
+    blocks = [
+        block
+        for owner, text in tabs
+        if owner == library
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(compile(block, library, "exec"), names)
+
+
 def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = README.parent / "docs" / "results.md"

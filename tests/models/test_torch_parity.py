@@ -101,10 +101,11 @@ def test_resnets_for_cifar10(model, blocks, tmp_path):
     assert_same_logits(network, twin, draw_images(2, 15))
 
 
-def test_unet(tmp_path):
+@pytest.mark.parametrize(("model", "width", "batch_norm"), [("unet", 64, False), ("unet_small", 16, True)])
+def test_unet(model, width, batch_norm, tmp_path):
     """A class for each pixel: the logits of all."""
-    twin, path = randomize(UNet(16, 3, 4)), tmp_path / "weights.pth"
-    network = models.create("unet_small", input_shape=(32, 48, 3))
+    twin, path = randomize(UNet(width, 3, 4, batch_norm)), tmp_path / "weights.pth"
+    network = models.create(model, input_shape=(32, 48, 3))
     torch.save(twin.state_dict(), path)
     network.load_weights(path, torch_name=UNet.name)
     images = draw_images(2, 32, width=48)

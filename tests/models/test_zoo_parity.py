@@ -50,7 +50,6 @@ def test_every_tensor_is_theirs_in_name_and_shape(model):
 @pytest.mark.parametrize(
     ("model", "size"),
     [
-        ("vgg11", 32),
         ("vgg16_bn", 32),
         ("googlenet", 64),
         ("squeezenet1_0", 64),

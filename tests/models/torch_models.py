@@ -1,5 +1,8 @@
 """Networks from torch.nn alone, most with torchvision's names, to load weights from and compare with."""
 
+from collections import OrderedDict
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -135,8 +138,9 @@ class Padded(nn.Module):
 class UNet(nn.Module):
     """Tensors in the order of the layers, without names of their own."""
 
-    def __init__(self, width, colours, classes):
+    def __init__(self, width, colours, classes, batch_norm=False):
         super().__init__()
+        pair = partial(two_convolutions, batch_norm)
         sizes = [width * 2**level for level in range(5)]
         self.down = nn.ModuleList(pair(a, b) for a, b in zip([colours, *sizes], sizes, strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * size, size, 2, 2) for size in sizes[:-1])
@@ -162,14 +166,22 @@ class UNet(nn.Module):
         if layer == "up":
             return f"up.{level - 1}.{tensor}"
         part = "merge" if path[-1] == "merge" else "down"
-        return f"{part}.{level}.{0 if layer == 'conv1' else 2}.{tensor}"
+        return f"{part}.{level}.{layer}.{tensor}"
 
 
-def pair(channels, outputs):
-    return nn.Sequential(
-        *(nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()),
-    )
+def two_convolutions(batch_norm, channels, outputs):
+    def norm():
+        return nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
+
+    layers = {
+        "conv1": nn.Conv2d(channels, outputs, 3, padding=1, bias=not batch_norm),
+        "bn1": norm(),
+        "relu1": nn.ReLU(),
+        "conv2": nn.Conv2d(outputs, outputs, 3, padding=1, bias=not batch_norm),
+        "bn2": norm(),
+        "relu2": nn.ReLU(),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 def conv(channels, outputs, kernel, stride=1):

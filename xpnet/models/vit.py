@@ -45,8 +45,8 @@ _RECIPE = Recipe(  # DeiT's, without its 5 epochs of warm-up, its augmentation a
 _DIGITS_RECIPE = Recipe(
     "mnist",
     TrainConfig(
-        epochs=5,
-        batch_size=128,
+        epochs=3,
+        batch_size=64,
         optimizer=AdamW(0.001, weight_decay=0.05),
         schedule=Cosine(),
         augmentation=(RandomCrop(1),),

@@ -1,0 +1,232 @@
+"""The layer book: a page for each layer, made from its class, its examples and the table of kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import datasets, initializers, layers
+from xpnet.kernels import table
+from xpnet.layers.examples import EXAMPLES, Example
+from xpnet.plots import style
+from xpnet.random import make_key
+
+FAMILIES = {
+    "Dense and convolution": ("dense", "conv", "conv_transpose"),
+    "Pooling and resizing": ("pooling", "global_pooling", "upsample"),
+    "Activations": ("activations", "gates"),
+    "Normalisation": ("normalization", "example_normalization"),
+    "Regularisation": ("dropout",),
+    "Sequences and attention": ("sequences", "attention"),
+    "Structure": ("containers", "branches", "reshape"),
+}
+LIBRARIES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX", None: "any"}
+SHOWN = (  # on a digit of 28 x 28 pixels
+    layers.Conv2D(1, kernel_size=3, padding="same"),
+    layers.DepthwiseConv2D(5, padding="same"),
+    layers.ConvTranspose2D(1, kernel_size=2, stride=2),
+    layers.MaxPool2D(2),
+    layers.AvgPool2D(2),
+    layers.AdaptiveAvgPool2D((7, 10)),
+    layers.Upsample2D(2, mode="bilinear"),
+    layers.Dropout(0.3),
+)
+
+
+def public_layers() -> list[type[layers.Layer]]:
+    """The classes of layers that ``xpnet.layers`` exports and that have an example."""
+    found = {type(example.layer): None for example in EXAMPLES}
+    return sorted(found, key=lambda kind: kind.__name__.lower())
+
+
+def write_pages(folder: Path) -> None:
+    """Write a page for each layer and an index of all, and remove what was there."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    kinds = public_layers()
+    for kind in kinds:
+        (folder / f"{kind.__name__}.md").write_text(page(kind, folder), encoding="utf-8")
+    (folder / "index.md").write_text(_index(kinds), encoding="utf-8")
+
+
+def page(kind: type[layers.Layer], folder: Path) -> str:
+    """One layer's page."""
+    examples = [example for example in EXAMPLES if type(example.layer) is kind]
+    parts = [f"# {kind.__name__}", rendered(inspect.getdoc(kind) or "")]
+    if figure := _figure(kind, examples[0].layer):
+        style.save(figure, folder / f"{kind.__name__}.svg")
+        parts.append(f"```{{image}} {kind.__name__}.svg\n:alt: What {kind.__name__} does\n```")
+    parts += ["## Settings", _settings(kind)] if dataclasses.fields(kind) else []
+    parts += ["## Examples", *map(_example, examples)]
+    operations = sorted({operation for example in examples for operation in _operations(example)})
+    if operations:
+        parts += ["## Kernels", "The modules of `xpnet/kernels/` that may compute it, in order of preference:"]
+        parts.append(_kernels(operations))
+    source = Path(inspect.getfile(kind)).relative_to(Path(layers.__file__).parents[2])
+    parts.append(f"Written in `{source}`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def rendered(docstring: str) -> str:
+    """A docstring as Markdown: indented lines are formulas, and the words that begin the usual paragraphs are bold."""
+    parts = []
+    for paragraph in docstring.split("\n\n"):
+        lines = paragraph.splitlines()
+        if all(line.startswith("    ") for line in lines):
+            parts.append("```text\n" + inspect.cleandoc(paragraph) + "\n```")
+        else:
+            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], " ".join(lines))
+            text = text.replace("``", "`")
+            parts.append(re.sub(r"(^|  )(Backward|Shapes|Params|State|Source|Raises)\b", r"\1\n\n**\2**", text).strip())
+    return "\n\n".join(parts)
+
+
+def _index(kinds: list[type[layers.Layer]]) -> str:
+    parts = ["# Layer book", "Each layer with its formulas, shapes, source, examples, and the kernels that compute it."]
+    for family, modules in FAMILIES.items():
+        names = [kind.__name__ for kind in kinds if kind.__module__.rpartition(".")[2] in modules]
+        rows = [f"| [{name}]({name}.md) | {_summary(name)} |" for name in names]
+        parts.append(f"## {family}\n\n| layer | |\n|---|---|\n" + "\n".join(rows))
+    toc = "\n".join(kind.__name__ for kind in kinds)
+    return "\n\n".join([*parts, f"```{{toctree}}\n:hidden:\n\n{toc}\n```"]) + "\n"
+
+
+def _summary(name: str) -> str:
+    first = (inspect.getdoc(getattr(layers, name)) or "").split("\n\n")[0]
+    return rendered(first)
+
+
+def _settings(kind: type[layers.Layer]) -> str:
+    rows = ["| name | type | default |", "|---|---|---|"]
+    for field in dataclasses.fields(kind):
+        default = "required" if field.default is dataclasses.MISSING else f"`{_value(field.default)}`"
+        rows.append(f"| `{field.name}` | `{str(field.type).replace('|', chr(92) + '|')}` | {default} |")
+    return "\n".join(rows)
+
+
+def _example(example: Example) -> str:
+    layer, shape = example
+    params, _, output_shape = layer.init(np.random.default_rng(0), shape)
+    count = sum(array.size for array in _arrays(params))
+    return f"```python\n{_code(layer)}\n```\n\ntakes examples of shape {shape} to {output_shape}; {count:,} parameters."
+
+
+def _code(layer: layers.Layer) -> str:
+    """What makes this layer: the settings that are not the default."""
+    given = []
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        if value != field.default:
+            given.append(f"{field.name}={_value(value)}")
+    return f"{type(layer).__name__}({', '.join(given)})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, layers.Layer):
+        return _code(value)
+    if isinstance(value, tuple) and all(isinstance(part, tuple) for part in value):
+        return f"[{', '.join(_named(*pair) for pair in value)}]"
+    names = (name for name, known in vars(initializers).items() if known is value)
+    return next(names, repr(value)) if callable(value) else repr(value)
+
+
+def _named(name: str, layer: layers.Layer) -> str:
+    """A layer in a container, with its name unless it got that by itself."""
+    return _code(layer) if re.fullmatch(rf"{layer.prefix}\d+", name) else f'("{name}", {_code(layer)})'
+
+
+def _arrays(tree: Any) -> Iterator[np.ndarray]:
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from _arrays(value)
+        else:
+            yield value
+
+
+def _operations(example: Example) -> set[str]:
+    """The operations of the table of kernels that a training pass and a prediction ask for."""
+    asked: set[str] = set()
+    layer, shape = example
+    params, state, _ = layer.init(np.random.default_rng(0), shape)
+    x = np.ones((2, *shape), dtype=np.float64)
+    with _noted(asked):
+        y, cache, _ = layer.forward(params, state, x, train=True, key=make_key(0))
+        layer.backward(params, cache, np.ones_like(y))
+        layer.forward(params, state, x)
+    return asked
+
+
+@contextlib.contextmanager
+def _noted(asked: set[str]) -> Iterator[None]:
+    call = table.call
+
+    def noting(operation: str, *arguments: Any, **settings: Any) -> Any:
+        asked.add(operation)
+        return call(operation, *arguments, **settings)
+
+    table.call = noting
+    try:
+        yield
+    finally:
+        table.call = call
+
+
+def _kernels(operations: list[str]) -> str:
+    rows = ["| operation | modules |", "|---|---|"]
+    for operation in operations:
+        modules = ", ".join(f"`{c.module}` ({LIBRARIES[c.library]})" for c in table.TABLE[operation])
+        rows.append(f"| `{operation}` | {modules} |")
+    return "\n".join(rows)
+
+
+def _figure(kind: type[layers.Layer], example: layers.Layer) -> Any:
+    if kind.__module__.endswith(("activations", "gates")) and kind is not layers.Softmax:
+        return _curve(example)
+    shown = [layer for layer in SHOWN if type(layer) is kind]
+    return _before_and_after(shown[0]) if shown else None
+
+
+def _curve(layer: layers.Layer) -> Any:
+    """An activation and its derivative."""
+    x = np.linspace(-4, 4, 401)[:, None]
+    params, state, _ = layer.init(np.random.default_rng(0), (1,))
+    y, cache, _ = layer.forward(params, state, x, train=True)
+    dx, _ = layer.backward(params, cache, np.ones_like(y))
+    with style.rc_context(style.STYLE):
+        figure = style.make_figure(4.2, 2.6)
+        axes = figure.add_subplot()
+        axes.plot(x, y, marker="", label="y")
+        axes.plot(x, dx, marker="", label="dy/dx")
+        axes.set_xlabel("x")
+        axes.grid(visible=True)
+        axes.legend()
+    return figure
+
+
+def _before_and_after(layer: layers.Layer) -> Any:
+    """A digit, and the first channel of what a layer makes of it."""
+    digit = datasets.load("mnist").test_inputs[:1] / 255.0
+    params, state, _ = layer.init(np.random.default_rng(1), digit.shape[1:])
+    y = layer.forward(params, state, digit, train=True, key=make_key(0)).y
+    with style.rc_context(style.STYLE):
+        figure = style.make_figure(4.2, 2.2)
+        for place, (image, title) in enumerate([(digit, "x"), (y, "y")]):
+            axes = figure.add_subplot(1, 2, place + 1)
+            axes.imshow(image[0, :, :, 0], cmap="gray")
+            axes.set_title(f"{title}: {image.shape[1]} x {image.shape[2]}")
+            axes.set_axis_off()
+    return figure
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Sphinx calls this."""
+    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir) / "layers"))
+    return {"parallel_read_safe": True}

@@ -1,0 +1,71 @@
+"""The site: ``python -m sphinx -W -b html docs OUT``, with the extra ``docs``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "_ext")]
+
+import xpnet  # noqa: E402
+
+project = "xpnet"
+author = "The xpnet developers"
+copyright = author
+version = release = xpnet.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "layer_book",
+    "mathml",
+]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+    "show_memory": False,
+    "show_signature": False,
+}
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 3
+nitpicky = True
+exclude_patterns = ["_ext", "gallery"]
+
+html_theme = "pydata_sphinx_theme"
+html_math_renderer = "mathml"
+html_title = "xpnet"
+html_static_path = ["_static"]
+html_css_files = ["xpnet.css"]
+html_show_sourcelink = False
+html_sidebars = {
+    page: [] for page in ("install", "tour", "backprop", "results", "architecture")
+}  # they have no subpages
+html_theme_options = {
+    "header_links_before_dropdown": 5,
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+}
+
+
+def _leave_links_out_of_the_folder(app, docname: str, source: list[str]) -> None:
+    """Pages link to files of the repository, which the site does not have: their names stay, as text."""
+    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)#]*)[^)]*\)", _as_text, source[0])
+
+
+def _as_text(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return text if path in text else f"{text} (`{path}`)"
+
+
+def setup(app) -> None:
+    """Sphinx calls this."""
+    app.connect("source-read", _leave_links_out_of_the_folder)
