@@ -17,6 +17,7 @@ COMMANDS = {
     "features": "show what a network sees in an image",
     "export": "write the network of a finished run as an ONNX file",
     "gradcheck": "check backward passes against finite differences",
+    "grade": "grade the exercises of the course",
     "benchmark": "measure speed beside other libraries",
     "experiments": "repeat the published experiments",
     "compare-optimizers": "compare four optimizers on MNIST",
