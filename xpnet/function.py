@@ -21,7 +21,6 @@ from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layout import has_names_of, map_tree, walk
 from xpnet.losses import Loss, SoftmaxCrossEntropy, checked_loss
-from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.shapes import Shape, channels_last_advice
 from xpnet.weights import check_gradients
@@ -68,8 +67,7 @@ class LayeredFunction:
 
     def init(self, seed: int | None) -> None:
         """Draw new parameters and set the state back to its start; parameters of 0 for None, where a file has them."""
-        rng = weights.Undrawn() if seed is None else generator(seed, Stream.WEIGHTS)
-        params, state, self.output_shape = self.layer.init(rng, self.input_shape)
+        params, state, self.output_shape = self.layer.init(weights.initial_generator(seed), self.input_shape)
         self.layout = weights.checked_layout(params)
         self.theta = self._drawn = self._asarray(self.layout.flatten(params))
         self.state: State = map_tree(self._asarray, state)

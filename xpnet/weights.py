@@ -15,6 +15,7 @@ from xpnet.layers.base import State
 from xpnet.layers.containers import Sequential
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
+from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.serialization import (
     check_reasonable,
@@ -207,6 +208,11 @@ def check_gradients(layout: Layout, grads: Any) -> None:
                 f"Layer '{layer}': expected backward to give a gradient of {parameter!r} of shape {slot.shape}, got "
                 f"{'none' if found is None else f'shape {tuple(found)}'}. Correct its backward."
             )
+
+
+def initial_generator(seed: int | None) -> np.random.Generator:
+    """What draws a network's first parameters: zeros for None, where they come from a file."""
+    return Undrawn() if seed is None else generator(seed, Stream.WEIGHTS)
 
 
 class Undrawn(np.random.Generator):
