@@ -10,8 +10,6 @@ import pytest
 from xpnet.layers import BatchNorm, Layer, Sequential
 from xpnet.network import Network
 
-RNG = np.random.default_rng(5)
-
 
 def shaken(network: Network) -> Network:
     """The network with no parameter or statistic at its first value."""
@@ -32,10 +30,10 @@ def around(layer: Layer, input_shape: tuple[int, ...], *behind: Layer) -> Networ
 
 def inputs(network: Network, count: int = 3) -> np.ndarray:
     """Real numbers, or indices."""
-    shape = (count, *network.input_shape)
+    rng, shape = np.random.default_rng(5), (count, *network.input_shape)
     if network.layer.index_count:
-        return RNG.integers(0, network.layer.index_count, shape).astype("float32")
-    return RNG.normal(size=shape).astype("float32")
+        return rng.integers(0, network.layer.index_count, shape).astype("float32")
+    return rng.normal(size=shape).astype("float32")
 
 
 def by_onnxruntime(model: Any, x: np.ndarray) -> np.ndarray:

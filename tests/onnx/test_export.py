@@ -42,7 +42,7 @@ def check_parity(network, **settings):
     expected = network(x)
     actual = by_onnxruntime(model, x)
     assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=3e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     return model
 
 
