@@ -116,7 +116,7 @@ def refused(*parts: str) -> Iterator[None]:
         assert part in message
 
 
-def torch_named(network: Network) -> dict[str, np.ndarray]:
+def torch_named(network: Network, torch_name: Callable[[str], str] = torch_name) -> dict[str, np.ndarray]:
     """A network's tensors by torchvision's names and in its layout, but for dense layers behind a Flatten of images."""
     named = {**network.parameters(), **dict(walk(network.state))}
     return {
@@ -124,3 +124,13 @@ def torch_named(network: Network) -> dict[str, np.ndarray]:
         for name, tensor in named.items()
         if not name.startswith("normalize")
     }
+
+
+class NoDraws:
+    """In place of a generator: weights of the right shape that take no memory."""
+
+    def normal(self, mean: float, std: float, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(mean, shape)
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(low, shape)

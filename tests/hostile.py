@@ -22,7 +22,20 @@ from safetensors.numpy import save
 from xpnet.datasets import Dataset, cifar10, fer2013, image_files, image_folder
 from xpnet.datasets.idx import read_idx
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Normalize, ReLU, Residual, Sequential
+from xpnet.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    MaxPool2D,
+    Normalize,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+)
 from xpnet.network import Network
 from xpnet.runs import checkpoint
 from xpnet.runs.folder import RunFolder, read_class_names
@@ -294,3 +307,20 @@ if find_spec("torch"):
     READERS["torch_state_dict"] = Reader(
         "t.pth", _state_dicts, lambda folder: _small().load_weights(folder / "t.pth", torch_name=str)
     )
+
+
+def _onnx_network() -> Network:
+    """Layers whose nodes have weights, attributes, shapes and constants to be damaged, and a branch."""
+    norm = [GroupNorm(groups=2), Residual(Sequential([Conv2D(4, 1), Sigmoid()]))]
+    layers = [Normalize(), Conv2D(4, 3), *norm, MaxPool2D(2, ceil=True), Flatten(), Dropout(0.5), Dense(3)]
+    return Network(Sequential(layers), (6, 6, 1))
+
+
+def _onnx_file() -> list[bytes]:
+    from xpnet.onnx.export import to_model
+
+    return [to_model(_onnx_network()).SerializeToString()]
+
+
+if find_spec("onnx"):
+    READERS["onnx"] = Reader("net.onnx", _onnx_file, lambda folder: Network.from_onnx(folder / "net.onnx"))

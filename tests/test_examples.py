@@ -16,7 +16,7 @@ import xpnet
 from xpnet.experiments import EXPERIMENTS
 
 README = Path(__file__).parent.parent / "README.md"
-OPTIONAL = {"cudnn", "cupy", "torch", "jax", "sklearn"}  # what a module for one library alone may need
+OPTIONAL = {"cudnn", "cupy", "torch", "jax", "onnx", "sklearn"}  # what a module for one library alone may need
 MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.")]
 
 

@@ -3,12 +3,14 @@
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.helpers import refused
 from xpnet import experiments
-from xpnet.experiments import BEGIN, END, EXPERIMENTS, first_epoch, read_page, read_results, render
+from xpnet.experiments import EXPERIMENTS, first_epoch
+from xpnet.results_page import BEGIN, END, read_page, read_results, render, write_results
 from xpnet.runs.folder import RunFolder
 from xpnet.runs.records import HistoryFile
 from xpnet.runs.settings import make_run
@@ -36,6 +38,13 @@ def test_first_epoch(folder, threshold, epoch):
 
 def test_best_validation_accuracy(folder):
     assert experiments.best_validation_accuracy(folder) == 0.8
+
+
+def test_mean_iou_leaves_out_classes_that_are_nowhere(folder):
+    folder.write_json(
+        "summary.json", {"device": "cpu", "backend": "numpy", "test_accuracy": 1.0, "iou": [0.5, None, 1]}
+    )
+    assert experiments.mean_iou(folder) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,7 @@ def test_damaged_results_are_refused(tmp_path, content):
 
 
 def test_the_page_in_the_repository_shows_what_is_kept_beside_it():
-    docs = experiments.Path(__file__).parents[1] / "docs"
+    docs = Path(__file__).parents[1] / "docs"
     page = read_page(docs)
     assert render(page, read_results(docs)) == page
 
@@ -146,7 +155,7 @@ def test_the_page_in_the_repository_shows_what_is_kept_beside_it():
 def test_results_survive_being_written(tmp_path):
     (tmp_path / "results.md").write_text(PAGE)
     kept = {"overfitting": {"0": run(math.inf)}}
-    experiments.write_results(tmp_path, kept)
+    write_results(tmp_path, kept)
     assert read_results(tmp_path) == kept
     assert json.loads((tmp_path / "results.json").read_text()) == kept
     assert "**never**" in (tmp_path / "results.md").read_text()

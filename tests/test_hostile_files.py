@@ -15,10 +15,10 @@ from safetensors.numpy import save
 
 from tests.helpers import refused
 from tests.hostile import READERS, Trial, _header, _weights
+from xpnet import models
 from xpnet.cli import evaluate
 from xpnet.datasets import cifar10, image_folder
 from xpnet.layers import Dense, Sequential
-from xpnet.models.pretrained import load_torchvision
 from xpnet.network import Network
 from xpnet.runs import checkpoint
 from xpnet.serialization import read_tensors, to_config, write_tensors
@@ -328,7 +328,7 @@ def test_a_head_of_another_model_makes_no_larger_network(tmp_path, shape):
 
     def refuse():
         with refused(f"Weights file {path}: "):
-            load_torchvision("resnet18", path, device="cpu", backend=None)
+            models.load_weights(path, "resnet18")
 
     assert peak_of(refuse) < 400e6  # a resnet18 is drawn in float64
 

@@ -32,6 +32,7 @@ BITS = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 
 REALS = OUTPUTS + RNG.choice([-3.0, -1.7, -0.4, 0.2, 1.3, 4.0], (6, 4))  # on no kink
 WEIGHTS = np.array([1.0, 0.0, 2.5, 0.5, 3.0, 1.0])
 CLASS_WEIGHTS = (0.5, 2.0, 0.0, 1.5)
+PIXELS, PIXEL_CLASSES = RNG.normal(0.0, 2.0, (6, 2, 3, 4)), RNG.integers(0, 4, (6, 2, 3))
 
 CASES = {
     "cross-entropy": (SoftmaxCrossEntropy(), OUTPUTS, CLASSES),
@@ -41,6 +42,9 @@ CASES = {
     "focal": (Focal(), OUTPUTS, CLASSES),
     "focal of 1/2": (Focal(0.5), OUTPUTS, CLASSES),
     "focal and class weights": (Focal(1.0, CLASS_WEIGHTS), OUTPUTS, CLASSES),
+    "pixels": (SoftmaxCrossEntropy(0.2, CLASS_WEIGHTS), PIXELS, PIXEL_CLASSES),
+    "pixels, unweighted classes": (SoftmaxCrossEntropy(), PIXELS, PIXEL_CLASSES),
+    "pixels, focal": (Focal(), PIXELS, PIXEL_CLASSES),
     "one label": (BinaryCrossEntropy(), OUTPUTS[:, 0], BITS[:, 0].astype(bool)),
     "one label in a column": (BinaryCrossEntropy(), OUTPUTS[:, :1], BITS[:, 0]),
     "labels": (BinaryCrossEntropy(), OUTPUTS, BITS),
@@ -185,6 +189,19 @@ def test_predicted_classes_and_their_probabilities(backend, loss):
     e = math.exp(-3)
     expected = [[e / (e + 2), 1 / (e + 2), 1 / (e + 2)], [1, 0, 0]]
     assert_close(loss.probabilities(logits), backend.asarray(np.array(expected)), rtol=1e-15)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), Focal()], ids=str)
+def test_every_pixel_is_predicted(loss):
+    np.testing.assert_array_equal(loss.predictions(PIXELS), PIXELS.argmax(axis=-1))
+    probabilities = loss.probabilities(PIXELS)
+    np.testing.assert_allclose(probabilities[1, 1], loss.probabilities(PIXELS[1, 1]))
+    with refused("expected outputs (N, classes) and targets (N,), or (N, H, W, classes) and (N, H, W)"):
+        loss.forward(PIXELS, PIXEL_CLASSES[:, 0])
+    with refused("expected targets from 0 to 3, got 0 to 4"):
+        loss.forward(PIXELS, np.where(PIXEL_CLASSES == 3, 4, PIXEL_CLASSES))
+    with refused("Loss: expected weights (6,), got shape (6, 2)."):
+        loss.forward(PIXELS, PIXEL_CLASSES, np.ones((6, 2)))
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 2)])

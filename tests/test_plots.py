@@ -717,3 +717,22 @@ def test_scaling_curves_draw_the_guide_apart():
         assert guide.get_marker() == ""
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16"]
         assert "$" not in "".join(tick.get_text() for tick in axes.get_yticklabels())
+
+
+# Segmentation
+
+
+def test_segmentation_shows_images_classes_and_mistakes(tmp_path):
+    rng = np.random.default_rng(0)
+    images, targets = rng.integers(0, 256, (3, 8, 6, 3)).astype(np.uint8), rng.integers(0, 4, (3, 8, 6))
+    predictions = np.where(rng.random(targets.shape) < 0.25, 0, targets)
+    figure = plots.segmentation(images, targets, predictions, ["none", "disc", "square", "triangle"])
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_ylabel() for axes in drawn[::3]] == ["Image", "True", "Predicted", "Mistakes"]
+    np.testing.assert_array_equal(only_image(drawn[1]).get_array(), images[1])
+    np.testing.assert_array_equal(only_image(drawn[8]).get_array(), predictions[2])
+    np.testing.assert_array_equal(only_image(drawn[11]).get_array(), predictions[2] != targets[2])
+    assert f"{np.mean(predictions != targets):.1%}" in figure.get_suptitle()
+    assert pixels(figure, tmp_path / "s.png").ndim == 3
+    with refused("segmentation: expected images (N, H, W, C), targets and predictions (N, H, W), got shapes"):
+        plots.segmentation(images, targets[:, 0], predictions, ["a"] * 4)

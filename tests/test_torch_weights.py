@@ -9,7 +9,19 @@ from safetensors.numpy import save_file
 
 from tests.helpers import assert_close, refused
 from xpnet import models, torch_weights
-from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Normalize, ReLU, Sequential
+from xpnet.layers import (
+    BatchNorm,
+    ClassToken,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    LearnedPositions,
+    MaxPool2D,
+    Normalize,
+    ReLU,
+    Sequential,
+)
 from xpnet.layout import walk
 from xpnet.network import Network
 from xpnet.torch_weights import torch_name, torch_tensors
@@ -101,6 +113,31 @@ def test_the_same_as_pytorch_from_its_own_file(path):
     torch.save(twin.state_dict(), path.with_suffix(".pth"))
     network.load_weights(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
     np.testing.assert_allclose(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_of_sequences_and_dense_layers_that_are_convolutions(path):
+    """The latter is how timm writes VGG's: a kernel as large as the image."""
+    rng = np.random.default_rng(1)
+    conv, whole = rng.normal(size=(4, 2, 3)).astype("f4"), rng.normal(size=(5, 4, 2, 3)).astype("f4")
+    line = Network([("conv", Conv1D(4, 3, bias=False))], (6, 2))
+    load(path, {"conv.weight": conv}, line)
+    np.testing.assert_array_equal(line.parameters()["conv.weight"], np.moveaxis(conv, 1, 2))
+    dense = Network([Flatten(), ("fc", Dense(5))], (2, 3, 4))
+    load(path, {"fc.weight": whole, "fc.bias": np.zeros(5, "f4")}, dense)
+    image = rng.normal(size=(1, 2, 3, 4)).astype("f4")
+    np.testing.assert_allclose(dense(image)[0], np.einsum("ochw,hwc->o", whole, image[0]), rtol=1e-4, atol=1e-5)
+    with refused("'fc.weight' is (5, 4, 3, 3) in the file and (5, 24) in the network"):
+        load(path, {"fc.weight": np.zeros((5, 4, 3, 3), "f4"), "fc.bias": np.zeros(5, "f4")}, dense)
+
+
+def test_a_class_token_and_positions_are_parameters_without_a_module_in_timm(path):
+    network = Network([("cls_token", ClassToken()), ("pos_embed", LearnedPositions())], (2, 3))
+    token, positions = np.arange(3.0, dtype="f4").reshape(1, 1, 3), np.arange(9.0, dtype="f4").reshape(1, 3, 3)
+    load(path, {"cls_token": token, "pos_embed": positions}, network)
+    assert network.parameters()["cls_token.weight"].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(network.parameters()["pos_embed.weight"], positions[0])
+    with refused("'pos_embed' is (1, 4, 3) in the file and (1, 3, 3) in the network"):
+        load(path, {"cls_token": token, "pos_embed": np.zeros((1, 4, 3), "f4")}, network)
 
 
 def test_names_of_residual_blocks():

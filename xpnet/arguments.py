@@ -1,4 +1,4 @@
-"""What a network is made from, with errors that say more than Python's own."""
+"""What a network is made from and given, with errors that say more than Python's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+import numpy as np
+
+from xpnet.backend import Array, is_readable, to_numpy
 from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
 from xpnet.layers.containers import Sequential
@@ -50,3 +53,19 @@ def with_normalize(layer: Layer) -> Sequential:
     """The layers with a Normalize in front."""
     named = layer.layers if isinstance(layer, Sequential) else [("layer", layer)]
     return Sequential([(NORMALIZE, Normalize()), *named])
+
+
+def check_indices(count: int | None, x: Array) -> None:
+    """Refuse what an ``Embedding`` of ``count`` vectors has none for, where a look at x makes no device wait.
+
+    None: the network takes no indices.
+    """
+    if count is None or not is_readable(x):
+        return
+    values = to_numpy(x)
+    least, most = values.min(), values.max()
+    if not (np.round(least) >= 0 and np.round(most) < count):
+        raise InputError(
+            f"Network: expected indices from 0 to {count - 1}, got {least:g} to {most:g}. "
+            "Change them, or the count of the Embedding."
+        )

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.arguments import NORMALIZE, checked_input_shape, in_one_list, listed, with_normalize
+from xpnet.arguments import NORMALIZE, check_indices, checked_input_shape, in_one_list, listed, with_normalize
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
 from xpnet.errors import InputError, short
@@ -21,7 +21,6 @@ from xpnet.layers.containers import Sequential, map_leaves
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layout import has_names_of, map_tree, walk
 from xpnet.losses import Loss, SoftmaxCrossEntropy, checked_loss
-from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.shapes import Shape, channels_last_advice
 from xpnet.weights import check_gradients
@@ -49,7 +48,7 @@ class LayeredFunction:
         layers: Layer | Iterable[Layer | tuple[str, Layer]],
         input_shape: Shape,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         dtype: str = "float32",
         device: str | None = None,
         backend: str | None = None,
@@ -66,9 +65,9 @@ class LayeredFunction:
         self.class_names: tuple[str, ...] | None = None
         self.init(seed)
 
-    def init(self, seed: int) -> None:
-        """Draw new parameters and set the state back to its start."""
-        params, state, self.output_shape = self.layer.init(generator(seed, Stream.WEIGHTS), self.input_shape)
+    def init(self, seed: int | None) -> None:
+        """Draw new parameters and set the state back to its start; parameters of 0 for None, where a file has them."""
+        params, state, self.output_shape = self.layer.init(weights.initial_generator(seed), self.input_shape)
         self.layout = weights.checked_layout(params)
         self.theta = self._drawn = self._asarray(self.layout.flatten(params))
         self.state: State = map_tree(self._asarray, state)
@@ -261,6 +260,7 @@ class LayeredFunction:
     def _check_batch(self, x: Array) -> None:
         backends.check_array("Array", x)
         self._check_shape(tuple(x.shape))
+        check_indices(self.layer.index_count, x)
 
     def _check_shape(self, shape: Shape) -> None:
         if tuple(shape[1:]) != self.input_shape or shape[0] == 0:

@@ -15,6 +15,7 @@ __all__ = [
     "calibration",
     "confusion_matrix",
     "f1",
+    "iou",
     "log_softmax",
     "mean_absolute_error",
     "precision",
@@ -115,6 +116,22 @@ def f1(confusion: Integers) -> NDArray[np.float64]:
     """
     check_confusion("f1", confusion)
     return _fraction(2 * np.diagonal(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def iou(confusion: Integers) -> NDArray[np.float64]:
+    """For each class, intersection over union: of what is it or was predicted as it, the fraction that is both.
+
+        iou[c] = M[c, c] / (sum_t M[t, c] + sum_p M[c, p] - M[c, c])
+
+    Where a class neither has examples nor was predicted it is 0/0, NaN. np.nanmean averages over the other classes.
+
+    Shapes: confusion (classes, classes) -> (classes,), float64.
+    Raises InputError for a matrix that is not square.
+    Source: Jaccard, Bulletin de la Société vaudoise des sciences naturelles 37, 1901.
+    """
+    check_confusion("iou", confusion)
+    both = np.diagonal(confusion)
+    return _fraction(both, confusion.sum(axis=0) + confusion.sum(axis=1) - both)
 
 
 def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:

@@ -67,9 +67,10 @@ class Network(LayeredFunction):
         """Train on a data set, on arrays, or on an iterable of batches (x, y); going on if it is called again.
 
         ``x`` are vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of
-        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), real numbers (N,) or (N, K), or 0/1 (N, K);
-        one-hot rows are 0/1 labels or real numbers too, and warned of. Real targets should be standardised: only the
-        inputs are normalised. Of a data set, the training part is learned and the validation part validated on.
+        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), class numbers of pixels (N, H, W), real
+        numbers (N,) or (N, K), or 0/1 (N, K); one-hot rows are 0/1 labels or real numbers too, and warned of. Real
+        targets should be standardised: only the inputs are normalised. Of a data set, the training part is learned and
+        the validation part validated on.
 
         ``optimizer`` is Adam() by default. ``validation`` is a fraction or number of examples to set apart, or data
         (x, y); without any, ``early_stopping`` watches the training loss. ``sample_weight`` (N,) weighs examples. The
@@ -191,6 +192,29 @@ class Network(LayeredFunction):
         """
         return weights.load(cls, path, device=device, backend=backend, loss=loss)
 
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None) -> Network:
+        """Make a network of an ONNX file's graph, whose layers train like any others (needs onnx).
+
+        Images are (N, H, W, C) here, whatever they are in the file. A softmax at the end is left out: ``predict_proba``
+        computes it, and the loss is that of logits.
+
+        Raises InputError if the file cannot be read, or, naming the node, if the graph is more than layers one after
+        another and branches that part and meet again, or holds an operator that is not known.
+        """
+        from xpnet.onnx import importer
+
+        return importer.load(cls, path, device=device, backend=backend)
+
+    def to_onnx(self, path: str | os.PathLike[str], *, opset: int = 20) -> None:
+        """Write an ONNX file that takes the network's inputs in any number and gives its outputs (needs onnx).
+
+        Raises InputError for a layer or an opset that ONNX export does not know, or a file that cannot be written.
+        """
+        from xpnet.onnx import export
+
+        export.save(self, path, opset)
+
     def load_weights(
         self,
         path: str | os.PathLike[str],
@@ -198,12 +222,12 @@ class Network(LayeredFunction):
         replace_head: bool = False,
         torch_name: Callable[[str], str] = torch_name,
     ) -> None:
-        """Take over parameters and state from a file of a network with the same layers, xpnet's or PyTorch's.
+        """Take over parameters and state from a file of a network with the same layers, xpnet's, PyTorch's or ONNX's.
 
-        Of PyTorch it may be a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
+        A file of PyTorch's is a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
         name for one of our tensors, by default torchvision's. Normalize is left alone then: PyTorch's files say nothing
-        about pixels. With ``replace_head`` the last layer with parameters keeps its own values, so that it may have
-        other classes.
+        about pixels. An ``.onnx`` file must have the same layers in the same order. With ``replace_head`` the last
+        layer with parameters keeps its own values, so that it may have other classes.
 
         Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
         another shape than here.

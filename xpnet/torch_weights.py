@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import pickletools
@@ -29,17 +30,26 @@ _ADMITTED = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils 
 _OTHER_NAMES = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")  # ways to name things that PyTorch's files do not use
 
 NEW_HEAD = "Use replace_head=True to start with a new one."
-# Parts of our names that torchvision's lack or call something else.
-_TORCH_PARTS = {"residual": "", "branch": "", "shortcut": "downsample"}
+# Parts of our names that torchvision's and timm's lack or call something else: containers that they have no module for.
+_TORCH_PARTS = {
+    **dict.fromkeys(("residual", "residual1", "residual2", "branch", "branches"), ""),
+    "shortcut": "downsample",
+}
+_PARAMETERS = ("cls_token", "pos_embed")  # layers of ours, there parameters without a module and with a batch of 1
+# What files hold beside our tensors: numbers of batches, and GoogLeNet's classifiers for training alone.
+_LEFT_OUT = re.compile(r".*\.num_batches_tracked|aux[12]\..*")
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 
 
 def torch_name(name: str) -> str:
-    """The name that torchvision has for one of our tensors: ours, less what a residual sum adds to it.
+    """The name that torchvision, or timm, has for one of our tensors: ours, less what sums and branches add to it.
 
     >>> torch_name("layer1.0.residual.branch.conv1.weight"), torch_name("layer1.0.residual.shortcut.0.weight")
     ('layer1.0.conv1.weight', 'layer1.0.downsample.0.weight')
     """
     parts = [_TORCH_PARTS.get(part, part) for part in name.split(".")]
+    if parts[0] in _PARAMETERS:
+        parts.pop()
     return ".".join(part for part in parts if part)
 
 
@@ -47,17 +57,20 @@ class TorchTensor(NamedTuple):
     """Where PyTorch keeps one of our tensors, and what its last axis counts if not channels or features.
 
     ``input_shape`` (H, W, C) is that of images whose values a Flatten put into one row: in the order (H, W, C) here,
-    (C, H, W) in PyTorch.
+    (C, H, W) in PyTorch. ``own_shape`` is the tensor's shape here, where PyTorch has only axes of length 1 in front.
     """
 
     layer: str
     name: str
     shape: Shape
-    input_shape: Shape | None
+    input_shape: Shape | None = None
+    own_shape: Shape | None = None
 
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
         """PyTorch's tensor in our layout, which has the channels last."""
-        if tensor.ndim == 4:
+        if self.own_shape is not None:
+            return tensor.reshape(self.own_shape)
+        if tensor.ndim > 2:
             return np.moveaxis(tensor, 1, -1)
         if self.input_shape is None:
             return tensor
@@ -67,7 +80,9 @@ class TorchTensor(NamedTuple):
 
     def to_torch(self, tensor: np.ndarray) -> np.ndarray:
         """Inverse of ``to_ours``."""
-        if tensor.ndim == 4:
+        if self.own_shape is not None:
+            return tensor.reshape(self.shape)
+        if tensor.ndim > 2:
             return np.moveaxis(tensor, -1, 1)
         if self.input_shape is None:
             return tensor
@@ -97,7 +112,10 @@ def torch_tensors(
             continue
         if isinstance(layer, Dense) and tensor == "bias":
             input_shape = None  # it counts units
-        torch_shape = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+        if path in _PARAMETERS:
+            found[name] = TorchTensor(path, rename(name), (1,) * (3 - len(shape)) + shape, own_shape=shape)
+            continue
+        torch_shape = (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else shape
         found[name] = TorchTensor(path, rename(name), torch_shape, input_shape)
     return found
 
@@ -109,9 +127,10 @@ def from_torch(
 
     Raises InputError, naming the tensor, if one is missing, left over, or has another shape than the network's.
     """
+    tensors = {_OLD_DENSENET.sub(r"\1", name): tensor for name, tensor in tensors.items()}
     known = {place.name for place in places.values()}
     for name in tensors:
-        if name not in known and not name.endswith("num_batches_tracked"):
+        if name not in known and not _LEFT_OUT.fullmatch(name):
             raise InputError(f"{source}: {name!r} is in the file but not in the network. Use the same layers.")
     taken = {name: place for name, place in places.items() if not (replace_head and place.layer == head)}
     for name, place in taken.items():
@@ -122,11 +141,16 @@ def from_torch(
         theirs, advice = tensors[place.name].shape, "Use the same layers."
         if place.layer == head:
             advice = NEW_HEAD
-        if theirs != place.shape:
+        if theirs != place.shape and not _is_convolution_of_all(theirs, place.shape):
             raise InputError(
                 f"{source}: {place.name!r} is {theirs} in the file and {place.shape} in the network. {advice}"
             )
-    return {name: place.to_ours(tensors[place.name]) for name, place in taken.items()}
+    return {name: place.to_ours(tensors[place.name].reshape(place.shape)) for name, place in taken.items()}
+
+
+def _is_convolution_of_all(theirs: Shape, shape: Shape) -> bool:
+    """Whether a weight is that of a convolution of whole images, which is a dense layer on their values (C, H, W)."""
+    return len(theirs) == 4 and len(shape) == 2 and (theirs[0], math.prod(theirs[1:])) == shape
 
 
 def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from xpnet.layers.base import State
 from xpnet.layers.containers import Sequential
 from xpnet.layout import Layout, walk
 from xpnet.losses import LOSSES, Loss
+from xpnet.random import Stream, generator
 from xpnet.runtime import DTYPES
 from xpnet.serialization import (
     check_reasonable,
@@ -76,7 +77,7 @@ def load(
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"{source}: its header does not describe a network ({reason}). Get a new copy.") from error
     check_tensors(shapes, tensors, dtype, source)
-    network = cls(layer, input_shape, dtype=dtype, device=device, backend=backend, loss=loss)
+    network = cls(layer, input_shape, seed=None, dtype=dtype, device=device, backend=backend, loss=loss)
     network.class_names = None if class_names is None else tuple(class_names)
     network.theta, network.state = from_tensors(network, tensors, source)
     return network
@@ -85,10 +86,12 @@ def load(
 def load_weights(
     network: Network, path: str | os.PathLike[str], *, replace_head: bool, torch_name: Callable[[str], str]
 ) -> None:
-    """Take over parameters and state from a file of xpnet's or PyTorch's."""
+    """Take over parameters and state from a file of xpnet's, PyTorch's or ONNX's."""
     source = f"Weights file {path}"
     ours = {name: backends.to_numpy(tensor) for name, tensor in network.tensors().items()}
-    if is_written_by_xpnet(path):
+    if is_onnx(path):
+        theirs = {**ours, **_by_order(network, type(network).from_onnx(path), source, replace_head)}
+    elif is_written_by_xpnet(path):
         theirs, _ = read_tensors(path)
         if replace_head:
             theirs = {name: tensor for name, tensor in theirs.items() if not _is_of_head(network, name)}
@@ -104,6 +107,45 @@ def load_weights(
     network.theta, network.state = from_tensors(network, theirs, source)
 
 
+def is_onnx(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an ONNX model by its name."""
+    return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".onnx")
+
+
+def _by_order(network: Network, other: Network, source: str, replace_head: bool) -> dict[str, np.ndarray]:
+    """The other's tensors by this network's names: the layers must be the same ones in the same order.
+
+    The pixels' normalisation is taken over where both have one.
+    """
+    head = network.head if replace_head else None
+    ours, theirs = ([leaf for leaf in _leaves(net) if leaf[1]] for net in (network, other))
+    if (network.normalization is None) != (other.normalization is None):
+        ours, theirs = ([leaf for leaf in leaves if leaf[1].keys() != {"mean", "scale"}] for leaves in (ours, theirs))
+    if len(ours) != len(theirs):
+        raise InputError(
+            f"{source}: expected as many layers with tensors as the network's {len(ours)}, got {len(theirs)}. "
+            "Use the same layers, or Network.from_onnx."
+        )
+    tensors = {}
+    for (name, own), (_, found) in zip(ours, theirs, strict=True):
+        if name == head:
+            continue
+        if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in found.items()}:
+            shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+            raise InputError(f"{source}: the layer in place of {name!r} has {shapes}. Use the same layers.")
+        tensors |= {f"{name}.{key}": backends.to_numpy(tensor) for key, tensor in found.items()}
+    return tensors
+
+
+def _leaves(network: LayeredFunction) -> list[tuple[str, dict[str, Array]]]:
+    """Layers that hold no others, in order, with their tensors by the layer's own names."""
+    tensors = network.tensors()
+    return [
+        (name, {key.rpartition(".")[2]: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] == name})
+        for name, _, _ in network.layer.leaves(network.input_shape)
+    ]
+
+
 def from_tensors(network: LayeredFunction, tensors: Mapping[str, Any], source: str) -> tuple[Array, State]:
     """θ and state from arrays by name, of any library."""
     arrays = {name: _host_array(name, tensor, source) for name, tensor in tensors.items()}
@@ -117,7 +159,7 @@ def from_tensors(network: LayeredFunction, tensors: Mapping[str, Any], source: s
 
 def tensor_shapes(layer: Any, input_shape: Any) -> dict[str, Shape]:
     """Shapes of the parameters and state that layers would have, by dotted name, without drawing any."""
-    params, state, _ = layer.init(_Undrawn(np.random.PCG64(0)), tuple(input_shape))
+    params, state, _ = layer.init(Undrawn(), tuple(input_shape))
     checked_layout(params)
     return {name: tensor.shape for name, tensor in [*walk(params), *walk(state)]}
 
@@ -168,8 +210,16 @@ def check_gradients(layout: Layout, grads: Any) -> None:
             )
 
 
-class _Undrawn(np.random.Generator):
+def initial_generator(seed: int | None) -> np.random.Generator:
+    """What draws a network's first parameters: zeros for None, where they come from a file."""
+    return Undrawn() if seed is None else generator(seed, Stream.WEIGHTS)
+
+
+class Undrawn(np.random.Generator):
     """Draws nothing: zeros that take no memory."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
 
     def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
         return np.broadcast_to(0.0, size)

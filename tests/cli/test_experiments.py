@@ -8,7 +8,8 @@ from PIL import Image
 from tests.helpers import files_of_at_most, refused
 from xpnet.cli import compare_optimizers, experiments, train
 from xpnet.cli.experiments import main
-from xpnet.experiments import BEGIN, END, EXPERIMENTS, keep_picture
+from xpnet.experiments import EXPERIMENTS
+from xpnet.results_page import BEGIN, END, keep_picture
 from xpnet.runs.folder import RunFolder
 
 

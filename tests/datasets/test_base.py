@@ -318,7 +318,10 @@ def test_targets_that_are_refused(y, message):
             {"validation_inputs": np.zeros((2, 4, 4, 3), np.uint8)},
             "toy validation_inputs: expected inputs of shape (5, 4, 3) as in toy train_inputs, got (4, 4, 3).",
         ),
-        ({"test_targets": np.array([0.5, 1])}, "toy test_targets: expected class numbers (N,) of an integer dtype"),
+        (
+            {"test_targets": np.array([0.5, 1])},
+            "toy test_targets: expected class numbers (N,) or (N, H, W)",
+        ),
         ({"class_names": ()}, "toy class_names: expected different names, at least one, got ()."),
         (
             {"class_names": ("a", "b", "a")},
@@ -327,7 +330,10 @@ def test_targets_that_are_refused(y, message):
         ({"class_names": "abc"}, "toy train_targets: expected labels from 0 to 0, got 2."),
         ({"class_names": ("a", "b", 3)}, "toy class_names: expected text that can be printed, got 3."),
         ({"class_names": ("a", "b")}, "toy train_targets: expected labels from 0 to 1, got 2."),
-        ({"train_targets": REAL}, "toy train_targets: expected class numbers (N,) of an integer dtype for the class"),
+        (
+            {"train_targets": REAL},
+            "toy train_targets: expected class numbers (N,) or (N, H, W)",
+        ),
     ],
 )
 def test_names_the_part_that_is_wrong(changes, message):

@@ -14,7 +14,7 @@ def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder,
         "fer2013": fer_folder,
         "folder": image_folder,
     }
-    assert set(datasets.names()) == set(folders)
+    assert set(datasets.names()) == {*folders, "shapes"}
     for name, folder in folders.items():
         assert datasets.load(name, folder).name == name
 
@@ -29,7 +29,7 @@ def test_every_name_has_a_loader_that_reads_a_folder(mnist_folder, cifar_folder,
     ],
 )
 def test_unknown_name_lists_the_names_and_the_nearest(name, advice):
-    names = "mnist, fashion_mnist, cifar10, fer2013, folder"
+    names = "mnist, fashion_mnist, cifar10, fer2013, shapes, folder"
     with pytest.raises(InputError, match=re.escape(f"expected one of {names}, got {name!r}. {advice}")):
         datasets.load(name)
 

@@ -1,9 +1,20 @@
 import numpy as np
+import pytest
 
 import xpnet
 from tests.helpers import refused
 from xpnet.backend import to_numpy
-from xpnet.layers import Dense, Embedding, Flatten, LearnedPositions, Sequential, SinusoidalPositions, sequences
+from xpnet.layers import (
+    ClassToken,
+    Dense,
+    Embedding,
+    FirstPlace,
+    Flatten,
+    LearnedPositions,
+    Sequential,
+    SinusoidalPositions,
+    sequences,
+)
 
 
 def test_rows_by_index_and_their_gradients_by_hand():
@@ -52,6 +63,19 @@ def test_waves_by_hand():
         SinusoidalPositions().output_shape((8, 5))
 
 
+def test_a_class_token_goes_in_front_and_comes_out_again():
+    params, x = {"weight": np.array([7.0, 8.0])}, np.arange(8.0).reshape(2, 2, 2)
+    y, cache, _ = ClassToken().forward(params, {}, x, train=True)
+    assert y.tolist() == [[[7, 8], [0, 1], [2, 3]], [[7, 8], [4, 5], [6, 7]]]
+    dx, grads = ClassToken().backward(params, cache, y)
+    assert (dx.tolist(), grads["weight"].tolist()) == (x.tolist(), [14, 16])
+    first, cache, _ = FirstPlace().forward({}, {}, y, train=True)
+    assert first.tolist() == [[7, 8]] * 2
+    assert FirstPlace().backward({}, cache, first).dx.tolist() == [[[7, 8], [0, 0], [0, 0]]] * 2
+    with refused("ClassToken: expected 2 channels, got 3."):
+        ClassToken().forward(params, {}, np.zeros((1, 4, 3)))
+
+
 def test_settings_out_of_range():
     for name in ("count", "units"):
         with refused(f"Embedding: expected {name} to be an integer of at least 1, got 0."):
@@ -66,3 +90,14 @@ def test_a_network_of_indices_is_trained_on_them_as_they_are():
     network.fit(x, labels, epochs=60, batch_size=20)
     assert network.normalization is None
     assert np.mean(network.predict(x) == labels) > 0.99
+
+
+@pytest.mark.parametrize("index", [-1.0, 3.0, np.nan, 1e30])
+def test_a_network_refuses_an_index_outside_where_it_can_see_it(index):
+    network = xpnet.Network([Embedding(3, 4), Flatten(), Dense(2)], (2,))
+    x = np.array([[0.0, 2.0], [1.0, index]], np.float32)
+    with refused("Network: expected indices from 0 to 2, got "):
+        network.forward(network.theta, network.state, x)
+    with refused("Network: expected indices from 0 to 2, got ") if np.isfinite(index) else refused("x"):
+        network.fit(x, np.array([0, 1]), progress=False)
+    assert network.predict(np.array([[0.4, 1.6]])).shape == (1,)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import assert_close, assert_lives_on, refused
+from tests.helpers import NoDraws, assert_close, assert_lives_on, refused
 from xpnet import models
 from xpnet.backend import to_numpy
 from xpnet.compile import compiled
@@ -25,17 +25,23 @@ PUBLISHED_COUNTS = {
     "resnet152": 60_192_808,
     "resnet50v2": 25_549_352,
     "resnet101v2": 44_541_480,
+    "vgg11": 132_863_336,
+    "vgg13": 133_047_848,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
+    "googlenet": 6_624_904,
+    "squeezenet1_0": 1_248_424,
+    "squeezenet1_1": 1_235_496,
+    "densenet121": 7_978_856,
+    "mobilenet_v2": 3_504_872,
+    "vit_tiny": 5_717_416,
+    "vit_small": 22_050_664,
 }
-
-
-class NoDraws:
-    """In place of a generator: weights of the right shape that take no memory."""
-
-    def normal(self, mean, std, shape):
-        return np.broadcast_to(mean, shape)
-
-    def uniform(self, low, high, shape):
-        return np.broadcast_to(low, shape)
+IN_MILLIONS = {"resnet20": 0.27, "resnet32": 0.46, "resnet56": 0.85, "resnet110": 1.7}
 
 
 def parameters(name, input_shape=None, classes=None, **options):
@@ -50,7 +56,16 @@ def test_parameter_counts_are_the_published_ones(name, count):
     assert parameters(name).size == count
 
 
+@pytest.mark.parametrize(("name", "millions"), IN_MILLIONS.items())
+def test_parameter_counts_that_were_published_in_millions(name, millions):
+    assert round(parameters(name).size / 1e6, 2 if millions < 1 else 1) == millions
+
+
 def test_parameter_counts_that_follow_from_the_layers():
+    pair = {c: 9 * c * c + c for c in (64, 128, 256, 512, 1024)}
+    down = sum(9 * (c // 2 if c > 64 else 1) * c + c + pair[c] for c in pair)
+    up = sum(9 * 2 * c * c + c + pair[c] + 4 * 2 * c * c + c for c in (64, 128, 256, 512))
+    assert parameters("unet", (16, 16, 1), 2).size == down + up + 2 * 64 + 2 == 31_030_658
     assert parameters("cnn_32_64").size == 832 + 51_264 + (7 * 7 * 64 + 1) * 100 + 101 * 100 + 101 * 10 == 376_906
     convolutions = 3 * 32 + 32 * 64 + 64 * 128 + 128 * 256
     assert parameters("cifar10_cnn").size == 9 * convolutions + 2 * (32 + 64 + 128 + 256) + (2 * 2 * 256 + 1) * 10
@@ -203,6 +218,8 @@ SMALL = {
     "cifar10_cnn": ((16, 16, 3), {}),
     "fer_cnn": ((8, 8, 1), {}),
     "resnet18": ((8, 8, 3), {"stem": "small"}),
+    "resnet20": ((8, 8, 3), {}),
+    "vit_digits": ((14, 7, 1), {"dropout": 0.2}),
 }
 
 

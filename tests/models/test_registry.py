@@ -37,7 +37,11 @@ def test_an_unknown_option_is_refused(linear):
 def test_all_models_are_there():
     resnets = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)} | {"resnet50v2", "resnet101v2"}
     others = {"mnist_starter", "cifar10_starter", "mlp", "lenet5", "cnn_32_64", "fer_cnn", "cifar10_cnn", "alexnet"}
-    assert set(models.names()) == resnets | others
+    vggs = {f"vgg{depth}{ending}" for depth in (11, 13, 16, 19) for ending in ("", "_bn")}
+    narrow = {"resnet20", "resnet32", "resnet56", "resnet110"}
+    modern = {"googlenet", "squeezenet1_0", "squeezenet1_1", "densenet121", "mobilenet_v2"}
+    transformers = {"vit_tiny", "vit_small", "vit_digits"}
+    assert set(models.names()) == resnets | others | vggs | narrow | modern | transformers | {"unet", "unet_small"}
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -10,7 +10,16 @@ from xpnet.network import Network
 
 torch = pytest.importorskip("torch")
 
-from tests.models.torch_models import AlexNet, BasicBlock, Bottleneck, BottleneckV2, ResNet, randomize  # noqa: E402
+from tests.models.torch_models import (  # noqa: E402
+    AlexNet,
+    BasicBlock,
+    Bottleneck,
+    BottleneckV2,
+    NarrowResNet,
+    ResNet,
+    UNet,
+    randomize,
+)
 
 
 def draw_images(batch, size, channels=3, width=None):
@@ -83,6 +92,26 @@ def test_resnet18_with_a_small_stem_other_classes_and_grey_images(tmp_path):
     network = models.create("resnet18", input_shape=(20, 20, 1), classes=7, stem="small")
     load(network, twin.state_dict(), tmp_path / "weights.pth")
     assert_same_logits(network, twin, draw_images(3, 20, channels=1))
+
+
+@pytest.mark.parametrize(("model", "blocks"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9), ("resnet110", 18)])
+def test_resnets_for_cifar10(model, blocks, tmp_path):
+    twin = randomize(NarrowResNet(blocks, 10))
+    network = load(models.create(model, input_shape=(15, 15, 3)), twin.state_dict(), tmp_path / "weights.pth")
+    assert_same_logits(network, twin, draw_images(2, 15))
+
+
+@pytest.mark.parametrize(("model", "width", "batch_norm"), [("unet", 64, False), ("unet_small", 16, True)])
+def test_unet(model, width, batch_norm, tmp_path):
+    """A class for each pixel: the logits of all."""
+    twin, path = randomize(UNet(width, 3, 4, batch_norm)), tmp_path / "weights.pth"
+    network = models.create(model, input_shape=(32, 48, 3))
+    torch.save(twin.state_dict(), path)
+    network.load_weights(path, torch_name=UNet.name)
+    images = draw_images(2, 32, width=48)
+    with torch.no_grad():
+        expected = np.moveaxis(twin(nchw(images)).numpy(), 1, -1)
+    np.testing.assert_allclose(network(images) / expected.std(), expected / expected.std(), rtol=0, atol=1e-4)
 
 
 TINY = [

@@ -1,4 +1,7 @@
-"""AlexNet and ResNets from torch.nn alone, with torchvision's names, to load weights from and compare with."""
+"""Networks from torch.nn alone, most with torchvision's names, to load weights from and compare with."""
+
+from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import nn
@@ -99,6 +102,88 @@ class BottleneckV2(nn.Module):
         return branch + (self.downsample(active) if hasattr(self, "downsample") else x)
 
 
+class NarrowResNet(nn.Module):
+    """The ResNets for CIFAR-10, with shortcuts A."""
+
+    def __init__(self, blocks, classes):
+        super().__init__()
+        self.conv1, self.bn1, channels = conv(3, 16, 3), nn.BatchNorm2d(16), 16
+        for stage in (1, 2, 3):
+            outputs = 16 * 2 ** (stage - 1)
+            others = [NarrowBlock(outputs, outputs) for _ in range(blocks - 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(NarrowBlock(channels, outputs), *others))
+            channels = outputs
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x)).relu())))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+class NarrowBlock(BasicBlock):
+    def __init__(self, channels, outputs):
+        super().__init__(channels, outputs, outputs // channels)
+        self.downsample = Padded((outputs - channels) // 2) if outputs > channels else nn.Identity()
+
+
+class Padded(nn.Module):
+    def __init__(self, added):
+        super().__init__()
+        self.added = added
+
+    def forward(self, x):
+        return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.added, self.added))
+
+
+class UNet(nn.Module):
+    """Tensors in the order of the layers, without names of their own."""
+
+    def __init__(self, width, colours, classes, batch_norm=False):
+        super().__init__()
+        pair = partial(two_convolutions, batch_norm)
+        sizes = [width * 2**level for level in range(5)]
+        self.down = nn.ModuleList(pair(a, b) for a, b in zip([colours, *sizes], sizes, strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * size, size, 2, 2) for size in sizes[:-1])
+        self.merge = nn.ModuleList(pair(2 * size, size) for size in sizes[:-1])
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        skips = []
+        for level, convolutions in enumerate(self.down):
+            x = convolutions(x if level == 0 else nn.functional.max_pool2d(x, 2))
+            skips.append(x)
+        for level in (3, 2, 1, 0):
+            x = self.merge[level](torch.cat([skips[level], self.up[level](x)], dim=1))
+        return self.head(x)
+
+    @staticmethod
+    def name(ours):
+        """What it calls one of the tensors of xpnet's network."""
+        *path, layer, tensor = ours.split(".")
+        level = path.count("below")
+        if layer == "head":
+            return f"head.{tensor}"
+        if layer == "up":
+            return f"up.{level - 1}.{tensor}"
+        part = "merge" if path[-1] == "merge" else "down"
+        return f"{part}.{level}.{layer}.{tensor}"
+
+
+def two_convolutions(batch_norm, channels, outputs):
+    def norm():
+        return nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
+
+    layers = {
+        "conv1": nn.Conv2d(channels, outputs, 3, padding=1, bias=not batch_norm),
+        "bn1": norm(),
+        "relu1": nn.ReLU(),
+        "conv2": nn.Conv2d(outputs, outputs, 3, padding=1, bias=not batch_norm),
+        "bn2": norm(),
+        "relu2": nn.ReLU(),
+    }
+    return nn.Sequential(OrderedDict(layers))
+
+
 def conv(channels, outputs, kernel, stride=1):
     return nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False)
 
@@ -114,7 +199,7 @@ def randomize(model, seed=0):
     """Weights that keep signals of a useful size, and running statistics and biases that are neither 0 nor 1."""
     torch.manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if isinstance(module, nn.BatchNorm2d):
             module.weight.uniform_(0.3, 0.8)

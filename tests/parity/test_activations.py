@@ -13,6 +13,7 @@ from xpnet.layers import (
     LeakyReLU,
     PReLU,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
@@ -38,6 +39,7 @@ def test_relu_and_its_slope_at_0():
     ("layer", "function"),
     [
         (LeakyReLU(0.2), lambda x: functional.leaky_relu(x, 0.2)),
+        (ReLU6(), functional.relu6),
         (Sigmoid(), torch.sigmoid),
         (Tanh(), torch.tanh),
         (Softplus(), functional.softplus),

@@ -6,12 +6,14 @@ import pytest
 from tests.parity.tensors import assert_same, nhwc, random_params, tensor, train
 from xpnet.layers import (
     BatchNorm,
+    ChannelShuffle,
     Conv2D,
     Dense,
     Flatten,
     MaxPool2D,
     ReLU,
     Sequential,
+    ZeroPad2D,
 )
 from xpnet.network import Network
 
@@ -132,3 +134,26 @@ def test_batch_norm(shape, mode):
         assert_same(dx, rows.grad.numpy().reshape(shape))
         assert_same(grads["weight"], theirs.weight.grad)
         assert_same(grads["bias"], theirs.bias.grad)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_channel_shuffle(groups):
+    rng = np.random.default_rng(4)
+    x, dy = rng.normal(size=(2, 3, 4, 6)), rng.normal(size=(2, 3, 4, 6))
+    y, dx, _ = train(ChannelShuffle(groups), {}, x, dy)
+    x = tensor(x, nchw=True)
+    expected = functional.channel_shuffle(x, groups)
+    expected.backward(tensor(dy, nchw=True))
+    assert_same(y, nhwc(expected.detach()))
+    assert_same(dx, nhwc(x.grad))
+
+
+def test_zero_pad():
+    rng = np.random.default_rng(5)
+    x, dy = rng.normal(size=(2, 3, 4, 2)), rng.normal(size=(2, 6, 5, 2))
+    y, dx, _ = train(ZeroPad2D(((1, 2), (0, 1))), {}, x, dy)
+    x = tensor(x, nchw=True)
+    expected = torch.nn.ZeroPad2d((0, 1, 1, 2))(x)
+    expected.backward(tensor(dy, nchw=True))
+    assert_same(y, nhwc(expected.detach()))
+    assert_same(dx, nhwc(x.grad))

@@ -133,3 +133,15 @@ def test_mean_squared_error_of_classes(weights):
         return mean(functional.mse_loss(outputs, torch.tensor(np.eye(4)[LABELS]), reduction="none"), weights)
 
     assert_parity(MeanSquaredError(), outputs, LABELS, weights, expected)
+
+
+@each_weighting
+def test_a_class_for_each_pixel(weights):
+    rng = np.random.default_rng(3)
+    outputs, targets = rng.normal(size=(6, 2, 3, 4)), rng.integers(0, 4, (6, 2, 3))
+
+    def expected(theirs, their_weights):
+        losses = functional.cross_entropy(theirs.permute(0, 3, 1, 2), torch.tensor(targets), reduction="none")
+        return mean(losses, their_weights)
+
+    assert_parity(SoftmaxCrossEntropy(), outputs, targets, weights, expected)

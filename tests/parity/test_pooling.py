@@ -47,6 +47,8 @@ def test_max_pool(layer, ties):
         AvgPool2D(3, stride=2, padding=1, ceil=True),
         AvgPool2D((2, 3), stride=(3, 2), padding=1, ceil=True),
         AvgPool2D((4, 5), stride=(2, 4), ceil=True),
+        AvgPool2D((3, 2), stride=2, padding=1, count_padding=False),
+        AvgPool2D((2, 3), stride=(3, 2), padding=1, ceil=True, count_padding=False),
     ],
 )
 def test_avg_pool(layer):
@@ -55,7 +57,9 @@ def test_avg_pool(layer):
     dy = rng.normal(size=(2, *layer.output_shape((7, 8, 3))))
     y, dx, _ = train(layer, {}, x, dy)
     x = tensor(x, nchw=True)
-    expected = functional.avg_pool2d(x, layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil)
+    expected = functional.avg_pool2d(
+        x, layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil, count_include_pad=layer.count_padding
+    )
     expected.backward(tensor(dy, nchw=True))
     assert_same(y, nhwc(expected))
     assert_same(dx, nhwc(x.grad))

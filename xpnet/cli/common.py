@@ -205,7 +205,11 @@ def add_model_arguments(group: argparse._ActionsContainer) -> None:
 
 def add_stem_argument(group: argparse._ActionsContainer) -> None:
     """Add the flag --stem."""
-    group.add_argument("--stem", **choices(resnet.STEMS), help="of resnets: imagenet, or small for 32x32 images")
+    group.add_argument(
+        "--stem",
+        **choices(resnet.STEMS),
+        help="of resnet18 to resnet152 and mobilenet_v2: imagenet, or small for 32x32 images",
+    )
 
 
 def add_device_arguments(group: argparse._ActionsContainer, *, backend: bool = True) -> None:

@@ -59,9 +59,9 @@ def _evaluate(flags: argparse.Namespace) -> int:
     if config.data == "folder":
         config = dataclasses.replace(config, image_size=network.input_shape[:2])
     dataset = config.load_data()
-    if (dataset.input_shape, (dataset.classes,)) != (network.input_shape, network.output_shape):
+    if (dataset.input_shape, (*dataset.target_shape, dataset.classes)) != (network.input_shape, network.output_shape):
         raise InputError(
-            f"Run folder {flags.run}: expected images {network.input_shape} of {network.output_shape[0]} classes, "
+            f"Run folder {flags.run}: expected images {network.input_shape} of {network.output_shape[-1]} classes, "
             f"got {dataset.input_shape} of {dataset.classes} in {dataset.name}. Choose other data."
         )
     console.print(
@@ -77,7 +77,7 @@ def _evaluate(flags: argparse.Namespace) -> int:
             f"{folder.weights_path}: expected weights that give a finite loss, got {evaluation.loss}. "
             "Use weights from before the run diverged."
         )
-    tables.print_evaluation(console, evaluation, dataset.class_names or ())
+    tables.print_evaluation(console, evaluation, dataset.class_names or (), of_pixels=bool(dataset.target_shape))
     content = {
         "model": config.model,
         "data": config.data,

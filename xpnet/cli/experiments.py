@@ -9,19 +9,18 @@ from pathlib import Path
 
 from xpnet.checks import pick
 from xpnet.cli import common, compare_optimizers, train
-from xpnet.experiments import (
-    EXPERIMENTS,
+from xpnet.experiments import EXPERIMENTS, measure
+from xpnet.provenance import code_version
+from xpnet.results_page import (
     IMAGES,
     PAGE,
     RESULTS,
     comparison,
     keep_picture,
-    measure,
     read_page,
     read_results,
     write_results,
 )
-from xpnet.provenance import code_version
 from xpnet.runs.folder import RunFolder
 from xpnet.shapes import check_positive
 

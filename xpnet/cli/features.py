@@ -16,12 +16,13 @@ from xpnet.datasets.image_files import read_image
 from xpnet.errors import InputError
 from xpnet.files import is_file, require_regular_file
 from xpnet.models import imagenet
-from xpnet.models.pretrained import load_torchvision
+from xpnet.models.hub import HUB, is_remote
 from xpnet.network import Network
 from xpnet.runs.folder import RunFolder, read_class_names
 from xpnet.runtime import Runtime
 from xpnet.serialization import is_written_by_xpnet
 from xpnet.summary import shape_text
+from xpnet.weights import is_onnx
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet features") -> int:
@@ -43,8 +44,9 @@ def make_parser(prog: str) -> common.Parser:
         "--weights",
         required=True,
         metavar="FILE",
-        help="a run's folder, a file that xpnet saved, or torchvision's weights of the --model (.pth, or .safetensors "
-        "with torchvision's names)",
+        help="a run's folder, a file that xpnet saved, an ONNX model (.onnx), torchvision's weights of the --model "
+        "(.pth, or .safetensors with torchvision's names) or their URL, or hf:OWNER/NAME of the Hugging Face Hub "
+        "(extra hub)",
     )
     parser.add_argument(
         "--model", metavar="NAME", help=f"needed for torchvision's weights: {common.listed(models.names())}"
@@ -66,7 +68,7 @@ def make_parser(prog: str) -> common.Parser:
 def _features(flags: argparse.Namespace) -> int:
     Runtime().configure()
     for where, path in (("IMAGE", flags.image), ("--weights", flags.weights), ("--class-names", flags.class_names)):
-        if path is not None:
+        if path is not None and not is_remote(path):
             require_regular_file(path, where)
     console = common.make_console()
     options = {} if flags.stem is None else {"stem": flags.stem}
@@ -86,14 +88,13 @@ def _features(flags: argparse.Namespace) -> int:
 
 
 def _load(weights: str, model: str | None, options: Mapping[str, Any], device: str, backend: str | None) -> Network:
-    path = RunFolder.weights_in(weights)
-    if is_written_by_xpnet(path):
-        return Network.load(path, device=device, backend=backend)
-    if model is None:
+    source = weights if is_remote(weights) else RunFolder.weights_in(weights)
+    says_model = weights.startswith(HUB) or is_onnx(source) or (not is_remote(weights) and is_written_by_xpnet(source))
+    if model is None and not says_model:
         raise InputError(
-            f"Weights file {path}: expected --model, since xpnet did not save it, got none. Add --model NAME."
+            f"Weights file {source}: expected --model, since xpnet did not save it, got none. Add --model NAME."
         )
-    return load_torchvision(model, path, device=device, backend=backend, **options)
+    return models.load_weights(source, model, device=device, backend=backend, **options)
 
 
 def _class_names(given: str | None, weights: str, network: Network) -> Sequence[str]:
@@ -103,7 +104,9 @@ def _class_names(given: str | None, weights: str, network: Network) -> Sequence[
         return read_class_names(path, classes)
     if network.class_names is not None:
         return network.class_names
-    names = None if is_written_by_xpnet(RunFolder.weights_in(weights)) else imagenet.class_names(classes)
+    path = RunFolder.weights_in(weights)
+    is_own = is_onnx(path) or (not is_remote(weights) and is_written_by_xpnet(path))
+    names = None if is_own else imagenet.class_names(classes)
     return names or [str(number) for number in range(classes)]
 
 

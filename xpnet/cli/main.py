@@ -17,6 +17,7 @@ COMMANDS = {
     "watch": "show runs in a browser as they go on",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
+    "export": "write the network of a finished run as an ONNX file",
     "gradcheck": "check backward passes against finite differences",
     "grade": "grade the exercises of the course",
     "benchmark": "measure speed beside other libraries",

@@ -14,7 +14,6 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from xpnet import metrics
 from xpnet.network import Network
 from xpnet.summary import shape_text
 from xpnet.training import Evaluation
@@ -78,19 +77,25 @@ def print_regularization(console: Console, results: Mapping[str, Regularized]) -
     _print(console, table)
 
 
-def print_evaluation(console: Console, evaluation: Evaluation, class_names: Sequence[str]) -> None:
-    """Print accuracy, loss, the confusion matrix, and precision and recall of every class."""
-    precision, recall = metrics.precision(evaluation.confusion), metrics.recall(evaluation.confusion)
+def print_evaluation(
+    console: Console, evaluation: Evaluation, class_names: Sequence[str], *, of_pixels: bool = False
+) -> None:
+    """Print accuracy, loss, the confusion matrix, precision and recall of every class; of pixels also their IoU."""
+    unit = "pixels" if of_pixels else "images"
     if len(class_names) <= _MOST_CLASSES:
         _print_confusion(console, evaluation.confusion, class_names)
-    table = _table("Classes", "class", "precision", "recall", "images", left=1)
+    columns = {"precision": evaluation.precision, "recall": evaluation.recall}
+    if of_pixels:
+        columns["IoU"] = evaluation.iou
+    table = _table("Classes", "class", *columns, unit, left=1)
     for index, name in enumerate(class_names):
-        images = evaluation.confusion[index].sum()
-        table.add_row(name, _percent(precision[index]), _percent(recall[index]), f"{images:,}")
+        count = evaluation.confusion[index].sum()
+        table.add_row(name, *(_percent(values[index]) for values in columns.values()), f"{count:,}")
     _print(console, table)
-    images = evaluation.confusion.sum()
+    total = evaluation.confusion.sum()
+    mean_iou = f", mean IoU {np.nanmean(evaluation.iou):.2%}" if of_pixels else ""
     console.print(
-        f"Test accuracy {evaluation.accuracy:.2%} ({np.trace(evaluation.confusion):,} of {images:,} images), "
+        f"Test accuracy {evaluation.accuracy:.2%} ({np.trace(evaluation.confusion):,} of {total:,} {unit}){mean_iou}, "
         f"loss {evaluation.loss:.4f}"
     )
 

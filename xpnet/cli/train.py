@@ -182,7 +182,7 @@ def _finish(
     """Write and show what came out of it."""
     class_names = dataset.class_names or ()
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, cut_short))
-    tables.print_evaluation(console, evaluation, class_names)
+    tables.print_evaluation(console, evaluation, class_names, of_pixels=bool(dataset.target_shape))
     if plots:
         _draw(folder, trainer, dataset, evaluation)
         _report(folder, trainer, dataset, config, evaluation, cut_short)
@@ -255,15 +255,15 @@ def _draw(folder: RunFolder, trainer: Trainer, dataset: Dataset, evaluation: Eva
         "loss": plots.loss_curves(history, unit),
         "accuracy": plots.accuracy_curves(history, not trainer.config.measure_training, unit),
         "error_rate": plots.error_rate_curves(history, batches_per_epoch),
-        "misclassified": plots.misclassified(
-            dataset.test_inputs,
-            dataset.test_targets,
-            evaluation.probabilities.argmax(axis=1),
-            class_names,
-            evaluation.probabilities,
-        ),
         "confusion_matrix": plots.confusion_matrix(evaluation.confusion, class_names),
     }
+    predictions, images, targets = evaluation.probabilities.argmax(axis=1), dataset.test_inputs, dataset.test_targets
+    if targets.ndim > 1:
+        pixels = predictions.reshape(targets.shape)
+        figures["segmentation"] = plots.segmentation(images, targets, pixels, class_names)
+    else:
+        probabilities = evaluation.probabilities
+        figures["misclassified"] = plots.misclassified(images, targets, predictions, class_names, probabilities)
     filters = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
     if filters:
         figures["filters"] = plots.filters(to_numpy(filters[0]))

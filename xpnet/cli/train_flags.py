@@ -12,6 +12,7 @@ from xpnet import models
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
 from xpnet.losses import CLASS_LOSSES
+from xpnet.models.hub import is_remote
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
 from xpnet.parallel import ENGINES
 from xpnet.parallel.launch import launched
@@ -51,7 +52,8 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
     """The run's settings among the flags that were given."""
     settings = common.given(flags, {name: name for name in SETTINGS})
     for name in {"data_dir", "weights"} & settings.keys():
-        settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
+        if not is_remote(settings[name]):
+            settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
     settings["parallel"] = engine_of(flags)
     return settings
 
@@ -192,13 +194,14 @@ def _add_images(group: _Group) -> None:
 
 def _add_model(group: _Group) -> None:
     group.add_argument("--hidden", type=int, nargs="+", metavar="N", help="of mlp: units of each hidden layer")
-    group.add_argument("--dropout", type=float, metavar="P", help="of mlp, fer_cnn, alexnet: probability of dropping")
+    group.add_argument("--dropout", type=float, metavar="P", help="of networks with dropout: probability of dropping")
     common.add_model_arguments(group)
     group.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a run's folder, a file that xpnet saved, or torchvision's for this model "
-        "(.pth, or .safetensors with torchvision's names)",
+        help="start from these weights: a run's folder, a file that xpnet saved, an ONNX model of the same layers "
+        "(.onnx), torchvision's for this model (.pth, or .safetensors with torchvision's names) or their URL, or "
+        "hf:OWNER/NAME of the Hugging Face Hub (extra hub)",
     )
     group.add_argument(
         "--replace-head",

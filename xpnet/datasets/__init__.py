@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from xpnet.checks import pick
-from xpnet.datasets import cifar10, fashion_mnist, fer2013, image_folder, mnist
+from xpnet.datasets import cifar10, fashion_mnist, fer2013, image_folder, mnist, shapes
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.batches import BatchSampler, split_indices
 from xpnet.errors import InputError
@@ -17,6 +17,7 @@ _LOADERS: dict[str, _Loader] = {
     "fashion_mnist": fashion_mnist.load,
     "cifar10": cifar10.load,
     "fer2013": fer2013.load,
+    "shapes": shapes.load,
     "folder": image_folder.load,
 }
 

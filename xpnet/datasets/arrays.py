@@ -59,9 +59,9 @@ def as_inputs(where: str, values: Any) -> Any:
 def as_targets(where: str, values: Any, inputs: Any, class_names: Sequence[str] | None) -> Targets:
     """Targets of ``inputs``, where these are.
 
-    Integers (N,) are class numbers, and become int32; text (N,) names classes. Booleans, and integers (N, K) that are
-    0 or 1, are binary; floating-point numbers (N,) or (N, K) are real. Without ``class_names`` the classes are called
-    by the sorted names, or the numbers up to the largest.
+    Integers (N,), and (N, H, W) for pixels, are class numbers, and become int32; text (N,) names classes. Booleans,
+    and integers (N, K) that are 0 or 1, are binary; floating-point numbers (N,) or (N, K) are real. Without
+    ``class_names`` the classes are called by the sorted names, or the numbers up to the largest.
 
     Raises InputError for what is not such an array, for a NaN or an infinity, for classes without a name, and for an
     array that is not where the inputs are.
@@ -78,13 +78,13 @@ def as_targets(where: str, values: Any, inputs: Any, class_names: Sequence[str] 
         check_real_numbers(where, array)
         if is_array_api_obj(values):
             check_together(where, array, inputs)
-    if host.ndim == 1 and host.dtype.kind in "Uiu":
+    if (host.ndim == 1 and host.dtype.kind in "Uiu") or (host.ndim == 3 and host.dtype.kind in "iu"):
         numbers, class_names = _classes(where, host, class_names)
         return Targets(_placed_with(inputs, array, numbers), numbers, class_names)
     if class_names is not None:
         raise InputError(
-            f"{where}: expected class numbers (N,) of an integer dtype for the class names, got {host.dtype} of shape "
-            f"{host.shape}. Convert them, or leave class_names out."
+            f"{where}: expected class numbers (N,) or (N, H, W) of an integer dtype for the class names, got "
+            f"{host.dtype} of shape {host.shape}. Convert them, or leave class_names out."
         )
     return Targets(_placed_with(inputs, array, _numbers(where, host)), host, None)
 
@@ -172,7 +172,7 @@ def _classes(where: str, host: np.ndarray, class_names: Sequence[str] | None) ->
         return np.asarray([numbers[name] for name in found.tolist()], np.int32)[positions], names
     least, most = int(host.min()), int(host.max())
     if class_names is None:
-        if least < 0 or most >= len(host):
+        if least < 0 or most >= host.size:
             raise InputError(
                 f"{where}: expected class numbers from 0, no larger than there are examples, got {least} to {most}. "
                 "Pass names as text, or numbers from np.unique(y, return_inverse=True)[1]; for regression, convert to "

@@ -36,7 +36,8 @@ class Dataset:
 
     Targets say what the task is:
 
-        "classes"  integers (N,), kept as int32: class numbers from 0;  or text (N,): names of classes
+        "classes"  integers (N,), kept as int32: class numbers from 0;  or text (N,): names of classes;
+                   or integers (N, H, W): the class of each pixel
         "binary"   booleans (N,) or (N, K);  or integers (N, K) that are 0 or 1
         "real"     floating-point numbers (N,) or (N, K)
 
@@ -114,7 +115,7 @@ class Dataset:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one target: () or (K,)."""
+        """Shape of one target: (), (K,), or (H, W) for pixels."""
         return tuple(self.train_targets.shape[1:])
 
     @property

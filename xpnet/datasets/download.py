@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from xpnet.errors import InputError
@@ -24,7 +23,7 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a server, and the SHA-256 in hexadecimal digits by which it is recognised."""
+    """A file on a server, and the SHA-256 by which it is recognised: hexadecimal digits, all or the first of them."""
 
     url: str
     sha256: str
@@ -47,14 +46,12 @@ def fetch(dataset: str, file: RemoteFile, how_to_get_it: str) -> Path:
     from filelock import FileLock
 
     path = Path(pooch.os_cache("xpnet")) / dataset / file.name
-    pooch.get_logger().setLevel("WARNING")  # it announces every download
     try:
-        if not (path.exists() and _hash(path) == file.sha256):  # a cache that has the file need not be writable
+        if not (path.exists() and _is_right(path, file)):  # a cache that has the file need not be writable
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{file.name}.lock")):
-                part = path.with_name(f"{file.name}.part")
-                downloader: Any = partial(_download, part)  # pooch calls it otherwise than it types it
-                pooch.retrieve(file.url, file.sha256, file.name, path.parent, downloader=downloader)
+                if not (path.exists() and _is_right(path, file)):  # nor has another process got it meanwhile
+                    _download(path.with_name(f"{file.name}.part"), file, path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{dataset}: expected to download {file.name}, got: {_reason(error, file)}. {how_to_get_it}"
@@ -78,11 +75,17 @@ def _hash(path: Path) -> str:
     return pooch.file_hash(os.fspath(path), alg="sha256")
 
 
-def _download(part: Path, url: str, output: str, _: object) -> None:
-    """A downloader for pooch, whose own restart each time: make the part whole, and `output` of it."""
-    os.remove(output)  # an empty file, which a process that is killed would leave behind
+def _is_right(path: Path, file: RemoteFile) -> bool:
+    return _hash(path).startswith(file.sha256)
+
+
+def _download(part: Path, file: RemoteFile, output: Path) -> None:
+    """Make the part whole, and the file of it. Raises ValueError for another SHA-256."""
     with _progress() as progress:
-        _continue(part, url, progress)
+        _continue(part, file.url, progress)
+    if not _is_right(part, file):
+        part.unlink()
+        raise ValueError(f"not {file.sha256}")
     part.replace(output)
 
 

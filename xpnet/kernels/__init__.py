@@ -33,6 +33,7 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "conv2d_block",
+    "elementwise",
     "in_use",
     "is_deterministic",
     "join_vectors",
@@ -141,6 +142,12 @@ def average_pool2d(x: Array, window: Window) -> Array:
 def average_pool2d_input_gradient(dy: Array, window: Window, image_size: Pair) -> Array:
     """Gradient of ``average_pool2d`` with respect to images of size (H, W)."""
     return table.call("average_pool2d_input_gradient", dy, window, image_size)[1]
+
+
+def elementwise(x: Array, function: Callable[[Array], tuple[Array, ...]]) -> tuple[Array, ...]:
+    """The function's results: arrays like x, each element of which depends on the same element of x alone."""
+    module, results = table.call("elementwise", x, function)
+    return results if module else function(x)
 
 
 def rectify(x: Array) -> Array:

@@ -263,7 +263,8 @@ def _rectified(y: np.ndarray, saved: Arrays) -> tuple[np.ndarray, Arrays]:
 
 def _are_finite(*arrays: np.ndarray) -> bool:
     """Whether no value is NaN or infinite, by the fastest pass there is; values above 1e19 count as infinite."""
-    return all(math.isfinite(np.dot(flat, flat)) for flat in (ready(array).ravel() for array in arrays))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(np.dot(flat, flat)) for flat in (ready(array).ravel() for array in arrays))
 
 
 def _empty(shape: Shape) -> np.ndarray:

@@ -40,6 +40,7 @@ ONEDNN = Candidate("onednn_kernels", "numpy", _FAST)
 NUMPY = Candidate("numpy_kernels", "numpy", _FAST)
 NUMPY_POOLING = Candidate("numpy_pooling", "numpy", _FAST)
 NUMPY_PRODUCTS = Candidate("numpy_products", "numpy", _FAST)
+NUMPY_ELEMENTS = Candidate("numpy_elements", "numpy", _FAST)
 NUMPY_LOSS = Candidate("numpy_loss", "numpy", _FAST)
 BLOCKWISE = Candidate("blockwise", choices=_FAST)
 TORCH = Candidate("torch_kernels", "torch", _FAST)
@@ -63,6 +64,7 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "rectify": (CUPY, POINTWISE),
     "rectify_gradient": (CUPY, POINTWISE),
     "normalize": (CUPY, POINTWISE),
+    "elementwise": (NUMPY_ELEMENTS,),
     "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "optimizer_update": (CUDA_OPTIMIZERS, BLOCKWISE),

@@ -1,6 +1,18 @@
 """Layers: one family per file, forward beside backward."""
 
-from xpnet.layers.activations import ELU, SELU, HardSigmoid, LeakyReLU, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from xpnet.layers.activations import (
+    ELU,
+    SELU,
+    HardSigmoid,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from xpnet.layers.attention import SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.branches import Add, Concat, Residual, ScaleBy
@@ -15,8 +27,8 @@ from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalMaxPool2D
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, MaxPool2D
-from xpnet.layers.reshape import Flatten, Identity
-from xpnet.layers.sequences import Embedding, LearnedPositions, SinusoidalPositions
+from xpnet.layers.reshape import ChannelShuffle, Flatten, Identity, ImageToSequence, PadChannels, ZeroPad2D
+from xpnet.layers.sequences import ClassToken, Embedding, FirstPlace, LearnedPositions, SinusoidalPositions
 from xpnet.layers.upsample import Upsample2D
 
 __all__ = [
@@ -28,6 +40,8 @@ __all__ = [
     "AvgPool2D",
     "Backward",
     "BatchNorm",
+    "ChannelShuffle",
+    "ClassToken",
     "Concat",
     "Conv1D",
     "Conv2D",
@@ -36,6 +50,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dropout",
     "Embedding",
+    "FirstPlace",
     "Flatten",
     "Forward",
     "GlobalAvgPool1D",
@@ -45,6 +60,7 @@ __all__ = [
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "ImageToSequence",
     "Layer",
     "LayerError",
     "LayerNorm",
@@ -54,8 +70,10 @@ __all__ = [
     "MaxPool2D",
     "Normalize",
     "PReLU",
+    "PadChannels",
     "RMSNorm",
     "ReLU",
+    "ReLU6",
     "Residual",
     "ScaleBy",
     "SelfAttention",
@@ -70,6 +88,7 @@ __all__ = [
     "Tanh",
     "Upsample2D",
     "Variables",
+    "ZeroPad2D",
     "multi_head_self_attention",
     "transformer_block",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from array_api_compat import device
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
@@ -59,6 +60,27 @@ class ReLU(_Activation):
 
     def input_gradient(self, y: Array, dy: Array) -> Array:
         return kernels.rectify_gradient(dy, y)
+
+
+@dataclass(frozen=True)
+class ReLU6(_Activation):
+    """Rectified linear unit that is at most 6.
+
+        y = min(max(x, 0), 6)
+
+    Backward, with g = dL/dy:  dx = g where 0 < y < 6, else 0.
+
+    Shapes: any.  Source: Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010, section 3.
+    """
+
+    prefix: ClassVar[str] = "relu6"
+
+    def apply(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        return xp.minimum(kernels.rectify(x), xp.full(x.shape[-1:], 6, dtype=x.dtype, device=device(x)))
+
+    def input_gradient(self, y: Array, dy: Array) -> Array:
+        return dy * array_namespace(dy).astype((y > 0) & (y < 6), dy.dtype)
 
 
 @dataclass(frozen=True)

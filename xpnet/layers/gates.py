@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.checks import pick
 from xpnet.layers.activations import HardSigmoid, Sigmoid
@@ -23,11 +24,17 @@ class _Gate(Layer):
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
-        gate = self.gate(x)
-        return Forward(x * gate, {"slope": gate + x * self.gate_slope(x, gate)} if train else None, state)
+        if not train:
+            return Forward(kernels.elementwise(x, lambda x: (x * self.gate(x),))[0], None, state)
+        y, slope = kernels.elementwise(x, self._with_slope)
+        return Forward(y, {"slope": slope}, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         return Backward(dy * cache["slope"] if need_dx else None, {})
+
+    def _with_slope(self, x: Array) -> tuple[Array, Array]:
+        gate = self.gate(x)
+        return x * gate, gate + x * self.gate_slope(x, gate)
 
     def gate(self, x: Array) -> Array:
         """G(x)."""
@@ -130,7 +137,7 @@ def normal_cdf(x: Array) -> Array:
     z = xp.abs(x)
     t = (z - 4) / (z + 4)
     below = xp.exp(-0.5 * z * z) * _polynomial(t, _SINGLE if xp.finfo(x.dtype).eps > 1e-8 else _DOUBLE) / (1 + z)
-    return xp.where(x > 0, 1 - below, below)
+    return below + xp.astype(x > 0, x.dtype) * (1 - 2 * below)  # what ``where`` gives, which NumPy takes longest for
 
 
 def _polynomial(t: Array, coefficients: tuple[float, ...]) -> Any:

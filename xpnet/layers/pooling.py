@@ -101,6 +101,7 @@ class AvgPool2D(_Pool2D):
 
         y[n,i,j,c] = 1/(kh*kw) sum_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with zeros that count, as in PyTorch
 
+    With ``count_padding=False`` they do not: the sum is divided by how many values of the image are under the window.
     What a last window has beyond the padding, with ``ceil``, does not count.
 
     Backward: each dL/dy is shared out equally over its window and adds up where windows overlap.
@@ -113,6 +114,7 @@ class AvgPool2D(_Pool2D):
     Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
+    count_padding: bool = True
     prefix: ClassVar[str] = "avg_pool"
 
     def forward(
@@ -128,11 +130,18 @@ class AvgPool2D(_Pool2D):
         window = self.window_over(image_size)
         return Backward(kernels.average_pool2d_input_gradient(self._share(dy, image_size), window, image_size), {})
 
+    def shares(self, axis: int, length: int) -> tuple[float, ...]:
+        """Along an axis, kernel size by values that count under the window, at each of its places."""
+        kernel, stride, (before, after) = self.window.kernel[axis], self.window.stride[axis], self.window.padding[axis]
+        places = (before + length + after + self._overhang(axis, length) - kernel) // stride + 1
+        first, last = (-before, length + after) if self.count_padding else (0, length)
+        starts = [place * stride - before for place in range(places)]
+        return tuple(kernel / (min(start + kernel, last) - max(start, first)) for start in starts)
+
     def _share(self, y: Array, image_size: Pair) -> Array:
-        """Means, or their gradients, of last windows as shares of what counts."""
+        """Means, or their gradients, as shares of what counts."""
         for axis, length in enumerate(image_size):
-            kernel, overhang = self.window.kernel[axis], self._overhang(axis, length)
-            if overhang:
-                shares = kernels.vector((1.0,) * (y.shape[axis + 1] - 1) + (kernel / (kernel - overhang),), like=y)
-                y = y * array_namespace(y).reshape(shares, (-1, *(1,) * (2 - axis)))
+            shares = self.shares(axis, length)
+            if any(share != 1 for share in shares):
+                y = y * array_namespace(y).reshape(kernels.vector(shares, like=y), (-1, *(1,) * (2 - axis)))
         return y

@@ -1,4 +1,4 @@
-"""Layers that only rearrange values."""
+"""Layers that only rearrange values, or put zeros beside them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array, array_namespace
+from xpnet.errors import InputError, short
+from xpnet.kernels.windows import narrow, pad
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
-from xpnet.shapes import Shape
+from xpnet.shapes import Pair, Shape, as_pair, check_positive, is_whole
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,158 @@ class Flatten(Layer):
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         x_shape = (dy.shape[0], *cache["x_shape"].shape[1:])
         return Backward(array_namespace(dy).reshape(dy, x_shape) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class ImageToSequence(Layer):
+    """The pixels of an image one behind the other, row by row.
+
+        y[n, i*W + j] = x[n,i,j]
+
+    Backward: dx is dL/dy in the shape of x.
+
+    Shapes: x (N, H, W, C) -> y (N, H*W, C).
+
+    Raises InputError if the input is not a batch of images.  Source: Dosovitskiy et al., ICLR 2021, section 3.1.
+    """
+
+    prefix: ClassVar[str] = "to_sequence"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self.check_images(input_shape)
+        return height * width, channels
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        batch, height, width, channels = x.shape
+        y = array_namespace(x).reshape(x, (batch, height * width, channels))
+        return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        x_shape = (dy.shape[0], *cache["x_shape"].shape[1:])
+        return Backward(array_namespace(dy).reshape(dy, x_shape) if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class PadChannels(Layer):
+    """Channels of zeros before and behind those of the input.
+
+        y[n,...,before + c] = x[n,...,c],  0 elsewhere
+
+    Backward, with g = dL/dy:  dx[n,...,c] = g[n,...,before + c].
+
+    Shapes: x (N, ..., C) -> y (N, ..., before + C + after).
+
+    Raises InputError unless before and after are integers of at least 0.
+    Source: He et al., CVPR 2016, section 3.3 (shortcuts A).
+    """
+
+    before: int
+    after: int
+    prefix: ClassVar[str] = "pad_channels"
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after"):
+            value = getattr(self, name)
+            if not is_whole(value) or value < 0:
+                raise InputError(
+                    f"PadChannels: expected {name} to be an integer of at least 0, got {value!r}. Change {name}."
+                )
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.before + input_shape[-1] + self.after)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(pad(x, x.ndim - 1, self.before, self.after), {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dx = narrow(dy, dy.ndim - 1, self.before, dy.shape[-1] - self.after)
+        return Backward(dx if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class ZeroPad2D(Layer):
+    """Images (N, H, W, C) with zeros around them, where a convolution's own padding is not the same on both sides.
+
+        y[n,i,j,c] = x[n, i - top, j - left, c], 0 outside of x
+
+    Backward: dx is the part of dL/dy that lies over x.
+
+    Shapes: x (N, H, W, C) -> y (N, top + H + bottom, left + W + right, C), padding ((top, bottom), (left, right)).
+
+    Raises InputError if padding is not two pairs of integers of at least 0, or the input not a batch of images.
+    Source: PyTorch's ``ZeroPad2d``.
+    """
+
+    padding: tuple[Pair, Pair]
+    prefix: ClassVar[str] = "pad"
+
+    def __post_init__(self) -> None:
+        pairs = self.padding if isinstance(self.padding, list | tuple) else ()
+        if len(pairs) != 2 or not all(isinstance(pair, list | tuple) for pair in pairs):
+            raise InputError(
+                f"ZeroPad2D: expected padding ((top, bottom), (left, right)), got {short(self.padding)}. Change it."
+            )
+        for pair in pairs:
+            as_pair("ZeroPad2D", "padding", pair, minimum=0)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self.check_images(input_shape)
+        return height + sum(self.padding[0]), width + sum(self.padding[1]), channels
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        for axis, (before, after) in enumerate(self.padding, start=1):
+            x = pad(x, axis, before, after)
+        return Forward(x, {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        if not need_dx:
+            return Backward(None, {})
+        for axis, (before, after) in enumerate(self.padding, start=1):
+            dy = pad(dy, axis, -before, -after)
+        return Backward(dy, {})
+
+
+@dataclass(frozen=True)
+class ChannelShuffle(Layer):
+    """The channels of each group dealt out to all groups, so that convolutions in groups see one another's.
+
+        y[..., j*groups + i] = x[..., i*C/groups + j]
+
+    Backward, with g = dL/dy:  dx[..., i*C/groups + j] = g[..., j*groups + i].
+
+    Shapes: x (N, ..., C) -> y (N, ..., C).
+
+    Raises InputError if groups is not an integer of at least 1, or the channels cannot be cut into the groups.
+    Source: Zhang et al., "ShuffleNet", CVPR 2018, section 3.1.
+    """
+
+    groups: int
+    prefix: ClassVar[str] = "shuffle"
+
+    def __post_init__(self) -> None:
+        check_positive("ChannelShuffle", "groups", self.groups)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self.check_groups(input_shape[-1], self.groups)
+        return input_shape
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(_deal(x, self.groups), {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        return Backward(_deal(dy, dy.shape[-1] // self.groups) if need_dx else None, {})
+
+
+def _deal(x: Array, groups: int) -> Array:
+    """The channels as a matrix with a row for each group, read column by column."""
+    xp, (*places, channels) = array_namespace(x), x.shape
+    rows = xp.reshape(x, (*places, groups, channels // groups))
+    return xp.reshape(xp.matrix_transpose(rows), (*places, channels))

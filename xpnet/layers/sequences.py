@@ -13,7 +13,7 @@ from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.initializers import Initializer, Normal
 from xpnet.kernels.windows import join, pad
-from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
+from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, shape_holder
 from xpnet.shapes import Shape, check_positive
 
 _UNIT, _SMALL = Normal(1.0), Normal(0.02)
@@ -28,7 +28,8 @@ class Embedding(Layer):
 
     Like all inputs, the indices come as floating point numbers of the parameters' dtype, which holds them exactly up
     to 2^24 (float32); others are rounded. One that is not in 0 .. count - 1 gives NaN, on every library, so that it
-    shows in the loss: to look at values here would make the device wait.
+    shows in the loss: to look at values here would make the device wait. A network that begins with an Embedding
+    refuses such an index in an array on the host.
 
     Backward, with g = dL/dy:  dweight[i] = sum of g over all places with x = i, as the product of a one-hot matrix
     and g, a part of the vocabulary at a time;  dx = 0.
@@ -162,3 +163,70 @@ class SinusoidalPositions(Layer):
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
         return Backward(dy if need_dx else None, {})
+
+
+@dataclass(frozen=True)
+class ClassToken(Layer):
+    """A learned vector in front of each sequence, in which a transformer gathers what it finds out about the whole.
+
+        y[n,0] = weight;  y[n,t+1] = x[n,t]
+
+    Backward, with g = dL/dy:  dweight = sum_n g[n,0];  dx[n,t] = g[n,t+1].
+
+    Shapes: x (N, T, C) -> y (N, T + 1, C).  Params: weight (C,).
+
+    Raises InputError if the input is not a batch of sequences, or of other channels than at init.
+    Source: Devlin et al., NAACL 2019, section 3; of images: Dosovitskiy et al., ICLR 2021, equation 1.
+    """
+
+    weight_init: Initializer = _SMALL
+    prefix: ClassVar[str] = "token"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        length, channels = self.check_sequences(input_shape)
+        return length + 1, channels
+
+    def input_features(self, params: Params, state: State) -> int:
+        return params["weight"].shape[0]
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
+        output_shape = self.output_shape(input_shape)
+        return Variables({"weight": self.weight_init(rng, (input_shape[1],))}, {}, output_shape)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        token = array_namespace(x).broadcast_to(params["weight"], (x.shape[0], 1, x.shape[2]))
+        return Forward(join([token, x], 1), {} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        dweight = array_namespace(dy).sum(dy[:, 0, :], axis=0)
+        return Backward(dy[:, 1:, :] if need_dx else None, {"weight": dweight})
+
+
+@dataclass(frozen=True)
+class FirstPlace(Layer):
+    """The vector at the first place of each sequence: what has become of a ``ClassToken``.
+
+        y[n] = x[n,0]
+
+    Backward, with g = dL/dy:  dx[n,0] = g[n],  0 at all other places.
+
+    Shapes: x (N, T, C) -> y (N, C).
+
+    Raises InputError if the input is not a batch of sequences.  Source: as for ``ClassToken``.
+    """
+
+    prefix: ClassVar[str] = "first"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.check_sequences(input_shape)[1],)
+
+    def forward(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
+    ) -> Forward:
+        return Forward(x[:, 0, :], {"x_shape": shape_holder(x)} if train else None, state)
+
+    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
+        others = cache["x_shape"].shape[1] - 1
+        return Backward(pad(dy[:, None, :], 1, 0, others) if need_dx else None, {})

@@ -50,7 +50,7 @@ class Loss(Protocol):
         ...
 
     def predictions(self, outputs: Array) -> Array:
-        """What the outputs say: class numbers (N,), booleans or real numbers; (N, 1) becomes (N,)."""
+        """What the outputs say: class numbers (N, ...), booleans or real numbers; (N, 1) becomes (N,)."""
         ...
 
     def probabilities(self, outputs: Array) -> Array:
@@ -89,7 +89,7 @@ def example_factors(outputs: Array, weights: Array | None, class_weights: Array 
     if weights is None:
         weights = xp.ones((count,), dtype=outputs.dtype, device=device(outputs))
     else:
-        _check_weights(outputs, weights)
+        check_weights(outputs, weights)
         weights = xp.astype(weights, outputs.dtype)
     total = xp.sum(weights if class_weights is None else weights * class_weights)
     is_zero = total == 0
@@ -114,19 +114,19 @@ def targets_like(outputs: Array, targets: Array) -> Array:
 
 
 def check_classes(where: str, outputs: Array, targets: Array) -> None:
-    """Refuse anything but outputs (N, K) and class numbers (N,), on the host also those that are not below K."""
+    """Refuse anything but outputs (N, ..., K) and class numbers (N, ...), on the host also those not below K."""
     _check_arrays(where, outputs, targets)
-    if outputs.ndim != 2 or targets.ndim != 1 or outputs.shape[0] != targets.shape[0] or 0 in outputs.shape:
+    if outputs.ndim < 2 or tuple(outputs.shape[:-1]) != tuple(targets.shape) or 0 in outputs.shape:
         raise InputError(
-            f"{where}: expected outputs (N, classes) and targets (N,), got shapes {tuple(outputs.shape)} "
-            f"and {tuple(targets.shape)}. Pass one class number for each row of outputs."
+            f"{where}: expected outputs (N, classes) and targets (N,), or (N, H, W, classes) and (N, H, W), got shapes "
+            f"{tuple(outputs.shape)} and {tuple(targets.shape)}. Pass one class number for each row of outputs."
         )
     if not has_kind(targets, "integral"):
         raise InputError(
             f"{where}: expected class numbers of an integer dtype as targets, got {targets.dtype}. "
             "Convert them, or use BinaryCrossEntropy for 0/1 targets, MeanSquaredError for real ones."
         )
-    classes = outputs.shape[1]
+    classes = outputs.shape[-1]
     if is_readable(targets):
         values = to_numpy(targets)
         least, most = values.min(), values.max()
@@ -170,9 +170,9 @@ def checked_class_weights(where: str, weights: Iterable[float] | None) -> tuple[
 
 def check_class_weights(where: str, weights: tuple[float, ...] | None, outputs: Array) -> None:
     """Refuse class weights that are not one for each column of outputs."""
-    if weights is not None and len(weights) != outputs.shape[1]:
+    if weights is not None and len(weights) != outputs.shape[-1]:
         raise InputError(
-            f"{where}: expected class_weights for {outputs.shape[1]} classes, got {len(weights)}. "
+            f"{where}: expected class_weights for {outputs.shape[-1]} classes, got {len(weights)}. "
             "Pass one for each class."
         )
 
@@ -191,7 +191,8 @@ def _check_arrays(where: str, outputs: Array, targets: Array) -> None:
         )
 
 
-def _check_weights(outputs: Array, weights: Array) -> None:
+def check_weights(outputs: Array, weights: Array) -> None:
+    """Refuse weights that are not one real number for each example and, on the host, finite and at least 0."""
     check_array("Loss, weights", weights)
     if tuple(weights.shape) != (outputs.shape[0],):
         raise InputError(

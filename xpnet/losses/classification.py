@@ -10,6 +10,7 @@ from xpnet.backend import Array, array_namespace, is_readable, to_numpy
 from xpnet.checks import check_at_least_zero
 from xpnet.errors import InputError
 from xpnet.kernels.cross_entropy import one_hot
+from xpnet.layers.base import shape_holder
 from xpnet.losses.base import (
     Cache,
     LossForward,
@@ -17,6 +18,7 @@ from xpnet.losses.base import (
     check_class_weights,
     check_classes,
     check_same_shape,
+    check_weights,
     checked_class_weights,
     example_factors,
     one_column_less,
@@ -26,23 +28,56 @@ from xpnet.losses.base import (
 
 
 class _Softmax:
-    """What the losses of a softmax have in common."""
+    """What the losses of a softmax have in common; a subclass has formulas for rows of logits (N, K).
+
+    Of images (N, H, W, K), with a class for each pixel, every pixel is a row, with the weight of its image.
+    """
 
     class_weights: tuple[float, ...] | None
     target: ClassVar[Target] = "classes"
 
     def check(self, outputs: Array, targets: Array) -> None:
-        """Raise InputError unless outputs are (N, K), targets class numbers (N,) and class weights K."""
+        """Raise InputError unless outputs are (N, ..., K), targets class numbers (N, ...) and class weights K."""
         where = type(self).__name__
         check_classes(where, outputs, targets)
         check_class_weights(where, self.class_weights, outputs)
 
+    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
+        """The loss, and a cache for ``backward``."""
+        self.check(outputs, targets)
+        if outputs.ndim == 2:
+            return self.rows_forward(outputs, targets, weights)
+        xp, classes = array_namespace(outputs), outputs.shape[-1]
+        if weights is not None:
+            check_weights(outputs, weights)
+            column = xp.reshape(weights, (-1, *(1,) * (targets.ndim - 1)))
+            weights = xp.reshape(xp.broadcast_to(column, targets.shape), (-1,))
+        rows, labels = xp.reshape(outputs, (-1, classes)), xp.reshape(targets, (-1,))
+        loss, cache = self.rows_forward(rows, labels, weights)
+        return LossForward(loss, {**cache, "outputs_shape": shape_holder(outputs)})
+
+    def backward(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits."""
+        gradient = self.rows_gradient(cache)
+        if "outputs_shape" not in cache:
+            return gradient
+        *axes, classes = cache["outputs_shape"].shape[1:]
+        return array_namespace(gradient).reshape(gradient, (-1, *axes, classes))
+
+    def rows_forward(self, outputs: Array, targets: Array, weights: Array | None) -> LossForward:
+        """``forward`` for logits (N, K) that were checked."""
+        raise NotImplementedError
+
+    def rows_gradient(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits (N, K)."""
+        raise NotImplementedError
+
     def predictions(self, outputs: Array) -> Array:
-        """The class with the largest logit, the first of several: (N, K) -> (N,)."""
-        return array_namespace(outputs).argmax(outputs, axis=1)
+        """The class with the largest logit, the first of several: (N, ..., K) -> (N, ...)."""
+        return array_namespace(outputs).argmax(outputs, axis=-1)
 
     def probabilities(self, outputs: Array) -> Array:
-        """softmax(outputs): (N, K) -> (N, K)."""
+        """softmax(outputs): (N, ..., K) -> (N, ..., K)."""
         return _log_softmax(outputs)[1]
 
 
@@ -59,7 +94,8 @@ class SoftmaxCrossEntropy(_Softmax):
 
     Backward:  dL/dz[n,k] = v_n (p[n,k] sum_j q[n,j] - q[n,k]) / sum_m v_m c[y_m];  (p - q) / N without weights.
 
-    Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss ().
+    Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss (); or logits (N, H, W, K) and
+    targets (N, H, W), of which every pixel counts as an example with the weight of its image.
 
     Raises InputError unless 0 <= label_smoothing < 1 and class weights are at least 0, if the shapes do not fit, or if
     the targets are not integers. Targets out of range are refused where reading them makes no device wait: on the host,
@@ -78,9 +114,8 @@ class SoftmaxCrossEntropy(_Softmax):
                 f"SoftmaxCrossEntropy: expected label_smoothing in [0, 1), got {self.label_smoothing}. Try 0.1."
             )
 
-    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
-        """The loss, and a cache for ``backward``."""
-        self.check(outputs, targets)
+    def rows_forward(self, outputs: Array, targets: Array, weights: Array | None) -> LossForward:
+        """``forward`` for logits (N, K) that were checked."""
         if weights is None and self.class_weights is None:
             loss, gradient = kernels.softmax_cross_entropy(outputs, targets, self.label_smoothing)
             return LossForward(loss, {"gradient": gradient})
@@ -96,7 +131,7 @@ class SoftmaxCrossEntropy(_Softmax):
         loss = -xp.sum(factors * xp.sum(q * log_p, axis=1))
         return LossForward(loss, {"gradient": factors[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)})
 
-    def backward(self, cache: Cache) -> Array:
+    def rows_gradient(self, cache: Cache) -> Array:
         """Gradient with respect to the logits, which forward has from the same exponentials."""
         return cache["gradient"]
 
@@ -117,7 +152,7 @@ class Focal(_Softmax):
     Near p = 1, e is computed as the sum of the other probabilities, log p as log1p(-e), and p_k - t_k of the true class
     as -e. The fraction log(p) / e tends to -1 there; γ below 1 thus gives no infinite factor.
 
-    Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss ().
+    Shapes: those of ``SoftmaxCrossEntropy``.
 
     Raises InputError unless γ and the class weights are finite and at least 0, and as ``SoftmaxCrossEntropy`` does.
     Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, section 3 (there with a sigmoid).
@@ -130,9 +165,8 @@ class Focal(_Softmax):
         object.__setattr__(self, "class_weights", checked_class_weights("Focal", self.class_weights))
         check_at_least_zero("Focal", "gamma", self.gamma)
 
-    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
-        """The loss, and a cache for ``backward``."""
-        self.check(outputs, targets)
+    def rows_forward(self, outputs: Array, targets: Array, weights: Array | None) -> LossForward:
+        """``forward`` for logits (N, K) that were checked."""
         xp = array_namespace(outputs)
         log_probabilities, probabilities = _log_softmax(outputs)
         t = one_hot(targets, outputs.shape[1], outputs.dtype)
@@ -152,8 +186,8 @@ class Focal(_Softmax):
         cache = {"others": others, "e": e, "t": t, "slopes": modulation * (1 - self.gamma * p * ratio)}
         return LossForward(-xp.sum(modulation * log_p), cache)
 
-    def backward(self, cache: Cache) -> Array:
-        """Gradient with respect to the logits."""
+    def rows_gradient(self, cache: Cache) -> Array:
+        """Gradient with respect to the logits (N, K)."""
         return cache["slopes"][:, None] * (cache["others"] - cache["e"][:, None] * cache["t"])
 
 
@@ -219,11 +253,11 @@ class BinaryCrossEntropy:
 
 
 def _log_softmax(logits: Array) -> tuple[Array, Array]:
-    """Logarithms of the softmax of each row, and the softmax."""
+    """Logarithms of the softmax over the last axis, and the softmax."""
     xp = array_namespace(logits)
-    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     exponentials = xp.exp(shifted)
-    totals = xp.sum(exponentials, axis=1, keepdims=True)
+    totals = xp.sum(exponentials, axis=-1, keepdims=True)
     return shifted - xp.log(totals), exponentials / totals
 
 

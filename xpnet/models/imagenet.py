@@ -1,11 +1,23 @@
 """What torchvision's models, trained on ImageNet, expect of pixels and call their classes."""
 
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 PIXEL_MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)  # red, green, blue
 PIXEL_SCALE = (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))
 """With ``Network.set_normalization(PIXEL_MEAN, PIXEL_SCALE)`` pixels of 0 to 255 come in as torchvision's own."""
+
+
+class Pixels(NamedTuple):
+    """What ``Network.set_normalization`` takes, for pixels of 0 to 255."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+IMAGENET_PIXELS = Pixels(PIXEL_MEAN, PIXEL_SCALE)
+PLAIN_PIXELS = Pixels((127.5,) * 3, (1 / 127.5,) * 3)
+"""From -1 to 1, whatever the data."""
 
 _CLASSES = 1000
 

@@ -10,6 +10,7 @@ from typing import Any
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Layer
+from xpnet.models.imagenet import IMAGENET_PIXELS, Pixels
 from xpnet.network import Network
 from xpnet.shapes import Shape
 from xpnet.training.config import TrainConfig
@@ -28,12 +29,14 @@ class Model:
     """A network that can be built for any input shape (H, W, C) and number of classes, and its recipe.
 
     ``build(input_shape, classes, **options)`` gives the layers; its keyword-only parameters are the model's options.
+    ``pixels`` is what PyTorch's published weights for it were trained on.
     """
 
     build: Callable[..., Layer]
     input_shape: Shape
     classes: int
     recipe: Recipe
+    pixels: Pixels = IMAGENET_PIXELS
 
     def options(self) -> tuple[str, ...]:
         """Names of the settings that this model has beside input shape and classes."""
@@ -45,12 +48,12 @@ _MODELS: dict[str, Model] = {}
 
 
 def register(
-    name: str, *, input_shape: Shape, classes: int, recipe: Recipe
+    name: str, *, input_shape: Shape, classes: int, recipe: Recipe, pixels: Pixels = IMAGENET_PIXELS
 ) -> Callable[[Callable[..., Layer]], Callable[..., Layer]]:
     """Make a function that builds layers known under a name, with the shapes of its own data set; see ``Model``."""
 
     def decorate(build: Callable[..., Layer]) -> Callable[..., Layer]:
-        _MODELS[name] = Model(build, input_shape, classes, recipe)
+        _MODELS[name] = Model(build, input_shape, classes, recipe, pixels)
         return build
 
     return decorate
@@ -64,6 +67,11 @@ def names() -> tuple[str, ...]:
 def recipe(name: str) -> Recipe:
     """The settings of a model, the published ones where they are known. Raises InputError for an unknown name."""
     return pick("Model", _MODELS, name).recipe
+
+
+def pixels(name: str) -> Pixels:
+    """The pixels that PyTorch's weights of a model were trained on. Raises InputError for an unknown name."""
+    return pick("Model", _MODELS, name).pixels
 
 
 def options(name: str) -> tuple[str, ...]:

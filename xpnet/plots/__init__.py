@@ -16,6 +16,7 @@ from xpnet.plots.curves import (
 )
 from xpnet.plots.images import feature_maps, filters
 from xpnet.plots.mistakes import confusion_matrix, misclassified
+from xpnet.plots.pixels import segmentation
 from xpnet.plots.search import range_test, regularization, search_trials
 from xpnet.plots.speed import efficiency_curves, relative_times, scaling_curves
 from xpnet.plots.style import check_suffix, save
@@ -41,4 +42,5 @@ __all__ = [
     "save",
     "scaling_curves",
     "search_trials",
+    "segmentation",
 ]

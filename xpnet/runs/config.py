@@ -10,6 +10,7 @@ from xpnet import datasets, models
 from xpnet.datasets import Dataset
 from xpnet.datasets.augment import Cutout, HorizontalFlip, RandomCrop
 from xpnet.errors import InputError
+from xpnet.models.hub import is_remote
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runtime import Runtime
@@ -27,8 +28,8 @@ class RunConfig:
     """A run of a model by name on a data set by name.
 
     ``model_options`` are what ``models.create`` takes for the model. ``data_dir`` is where the data lie, ``image_size``
-    the height and width that the images of a folder are brought to. ``weights`` is a file or a run's folder to start
-    from; with ``replace_head`` all but the last layer of it.
+    the height and width that the images of a folder are brought to. ``weights`` is a file, a run's folder or a name
+    to start from (see ``models.start_from``); with ``replace_head`` all but the last layer of it.
 
     Raises InputError for an unknown model, and for ``replace_head`` without ``weights``.
     """
@@ -102,7 +103,8 @@ class RunConfig:
             **self.model_options,
         )
         if self.weights is not None:
-            models.start_from(network, _weights_file(self.weights), replace_head=self.replace_head)
+            source = _weights_file(self.weights)
+            models.start_from(network, source, replace_head=self.replace_head, model=self.model)
         return network
 
     def make_trainer(self, dataset: Dataset | None = None) -> Trainer:
@@ -112,7 +114,7 @@ class RunConfig:
         return Trainer(self.make_network(dataset), dataset, self.train, self.runtime)
 
 
-def _weights_file(path: str) -> Any:
+def _weights_file(source: str) -> Any:
     from xpnet.runs.folder import RunFolder  # which reads and writes configurations
 
-    return RunFolder.weights_in(path)
+    return source if is_remote(source) else RunFolder.weights_in(source)

@@ -123,6 +123,11 @@ def prepare(
         rows = own.rows
     feed = make_feed(backend, train.inputs, train.targets, train.weights, own)
     check_fits(config.augmentation, dataset.input_shape)
+    if config.augmentation and len(dataset.target_shape) > 1:
+        raise InputError(
+            f"Training: expected no augmentation with a class for each pixel, got {config.augmentation[0]}, which "
+            "would move the pixels away from their classes. Leave it out."
+        )
     if validation is not None and not stays_on_host(backend, validation.inputs):
         validation = validation._replace(inputs=backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count, rows)
@@ -158,7 +163,7 @@ def prepare_stream(
         )
     check_fits(config.augmentation, network.input_shape)
     loss = config.loss or network.own_loss
-    classes = network.output_shape[0] if loss is None or loss.target == "classes" else None
+    classes = network.output_shape[-1] if loss is None or loss.target == "classes" else None
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
     first = feed.batch(0)
     part = Part(first.x, first.y)

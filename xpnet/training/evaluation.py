@@ -26,7 +26,7 @@ class Evaluation:
     """Classes: the network's own loss, the confusion matrix (rows true, columns predicted), probabilities and targets.
 
     Probabilities (N, classes) are the softmax of the network's outputs, whatever its loss; targets (N,) the true
-    classes.
+    classes. Where pixels have classes, each of them is an example.
     """
 
     loss: float
@@ -72,6 +72,14 @@ class Evaluation:
         """Whether predictions are right as often as their probabilities say; ``calibration.error`` is one number."""
         return metrics.calibration(self.probabilities, self.targets)
 
+    @property
+    def iou(self) -> np.ndarray:
+        """For each class, the share of the examples of it or predicted as it that are both; NaN where there are none.
+
+        Of pixels it is intersection over union.
+        """
+        return metrics.iou(self.confusion)
+
     def to_dict(self) -> dict[str, Any]:
         """What is written about an evaluation, as JSON can hold it: None stands for a metric that is undefined."""
         bins = self.calibration
@@ -79,6 +87,7 @@ class Evaluation:
             "test_accuracy": self.accuracy,
             "test_loss": _or_none(self.loss),
             "confusion_matrix": self.confusion.tolist(),
+            "iou": [_or_none(value) for value in self.iou],
             **_class_metrics(self),
             "calibration_error": bins.error,
             "calibration": {
@@ -217,11 +226,12 @@ class Evaluator:
 
 
 def evaluate(loss: Loss, outputs: np.ndarray, targets: np.ndarray) -> AnyEvaluation:
-    """What outputs (N, K) say about targets, all on the host."""
+    """What outputs (N, K), or (N, H, W, K) with a class for each pixel, say about targets, all on the host."""
     value = float(loss.forward(outputs.astype(np.float64), targets).loss)
     if loss.target == "binary":
         return BinaryEvaluation(value, _sigmoid(outputs), targets.reshape(outputs.shape))
     if np.issubdtype(targets.dtype, np.integer):
+        outputs, targets = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1)
         confusion = metrics.confusion_matrix(targets, outputs.argmax(axis=1), outputs.shape[1])
         return Evaluation(value, confusion, np.exp(metrics.log_softmax(outputs)), targets)
     return RegressionEvaluation(value, outputs, targets.reshape(outputs.shape))

@@ -174,7 +174,7 @@ class IterableFeed:
             if is_readable(y):
                 check_finite(where, y)
             return y
-        if self._classes is not None and y.ndim == 1 and is_readable(y):
+        if self._classes is not None and y.ndim != 2 and is_readable(y):
             check_labels(where, to_numpy(y), self._classes)
         return xp.astype(y, xp.int32, copy=False)
 

@@ -12,7 +12,10 @@ Score = Callable[[Array, Array, Any], Array]  # (outputs, targets, dtype) -> an 
 
 
 def accuracy(outputs: Array, targets: Array, dtype: Any) -> Array:
-    """The share of examples whose largest output is that of their class."""
+    """The share of examples, or of pixels, whose largest output is that of their class."""
+    xp = array_namespace(outputs)
+    if outputs.ndim > 2:
+        outputs, targets = xp.reshape(outputs, (-1, outputs.shape[-1])), xp.reshape(targets, (-1,))
     return kernels.accuracy(outputs, targets, dtype)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import check_indices
 from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError, short
@@ -118,7 +119,7 @@ def settle_loss(network: Network, dataset: Dataset, config: TrainConfig) -> Loss
 def settle_stream_loss(network: Network, targets: Array, config: TrainConfig) -> Loss:
     """The loss to train on with batches from an iterable, of which these are the first targets."""
     is_real = array_namespace(targets).isdtype(targets.dtype, "real floating")
-    task = "real" if is_real else "classes" if targets.ndim == 1 else "binary"
+    task = "real" if is_real else "binary" if targets.ndim == 2 else "classes"
     return config.loss or network.own_loss or _DEFAULT_LOSSES[task]()
 
 
@@ -142,6 +143,8 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
             f"{_outputs_text(outputs)}. {_last_layer(dataset, outputs, wanted)}"
         )
     _check_kind(network, dataset, loss)
+    if is_array(dataset.train_inputs) and not isinstance(dataset.train_inputs, np.memmap):
+        check_indices(network.layer.index_count, dataset.train_inputs)
 
 
 def _outputs_text(shape: tuple[int, ...]) -> str:
@@ -153,6 +156,8 @@ def _outputs_text(shape: tuple[int, ...]) -> str:
 
 def _last_layer(dataset: Dataset, outputs: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """What to change where the number of outputs does not fit."""
+    if len(wanted) == 3:
+        return f"End with Conv2D({wanted[-1]}, kernel_size=1) on images of the targets' size."
     layers = f"{'Flatten() and ' if len(outputs) > 1 else ''}Dense({math.prod(wanted)})"
     if outputs == (1,) and dataset.classes == 2:
         return f"End with {layers}, or train with BinaryCrossEntropy()."
@@ -171,7 +176,8 @@ def _check_kind(network: Network, dataset: Dataset, loss: Loss) -> None:
 
 def _wanted_outputs(dataset: Dataset, loss: Loss) -> tuple[int, ...]:
     if dataset.task == "classes":
-        return (1,) if loss.target == "binary" and dataset.classes == 2 else (int(dataset.classes or 0),)
+        is_one = loss.target == "binary" and dataset.classes == 2 and not dataset.target_shape
+        return (1,) if is_one else (*dataset.target_shape, int(dataset.classes or 0))
     return tuple(dataset.target_shape) or (1,)
 
 

@@ -23,14 +23,14 @@ def class_weights(spec: Mapping[Any, float] | str, targets: Array, class_names: 
 
         w_k = N / (K N_k)
 
-    with N examples, N_k of them of class k, and K classes. ``targets`` (N,) are class numbers.
+    with N examples, N_k of them of class k, and K classes. ``targets`` are class numbers.
 
     Raises InputError for classes that do not exist or are named twice, and for weights that are not finite, negative,
     or all 0.  Source: King and Zeng, "Logistic regression in rare events data", Political Analysis 9(2), 2001.
     """
     if isinstance(spec, str):
         pick("class_weight", {"balanced": None}, spec)
-        counts = np.bincount(to_numpy(targets), minlength=len(class_names)).tolist()
+        counts = np.bincount(to_numpy(targets).reshape(-1), minlength=len(class_names)).tolist()
         return tuple(sum(counts) / (len(counts) * count) if count else 1.0 for count in counts)
     if not isinstance(spec, Mapping):
         raise InputError(

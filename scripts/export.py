@@ -1,0 +1,5 @@
+"""Write the network of a finished run as an ONNX file; see --help."""
+
+from entry import run
+
+run("export")

@@ -1,0 +1,153 @@
+"""ONNX's own cases, and the interface for backends."""
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.helpers import refused
+from xpnet import backend as backends
+from xpnet.onnx import backend, cases
+from xpnet.onnx.__main__ import main
+
+TRAINING = ("Adagrad", "Adam", "BatchNormalization", "Momentum", "SoftmaxCrossEntropyLoss")
+every_operator = pytest.mark.parametrize("operator", cases.known_operators())
+
+
+@cache
+def by_operator():
+    """Cases by operator, expanded forms among them. Not when the tests are collected: to make them takes seconds."""
+    found = {}
+    for operator, case in cases.claimed():
+        found.setdefault(operator.removesuffix(", expanded"), []).append(case)
+    return found
+
+
+def runnable(operator, library):
+    return [case for case in by_operator()[operator] if cases.left_out(case, library) is None]
+
+
+def test_there_are_so_many_cases():
+    """An update of onnx may bring more; fewer would mean that the list is not what it was."""
+    assert sum(len(runnable(operator, "numpy")) for operator in by_operator()) >= 1300
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@every_operator
+def test_all_cases_of_an_operator(operator, library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    assert runnable(operator, library)
+    for case in runnable(operator, library):
+        cases.run(case, backends.resolve("cpu", library))
+
+
+@every_operator
+def test_cases_on_jax(operator):
+    """A few of each: JAX compiles each step of each shape, and all take minutes (``python -m xpnet.onnx``)."""
+    pytest.importorskip("jax")
+    for case in runnable(operator, "jax")[: 6 if operator in TRAINING else 1]:
+        cases.run(case, backends.resolve("cpu", "jax"))
+
+
+def test_a_case_that_fails_is_found(monkeypatch, capsys):
+    (case, *_) = by_operator()["Sign"]
+    monkeypatch.setattr(cases, "all_cases", lambda: (case, by_operator()["Abs"][0]))
+    monkeypatch.setitem(backend.DOMAINS[""], "Sign", lambda call, x: x)  # pyright: ignore
+    with pytest.raises(AssertionError):
+        cases.run(case, backends.resolve())
+    assert main(["numpy"]) == 1
+    printed = capsys.readouterr().out
+    assert "| Abs | 1 | 1 |" in printed
+    assert "| Sign | 1 | 0 |" in printed
+    assert "failed: numpy test_sign" in printed
+
+
+def test_the_table_of_an_unknown_library(capsys):
+    assert main(["tensorflow"]) == 2
+    assert capsys.readouterr().err.startswith("error: backend 'tensorflow'")
+
+
+def model_of(*nodes, inputs=("x",), outputs=("y",), initializers=(), opset=20):
+    """A model on float32 matrices."""
+    graph = helper.make_graph(
+        list(nodes),
+        "graph",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in inputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in outputs],
+        list(initializers),
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def test_arrays_come_out_where_they_came_in():
+    model = model_of(helper.make_node("Relu", ["x"], ["y"]))
+    x = np.asarray([[-1.0, 0.0, 2.0]], np.float32)
+    for library in ("numpy", "torch", "jax"):
+        if library != "numpy":
+            pytest.importorskip(library)
+        home = backends.resolve("cpu", library)
+        rep = backend.prepare(model)
+        for inputs in ([home.asarray(x)], {"x": home.asarray(x)}, home.asarray(x)):
+            (y,) = rep.run(inputs)
+            assert backends.backend_of(y).name == library
+            assert backends.to_numpy(y).tolist() == [[0.0, 0.0, 2.0]]
+
+
+def test_a_compiled_model():
+    """Where no shape depends on values, JAX compiles the model."""
+    jax = pytest.importorskip("jax")
+    weight = onnx.numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
+    shape = onnx.numpy_helper.from_array(np.asarray([0, 2, 1]), "shape")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Reshape", ["p", "shape"], ["y"])]
+    rep = backend.prepare(model_of(*nodes, initializers=[weight, shape]))
+    x = jax.numpy.ones((4, 3), jax.numpy.float32)
+    with refused("jit"):
+        jax.jit(lambda x: rep.run([x])[0])(x)
+    rep.run([x])
+    assert jax.jit(lambda x: rep.run([x])[0])(x).shape == (4, 2, 1)
+
+
+def test_one_node():
+    x = np.asarray([[-1.0, 2.0]], np.float32)
+    (y,) = backend.run_node(helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.5), [x])
+    assert y.tolist() == [[-0.5, 2.0]]
+    assert backend.run_model(model_of(helper.make_node("Neg", ["x"], ["y"])), [x])[0].tolist() == [[1.0, -2.0]]
+
+
+def test_what_is_supported():
+    assert backend.supports_device("CPU")
+    assert not backend.supports_device("TPU")
+    assert backend.is_compatible(model_of(helper.make_node("Relu", ["x"], ["y"])))
+    assert not backend.is_compatible(model_of(helper.make_node("LSTM", ["x", "x", "x"], ["y"])))
+
+
+def test_what_cannot_be_run_is_refused_by_the_node():
+    with refused("device", "TPU"):
+        backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"])), "TPU")
+    with refused("valid model"):
+        backend.prepare(model_of(helper.make_node("Relu", ["z"], ["y"])))
+    x = np.ones((2, 3), np.float32)
+    with refused("'y' (LSTM)", "operator"):
+        backend.prepare(model_of(helper.make_node("LSTM", ["x", "x", "x"], ["y"]))).run([x])
+    with refused("'bad' (MatMul)"):
+        backend.prepare(model_of(helper.make_node("MatMul", ["x", "x"], ["y"], name="bad"))).run([x])
+    with refused("input 'x'"):
+        backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"]))).run([])
+    foreign = helper.make_node("Relu", ["x"], ["y"], domain="com.example")
+    model = model_of(foreign)
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    with refused("'y' (Relu)", "com.example"):
+        backend.prepare(model).run([x])
+
+
+@pytest.mark.parametrize("shape", [[2**40], [2**20, 2**20], [-5]])
+def test_no_array_is_made_of_a_shape_alone(shape):
+    tensor = onnx.numpy_helper.from_array(np.asarray(shape), "shape")
+    for operator in ("Expand", "ConstantOfShape"):
+        inputs = ["x", "shape"] if operator == "Expand" else ["shape"]
+        model = model_of(helper.make_node(operator, inputs, ["y"]), initializers=[tensor])
+        with refused("'y'", operator):
+            backend.prepare(model).run([np.ones((1, 1), np.float32)])
