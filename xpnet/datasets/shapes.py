@@ -58,4 +58,4 @@ def shape_mask(kind: int, centre: np.ndarray, radius: float, angle: float) -> np
     sides = _CORNERS[kind]
     angles = angle + 2 * math.pi * np.arange(sides) / sides
     distances = places @ np.stack([np.sin(angles), np.cos(angles)])
-    return (distances <= radius * math.cos(math.pi / sides)).all(axis=-1)
+    return np.asarray((distances <= radius * math.cos(math.pi / sides)).all(axis=-1))

@@ -12,10 +12,11 @@ from matplotlib.patches import Patch
 
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
-from xpnet.plots.style import BAR_COLOURS, PAGE_WIDTH, STYLE, Integers, make_figure
+from xpnet.plots.style import BAR_COLOURS, BLUE, GREEN, PAGE_WIDTH, STYLE, VERMILLION, Integers, make_figure
 
 _MOST_IMAGES = 8
 _BACKGROUND = "#DDDDDD"
+_COLOURS = (BLUE, VERMILLION, GREEN, *(colour for colour in BAR_COLOURS if colour not in (BLUE, VERMILLION, GREEN)))
 
 
 @rc_context(STYLE)
@@ -34,7 +35,7 @@ def segmentation(images: Images, targets: Integers, predictions: Integers, class
             f"{tuple(images.shape)}, {targets.shape} and {predictions.shape}. Pass the class of each pixel."
         )
     count, classes = min(len(targets), _MOST_IMAGES), len(class_names)
-    colours = [_BACKGROUND, *(BAR_COLOURS[number % len(BAR_COLOURS)] for number in range(classes - 1))]
+    colours = [_BACKGROUND, *(_COLOURS[number % len(_COLOURS)] for number in range(classes - 1))]
     scale = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": classes - 0.5}
     wrong = predictions[:count] != targets[:count]
     rows = {
