@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 COMMANDS = {
-    "train": "train a network on images",
+    "train": "train a network; without options, on the bundled digits",
     "evaluate": "evaluate a finished run",
     "report": "write the report of one run or several",
     "watch": "show runs in a browser as they go on",
@@ -47,8 +47,7 @@ def _description(name: str) -> dict[str, Any]:
     return {
         "usage": "%(prog)s COMMAND [options]",
         "description": f"Neural networks on NumPy, CuPy, PyTorch and JAX arrays.\n\ncommands:\n{listed}",
-        "epilog": f"{name} COMMAND --help lists the options of a command.\nWithout options, {name} train learns "
-        "the bundled digits.",
+        "epilog": f"{name} COMMAND --help lists the options of a command.",
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
 

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from xpnet import models
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
 from xpnet.losses import CLASS_LOSSES
@@ -90,7 +89,12 @@ def _spelled(flags: Sequence[str], value: Any) -> list[str]:
 
 
 def _add_common(group: _Group) -> None:
-    group.add_argument("--model", metavar="NAME", help=f"{listed(models.names())}; default: {DEFAULT_MODEL}")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="mnist_starter, cifar10_starter, mlp, lenet5, cnn_32_64, resnet18, vit_tiny or another of "
+        f"docs/networks.md; default: {DEFAULT_MODEL}",
+    )
     common.add_data_arguments(group)
     length = group.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
