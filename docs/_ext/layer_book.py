@@ -132,7 +132,7 @@ def _code(layer: layers.Layer) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, layers.Layer):
         return _code(value)
-    if isinstance(value, tuple) and all(isinstance(part, tuple) for part in value):
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple) and isinstance(value[0][1], layers.Layer):
         return f"[{', '.join(_named(*pair) for pair in value)}]"
     names = (name for name, known in vars(initializers).items() if known is value)
     return next(names, repr(value)) if callable(value) else repr(value)
