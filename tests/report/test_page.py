@@ -8,9 +8,10 @@ import pytest
 
 from tests.report.folders import LAYERS, line, make_folder, make_view
 from tests.report.html import Page
-from xpnet import metrics, models
+from xpnet import layers, metrics, models
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError
+from xpnet.network import Network
 from xpnet.report import page
 from xpnet.report.findings import Findings
 from xpnet.report.run import State, read_run, titles
@@ -162,6 +163,19 @@ def test_misclassified_images_and_filters_of_a_network(tmp_path):
     assert "16 filters" in content
     vectors = Dataset("vectors", np.zeros((3, 5)), np.arange(3), np.zeros((3, 5)), np.arange(3))
     assert view.findings._replace(dataset=vectors).mistakes is None
+
+
+def test_pixels_with_classes_are_shown_in_place_of_misclassified_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images, classes = rng.integers(0, 256, (6, 8, 8, 3), np.uint8), rng.integers(0, 3, (6, 8, 8), np.int32)
+    data = Dataset("drawn", images, classes, images, classes, ("ant", "bee", "cat"))
+    network = Network(layers.Conv2D(3, 1), (8, 8, 3), seed=0)
+    view = make_view(make_folder(tmp_path / "run", lines=[], is_over=False))
+    view.findings = Findings(network, data, network.evaluate(data))
+    content = page.render([view])
+    assert "pixels" in sections(content)
+    assert "mistakes" not in sections(content)
+    assert f"{view.findings.evaluation.accuracy:.2%} are right" in content
 
 
 def test_titles_tell_runs_apart(tmp_path):

@@ -37,18 +37,39 @@ class Findings(NamedTuple):
 
     @property
     def mistakes(self) -> dict[str, Any] | None:
-        """What ``plots.misclassified`` takes; None for inputs that are not images."""
-        images = self.dataset.test_inputs
-        if len(images.shape) != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
+        """What ``plots.misclassified`` takes; None where it is not images that have classes."""
+        if self.dataset.target_shape or not self._has_images:
             return None
         evaluation = self.evaluation
         return {
-            "images": images,
+            "images": self.dataset.test_inputs,
             "labels": evaluation.targets,
             "predictions": evaluation.probabilities.argmax(axis=1),
-            "class_names": [printable(name) for name in self.dataset.class_names or ()],
+            "class_names": self._class_names,
             "probabilities": evaluation.probabilities,
         }
+
+    @property
+    def pixels(self) -> dict[str, Any] | None:
+        """What ``plots.segmentation`` takes; None where it is not the pixels of images that have classes."""
+        targets = self.dataset.test_targets
+        if not self.dataset.target_shape or not self._has_images:
+            return None
+        return {
+            "images": self.dataset.test_inputs,
+            "targets": targets,
+            "predictions": self.evaluation.probabilities.argmax(axis=1).reshape(targets.shape),
+            "class_names": self._class_names,
+        }
+
+    @property
+    def _has_images(self) -> bool:
+        images = self.dataset.test_inputs
+        return len(images.shape) == 4 and images.shape[3] in (1, 3) and images.dtype == np.uint8
+
+    @property
+    def _class_names(self) -> list[str]:
+        return [printable(name) for name in self.dataset.class_names or ()]
 
 
 def find(folder: RunFolder, config: RunConfig) -> Findings:

@@ -100,7 +100,7 @@ class RunView:
         names = self._names(len(matrix))
         wrong = matrix - np.diag(np.diagonal(matrix))
         true, predicted = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
-        text = f"Confusion matrix: {np.trace(matrix):,} of {matrix.sum():,} test images are right."
+        text = f"Confusion matrix: {np.trace(matrix):,} of {matrix.sum():,} are right."
         if wrong.any():
             text += f" Most often {names[true]} is taken for {names[predicted]}, {wrong[true, predicted]:,} times."
         return self._draw("confusion", lambda: plots.confusion_matrix(matrix, names), text)
@@ -137,6 +137,16 @@ class RunView:
         text = f"{len(wrong):,} of {len(labels):,} test images are misclassified."
         text += f" The surest: {', '.join(told)}." if told else ""
         return self._draw("mistakes", lambda: plots.misclassified(**found), text)
+
+    @cached_property
+    def pixels(self) -> Picture | None:
+        """The first test images with the classes of their pixels."""
+        found = self.findings.pixels if self.findings else None
+        if found is None:
+            return None
+        right = (found["predictions"] == found["targets"]).mean()
+        text = f"The first test images, their classes, those predicted, and where they differ; {right:.2%} are right."
+        return self._draw("pixels", lambda: plots.segmentation(**found), text)
 
     @cached_property
     def filters(self) -> Picture | None:
