@@ -151,7 +151,11 @@ def test_a_port_that_is_taken_and_a_folder_that_is_not_there_are_one_line(tmp_pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_the_program_without_a_word(tmp_path):
-    command = [sys.executable, "-m", "xpnet", "watch", str(tmp_path), "--port", "0"]
+    source = (  # a shell's background processes ignore the signal, and so would what they start
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from xpnet.cli.main import main; raise SystemExit(main(['watch', {str(tmp_path)!r}, '--port', '0']))"
+    )
+    command = [sys.executable, "-c", source]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", program.stdout.readline())
         assert ask(int(port))[0].status == 200

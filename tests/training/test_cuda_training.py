@@ -12,7 +12,10 @@ from xpnet.datasets import Dataset
 pytestmark = pytest.mark.skipif("cupy" not in PRESENT, reason="needs a CUDA device")
 
 SIDES = {"alexnet": 63, "fer_cnn": 48}  # the smallest images that go through
-MORE_OF_THE_SAME = {"resnet34", "resnet101", "resnet152", "resnet101v2"}  # blocks as in the others, for minutes
+MORE_OF_THE_SAME = {  # blocks as in the others, for minutes or for gigabytes
+    *("resnet34", "resnet101", "resnet152", "resnet101v2", "resnet32", "resnet56", "resnet110", "unet", "vit_small"),
+    *(f"vgg{depth}{ending}" for depth in (11, 13, 16, 19) for ending in ("", "_bn")),
+}
 MLP = {"model": "mlp", "model_options": {"hidden": (12,), "dropout": 0.3, "batch_norm": True}, "learning_rate": 0.01}
 
 
