@@ -13,7 +13,7 @@ from xpnet.errors import InputError, short
 
 T = TypeVar("T")
 _EVIDENT = 2  # of so few names none is called the nearest: float64 is not what float16 was meant to be
-_MOST_LISTED = 20  # more names than that hide the rest of a message
+_MOST_LISTED = 40  # more names than that hide the rest of a message
 
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:

@@ -58,7 +58,7 @@ def checkpoints_replaced(run):
 BLOWS = [renamed, replaced_by_another_run, replaced_by_a_link, unlocked, locked_by_another, checkpoints_replaced]
 RECORD = "\nfrom xpnet.training import Trainer as owner; name, when = '_record', lambda self: self.iteration == 40"
 CHECKPOINT = "\nfrom xpnet.runs import checkpoint as owner; name, when = 'save', lambda path, *_: '36' in path.name"
-RESULTS = "\nfrom xpnet.network import Network as owner; name, when = 'evaluate', lambda *_: True"
+RESULTS = "\nfrom xpnet.cli import train as owner; name, when = '_test', lambda *_: True"
 
 
 def files_in(folder):

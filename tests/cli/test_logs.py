@@ -11,7 +11,6 @@ import pytest
 
 from tests.reliability.kill import training
 from xpnet.cli.train import main
-from xpnet.network import Network
 from xpnet.training import Trainer
 
 LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) xpnet\.[\w.]+: .+"
@@ -67,10 +66,10 @@ def test_a_warning_is_seen_whatever_is_logged(flags, tmp_path, capsys, monkeypat
 def test_nothing_is_lost_on_a_crash(flags, tmp_path, monkeypatch):
     """Of a bug, the log has the traceback, and all that went before."""
 
-    def crash(self, dataset):
+    def crash(*arguments):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Network, "evaluate", crash)
+    monkeypatch.setattr("xpnet.cli.train._test", crash)
     with pytest.raises(RuntimeError, match="a bug"):
         main([*flags, "--log-file", str(tmp_path / "log.txt")])
     text = (tmp_path / "log.txt").read_text()

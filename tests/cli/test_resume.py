@@ -304,11 +304,11 @@ def test_a_stopped_process_leaves_a_checkpoint_and_goes_on(flags, tmp_path, numb
     assert differences(stopped, run_to(tmp_path / "whole", flags, end)) == []
 
 
-@pytest.mark.parametrize("method", ["Trainer._record", "Network.evaluate"])
+@pytest.mark.parametrize("method", ["Trainer._record", "train._test"])
 def test_a_second_ctrl_c_ends_the_program_at_once(flags, tmp_path, method):
     """Both where the last validation would take ten minutes and where the test would."""
     prelude = (
-        "import os, signal, time; from xpnet import Network; from xpnet.training import Trainer\n"
+        "import os, signal, time; from xpnet.cli import train; from xpnet.training import Trainer\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background processes ignore it
         f"rate, real = Trainer._rate, {method}\n"
         "def interrupted(self, step):\n"

@@ -73,17 +73,18 @@ def test_a_program_without_a_setting_keeps_its_name():
 
 
 def test_the_library_speaks_of_arguments():
-    """Outside the command line no message names a flag; experiments and the estimators' benchmark are commands."""
+    """Outside the command line no message names a flag; experiments and some benchmarks are commands."""
     package = Path(xpnet.__file__).parent
     found = []
     for path in package.rglob("*.py"):
         name = path.relative_to(package).as_posix()
-        programs = ("experiments.py", "benchmark/environment.py", "benchmark/estimators.py", "provenance.py")
-        if name.startswith("cli/") or name in programs:
+        programs = ("experiments.py", "results_page.py", "provenance.py")
+        benchmarks = ("benchmark/environment.py", "benchmark/estimators.py", "benchmark/ranks.py")
+        if name.startswith("cli/") or name in (*programs, *benchmarks):
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
-            # Compilers, TensorBoard and XLA have flags too.
-            if re.search(r"(?<![\w-])--[a-z]", line) and not re.search("fmad|--logdir|--xla", line):
+            # Compilers, TensorBoard, XLA and Slurm have flags too.
+            if re.search(r"(?<![\w-])--[a-z]", line) and not re.search("fmad|--logdir|--xla|--mpi", line):
                 found.append(f"{name}: {line.strip()}")  # noqa: PERF401
     assert found == []
 

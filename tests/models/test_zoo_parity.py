@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import NoDraws
-from xpnet import function, models
+from xpnet import models, weights
 from xpnet.models import registry
 from xpnet.models.hub import ARCHITECTURES
 from xpnet.models.timm_names import timm_name
@@ -63,7 +63,7 @@ def test_every_tensor_is_theirs_in_name_and_shape(model):
 def test_logits_are_theirs(model, size, tmp_path, monkeypatch):
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(function, "generator", lambda seed, stream: NoDraws())  # hundreds of MB, not to be kept
+    monkeypatch.setattr(weights, "generator", lambda seed, stream: NoDraws())  # hundreds of MB, not to be kept
     twin, path = randomize(make_twin(model, size, classes=10)), tmp_path / "weights.safetensors"
     save_file(twin.state_dict(), path)
     network = models.create(model, input_shape=(size, size, 3), classes=10)
@@ -87,7 +87,7 @@ def test_timms_names_of_every_tensor(architecture):
 def test_logits_with_timms_weights(architecture, size, tmp_path, monkeypatch):
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(function, "generator", lambda seed, stream: NoDraws())
+    monkeypatch.setattr(weights, "generator", lambda seed, stream: NoDraws())
     twin = randomize(import_timm().create_model(architecture, num_classes=10))
     path, model = tmp_path / "weights.safetensors", ARCHITECTURES[architecture]
     save_file(twin.state_dict(), path)

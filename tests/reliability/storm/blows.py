@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet.cli import train
 from xpnet.kernels import sharing
 from xpnet.layers import Conv2D, Dense, Flatten
 from xpnet.network import Network
@@ -25,7 +26,7 @@ MOMENTS = {
     "step": (Trainer, "step"),
     "snapshot": (Trainer, "snapshot"),
     "record": (Trainer, "_record"),
-    "test": (Network, "evaluate"),
+    "test": (train, "_test"),
 }
 
 
