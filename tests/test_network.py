@@ -274,9 +274,9 @@ def test_features_of_no_such_layer():
 
 
 def test_of_many_layers_an_unknown_name_gives_the_nearest_and_no_long_list():
-    network = Network(Sequential([Dense(2) for _ in range(21)]), (2,))
-    with refused("expected one of dense1, dense2, ..., dense21, got 'dense22'. Did you mean 'dense2"):
-        network.features(np.ones((1, 2)), "dense22")
+    network = Network(Sequential([Dense(2) for _ in range(41)]), (2,))
+    with refused("expected one of dense1, dense2, ..., dense41, got 'dense42'. Did you mean 'dense"):
+        network.features(np.ones((1, 2)), "dense42")
 
 
 @pytest.mark.parametrize("block", [basic_block, bottleneck, bottleneck_v2])
