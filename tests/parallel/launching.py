@@ -27,8 +27,9 @@ def command(ranks: int, *arguments: str, module: str = "tests.parallel.worker") 
 
 def environment(**changes: str) -> dict[str, str]:
     """That of this process, with one thread for each rank."""
-    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JAX_ENABLE_X64": "1", "PYTHONPATH": str(ROOT)}
-    return {**os.environ, **one, **changes}
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JAX_ENABLE_X64": "1"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # that of an emulated device too
+    return {**os.environ, **one, "PYTHONPATH": path, **changes}
 
 
 def start(*commands: Sequence[str], cwd: Path | None = None, **changes: str) -> subprocess.Popen[str]:
