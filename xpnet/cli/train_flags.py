@@ -32,7 +32,7 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         description="Train a network. Without options: the MNIST starter network on the bundled digits, on the CPU, in "
-        "14 to 20 seconds on two cores. Unset options use the model's recipe: as published, where that is known.",
+        "15 to 25 seconds on two cores. Unset options use the model's recipe: as published, where that is known.",
         epilog="Exit codes: 0 trained, 1 diverged or cannot print, 2 bad input or a file cannot be written, 129 "
         "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. What was stopped goes on with --resume.",
     )
