@@ -124,13 +124,3 @@ def torch_named(network: Network, torch_name: Callable[[str], str] = torch_name)
         for name, tensor in named.items()
         if not name.startswith("normalize")
     }
-
-
-class NoDraws:
-    """In place of a generator: weights of the right shape that take no memory."""
-
-    def normal(self, mean: float, std: float, shape: tuple[int, ...]) -> np.ndarray:
-        return np.broadcast_to(mean, shape)
-
-    def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
-        return np.broadcast_to(low, shape)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import NoDraws, assert_close, assert_lives_on, refused
+from tests.helpers import assert_close, assert_lives_on, refused
 from xpnet import models
 from xpnet.backend import to_numpy
 from xpnet.compile import compiled
@@ -13,6 +13,7 @@ from xpnet.layout import Layout, map_tree
 from xpnet.models import imagenet, registry, resnet
 from xpnet.network import Network
 from xpnet.random import make_key
+from xpnet.weights import Undrawn
 
 PUBLISHED_COUNTS = {
     "lenet5": 61_706,
@@ -48,7 +49,7 @@ def parameters(name, input_shape=None, classes=None, **options):
     model = registry._MODELS[name]
     input_shape = input_shape or model.input_shape
     layers = model.build(input_shape, classes or model.classes, **options)
-    return Layout.of(layers.init(NoDraws(), input_shape).params)
+    return Layout.of(layers.init(Undrawn(), input_shape).params)
 
 
 @pytest.mark.parametrize(("name", "count"), PUBLISHED_COUNTS.items())

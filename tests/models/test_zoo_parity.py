@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import NoDraws
-from xpnet import models, weights
+from xpnet import models
 from xpnet.models import registry
 from xpnet.models.hub import ARCHITECTURES
 from xpnet.models.timm_names import timm_name
@@ -60,13 +59,12 @@ def test_every_tensor_is_theirs_in_name_and_shape(model):
         ("vit_small", 64),
     ],
 )
-def test_logits_are_theirs(model, size, tmp_path, monkeypatch):
+def test_logits_are_theirs(model, size, tmp_path):
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(weights, "generator", lambda seed, stream: NoDraws())  # hundreds of MB, not to be kept
     twin, path = randomize(make_twin(model, size, classes=10)), tmp_path / "weights.safetensors"
     save_file(twin.state_dict(), path)
-    network = models.create(model, input_shape=(size, size, 3), classes=10)
+    network = models.create(model, input_shape=(size, size, 3), classes=10, seed=None)
     network.load_weights(path)
     path.unlink()
     assert_same_logits(network, twin, draw_images(2, size))
@@ -84,14 +82,13 @@ def test_timms_names_of_every_tensor(architecture):
 
 
 @pytest.mark.parametrize(("architecture", "size"), [("mobilenetv2_100", 64), ("vgg11", 224), ("resnet18", 64)])
-def test_logits_with_timms_weights(architecture, size, tmp_path, monkeypatch):
+def test_logits_with_timms_weights(architecture, size, tmp_path):
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(weights, "generator", lambda seed, stream: NoDraws())
     twin = randomize(import_timm().create_model(architecture, num_classes=10))
     path, model = tmp_path / "weights.safetensors", ARCHITECTURES[architecture]
     save_file(twin.state_dict(), path)
-    network = models.create(model, input_shape=(size, size, 3), classes=10)
+    network = models.create(model, input_shape=(size, size, 3), classes=10, seed=None)
     network.load_weights(path, torch_name=lambda name: timm_name(model, name))
     path.unlink()
     assert_same_logits(network, twin, draw_images(1, size))

@@ -62,13 +62,14 @@ def load_weights(
         raise InputError(
             f"Weights {source}: expected the name of their model, since xpnet did not save them, got none. Pass model."
         )
-    network = create(name, device=device, backend=backend, **options)
+    options |= {"seed": None, "device": device, "backend": backend}  # all values are the file's
+    network = create(name, **options)
     head = read_torch_tensors(weights.path).get(weights.torch_name(f"{network.head}.weight"))
     ours = network.parameters()[f"{network.head}.weight"]
     # Of other features it is another model's; and if it were believed, a small file could ask for a large network.
     is_alike = head is not None and head.ndim > 1 and math.prod(head.shape[1:]) == math.prod(ours.shape[1:])
     if head is not None and is_alike and len(head) != len(ours):
-        network = create(name, classes=len(head), device=device, backend=backend, **options)
+        network = create(name, classes=len(head), **options)
     _take_over(network, weights, name, replace_head=False)
     return network
 

@@ -84,7 +84,7 @@ def create(
     *,
     input_shape: Shape | None = None,
     classes: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: str = "float32",
     device: str | None = None,
     backend: str | None = None,
@@ -92,7 +92,8 @@ def create(
 ) -> Network:
     """Build a model with new weights; shape and classes default to those of its own data set.
 
-    ``options`` are the model's own, such as ``hidden=(100, 100)`` of ``mlp``.
+    ``options`` are the model's own, such as ``hidden=(100, 100)`` of ``mlp``. With ``seed`` None the weights are 0, for
+    those of a file.
 
     Raises InputError for an unknown name, an option the model does not have, or an input the layers do not fit.
     """
