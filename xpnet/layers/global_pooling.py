@@ -142,7 +142,7 @@ class AdaptiveAvgPool2D(Layer):
     ) -> Forward:
         xp, y = array_namespace(x), x
         for axis, count in zip((1, 2), self.size, strict=True):
-            parts = (narrow(y, axis, *part) for part in _parts(y.shape[axis], count))
+            parts = (narrow(y, axis, *part) for part in parts_of(y.shape[axis], count))
             y = join([xp.mean(part, axis=axis, keepdims=True) for part in parts], axis)
         return Forward(y, {"x_shape": shape_holder(x)} if train else None, state)
 
@@ -158,12 +158,12 @@ class AdaptiveAvgPool2D(Layer):
                     start,
                     length - stop,
                 )
-                for i, (start, stop) in enumerate(_parts(length, count))
+                for i, (start, stop) in enumerate(parts_of(length, count))
             ]
             dy = sum_arrays(shares)
         return Backward(dy, {})
 
 
-def _parts(length: int, count: int) -> list[Pair]:
+def parts_of(length: int, count: int) -> list[Pair]:
     """Where each part of an axis begins and ends."""
     return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import layers
+from xpnet.errors import InputError
 from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
 from xpnet.shapes import Shape
@@ -138,8 +139,6 @@ class Parts:
 
     def end_as_logits(self, y: Signal) -> None:
         """Leave out a last softmax, which the loss has, and make an image of one pixel a vector."""
-        from xpnet.errors import InputError
-
         if y.view or (y.flat_of and math.prod(y.flat_of[:-1]) > 1):
             raise InputError("ONNX output: expected it to follow a layer, got a Reshape. End with a dense layer.")
         if self.ends_with(layers.Softmax) and math.prod(self.shape[:-1]) == 1:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import layers
+from xpnet.layers.global_pooling import parts_of
 from xpnet.onnx.graph import Graph, Tensors, Value, to_channels_first
 from xpnet.shapes import Window, as_pair
 
@@ -121,9 +122,10 @@ def _adaptive_avg_pool(graph: Graph, path: str, layer: layers.AdaptiveAvgPool2D,
 
 def _shares(length: int, count: int) -> np.ndarray:
     """Each pixel's share in each part of an axis: (count, length)."""
-    part, pixel = np.arange(count)[:, None], np.arange(length)
-    is_in = (part * length // count <= pixel) & (pixel < -(-(part + 1) * length // count))
-    return is_in / is_in.sum(axis=1, keepdims=True)
+    shares = np.zeros((count, length))
+    for row, (start, stop) in zip(shares, parts_of(length, count), strict=True):
+        row[start:stop] = 1 / (stop - start)
+    return shares
 
 
 def _upsample(graph: Graph, path: str, layer: layers.Upsample2D, tensors: Tensors, x: Value) -> Value:
