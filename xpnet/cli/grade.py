@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from xpnet.cli import common
+from xpnet.errors import printable
 from xpnet.grading import LESSONS, grade
 from xpnet.grading.process import SECONDS
 
@@ -46,7 +47,7 @@ def _grade(flags: argparse.Namespace) -> int:
     console.print(LESSONS[flags.lesson or Path(flags.file).stem].title, style="bold")
     width = max(len(verdict.name) for verdict in verdicts)
     for name, state, sentence in verdicts:
-        words = common.printable(sentence) if state == "wrong" else ""
+        words = printable(sentence) if state == "wrong" else ""
         console.print(Text.assemble((f"{state:5}", STYLES[state]), f"  {name:{width}}  {words}".rstrip()))
     right = sum(verdict.state == "right" for verdict in verdicts)
     console.print(f"{right} of {len(verdicts)} right")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -150,64 +151,74 @@ def _shared(output: str, over: str) -> tuple[Mistake, ...]:
     )
 
 
-_PRECISION = Task(
-    "precision",
-    ("result",),
-    lambda M: np.diagonal(M) / M.sum(axis=0),
-    _matrix_cases,
-    (
-        Mistake(
-            "result",
-            "is recall: divide by the predictions of the class, the sum of its column",
-            lambda M: np.diagonal(M) / M.sum(axis=1),
-        ),
-        Mistake("result", "is 1 - precision, the wrong predictions", lambda M: 1 - np.diagonal(M) / M.sum(axis=0)),
-        Mistake(
-            "result",
-            "is 0 for a class that was never predicted: 0/0 has no value, so NaN",
-            lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=0)),
-        ),
-        Mistake(
-            "result",
-            "is 1 for a class that was never predicted: 0/0 has no value, so NaN",
-            lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=0), nan=1.0),
-        ),
-        Mistake(
-            "result",
-            "is upside down: right predictions by all predictions",
-            lambda M: M.sum(axis=0) / np.diagonal(M),
-        ),
-        *_shared("result", "the predictions of the class, the sum of its column"),
-    ),
-    hard_cases=_precision_gaps,
-)
+class _Words(NamedTuple):
+    """What the sentences about one of the two fractions say."""
 
-_RECALL = Task(
-    "recall",
-    ("result",),
-    lambda M: np.diagonal(M) / M.sum(axis=1),
-    _matrix_cases,
-    (
-        Mistake(
-            "result",
-            "is precision: divide by the examples of the class, the sum of its row",
-            lambda M: np.diagonal(M) / M.sum(axis=0),
+    other: str  # the fraction that it is mistaken for
+    divisor: str
+    wrong: str  # what the rest of it is
+    empty: str  # a class for which it has no value
+    upside_down: str
+
+
+def _fraction(name: str, axis: int, words: _Words, hard_cases: Callable[..., Any]) -> Task:
+    """Of each class what is on the diagonal by the sum over an axis."""
+
+    def right(M: np.ndarray) -> np.ndarray:
+        return np.diagonal(M) / M.sum(axis=axis)
+
+    return Task(
+        name,
+        ("result",),
+        right,
+        _matrix_cases,
+        (
+            Mistake(
+                "result",
+                f"is {words.other}: divide by {words.divisor}",
+                lambda M: np.diagonal(M) / M.sum(axis=1 - axis),
+            ),
+            Mistake("result", f"is 1 - {name}, {words.wrong}", lambda M: 1 - right(M)),
+            Mistake(
+                "result",
+                f"is 0 for a class {words.empty}: 0/0 has no value, so NaN",
+                lambda M: np.nan_to_num(right(M)),
+            ),
+            Mistake(
+                "result",
+                f"is 1 for a class {words.empty}: 0/0 has no value, so NaN",
+                lambda M: np.nan_to_num(right(M), nan=1.0),
+            ),
+            Mistake("result", f"is upside down: {words.upside_down}", lambda M: M.sum(axis=axis) / np.diagonal(M)),
+            *_shared("result", words.divisor),
         ),
-        Mistake("result", "is 1 - recall, the missed examples", lambda M: 1 - np.diagonal(M) / M.sum(axis=1)),
-        Mistake(
-            "result",
-            "is 0 for a class without examples: 0/0 has no value, so NaN",
-            lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=1)),
-        ),
-        Mistake(
-            "result",
-            "is 1 for a class without examples: 0/0 has no value, so NaN",
-            lambda M: np.nan_to_num(np.diagonal(M) / M.sum(axis=1), nan=1.0),
-        ),
-        Mistake("result", "is upside down: found examples by all examples", lambda M: M.sum(axis=1) / np.diagonal(M)),
-        *_shared("result", "the examples of the class, the sum of its row"),
+        hard_cases=hard_cases,
+    )
+
+
+_PRECISION = _fraction(
+    "precision",
+    0,
+    _Words(
+        other="recall",
+        divisor="the predictions of the class, the sum of its column",
+        wrong="the wrong predictions",
+        empty="that was never predicted",
+        upside_down="right predictions by all predictions",
     ),
-    hard_cases=_recall_gaps,
+    _precision_gaps,
+)
+_RECALL = _fraction(
+    "recall",
+    1,
+    _Words(
+        other="precision",
+        divisor="the examples of the class, the sum of its row",
+        wrong="the missed examples",
+        empty="without examples",
+        upside_down="found examples by all examples",
+    ),
+    _recall_gaps,
 )
 
 CONFUSION_MATRIX = Exercise("confusion matrix", (_MATRIX,))
