@@ -124,3 +124,8 @@ def torch_named(network: Network, torch_name: Callable[[str], str] = torch_name)
         for name, tensor in named.items()
         if not name.startswith("normalize")
     }
+
+
+def blocks_of(text: str, language: str = "python") -> list[str]:
+    """The blocks of code of a Markdown page that are in a language."""
+    return re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import xpnet
+from tests.helpers import blocks_of
 from xpnet.experiments import EXPERIMENTS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -23,7 +24,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpne
 @pytest.mark.filterwarnings("ignore:.*converge")  # of estimators that are trained for a short time only
 def test_readme_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = blocks_of(README.read_text(encoding="utf-8"))
     assert blocks
     names = {"__name__": "readme"}
     for block in blocks:
@@ -41,7 +42,7 @@ def test_a_page_of_the_docs_runs_from_top_to_bottom(tmp_path, monkeypatch, name)
     monkeypatch.chdir(tmp_path)
     page = README.parent / "docs" / name
     names = {"__name__": name}
-    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+    for block in blocks_of(page.read_text(encoding="utf-8")):
         exec(compile(block, str(page), "exec"), names)
     assert names["loss"] < 5
 
@@ -55,12 +56,7 @@ def test_the_same_programs_run_in_each_library(tmp_path, monkeypatch, library):
     tabs = re.findall(r"^:sync: (\w+)\n(.*?)^:::$", page, re.DOTALL | re.MULTILINE)
     digits = xpnet.datasets.load("mnist")
     names = {"x": digits.train_inputs[:2000, :, :, 0] / np.float32(255), "y": digits.train_targets[:2000]}
-    blocks = [
-        block
-        for owner, text in tabs
-        if owner == library
-        for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    ]
+    blocks = [block for owner, text in tabs if owner == library for block in blocks_of(text)]
     assert len(blocks) >= 3
     for block in blocks:
         exec(compile(block, library, "exec"), names)
@@ -69,7 +65,7 @@ def test_the_same_programs_run_in_each_library(tmp_path, monkeypatch, library):
 def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = README.parent / "docs" / "results.md"
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = blocks_of(page.read_text(encoding="utf-8"))
     exec(compile(block, str(page), "exec"), {})
     faces = xpnet.datasets.load("fer2013", tmp_path)
     assert [len(part) for part in (faces.train_inputs, faces.validation_inputs, faces.test_inputs)] == [1120, 140, 140]
@@ -80,7 +76,7 @@ def test_the_faces_that_the_docs_draw_are_a_data_set(tmp_path, monkeypatch):
 def documented_commands():
     """Every ``python scripts/...`` and ``xpnet ...`` in README and docs, as the words that a shell makes of it."""
     for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
-        for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for block in blocks_of(page.read_text(encoding="utf-8"), "bash"):
             for line in block.replace("\\\n", "").splitlines():
                 if line.startswith(("python scripts/", "xpnet ")):
                     words = shlex.split(line, comments=True)

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from tests.helpers import blocks_of
 from xpnet.grading import LESSONS, grade
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ COURSE, SOLUTIONS = ROOT / "course", Path(__file__).parent / "solutions"
 def cells(lesson):
     """The code of a MyST notebook, without what IPython alone understands."""
     text = (COURSE / f"{lesson}.md").read_text(encoding="utf-8")
-    found = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    found = blocks_of(text, "{code-cell} ipython3")
     return [re.sub(r"^%.*$", "", cell, flags=re.MULTILINE) for cell in found]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from tests.helpers import blocks_of
 from xpnet.onnx import cases
 
 PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
@@ -17,7 +18,7 @@ def test_examples_run_one_after_another(tmp_path, monkeypatch, capsys):
         pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     names = {}
-    for block in re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
+    for block in blocks_of(TEXT):
         exec(compile(block, str(PAGE), "exec"), names)
     assert "tensor([0.3333, 0.3333])" in capsys.readouterr().out
 

@@ -1,12 +1,12 @@
 """What follows a training: when it is called, what it sees, and that it may end it."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers import blocks_of
 from tests.training.runs import StopAfter, timeless
 from xpnet import Network
 from xpnet.datasets import Dataset
@@ -168,7 +168,7 @@ def test_the_mlflow_callback_of_the_docs(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri(tmp_path.as_uri())
     experiment = mlflow.set_experiment("followed")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = blocks_of(PAGE.read_text(encoding="utf-8"))
     net, (x, y) = network(), points()
     fits = []
     monkeypatch.setattr(net, "fit", lambda *data, **settings: fits.append(Network.fit(net, *data, **settings)))
