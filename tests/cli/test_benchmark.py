@@ -10,10 +10,10 @@ from xpnet.benchmark import controller, scaling
 from xpnet.benchmark.cases import PLANS, find_cases
 from xpnet.benchmark.implementation import GPU_PURE
 from xpnet.benchmark.profile import Cost, Profile
-from xpnet.benchmark.work import multiplications
 from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
 from xpnet.layers import Conv2D
+from xpnet.work import multiplications
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
 PROFILE = Profile(

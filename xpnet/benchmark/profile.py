@@ -14,11 +14,11 @@ import numpy as np
 from xpnet import kernels
 from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
-from xpnet.benchmark.work import multiplications, values_moved
 from xpnet.benchmark.xpnet_implementation import XpnetImplementation
 from xpnet.kernels import sharing
 from xpnet.layers.base import Backward, Cache, Forward, Params, State
 from xpnet.layers.containers import Wrapper, map_leaves
+from xpnet.work import multiplications, values_moved
 
 REST = "loss, θ, optimizer"
 _SIDE, _COPIED = 2048, 1 << 24  # the side of a matrix, and values of an array that fits into no cache

@@ -9,8 +9,8 @@ import numpy as np
 
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.controller import Row, Say, measure
-from xpnet.benchmark.work import multiplications
 from xpnet.layers import Conv2D, Dense, GlobalAvgPool2D, Normalize, ReLU, Sequential
+from xpnet.work import multiplications
 
 BATCH_SIZE, SIDE, CHANNELS, DEPTH = 32, 32, 16, 4
 WORK = "proportional to multiplications"

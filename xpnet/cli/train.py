@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from xpnet import runtime
-from xpnet.backend import to_numpy
 from xpnet.cli import common, following, tables
 from xpnet.cli.ranks import CheckpointPartner, ending_all
 from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, engine_of, make_parser, settings_of
@@ -22,6 +21,8 @@ from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
 from xpnet.parallel.launch import launched
+from xpnet.report.findings import Findings
+from xpnet.report.start import start_of
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
 from xpnet.runs.folder import START, SUMMARY, TENSORBOARD, RunFolder, versions
@@ -184,16 +185,15 @@ def _finish(
     folder.write_json(SUMMARY, _summary(trainer, config, evaluation, cut_short))
     tables.print_evaluation(console, evaluation, class_names, of_pixels=bool(dataset.target_shape))
     if plots:
-        _draw(folder, trainer, dataset, evaluation)
-        _report(folder, trainer, dataset, config, evaluation, cut_short)
+        findings = Findings(trainer.network, dataset, evaluation)
+        _draw(folder, trainer, findings)
+        _report(folder, config, findings, cut_short)
     following.note(
         console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
 
 
 def _write_start(folder: RunFolder, trainer: Trainer) -> None:
-    from xpnet.report.start import start_of  # here: it counts the work in a layer as benchmarks do
-
     folder.write_json(START, start_of(trainer).to_json())
 
 
@@ -232,40 +232,31 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
     }
 
 
-def _report(
-    folder: RunFolder, trainer: Trainer, dataset: Dataset, config: RunConfig, evaluation: Evaluation, interrupted: bool
-) -> None:
-    from xpnet.report import page  # here: as the plots
-    from xpnet.report.findings import Findings
+def _report(folder: RunFolder, config: RunConfig, findings: Findings, interrupted: bool) -> None:
+    from xpnet.report import page  # here: matplotlib takes a second to import
     from xpnet.report.run import State, read_run
     from xpnet.report.view import RunView
 
     run = read_run(folder, State.INTERRUPTED if interrupted else State.FINISHED)
-    findings = Findings(trainer.network, dataset, evaluation)
     page.write(folder, [RunView(run, command_text(config), run.name, findings)])
 
 
-def _draw(folder: RunFolder, trainer: Trainer, dataset: Dataset, evaluation: Evaluation) -> None:
-    from xpnet import plots  # here: matplotlib takes a second to import
+def _draw(folder: RunFolder, trainer: Trainer, findings: Findings) -> None:
+    from xpnet import plots  # here, as above
 
-    class_names, history = dataset.class_names or (), trainer.history.to_dict()
-    batches_per_epoch = trainer.data.batches_per_epoch
+    history, batches_per_epoch = trainer.history.to_dict(), trainer.data.batches_per_epoch
     unit = batches_per_epoch if trainer.config.epochs else None  # the run's length is given in epochs or iterations
     figures = {
         "loss": plots.loss_curves(history, unit),
         "accuracy": plots.accuracy_curves(history, not trainer.config.measure_training, unit),
         "error_rate": plots.error_rate_curves(history, batches_per_epoch),
-        "confusion_matrix": plots.confusion_matrix(evaluation.confusion, class_names),
+        "confusion_matrix": plots.confusion_matrix(findings.evaluation.confusion, findings.class_names),
     }
-    predictions, images, targets = evaluation.probabilities.argmax(axis=1), dataset.test_inputs, dataset.test_targets
-    if targets.ndim > 1:
-        pixels = predictions.reshape(targets.shape)
-        figures["segmentation"] = plots.segmentation(images, targets, pixels, class_names)
-    else:
-        probabilities = evaluation.probabilities
-        figures["misclassified"] = plots.misclassified(images, targets, predictions, class_names, probabilities)
-    filters = [weight for weight in trainer.network.parameters().values() if weight.ndim == 4]
-    if filters:
-        figures["filters"] = plots.filters(to_numpy(filters[0]))
+    if findings.mistakes is not None:
+        figures["misclassified"] = plots.misclassified(**findings.mistakes)
+    if findings.pixels is not None:
+        figures["segmentation"] = plots.segmentation(**findings.pixels)
+    if findings.filters is not None:
+        figures["filters"] = plots.filters(findings.filters)
     for name, figure in figures.items():
         plots.save(figure, folder.plots_path / f"{name}.png")

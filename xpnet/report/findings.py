@@ -25,6 +25,11 @@ class Findings(NamedTuple):
     evaluation: Evaluation
 
     @property
+    def class_names(self) -> list[str]:
+        """What its classes are called, in letters that can be printed."""
+        return [printable(name) for name in self.dataset.class_names or ()]
+
+    @property
     def layers(self) -> list[LayerWork]:
         """The layers of the network."""
         return layers_of(self.network)
@@ -45,7 +50,7 @@ class Findings(NamedTuple):
             "images": self.dataset.test_inputs,
             "labels": evaluation.targets,
             "predictions": evaluation.probabilities.argmax(axis=1),
-            "class_names": self._class_names,
+            "class_names": self.class_names,
             "probabilities": evaluation.probabilities,
         }
 
@@ -59,17 +64,13 @@ class Findings(NamedTuple):
             "images": self.dataset.test_inputs,
             "targets": targets,
             "predictions": self.evaluation.probabilities.argmax(axis=1).reshape(targets.shape),
-            "class_names": self._class_names,
+            "class_names": self.class_names,
         }
 
     @property
     def _has_images(self) -> bool:
         images = self.dataset.test_inputs
         return len(images.shape) == 4 and images.shape[3] in (1, 3) and images.dtype == np.uint8
-
-    @property
-    def _class_names(self) -> list[str]:
-        return [printable(name) for name in self.dataset.class_names or ()]
 
 
 def find(folder: RunFolder, config: RunConfig) -> Findings:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.benchmark.work import multiplications
 from xpnet.network import Network
 from xpnet.report.values import as_count, as_text, as_texts
 from xpnet.runs.folder import versions
 from xpnet.shapes import Shape
 from xpnet.training import Trainer
+from xpnet.work import multiplications
 
 _MOST_LAYERS = 2000
 _MOST_AXES = 8

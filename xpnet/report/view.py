@@ -167,8 +167,8 @@ class RunView:
     def _names(self, classes: int) -> Sequence[str]:
         if self.run.class_names:
             return self.run.class_names
-        if self.findings and self.findings.dataset.class_names:
-            return [printable(name) for name in self.findings.dataset.class_names]
+        if self.findings and self.findings.class_names:
+            return self.findings.class_names
         return [str(number) for number in range(classes)]
 
     def _draw(self, what: str, make: Any, text: str) -> Picture:
