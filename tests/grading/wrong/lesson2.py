@@ -115,6 +115,6 @@ WRONG = {
         ),
         ("take_batch", "step % batches", "(step - 1) % batches", "counts steps from 1"),
         ("take_batch", "int(np.ceil(len(order) / batch_size))", "len(order) / batch_size", "raises TypeError in line"),
-        ("take_batch", "order[start", "np.random.permutation(order)[start", "batch[0] is"),
+        ("take_batch", "order[start", "np.random.default_rng(1).permutation(order)[start", "batch[0] is"),
     ],
 }
