@@ -48,3 +48,9 @@ def run(*commands: Sequence[str], cwd: Path | None = None, **changes: str) -> su
             process.kill()
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Two ranks started by torchrun, waiting for their end."""
+    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run([*words, *arguments], capture_output=True, text=True, env=environment(), timeout=LIMIT)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import cache
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import PRESENT
-from tests.parallel.launching import LIMIT, command, environment, needs_mpi, run
+from tests.parallel.launching import command, needs_mpi, run, torchrun
 from tests.parallel.worker import CASES, STEPS, make_trainer, outcome
 
 pytestmark = needs_mpi
@@ -77,11 +75,22 @@ def test_rows_of_an_iterable_are_shared_too():
 @pytest.mark.skipif("torch" not in PRESENT, reason="PyTorch is not installed")
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_ranks_of_torchrun_learn_the_same(library):
-    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
-    words += ["tests.parallel.worker", "random", "torch", library, "float64", str(STEPS), "{}"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=LIMIT)
+    done = torchrun("-m", "tests.parallel.worker", "random", "torch", library, "float64", str(STEPS), "{}")
     assert done.returncode == 0, done.stderr
     assert_equal(alone("random"), json.loads(done.stdout), 1e-10)
+
+
+@pytest.mark.skipif("torch" not in PRESENT, reason="PyTorch is not installed")
+def test_ranks_of_torchrun_leave_their_group_while_python_runs(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import atexit, torch\n"
+        "atexit.register(lambda: print(torch.distributed.is_initialized()))  # called last\n"
+        "from xpnet.parallel import connect\n"
+        "assert connect('torch').size == 2\n"
+    )
+    done = torchrun(str(program))
+    assert (done.returncode, done.stdout.split()) == (0, ["False"] * 2), done.stderr
 
 
 def test_the_first_step_that_goes_wrong_ends_all_ranks(tmp_path):

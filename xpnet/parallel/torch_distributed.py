@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,8 @@ class TorchGroup(HostGroup):
             )
         kinds = "cpu:gloo,cuda:nccl" if self._torch.cuda.is_available() else "gloo"
         self._comm.init_process_group(kinds, timeout=timedelta(seconds=time_limit()))
+        # Otherwise Gloo's threads may outlive what they need, and end the process by SIGABRT (PyTorch's issue 190489).
+        atexit.register(self._leave)
         self.rank, self.size = self._comm.get_rank(), self._comm.get_world_size()
         self.local_rank = int(os.environ["LOCAL_RANK"])
         self.threads = max((os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"]), 1)
@@ -64,3 +67,7 @@ class TorchGroup(HostGroup):
     def abort(self, code: int) -> None:
         """End this rank at once with an exit code; torchrun then ends the others."""
         os._exit(code)
+
+    def _leave(self) -> None:
+        if self._comm.is_initialized():  # a program may have left it itself
+            self._comm.destroy_process_group()
