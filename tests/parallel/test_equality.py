@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import PRESENT
-from tests.parallel.launching import command, needs_mpi, run, torchrun
+from tests.helpers import blocks_of
+from tests.parallel.launching import ROOT, command, needs_mpi, run, torchrun
 from tests.parallel.worker import CASES, STEPS, make_trainer, outcome
 
 pytestmark = needs_mpi
@@ -99,3 +100,25 @@ def test_the_first_step_that_goes_wrong_ends_all_ranks(tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "in iteration" in done.stderr
+
+
+def test_fit_as_the_page_shows_it(tmp_path):
+    page = (ROOT / "docs" / "parallel.md").read_text(encoding="utf-8")
+    (block,) = blocks_of(page)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "import xpnet\n"
+        "from mpi4py import MPI\n"
+        "x = np.random.default_rng(1).normal(size=(51, 3))\n"
+        "y = (x[:, 0] > 0).astype(int)\n"
+        "net = xpnet.Network([xpnet.layers.Dense(2)], (3,), dtype='float64')\n"
+        f"{block}"
+        "if MPI.COMM_WORLD.rank == 0:\n"
+        "    print(MPI.COMM_WORLD.size, net.theta.tolist())\n"
+    )
+    done = [run(command(ranks, str(program), module="mpi4py")) for ranks in (1, 2)]
+    assert [result.returncode for result in done] == [0, 0], done[1].stderr
+    (size, one), (sizes, two) = (result.stdout.split(" ", 1) for result in done)
+    assert (size, sizes) == ("1", "2")
+    np.testing.assert_allclose(json.loads(two), json.loads(one), rtol=0, atol=1e-12)
