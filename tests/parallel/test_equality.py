@@ -18,9 +18,9 @@ pytestmark = needs_mpi
 
 
 @cache
-def alone(case: str, backend: str = "numpy", dtype: str = "float64") -> dict[str, Any]:
+def alone(case: str, backend: str = "numpy", dtype: str = "float64", **changes: Any) -> dict[str, Any]:
     """What one process learns."""
-    trainer = make_trainer(case, None, backend, dtype, STEPS)
+    trainer = make_trainer(case, None, backend, dtype, STEPS, **changes)
     trainer.run()
     return outcome(trainer)
 
@@ -49,6 +49,12 @@ def test_ranks_learn_what_one_process_learns(case, ranks):
 
 def test_four_ranks_on_fewer_cores_learn_the_same():
     assert_equal(alone("random"), shared(4, "random"), 1e-10)
+
+
+@pytest.mark.parametrize("case", ["random", "weighted"])
+def test_each_rank_has_all_of_a_last_batch_that_is_smaller_than_the_ranks(case):
+    """75 examples in batches of 24: the last one has 3."""
+    assert_equal(alone(case, batch_size=24), shared(4, case, batch_size=24), 1e-10)
 
 
 def test_float32_differs_in_rounding_only():
@@ -122,3 +128,31 @@ def test_fit_as_the_page_shows_it(tmp_path):
     (size, one), (sizes, two) = (result.stdout.split(" ", 1) for result in done)
     assert (size, sizes) == ("1", "2")
     np.testing.assert_allclose(json.loads(two), json.loads(one), rtol=0, atol=1e-12)
+
+
+def test_the_layer_that_goes_wrong_on_one_rank_is_found_without_the_others(tmp_path):
+    """Only the example of rank 1 that is far from the rest overflows float16, behind the last batch normalisation."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "from xpnet import Network, Runtime\n"
+        "from xpnet.errors import TrainingDivergedError\n"
+        "from xpnet.layers import BatchNorm, Dense\n"
+        "from xpnet.training import TrainConfig, Trainer\n"
+        "x, y = np.random.default_rng(0).normal(size=(16, 3)), np.arange(16) % 4\n"
+        "x[12] *= 1000\n"
+        "net = Network([Dense(4), BatchNorm(), Dense(4)], (3,))\n"
+        "net.parameters()['dense2.weight'][...] = 30_000 * np.eye(4)\n"
+        "runtime = Runtime(parallel='mpi', precision='float16')\n"
+        "trainer = Trainer(net, [(x, y)], TrainConfig(iterations=1, batch_size=16), runtime)\n"
+        "try:\n"
+        "    trainer.run(detect_nonfinite=True)\n"
+        "except TrainingDivergedError as error:\n"
+        "    open(f'rank{trainer.group.rank}', 'w').write(str(error))\n"
+    )
+    done = run(command(2, str(program), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rank in range(2):
+        text = (tmp_path / f"rank{rank}").read_text()
+        assert text.startswith("Rank 1: ")
+        assert "Dense 'dense2'" in text

@@ -70,7 +70,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
     ("first", "second", "words"),
     [
         (["--lr", "x"], ["--lr", "x"], "--lr"),
-        (["--batch-size", "1"], ["--batch-size", "1"], "at least 2 examples in every batch"),
+        (["--batch-size", "1"], ["--batch-size", "1"], "batches of at least 2 examples"),
         (["--lr", "0.1"], ["--lr", "0.2"], "Rank 1: expected --lr to be that of rank 0, 0.1, got 0.2"),
         (["--seed", "0"], ["--lr", "x"], "Rank 1: argument --lr"),
         ([], ["--data-dir", "nowhere"], "Rank 1: mnist: expected"),

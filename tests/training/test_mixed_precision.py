@@ -151,7 +151,7 @@ def test_weights_reach_the_loss():
 @pytest.mark.parametrize("optimizer", [SGD(0.1, 0.1), Momentum(0.1), Adam(0.1)])
 def test_a_step_that_overflows_is_left_out(library, optimizer):
     network = make_network(library)
-    step = make_step(network, optimizer, accuracy, clip_norm=1.0, mixed=MixedPrecision(network))
+    step = make_step(network, optimizer, accuracy, clip_norm=1.0, mixed=True)
     before = first_values(network, optimizer, 2.0**40)
     with np.errstate(over="ignore", invalid="ignore"):
         after, figures = step(before, *batch(network))
@@ -167,7 +167,7 @@ def test_a_step_that_overflows_is_left_out(library, optimizer):
 def test_the_scale_grows_after_enough_good_steps_in_a_row(monkeypatch, library):
     monkeypatch.setattr(mixed_precision, "INTERVAL", 3)
     network = make_network(library)
-    step = make_step(network, SGD(0.0), accuracy, mixed=MixedPrecision(network))
+    step = make_step(network, SGD(0.0), accuracy, mixed=True)
     values, seen = first_values(network, SGD(0.0), 2.0**18), []
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(8):
@@ -251,7 +251,7 @@ def test_a_recorded_step_is_the_same(graphs):
     layers = Sequential([Normalize(), Flatten(), Dense(6), BatchNorm(), Dropout(0.3), Dense(5)])
     network = Network(layers, (4, 4, 1), device="cuda")
     optimizer = Adam(0.01)
-    step = make_step(network, optimizer, accuracy, mixed=MixedPrecision(network))
+    step = make_step(network, optimizer, accuracy, mixed=True)
     recorded = graphed(step, network.backend)
     ours = theirs = first_values(network, optimizer, 2.0**40)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -118,7 +118,7 @@ def prepare(
     sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
     own, rows = sampler, _all_rows
     if group.size > 1:
-        check_enough(group, sampler)
+        check_enough(group, sampler.batch_size)
         own = RowSampler(sampler, group, weights_of_examples(train.targets, train.weights, class_weights))
         rows = own.rows
     feed = make_feed(backend, train.inputs, train.targets, train.weights, own)
@@ -169,6 +169,7 @@ def prepare_stream(
     part = Part(first.x, first.y)
     if group.size == 1:
         return TrainingData(feed, part, None, per_epoch, 0)
+    check_enough(group, first.y.shape[0])
     own = RowFeed(feed, group, getattr(loss, "class_weights", None))
     return TrainingData(own, part, None, per_epoch, 0, own.rows)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 from xpnet.backend import to_numpy
 from xpnet.errors import TrainingDivergedError
@@ -18,7 +20,10 @@ from xpnet.parallel.agreement import check_same, check_same_values, code_digest
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import TrainingData
-from xpnet.training.step import TrainState
+from xpnet.training.rows import is_whole
+from xpnet.training.step import StepMetrics, TrainState
+
+Step = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def check_same_start(group: Group, network: Network, data: TrainingData, config: TrainConfig, runtime: Runtime) -> None:
@@ -71,6 +76,19 @@ def shared(network: Network, group: Group, config: TrainConfig) -> Network:
     network = copy.copy(network)
     network.layer = map_leaves(settled, network.layer)
     return network
+
+
+def shared_step(make: Callable[[Network], Step], network: Network, group: Group, config: TrainConfig) -> Step:
+    """The step of a group, whose last argument are the rows; of a batch that each rank has whole, it asks no other."""
+    step = make(shared(network, group, config))
+    if group.size == 1:
+        return step
+    of_whole = make(network)
+
+    def step_of_rows(*arguments: Any) -> tuple[TrainState, StepMetrics]:
+        return (of_whole if is_whole(group, arguments[-1].of) else step)(*arguments)
+
+    return step_of_rows
 
 
 def same_at_report(group: Group, config: TrainConfig, state: TrainState, iteration: int) -> TrainState:

@@ -19,19 +19,21 @@ from xpnet.training.feed import Batch, IterableFeed
 
 
 class Rows(NamedTuple):
-    """Some rows of a batch: the first, how many the whole batch has, and their share of its weight, Σ wc / Σ wc.
+    """Some rows of a batch: the first, and how many the whole batch has; their share of its examples and of its loss.
 
-    w and c are the weights of examples and of their classes, 1 without any.
+    The loss's share is that of the weights, Σ wc / Σ wc, of examples and of their classes, which are 1 without any. The
+    shares of all ranks add up to 1: where each has the whole batch, the shares are equal.
     """
 
     first: int
     of: int
+    examples: float
     weight: float
 
 
 @dataclass(frozen=True)
 class RowSampler:
-    """The rows that one process of a group has of the batches of a sampler: the same as of the others, or one more.
+    """The rows that one process of a group has of the batches of a sampler (``own_rows``).
 
     ``weights`` (N,) are those of all examples, if they have any.
     """
@@ -43,7 +45,7 @@ class RowSampler:
     def batch(self, step: int) -> np.ndarray:
         """Indices to train on in this step (from 0) here."""
         indices = self.whole.batch(step)
-        return indices[self.group.rows(len(indices))]
+        return indices[own_rows(self.group, len(indices))]
 
     def rows(self, step: int) -> Rows:
         """Which rows of the whole batch these are."""
@@ -60,13 +62,7 @@ class RowFeed:
     def batch(self, step: int) -> Batch:
         """The examples to train on in this step, counted from 0, here."""
         batch = self._whole.batch(step)
-        count = batch.y.shape[0]
-        if count < self._group.size:
-            raise InputError(
-                f"Batch {step}: expected at least {self._group.size} examples, one for each rank, got {count}. "
-                "Use larger batches, or fewer ranks."
-            )
-        rows = self._group.rows(count)
+        rows = own_rows(self._group, batch.y.shape[0])
         return Batch(*(None if array is None else array[rows, ...] for array in batch))
 
     def rows(self, step: int) -> Rows:
@@ -75,15 +71,23 @@ class RowFeed:
         return _rows(self._group, batch.y.shape[0], weights_of_examples(batch.y, batch.weights, self._class_weights))
 
 
-def check_enough(group: Group, sampler: BatchSampler) -> None:
-    """Raise InputError if some batch has fewer examples than the group has processes."""
-    least = min((sampler.count - 1) % sampler.batch_size + 1, sampler.batch_size)
-    if least < group.size:
+def check_enough(group: Group, batch_size: int) -> None:
+    """Raise InputError if batches have fewer examples than the group has processes."""
+    if batch_size < group.size:
         raise InputError(
-            f"Training: expected at least {group.size} examples in every batch, one for each rank, got {least} in the "
-            f"last one of {sampler.count:,} examples in batches of {sampler.batch_size}. Change batch_size, or use "
-            "fewer ranks."
+            f"Training: expected batches of at least {group.size} examples, one for each rank, got {batch_size}. "
+            "Use larger batches, or fewer ranks."
         )
+
+
+def is_whole(group: Group, count: int) -> bool:
+    """Whether each process has all rows of a batch of so many examples: it has fewer than there are processes."""
+    return count < group.size
+
+
+def own_rows(group: Group, count: int) -> slice:
+    """A process's rows of a batch: as many as another one's, or one more; all of a batch too small for that."""
+    return slice(0, count) if is_whole(group, count) else group.rows(count)
 
 
 def weights_of_examples(targets: Any, weights: Any, class_weights: Any) -> np.ndarray | None:
@@ -95,11 +99,13 @@ def weights_of_examples(targets: Any, weights: Any, class_weights: Any) -> np.nd
 
 
 def _rows(group: Group, count: int, weights: np.ndarray | None) -> Rows:
-    own = group.rows(count)
+    own = own_rows(group, count)
+    copies = group.size if is_whole(group, count) else 1
+    examples = (own.stop - own.start) / (count * copies)
     if weights is None:
-        return Rows(own.start, count, (own.stop - own.start) / count)
-    total = float(weights.sum())
-    return Rows(own.start, count, float(weights[own].sum()) / total if total else 0.0)
+        return Rows(own.start, count, examples, examples)
+    total = float(weights.sum()) * copies
+    return Rows(own.start, count, examples, float(weights[own].sum()) / total if total else 0.0)
 
 
 def with_share(network: Network, share: Array | float) -> Network:

@@ -42,7 +42,7 @@ def make_step(
     *,
     clip_norm: float | None = None,
     augmentation: Sequence[Augmentation] = (),
-    mixed: MixedPrecision | None = None,
+    mixed: bool = False,
     group: Group = ALONE,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (state, x, targets, ...) -> (state, metrics of the batch).
@@ -58,6 +58,7 @@ def make_step(
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
     gradients of the whole batch's loss. The metrics are this process's addends of the batch's.
     """
+    in_float16 = MixedPrecision(network) if mixed else None
 
     def gradient(
         state: TrainState,
@@ -73,15 +74,15 @@ def make_step(
             key = for_rows(key, rows.first, rows.of)
         x = prepared(network, augmentation, x, key)
         share = rows.weight if rows else None
-        if mixed:
+        if in_float16:
             scale = state.optimizer[SCALE]
-            result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, share)
+            result = in_float16.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, share)
         else:
             own = network if share is None else with_share(network, share)
             result = own.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
         metrics = StepMetrics(result.loss, score(result.outputs, targets, state.theta.dtype))
         if rows:
-            metrics = metrics._replace(score=metrics.score * (x.shape[0] / rows.of))
+            metrics = metrics._replace(score=metrics.score * rows.examples)
         return result.gradient, result.state, metrics
 
     def update(state: TrainState, gradient: Array, layers: State, lr_scale: Factor, decay_mask: Factor) -> TrainState:
@@ -94,7 +95,7 @@ def make_step(
             decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
         )
         after = TrainState(theta, layers, optimizer_state)
-        return mixed.skip_on_overflow(state, after, gradient) if mixed else after
+        return in_float16.skip_on_overflow(state, after, gradient) if in_float16 else after
 
     is_split = group.size > 1  # around the reduction, which cannot be compiled
     own_gradient = compiled(gradient, network.backend) if is_split else gradient

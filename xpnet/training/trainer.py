@@ -30,7 +30,7 @@ from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import History, Record
 from xpnet.training.measure import measure, read_metrics
 from xpnet.training.mixed_precision import MixedPrecision
-from xpnet.training.ranks import check_same_start, same_at_report, same_start, shared
+from xpnet.training.ranks import check_same_start, same_at_report, same_start, shared_step
 from xpnet.training.setup import (
     check_runtime,
     first_optimizer_state,
@@ -89,17 +89,17 @@ class Trainer:
         loss, targets = network.loss, self.data.train.targets
         # lr is passed per step, so the optimizer's own is 1: its rounding to θ's dtype is then the same in an array.
         optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
-        in_step = shared(network, self.group, config)
-        self._mixed = MixedPrecision(in_step) if self.runtime.precision == "float16" else None
-        self._plain_step = make_step(
-            in_step,
-            optimizer,
-            settle_score(loss, targets),
+        self._mixed = MixedPrecision(network) if self.runtime.precision == "float16" else None
+        make = partial(
+            make_step,
+            optimizer=optimizer,
+            score=settle_score(loss, targets),
             clip_norm=config.clip_norm,
             augmentation=config.augmentation,
-            mixed=self._mixed,
+            mixed=self._mixed is not None,
             group=self.group,
         )
+        self._plain_step = shared_step(make, network, self.group, config)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
         self.history = History([], metric_name(loss, targets), self.data.batches_per_epoch)
