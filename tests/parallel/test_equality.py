@@ -156,3 +156,24 @@ def test_the_layer_that_goes_wrong_on_one_rank_is_found_without_the_others(tmp_p
         text = (tmp_path / f"rank{rank}").read_text()
         assert text.startswith("Rank 1: ")
         assert "Dense 'dense2'" in text
+
+
+@pytest.mark.parametrize("inputs", ["x", "np.load(name, mmap_mode='r')"])
+def test_other_inputs_on_one_rank_are_refused(tmp_path, inputs):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "import xpnet\n"
+        "from mpi4py import MPI\n"
+        "rank = MPI.COMM_WORLD.rank\n"
+        "name, x, y = f'{rank}.npy', np.random.default_rng(rank).normal(size=(50, 3)), np.arange(50) % 2\n"
+        "np.save(name, x)\n"
+        "net = xpnet.Network([xpnet.layers.Dense(2)], (3,))\n"
+        "try:\n"
+        f"    net.fit({inputs}, y, runtime=xpnet.Runtime(parallel='mpi'), progress=False)\n"
+        "except xpnet.errors.InputError as error:\n"
+        "    open(f'{rank}.txt', 'w').write(str(error))\n"
+    )
+    done = run(command(2, str(program), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Rank 1: expected data to be that of rank 0" in (tmp_path / "0.txt").read_text()
