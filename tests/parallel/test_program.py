@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -182,3 +183,20 @@ def rank_processes(launcher: int) -> dict[int, int]:
         if ranks and "python" in name:
             found[ranks[0]] = pid
     return found
+
+
+def test_an_error_of_mpi_is_one_line(tmp_path):
+    """A rank that is not there, as one that was killed while others wait for it."""
+    program_path = tmp_path / "program.py"
+    program_path.write_text(
+        "import numpy as np\n"
+        "from xpnet.cli.ranks import ending_all\n"
+        "from xpnet.parallel import connect\n"
+        "group = connect('mpi')\n"
+        "with ending_all(group, {}):\n"
+        "    group.broadcast(np.ones(3), root=5)\n"
+    )
+    done = run(command(2, str(program_path), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.match(r"error: rank [01]: MPI: expected all ranks to answer.*\(Invalid root\)", errors(done.stderr)[0])
