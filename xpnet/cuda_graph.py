@@ -49,6 +49,7 @@ class GraphedStep:
         iteration: int = 0,
         lr_scale: float = 1.0,
         decay_mask: Array | float = 1.0,
+        **others: Array,
     ) -> tuple[Any, Any]:
         """One step: the new values, and the metrics of the batch."""
         inputs = {
@@ -59,6 +60,7 @@ class GraphedStep:
             "iteration": iteration,
             "lr_scale": lr_scale,
             "decay_mask": decay_mask,
+            **others,
         }
         shapes = tuple(_shape(name, value) for name, value in inputs.items())
         last, self._last = self._last, None

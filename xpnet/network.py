@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xpnet.optimizers import Optimizer
     from xpnet.schedules import Schedule
     from xpnet.training import AnyEvaluation, Callback, EarlyStopping, History
+    from xpnet.training.mixing import Mixing
 
 
 class Network(LayeredFunction):
@@ -55,6 +56,7 @@ class Network(LayeredFunction):
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: Sequence[Augmentation] = (),
+        mixing: Mixing | None = None,
         normalize: bool | float = True,
         callbacks: Sequence[Callback] = (),
         early_stopping: EarlyStopping | None = None,
@@ -100,6 +102,7 @@ class Network(LayeredFunction):
             sample_weight=sample_weight,
             class_weight=class_weight,
             augmentation=augmentation,
+            mixing=mixing,
             normalize=normalize,
             callbacks=callbacks,
             early_stopping=early_stopping,

@@ -194,6 +194,8 @@ def _add_images(group: _Group) -> None:
     group.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images padded by P black pixels")
     group.add_argument("--flip", action=_ON_OFF, help="mirror half of the images left to right")
     group.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
+    group.add_argument("--mixup", type=float, metavar="α", help="blend pairs of images and classes; λ ~ Beta(α, α)")
+    group.add_argument("--cutmix", type=float, metavar="α", help="swap boxes of images, blend classes; λ ~ Beta(α, α)")
 
 
 def _add_model(group: _Group) -> None:

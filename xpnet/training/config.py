@@ -16,6 +16,7 @@ from xpnet.random import check_seed
 from xpnet.schedules import Constant, Schedule, for_run
 from xpnet.shapes import check_positive, is_whole
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.mixing import Mixing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class TrainConfig:
     binary cross-entropy for 0/1 targets, squared error for real ones. ``class_weight`` maps names or numbers of classes
     to weights, or is "balanced".
 
-    ``augmentation`` are random changes of training images, applied in order (``datasets.augment``). ``normalize`` lets
+    ``augmentation`` are random changes of training images, applied in order (``datasets.augment``). ``mixing``, Mixup
+    or CutMix, then blends the examples of a batch with each other, and learns the targets of both. ``normalize`` lets
     an untrained network shift and scale its inputs first: to mean 0 and standard deviation 1 for each channel (True),
     to mean 0 and a fixed factor (a number, such as 1/255), or not at all (False).
 
@@ -58,6 +60,7 @@ class TrainConfig:
     loss: Loss | None = None
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
     augmentation: tuple[Augmentation, ...] = ()
+    mixing: Mixing | None = None
     normalize: bool | float = True
     validation: int | float | Literal["auto"] | None = None
     limit: int | None = None
@@ -83,6 +86,7 @@ class TrainConfig:
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer", "xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule", "xpnet.schedules.Cosine()")
+        _check_kind("mixing", self.mixing, Mixing | None, "Mixup or CutMix", "xpnet.training.Mixup(0.2)")
         stopping = self.early_stopping
         _check_kind("early_stopping", stopping, EarlyStopping | None, "an EarlyStopping", "EarlyStopping(10)")
         if self.loss is not None:

@@ -11,6 +11,7 @@ from xpnet.network import Network
 from xpnet.random import fold_in, for_rows
 from xpnet.training.config import TrainConfig
 from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
+from xpnet.training.mixing import with_mixed_targets
 from xpnet.training.nonfinite import all_finite, first_nonfinite
 from xpnet.training.rows import Rows
 from xpnet.training.step import TrainState, prepared
@@ -60,6 +61,7 @@ def check_step(
     key: Array,
     iteration: int,
     rows: Rows | None = None,
+    mix: Array | None = None,
 ) -> None:
     """Raise TrainingDivergedError with the first layer that went wrong if a step, from one state to another, did."""
     before, after = states
@@ -69,8 +71,11 @@ def check_step(
     if rows:
         key = for_rows(key, rows.first, rows.of)
     x = prepared(network, config.augmentation, batch.x, key)
+    if config.mixing and mix is not None:
+        x, network = config.mixing.blend(x, mix), with_mixed_targets(network, mix)
     if mixed:
-        network, theta, x = mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
+        network, theta = mixed.as_float16(before.optimizer[SCALE], network.loss), in_float16(theta)
+        x = in_float16(x)
     found = first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)
     raise TrainingDivergedError(
         f"Training: in iteration {iteration + 1}, "

@@ -26,7 +26,6 @@ from xpnet.losses import Loss, LossForward
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.shapes import Shape
-from xpnet.training.rows import with_share
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -49,11 +48,15 @@ class MixedPrecision:
             GOOD_STEPS: xp.zeros((1,), dtype=theta.dtype, device=device(theta)),
         }
 
-    def as_float16(self, scale: Array | float = 1.0) -> Network:
-        """The network that computes in float16, given θ and images in float16, but keeps its state in float32."""
+    def as_float16(self, scale: Array | float = 1.0, loss: Loss | None = None) -> Network:
+        """The network that computes in float16, given θ and images in float16, but keeps its state in float32.
+
+        ``loss`` takes the place of its own.
+        """
         network = copy.copy(self._network)
         network.layer = self._layer
-        network.loss = cast("Loss", _ScaledLoss(self._network.loss, scale))  # a step asks for its two functions only
+        scaled = _ScaledLoss(loss or self._network.loss, scale)
+        network.loss = cast("Loss", scaled)  # a step asks for its two functions only
         return network
 
     def loss_and_gradient(
@@ -65,15 +68,13 @@ class MixedPrecision:
         targets: Array,
         weights: Array | None,
         key: Array | None,
-        share: Array | float | None = None,
+        loss: Loss | None = None,
     ) -> LossAndGradient:
         """The loss and, in θ's dtype and without the scale, its gradient; not finite where float16 has overflowed.
 
-        Both are multiplied by ``share`` if the batch is part of a larger one.
+        ``loss`` takes the place of the network's.
         """
-        network = self.as_float16(scale)
-        if share is not None:
-            network = with_share(network, share)
+        network = self.as_float16(scale, loss)
         result = network.unchecked_loss_and_gradient(in_float16(theta), state, in_float16(x), targets, weights, key=key)
         return result._replace(gradient=array_namespace(theta).astype(result.gradient, theta.dtype) / scale)
 

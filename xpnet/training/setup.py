@@ -25,6 +25,7 @@ from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part, TrainingData, prepare, prepare_stream, target_variance
 from xpnet.training.feed import input_statistics
 from xpnet.training.mixed_precision import MixedPrecision
+from xpnet.training.mixing import check_mixing
 from xpnet.training.scores import Score, accuracy, binary_accuracy, r2
 from xpnet.training.weights import class_weights
 
@@ -198,7 +199,8 @@ def metric_name(loss: Loss, targets: Any) -> str:
 def settle_network(
     network: Network, data: TrainingData, config: TrainConfig, iterations: int, group: Group = ALONE
 ) -> None:
-    """Freeze what the configuration says, see that every batch is large enough, and normalise the inputs."""
+    """Freeze what the configuration says, check that batches can be mixed and are large enough, normalise inputs."""
+    check_mixing(config.mixing, network, data.train.targets, group.size)
     if config.freeze:
         network.freeze(*config.freeze)
     if iterations >= data.batches_per_epoch and data.count:

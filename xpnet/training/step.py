@@ -14,6 +14,7 @@ from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_n
 from xpnet.parallel import ALONE, Group
 from xpnet.random import fold_in, for_rows
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
+from xpnet.training.mixing import Mixing, mixed_score, with_mixed_targets
 from xpnet.training.rows import Rows, with_share
 from xpnet.training.scores import Score
 
@@ -42,6 +43,7 @@ def make_step(
     *,
     clip_norm: float | None = None,
     augmentation: Sequence[Augmentation] = (),
+    mixing: Mixing | None = None,
     mixed: MixedPrecision | None = None,
     group: Group = ALONE,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
@@ -53,7 +55,8 @@ def make_step(
     random numbers (None without any); that of the step is folded from it and ``iteration``. ``lr_scale`` and
     ``decay_mask`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
     step to step without a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and
-    backward passes are in float16.
+    backward passes are in float16. With ``mixing`` each step is given its numbers, ``mix``, and x' is blended with its
+    partners, and so are the loss and the score.
 
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
     gradients of the whole batch's loss. The metrics are this process's addends of the batch's.
@@ -67,19 +70,22 @@ def make_step(
         key: Array | None,
         iteration: int | Array,
         rows: Rows | None,
+        mix: Array | None,
     ) -> tuple[Array, State, StepMetrics]:
         key = None if key is None else fold_in(key, iteration)
         if key is not None and rows:
             key = for_rows(key, rows.first, rows.of)
-        x = prepared(network, augmentation, x, key)
-        share = rows.weight if rows else None
+        x, own, own_score = prepared(network, augmentation, x, key), network, score
+        if mixing and mix is not None:
+            x, own, own_score = mixing.blend(x, mix), with_mixed_targets(network, mix), mixed_score(score, mix)
+        if rows:
+            own = with_share(own, rows.weight)
         if mixed:
             scale = state.optimizer[SCALE]
-            result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, share)
+            result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, own.loss)
         else:
-            own = network if share is None else with_share(network, share)
             result = own.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
-        metrics = StepMetrics(result.loss, score(result.outputs, targets, state.theta.dtype))
+        metrics = StepMetrics(result.loss, own_score(result.outputs, targets, state.theta.dtype))
         if rows:
             metrics = metrics._replace(score=metrics.score * (x.shape[0] / rows.of))
         return result.gradient, result.state, metrics
@@ -110,8 +116,9 @@ def make_step(
         lr_scale: Factor = 1.0,
         decay_mask: Factor = 1.0,
         rows: Rows | None = None,
+        mix: Array | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        gradient, layers, metrics = own_gradient(state, x, targets, weights, key, iteration, rows)
+        gradient, layers, metrics = own_gradient(state, x, targets, weights, key, iteration, rows, mix)
         return own_update(state, group.all_reduce(gradient), layers, lr_scale, decay_mask), metrics
 
     return step if is_split else compiled(step, network.backend)

@@ -83,7 +83,7 @@ class Trainer:
         self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
-        self._key = network.backend.asarray(make_key(int(seed)))
+        self._seed, self._key = int(seed), network.backend.asarray(make_key(int(seed)))
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
 
         loss, targets = network.loss, self.data.train.targets
@@ -97,6 +97,7 @@ class Trainer:
             settle_score(loss, targets),
             clip_norm=config.clip_norm,
             augmentation=config.augmentation,
+            mixing=config.mixing,
             mixed=self._mixed,
             group=self.group,
         )
@@ -218,15 +219,18 @@ class Trainer:
     def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
         before, progress, pending, _ = self._position
         batch, rows = self.data.feed.batch(progress.iteration), self.data.rows(progress.iteration)
+        others: dict[str, Any] = {"rows": rows} if rows else {}
+        if self.config.mixing:
+            others["mix"] = self.config.mixing.draw(self._seed, progress.iteration, self.network)
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             settings = (key, progress.iteration, rate, self.decay_mask)
-            state, metrics = step(before, *batch, *settings, *([rows] if rows else []))
+            state, metrics = step(before, *batch, *settings, **others)
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
                 with together(self.group):
-                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, rows)
+                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, **others)
         seen = progress.examples_seen + (rows.of if rows else batch.y.shape[0])
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
@@ -240,15 +244,12 @@ class Trainer:
         while self.iteration < due and not self._stop:
             start = time.perf_counter()
             self.step(detect_nonfinite=detect_nonfinite)
-            self._add_seconds(time.perf_counter() - start)
+            seconds = self.progress.training_seconds + time.perf_counter() - start
+            self._position = self._position._replace(progress=self.progress._replace(training_seconds=seconds))
             for callback in callbacks:
                 callback.on_step(self)
             self._stop = bool(self.group.largest(self._stop))
         self.flush_metrics()
-
-    def _add_seconds(self, seconds: float) -> None:
-        progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
-        self._position = self._position._replace(progress=progress)
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
