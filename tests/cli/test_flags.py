@@ -109,6 +109,7 @@ RUNS = [
         decay_biases=False,
         shuffle=False,
         clip_norm=2.0,
+        ema=0.99,
         freeze=("a*",),
     ),
     make_run("lenet5", loss="focal", focal_gamma=1.0, early_stopping=4, min_delta=0.01, class_weight="balanced"),

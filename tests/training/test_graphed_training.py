@@ -5,7 +5,7 @@ import pytest
 from tests.helpers import assert_same_bits
 from tests.training.runs import AfterReport, StopAfter, make_trainer
 
-SETTINGS = {"iterations": 30, "schedule": "cosine", "optimizer": "adamw"}
+SETTINGS = {"iterations": 30, "schedule": "cosine", "optimizer": "adamw", "mixup": 0.4, "ema": 0.8}
 
 
 def make(digits, **settings):

@@ -54,6 +54,7 @@ TRAIN = (
     "validation",
     "limit",
     "clip_norm",
+    "ema",
     "decay_biases",
     "freeze",
     "report_every",

@@ -38,6 +38,9 @@ class TrainConfig:
     ``validation`` is how many training examples are set apart where the data have no validation part: a number, a
     fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
 
+    ``ema`` is the decay d of a moving average of the weights (``training.average``), which the network is given at each
+    record and at the end, while training goes on without it; None: none.
+
     ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
     ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
     stay as they are (``Network.freeze``).
@@ -65,6 +68,7 @@ class TrainConfig:
     validation: int | float | Literal["auto"] | None = None
     limit: int | None = None
     clip_norm: float | None = None
+    ema: float | None = None
     decay_biases: bool = True
     shuffle: bool = True
     freeze: tuple[str, ...] = ()
@@ -105,6 +109,8 @@ class TrainConfig:
         _check_validation(self.validation)
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)
+        if self.ema is not None and not (isinstance(self.ema, numbers.Real) and 0 < float(self.ema) < 1):
+            raise InputError(f"Training: expected ema between 0 and 1, got {short(self.ema)}. Try 0.999.")
         if self.iterations:
             for_run(self.schedule, self.iterations)
 

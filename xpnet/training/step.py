@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from xpnet.backend import Array
 from xpnet.compile import compiled
@@ -13,6 +13,7 @@ from xpnet.network import Network
 from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm, optimizer_update
 from xpnet.parallel import ALONE, Group
 from xpnet.random import fold_in, for_rows
+from xpnet.training.average import moved
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
 from xpnet.training.mixing import Mixing, mixed_score, with_mixed_targets
 from xpnet.training.rows import Rows, with_share
@@ -22,11 +23,20 @@ _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, 
 
 
 class TrainState(NamedTuple):
-    """All arrays that training changes: parameters, the layers' state, the optimizer's state."""
+    """All arrays that training changes: parameters, the layers' state, the optimizer's state.
+
+    ``average`` has the moving averages of the first two, ``theta`` and ``state``; it is empty without ``ema``.
+    """
 
     theta: Array
     state: State
     optimizer: OptimizerState
+    average: Mapping[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+
+    @property
+    def published(self) -> tuple[Array, State]:
+        """θ and the layers' state that the network is given: their averages, where there are any."""
+        return (self.average["theta"], self.average["state"]) if self.average else (self.theta, self.state)
 
 
 class StepMetrics(NamedTuple):
@@ -56,7 +66,7 @@ def make_step(
     ``decay_mask`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
     step to step without a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and
     backward passes are in float16. With ``mixing`` each step is given its numbers, ``mix``, and x' is blended with its
-    partners, and so are the loss and the score.
+    partners, and so are the loss and the score. A state that holds an ``average`` moves it by ``average_share``.
 
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
     gradients of the whole batch's loss. The metrics are this process's addends of the batch's.
@@ -90,7 +100,14 @@ def make_step(
             metrics = metrics._replace(score=metrics.score * (x.shape[0] / rows.of))
         return result.gradient, result.state, metrics
 
-    def update(state: TrainState, gradient: Array, layers: State, lr_scale: Factor, decay_mask: Factor) -> TrainState:
+    def update(
+        state: TrainState,
+        gradient: Array,
+        layers: State,
+        lr_scale: Factor,
+        decay_mask: Factor,
+        average_share: Factor,
+    ) -> TrainState:
         theta, optimizer_state = optimizer_update(
             optimizer,
             state.theta,
@@ -100,7 +117,11 @@ def make_step(
             decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
         )
         after = TrainState(theta, layers, optimizer_state)
-        return mixed.skip_on_overflow(state, after, gradient) if mixed else after
+        if mixed:
+            after = mixed.skip_on_overflow(state, after, gradient)
+        if state.average:
+            after = after._replace(average=moved(state.average, after.theta, after.state, average_share))
+        return after
 
     is_split = group.size > 1  # around the reduction, which cannot be compiled
     own_gradient = compiled(gradient, network.backend) if is_split else gradient
@@ -117,9 +138,11 @@ def make_step(
         decay_mask: Factor = 1.0,
         rows: Rows | None = None,
         mix: Array | None = None,
+        average_share: Factor = 0.0,
     ) -> tuple[TrainState, StepMetrics]:
         gradient, layers, metrics = own_gradient(state, x, targets, weights, key, iteration, rows, mix)
-        return own_update(state, group.all_reduce(gradient), layers, lr_scale, decay_mask), metrics
+        gradient = group.all_reduce(gradient)
+        return own_update(state, gradient, layers, lr_scale, decay_mask, average_share), metrics
 
     return step if is_split else compiled(step, network.backend)
 

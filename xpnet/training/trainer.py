@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from xpnet.parallel.agreement import together
 from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
+from xpnet.training.average import share_of_newest
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.divergence import check_scale, check_step
@@ -33,15 +33,15 @@ from xpnet.training.mixed_precision import MixedPrecision
 from xpnet.training.ranks import check_same_start, same_at_report, same_start, shared
 from xpnet.training.setup import (
     check_runtime,
-    first_optimizer_state,
+    first_state,
     metric_name,
     settle_data,
     settle_network,
-    settle_score,
+    step_of,
     weights_only,
 )
 from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
-from xpnet.training.step import StepMetrics, TrainState, make_step
+from xpnet.training.step import StepMetrics
 
 
 class Trainer:
@@ -86,25 +86,13 @@ class Trainer:
         self._seed, self._key = int(seed), network.backend.asarray(make_key(int(seed)))
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
 
-        loss, targets = network.loss, self.data.train.targets
-        # lr is passed per step, so the optimizer's own is 1: its rounding to θ's dtype is then the same in an array.
-        optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
-        in_step = shared(network, self.group, config)
+        in_step, targets = shared(network, self.group, config), self.data.train.targets
         self._mixed = MixedPrecision(in_step) if self.runtime.precision == "float16" else None
-        self._plain_step = make_step(
-            in_step,
-            optimizer,
-            settle_score(loss, targets),
-            clip_norm=config.clip_norm,
-            augmentation=config.augmentation,
-            mixing=config.mixing,
-            mixed=self._mixed,
-            group=self.group,
-        )
+        self._plain_step = step_of(in_step, config, targets, self._mixed, self.group)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
-        self.history = History([], metric_name(loss, targets), self.data.batches_per_epoch)
-        first = TrainState(network.theta, network.state, first_optimizer_state(network, config, optimizer, self._mixed))
+        self.history = History([], metric_name(network.loss, targets), self.data.batches_per_epoch)
+        first = first_state(network, config, self._mixed)
         self._position = Position(same_start(self.group, first), Progress())
         self._stop, self._started = False, 0.0
 
@@ -222,11 +210,12 @@ class Trainer:
         others: dict[str, Any] = {"rows": rows} if rows else {}
         if self.config.mixing:
             others["mix"] = self.config.mixing.draw(self._seed, progress.iteration, self.network)
+        average = {"average_share": share_of_newest(self.config.ema, progress.iteration)} if self.config.ema else {}
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             settings = (key, progress.iteration, rate, self.decay_mask)
-            state, metrics = step(before, *batch, *settings, **others)
+            state, metrics = step(before, *batch, *settings, **others, **average)
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
                 with together(self.group):
@@ -244,12 +233,15 @@ class Trainer:
         while self.iteration < due and not self._stop:
             start = time.perf_counter()
             self.step(detect_nonfinite=detect_nonfinite)
-            seconds = self.progress.training_seconds + time.perf_counter() - start
-            self._position = self._position._replace(progress=self.progress._replace(training_seconds=seconds))
+            self._add_seconds(time.perf_counter() - start)
             for callback in callbacks:
                 callback.on_step(self)
             self._stop = bool(self.group.largest(self._stop))
         self.flush_metrics()
+
+    def _add_seconds(self, seconds: float) -> None:
+        progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
+        self._position = self._position._replace(progress=progress)
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -270,12 +262,12 @@ class Trainer:
     @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
-        theta, state, optimizer = self._position.state
+        theta, state = self._position.state.published
         if self.runtime.graph:  # whose next replay overwrites them
             copied = partial(self.backend.xp.asarray, copy=True)
             theta, state = copied(theta), map_tree(copied, state)
         self.network.theta, self.network.state = theta, state
-        self.network.optimizer_memory = (self.config.optimizer, optimizer)
+        self.network.optimizer_memory = (self.config.optimizer, self._position.state.optimizer)
 
     @on_own_device
     def _record(self) -> Record:
