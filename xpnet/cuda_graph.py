@@ -53,7 +53,7 @@ class GraphedStep:
         iteration: int = 0,
         lr_scale: float = 1.0,
         decay_mask: Array | float = 1.0,
-        **others: Array | float,
+        **others: Any,
     ) -> tuple[Any, Any]:
         """One step: the new values, and the metrics of the batch."""
         inputs = {

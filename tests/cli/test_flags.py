@@ -110,6 +110,7 @@ RUNS = [
         shuffle=False,
         clip_norm=2.0,
         ema=0.99,
+        accumulate=2,
         freeze=("a*",),
     ),
     make_run("lenet5", loss="focal", focal_gamma=1.0, early_stopping=4, min_delta=0.01, class_weight="balanced"),

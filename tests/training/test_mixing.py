@@ -208,7 +208,7 @@ def test_what_cannot_be_blended_is_refused():
         check_mixing(CutMix(1.0), pixels, of_pixels, 1)
     with refused("Mixup: expected inputs that can be blended, got indices."):
         check_mixing(Mixup(1.0), words, classes, 1)
-    with refused("Mixup: expected one process, got 3 ranks"):
+    with refused("Mixup: expected whole batches, got 3 parts"):
         check_mixing(Mixup(1.0), NETWORK, classes, 3)
 
 

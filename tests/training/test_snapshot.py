@@ -40,6 +40,7 @@ WAYS = {
         "ema": 0.8,
         "early_stopping": 9,
     },
+    "accumulation": {"model": "mlp", "model_options": {"hidden": (6,), "batch_norm": True}, "accumulate": 3},
     "clipping": {**MLP, "clip_norm": 0.1},
     "float64": {**MLP, "dtype": "float64"},
     "convolutions": {"model": "mnist_starter"},

@@ -245,6 +245,9 @@ def _add_runtime(group: _Group) -> None:
         help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
     )
     group.add_argument(
+        "--accumulate", type=int, metavar="K", help="compute each batch in K parts, for less memory; default: 1"
+    )
+    group.add_argument(
         "--graph",
         action=_ON_OFF,
         help="on CuPy arrays: replay the training step as one CUDA graph; default: off",

@@ -48,6 +48,7 @@ TRAIN = (
     "epochs",
     "iterations",
     "batch_size",
+    "accumulate",
     "shuffle",
     "class_weight",
     "normalize",

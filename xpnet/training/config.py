@@ -49,6 +49,9 @@ class TrainConfig:
     ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
     each report; otherwise it is a moving average over the batches.
 
+    ``accumulate`` lets each batch be computed in so many parts, one after the other, whose gradients are added: the
+    result is that of the whole batch, in the memory of one part. Batch normalisation alone sees each part by itself.
+
     ``sync_batch_norm`` lets batch normalisation see the whole batch where several ranks share it, so that results do
     not depend on their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
 
@@ -58,6 +61,7 @@ class TrainConfig:
     epochs: int | None = None
     iterations: int | None = None
     batch_size: int = 32
+    accumulate: int = 1
     optimizer: Optimizer = Adam()
     schedule: Schedule = Constant()
     loss: Loss | None = None
@@ -79,7 +83,13 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_positive("Training", "batch_size", self.batch_size)
+        for name in ("batch_size", "accumulate"):
+            check_positive("Training", name, getattr(self, name))
+        if self.accumulate > self.batch_size:
+            raise InputError(
+                f"Training: expected accumulate to be at most batch_size, {self.batch_size}, got {self.accumulate}. "
+                "Use fewer parts."
+            )
         for name in ("epochs", "iterations", "limit", "report_every"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))

@@ -55,8 +55,8 @@ class Mixup(Mixing):
 
         x'[n] = λ x[n] + (1 - λ) x[m];  L' = λ L(z, y[n]) + (1 - λ) L(z, y[m]);  λ ~ Beta(α, α),  m = N - 1 - n
 
-    z are the outputs for x', y the targets, L the loss; λ is drawn once for each batch. For cross-entropy L' is the loss
-    of the targets λ t[n] + (1 - λ) t[m], with t one-hot; for the squared error its gradient is that of blended targets.
+    z are the outputs for x', y the targets, L the loss; λ is drawn once for each batch. For cross-entropy L' is that of
+    the targets λ t[n] + (1 - λ) t[m], with t one-hot; for the squared error its gradient is that of blended targets.
 
     Shapes: inputs (N, ...) of any shape, but not indices.
 
@@ -68,7 +68,7 @@ class Mixup(Mixing):
         return np.array([share])
 
     def blend(self, x: Array, mix: Array) -> Array:
-        """x' of the batch."""
+        """X' of the batch."""
         partners = _partners(x)
         return partners + mix[0] * (x - partners)
 
@@ -96,15 +96,15 @@ class CutMix(Mixing):
         return np.array([1 - pixels / np.prod(input_shape[:2]), *sides[0], *sides[1]])
 
     def blend(self, x: Array, mix: Array) -> Array:
-        """x' of the batch."""
+        """X' of the batch."""
         xp, (height, width) = array_namespace(x), x.shape[1:3]
         rows, columns = (xp.arange(length, dtype=x.dtype, device=device(x)) for length in (height, width))
         in_rows, in_columns = (rows >= mix[1]) & (rows < mix[2]), (columns >= mix[3]) & (columns < mix[4])
         return xp.where(in_rows[:, None, None] & in_columns[:, None], _partners(x), x)
 
 
-def check_mixing(mixing: Mixing | None, network: Network, targets: Any, ranks: int) -> None:
-    """Raise InputError for inputs or targets that cannot be blended, and where partners are on different ranks."""
+def check_mixing(mixing: Mixing | None, network: Network, targets: Any, parts: int) -> None:
+    """Raise InputError for inputs or targets that cannot be blended, and where partners are in different parts."""
     if mixing is None:
         return
     name, shape = type(mixing).__name__, network.input_shape
@@ -114,10 +114,10 @@ def check_mixing(mixing: Mixing | None, network: Network, targets: Any, ranks: i
         raise InputError(f"CutMix: expected images (H, W, C), got inputs of shape {shape}. Use Mixup.")
     if isinstance(mixing, CutMix) and targets.ndim > 2:
         raise InputError("CutMix: expected one target for each image, got one for each pixel. Use Mixup.")
-    if ranks > 1:
+    if parts > 1:
         raise InputError(
-            f"{name}: expected one process, got {ranks} ranks, which do not see the partners of their examples. "
-            "Use one process, or leave mixing out."
+            f"{name}: expected whole batches, got {parts} parts, by ranks or accumulate, that do not see each other's "
+            "examples. Use one process and accumulate=1, or leave mixing out."
         )
 
 

@@ -201,11 +201,12 @@ def settle_network(
     network: Network, data: TrainingData, config: TrainConfig, iterations: int, group: Group = ALONE
 ) -> None:
     """Freeze what the configuration says, check that batches can be mixed and are large enough, normalise inputs."""
-    check_mixing(config.mixing, network, data.train.targets, group.size)
+    check_mixing(config.mixing, network, data.train.targets, group.size * config.accumulate)
     if config.freeze:
         network.freeze(*config.freeze)
-    if iterations >= data.batches_per_epoch and data.count:
-        _check_last_batch(network, data, config.batch_size, 1 if config.sync_batch_norm else group.size)
+    if data.count and (iterations >= data.batches_per_epoch or config.accumulate > 1):
+        parts = config.accumulate * (1 if config.sync_batch_norm else group.size)
+        _check_last_batch(network, data, config.batch_size, parts)
     normalize_inputs(network, data.train, config)
 
 
@@ -243,7 +244,7 @@ def _check_last_batch(network: Network, data: TrainingData, batch_size: int, par
 
     So does a batch of which each of several ``parts`` is normalised by itself.
     """
-    last = ((data.count - 1) % batch_size + 1) // parts
+    last = max(((data.count - 1) % batch_size + 1) // parts, 1)
     for name, layer, shape in network.layer.leaves(network.input_shape):
         if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
             raise InputError(
@@ -262,10 +263,7 @@ def weights_only(network: Network) -> Array:
 def step_of(
     network: Network, config: TrainConfig, targets: Any, mixed: MixedPrecision | None, group: Group
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """The training step of a configuration; its ``lr_scale`` is the learning rate.
-
-    The optimizer's own rate is 1, so that the rounding of the rate to θ's dtype is the same in a number and an array.
-    """
+    """The training step of a configuration, whose ``lr_scale`` is the whole rate: it then rounds as in an array."""
     return make_step(
         network,
         dataclasses.replace(config.optimizer, learning_rate=1.0),
@@ -275,6 +273,7 @@ def step_of(
         mixing=config.mixing,
         mixed=mixed,
         group=group,
+        accumulate=config.accumulate,
     )
 
 

@@ -14,9 +14,10 @@ from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_n
 from xpnet.parallel import ALONE, Group
 from xpnet.random import fold_in, for_rows
 from xpnet.training.average import moved
+from xpnet.training.feed import Batch
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
 from xpnet.training.mixing import Mixing, mixed_score, with_mixed_targets
-from xpnet.training.rows import Rows, with_share
+from xpnet.training.rows import Rows, parts_of, with_share
 from xpnet.training.scores import Score
 
 _AUGMENTATION = -1  # folded into a step's key; layers fold in their positions, from 0
@@ -31,7 +32,7 @@ class TrainState(NamedTuple):
     theta: Array
     state: State
     optimizer: OptimizerState
-    average: Mapping[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+    average: Mapping[str, Any] = {}
 
     @property
     def published(self) -> tuple[Array, State]:
@@ -56,6 +57,7 @@ def make_step(
     mixing: Mixing | None = None,
     mixed: MixedPrecision | None = None,
     group: Group = ALONE,
+    accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (state, x, targets, ...) -> (state, metrics of the batch).
 
@@ -69,7 +71,8 @@ def make_step(
     partners, and so are the loss and the score. A state that holds an ``average`` moves it by ``average_share``.
 
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
-    gradients of the whole batch's loss. The metrics are this process's addends of the batch's.
+    gradients of the whole batch's loss. The metrics are this process's addends of the batch's. With ``accumulate`` the
+    rows are those of so many parts, whose gradients are computed one after the other and added.
     """
 
     def gradient(
@@ -123,7 +126,7 @@ def make_step(
             after = after._replace(average=moved(state.average, after.theta, after.state, average_share))
         return after
 
-    is_split = group.size > 1  # around the reduction, which cannot be compiled
+    is_split = group.size > 1 or accumulate > 1  # around the sums of gradients, which are not compiled
     own_gradient = compiled(gradient, network.backend) if is_split else gradient
     own_update = compiled(update, network.backend) if is_split else update
 
@@ -136,11 +139,18 @@ def make_step(
         iteration: int | Array = 0,
         lr_scale: Factor = 1.0,
         decay_mask: Factor = 1.0,
-        rows: Rows | None = None,
+        rows: Sequence[Rows] = (),
         mix: Array | None = None,
         average_share: Factor = 0.0,
     ) -> tuple[TrainState, StepMetrics]:
-        gradient, layers, metrics = own_gradient(state, x, targets, weights, key, iteration, rows, mix)
+        parts = parts_of(Batch(x, targets, weights), rows)
+        part, own = next(parts)
+        gradient, layers, metrics = own_gradient(state, *part, key, iteration, own, mix)
+        for part, own in parts:
+            now = state._replace(state=layers)
+            addend, layers, more = own_gradient(now, *part, key, iteration, own, mix)
+            gradient = gradient + addend
+            metrics = StepMetrics(metrics.loss + more.loss, metrics.score + more.score)
         gradient = group.all_reduce(gradient)
         return own_update(state, gradient, layers, lr_scale, decay_mask, average_share), metrics
 

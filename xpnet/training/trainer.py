@@ -220,7 +220,7 @@ class Trainer:
                 where = (self.network, self.config, self._mixed)
                 with together(self.group):
                     check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, **others)
-        seen = progress.examples_seen + (rows.of if rows else batch.y.shape[0])
+        seen = progress.examples_seen + (rows[0].of if rows else batch.y.shape[0])
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
