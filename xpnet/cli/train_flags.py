@@ -230,7 +230,8 @@ def _add_runtime(group: _Group) -> None:
         "--precision",
         **choices(PRECISIONS),
         help="matrix-multiply precision. tf32: on CuPy arrays, 10 bits of mantissa on tensor cores; "
-        "float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
+        "float16: forward and backward passes in float16 with an adaptive loss scale; bfloat16: the same on PyTorch's "
+        "and JAX's arrays, without a scale; default: float32",
     )
     common.add_speed_arguments(group)
     group.add_argument(

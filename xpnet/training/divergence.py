@@ -12,7 +12,7 @@ from xpnet.network import Network
 from xpnet.random import fold_in, for_rows
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import Batch
-from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
+from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision
 from xpnet.training.mixing import with_mixed_targets
 from xpnet.training.nonfinite import all_finite, first_nonfinite
 from xpnet.training.rows import Rows, parts_of
@@ -97,6 +97,6 @@ def _first_of_part(
     if config.mixing and mix is not None:
         x, network = config.mixing.blend(x, mix), with_mixed_targets(network, mix)
     if mixed:
-        network, theta = mixed.as_float16(before.optimizer[SCALE], network.loss), in_float16(theta)
-        x = in_float16(x)
+        network = mixed.narrowed(before.optimizer.get(SCALE, 1.0), network.loss)
+        theta, x = mixed.cast(theta), mixed.cast(x)
     return first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)

@@ -289,7 +289,7 @@ def _first_optimizer_state(network: Network, config: TrainConfig, mixed: MixedPr
     A change of learning rate or weight decay keeps it.
     """
     with network.backend.current():
-        fresh = {**config.optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
+        fresh = {**config.optimizer.init(network.theta), **(mixed.init(network.theta) if mixed else {})}
     before, state = network.optimizer_memory or (None, {})
     ours = config.optimizer
     rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}

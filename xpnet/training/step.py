@@ -67,7 +67,7 @@ def make_step(
     random numbers (None without any); that of the step is folded from it and ``iteration``. ``lr_scale`` and
     ``decay_mask`` are those of ``optimizers``; what is frozen does not decay either. As arguments they may change from
     step to step without a new compilation; a Python number costs no transfer to the device. With ``mixed`` forward and
-    backward passes are in float16. With ``mixing`` each step is given its numbers, ``mix``, and x' is blended with its
+    backward passes are in 16 bits. With ``mixing`` each step is given its numbers, ``mix``, and x' is blended with its
     partners, and so are the loss and the score. A state that holds an ``average`` moves it by ``average_share``.
 
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
@@ -94,7 +94,7 @@ def make_step(
         if rows:
             own = with_share(own, rows.weight)
         if mixed:
-            scale = state.optimizer[SCALE]
+            scale = state.optimizer.get(SCALE, 1.0)
             result = mixed.loss_and_gradient(state.theta, state.state, scale, x, targets, weights, key, own.loss)
         else:
             result = own.unchecked_loss_and_gradient(state.theta, state.state, x, targets, weights, key=key)
@@ -120,7 +120,7 @@ def make_step(
             decay_mask=decay_mask if isinstance(network.trainable, float) else decay_mask * network.trainable,
         )
         after = TrainState(theta, layers, optimizer_state)
-        if mixed:
+        if mixed and mixed.has_scale:
             after = mixed.skip_on_overflow(state, after, gradient)
         if state.average:
             after = after._replace(average=moved(state.average, after.theta, after.state, average_share))

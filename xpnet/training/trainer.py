@@ -19,7 +19,7 @@ from xpnet.network import Network
 from xpnet.parallel import connect
 from xpnet.parallel.agreement import together
 from xpnet.random import Stream, generator, make_key
-from xpnet.runtime import Runtime, configure_once
+from xpnet.runtime import HALF_PRECISIONS, Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
 from xpnet.training.average import share_of_newest
 from xpnet.training.callbacks import Callback, check_callbacks
@@ -87,7 +87,8 @@ class Trainer:
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
 
         in_step, targets = shared(network, self.group, config), self.data.train.targets
-        self._mixed = MixedPrecision(in_step) if self.runtime.precision == "float16" else None
+        precision = self.runtime.precision
+        self._mixed = MixedPrecision(in_step, precision) if precision in HALF_PRECISIONS else None
         self._plain_step = step_of(in_step, config, targets, self._mixed, self.group)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
@@ -274,7 +275,7 @@ class Trainer:
         own = self._position.state
         self._position = self._position._replace(state=same_at_report(self.group, self.config, own, self.iteration))
         self.publish()
-        if self._mixed:
+        if self._mixed and self._mixed.has_scale:
             check_scale(self._position.state, self.iteration)
         where = (self.network, self.data, self.config, self._evaluate, self.progress)
         record = measure(*where, decay_mask=self.decay_mask, learning_rate=self._rate(self.iteration - 1))
