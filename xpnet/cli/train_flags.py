@@ -122,6 +122,9 @@ def _add_optimizer(group: _Group) -> None:
     )
     group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients longer than L; default: off")
     group.add_argument(
+        "--accumulate", type=int, metavar="K", help="compute each batch in K parts, for less memory; default: 1"
+    )
+    group.add_argument(
         "--ema",
         type=float,
         metavar="D",
@@ -244,9 +247,6 @@ def _add_runtime(group: _Group) -> None:
         "--sync-batch-norm",
         action=_ON_OFF,
         help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
-    )
-    group.add_argument(
-        "--accumulate", type=int, metavar="K", help="compute each batch in K parts, for less memory; default: 1"
     )
     group.add_argument(
         "--graph",
