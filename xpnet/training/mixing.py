@@ -68,7 +68,7 @@ class Mixup(Mixing):
         return np.array([share])
 
     def blend(self, x: Array, mix: Array) -> Array:
-        """X' of the batch."""
+        """The blended inputs x' of a batch."""
         partners = _partners(x)
         return partners + mix[0] * (x - partners)
 
@@ -96,7 +96,7 @@ class CutMix(Mixing):
         return np.array([1 - pixels / np.prod(input_shape[:2]), *sides[0], *sides[1]])
 
     def blend(self, x: Array, mix: Array) -> Array:
-        """X' of the batch."""
+        """The blended inputs x' of a batch."""
         xp, (height, width) = array_namespace(x), x.shape[1:3]
         rows, columns = (xp.arange(length, dtype=x.dtype, device=device(x)) for length in (height, width))
         in_rows, in_columns = (rows >= mix[1]) & (rows < mix[2]), (columns >= mix[3]) & (columns < mix[4])
