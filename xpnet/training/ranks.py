@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from xpnet.parallel.agreement import check_same, check_same_values, code_digest
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import TrainingData
-from xpnet.training.rows import is_whole
+from xpnet.training.rows import Rows, is_whole
 from xpnet.training.step import StepMetrics, TrainState
 
 Step = Callable[..., tuple[TrainState, StepMetrics]]
@@ -71,8 +71,8 @@ def same_start(group: Group, state: TrainState) -> TrainState:
     """The values that all ranks begin with: those of rank 0."""
     if group.size == 1:
         return state
-    theta, layers, optimizer = state
-    return TrainState(group.broadcast(theta), map_tree(group.broadcast, layers), map_tree(group.broadcast, optimizer))
+    theta, *trees = state
+    return TrainState(group.broadcast(theta), *(map_tree(group.broadcast, tree) for tree in trees))
 
 
 def shared(network: Network, group: Group, config: TrainConfig) -> Network:
@@ -91,14 +91,14 @@ def shared(network: Network, group: Group, config: TrainConfig) -> Network:
 
 
 def shared_step(make: Callable[[Network], Step], network: Network, group: Group, config: TrainConfig) -> Step:
-    """The step of a group, whose last argument are the rows; of a batch that each rank has whole, it asks no other."""
+    """The step of a group: of a batch that each rank has whole, its batch normalisations ask no other rank."""
     step = make(shared(network, group, config))
     if group.size == 1:
         return step
     of_whole = make(network)
 
-    def step_of_rows(*arguments: Any) -> tuple[TrainState, StepMetrics]:
-        return (of_whole if is_whole(group, arguments[-1].of) else step)(*arguments)
+    def step_of_rows(*arguments: Any, rows: Sequence[Rows], **others: Any) -> tuple[TrainState, StepMetrics]:
+        return (of_whole if is_whole(group, rows[0].of) else step)(*arguments, rows=rows, **others)
 
     return step_of_rows
 
@@ -116,4 +116,7 @@ def same_at_report(group: Group, config: TrainConfig, state: TrainState, iterati
             f"Training: by iteration {iteration} the parameters of rank {rank} are not those of rank 0. "
             "Use machines with the same kind of processor and the same versions of all libraries."
         )
-    return state if config.sync_batch_norm else state._replace(state=map_tree(group.broadcast, state.state))
+    if config.sync_batch_norm:
+        return state
+    statistics, average = (map_tree(group.broadcast, tree) for tree in (state.state, state.average))
+    return state._replace(state=statistics, average=average)
