@@ -15,6 +15,17 @@ from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
 
+__all__ = [
+    "Initializer",
+    "Normal",
+    "VarianceScaling",
+    "glorot_uniform",
+    "he_normal",
+    "he_normal_fan_out",
+    "lecun_normal",
+]
+
+
 @dataclass(frozen=True)
 class VarianceScaling:
     """Weights whose variance is ``variance / fan``, so that signals keep their size from layer to layer.
@@ -80,6 +91,7 @@ def _fits_into_memory(shape: Shape) -> Iterator[None]:
 
 
 Initializer = VarianceScaling | Normal
+"""Any of them."""
 
 he_normal = VarianceScaling(2.0)
 """std = sqrt(2/n_in), for ReLU. Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10."""

@@ -60,7 +60,7 @@ def write_pages(folder: Path) -> None:
 def page(kind: type[layers.Layer], folder: Path) -> str:
     """One layer's page."""
     examples = [example for example in EXAMPLES if type(example.layer) is kind]
-    parts = [f"# {kind.__name__}", rendered(inspect.getdoc(kind) or "")]
+    parts = [f"# {kind.__name__}", _signature(kind), rendered(inspect.getdoc(kind) or "")]
     if figure := _figure(kind, examples[0].layer):
         style.save(figure, folder / f"{kind.__name__}.svg")
         parts.append(f"```{{image}} {kind.__name__}.svg\n:alt: What {kind.__name__} does\n```")
@@ -102,6 +102,15 @@ def _index(kinds: list[type[layers.Layer]]) -> str:
 def _summary(name: str) -> str:
     first = (inspect.getdoc(getattr(layers, name)) or "").split("\n\n")[0]
     return rendered(first)
+
+
+def _signature(kind: type[layers.Layer]) -> str:
+    """The call that makes the layer, which is also where its name leads."""
+    settings = []
+    for field in dataclasses.fields(kind):
+        is_required = field.default is dataclasses.MISSING
+        settings.append(field.name if is_required else f"{field.name}={_value(field.default)}")
+    return f"```{{py:class}} xpnet.layers.{kind.__name__}({', '.join(settings)})\n```"
 
 
 def _settings(kind: type[layers.Layer]) -> str:

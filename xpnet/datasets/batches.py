@@ -11,7 +11,7 @@ from xpnet.random import Stream, check_seed, generator
 
 
 def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shuffle the indices 0..count-1 and set `validation` of them apart.
+    """Shuffle the indices 0..count-1 and set ``validation`` of them apart.
 
     Shapes: training indices int64 (count - validation,), validation indices int64 (validation,).
 
