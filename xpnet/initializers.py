@@ -14,7 +14,6 @@ from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
-
 __all__ = [
     "Initializer",
     "Normal",

@@ -15,7 +15,6 @@ from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.shapes import check_positive
 
-
 __all__ = [
     "SCHEDULES",
     "Constant",

@@ -44,7 +44,8 @@ def _page(module: str, shown: dict[int, str]) -> str:
     parts = [_heading(module), f".. automodule:: {module}", f".. currentmodule:: {module}"]
     if layers:
         parts.append(f"Each layer has a page in the :doc:`layer book </layers/index>`: {_links(layers)}.")
-    parts.append(".. autosummary::\n   :nosignatures:\n\n" + "\n".join(f"   ~{name.path}" for name in own))
+    names = "\n".join(f"   {name.path.removeprefix(module + '.')}" for name in own)
+    parts.append(f".. autosummary::\n   :nosignatures:\n\n{names}")
     if elsewhere:
         parts.append(f"Also here: {_links(elsewhere)}.")
     return "\n\n".join([*parts, *map(_directive, own)]) + "\n"
@@ -126,7 +127,7 @@ def _annotations(value: Any) -> dict[str, str]:
 def _on_signature(
     app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Arguments without types and without the settings of settings that are defaults; functions with what they return."""
+    """Defaults without their own settings, and what a function returns."""
     short = signature and re.sub(r"=([A-Z]\w*)\([^()]*\)", r"=\1()", signature)
     if inspect.isclass(value) or not inspect.isroutine(value):
         return short, returned

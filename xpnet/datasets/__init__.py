@@ -1,5 +1,7 @@
 """Labelled images: where they come from, how they are checked, how they are cut into batches."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 

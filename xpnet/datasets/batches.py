@@ -1,5 +1,7 @@
 """Which images are validated on, and which images are trained on in each step."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
