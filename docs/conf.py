@@ -41,7 +41,8 @@ sphinx_gallery_conf = {
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore_regex = [  # types of results that have no page: arrays of any library and aliases; and what only xpnet makes
+# Types of results that have no page: arrays, figures and aliases; what only xpnet makes.
+nitpick_ignore_regex = [
     ("py:class", r"Array|Figure|NDArray|np\..*|Cache|OptimizerState|Pair|Shape|State"),
     ("py:class", r"Best|LossAndGradient|Part|Snapshot|StepMetrics|summary\.LayerInfo"),
 ]
@@ -52,6 +53,7 @@ numpydoc_show_class_members = False
 exclude_patterns = ["_ext", "gallery"]
 
 html_theme = "pydata_sphinx_theme"
+html_context = {"default_mode": "auto"}  # without it the theme's script reports an error
 html_math_renderer = "mathml"
 html_title = "xpnet"
 html_static_path = ["_static"]

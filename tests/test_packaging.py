@@ -49,9 +49,7 @@ def test_the_command_is_an_entry_point():
     assert callable(getattr(import_module(module), function))
 
 
-@pytest.mark.parametrize(
-    ("name", "last_part"), [("train", "python scripts/train.py"), ("test", "python -m pytest -n auto")]
-)
+@pytest.mark.parametrize(("name", "last_part"), [("train", "python scripts/train.py"), ("test", "python -m pytest -n auto")])
 def test_readme_command_sets_itself_up_and_does_its_job(name, last_part):
     result = readme_command(name, (ROOT / "README.md").read_text(encoding="utf-8"))
     assert result.returncode == 0, result.stderr

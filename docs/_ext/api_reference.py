@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from layer_book import LEADS
 from public import MODULES, Name, exported, members
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
@@ -53,7 +57,8 @@ def _page(module: str, shown: dict[int, str]) -> str:
 
 def _directive(name: Name) -> str:
     if not inspect.isclass(name.value):
-        return f".. {'autofunction' if name.is_code else 'autodata'}:: {name.path}"
+        hidden = "\n   :no-value:" if isinstance(name.value, Mapping) else ""
+        return f".. {'autofunction' if name.is_code else 'autodata'}:: {name.path}{hidden}"
     listed = ", ".join(members(name.value))
     return f".. autoclass:: {name.path}" + (f"\n   :members: {listed}" if listed else "")
 
@@ -91,8 +96,8 @@ def as_rst(lines: list[str], annotations: dict[str, str]) -> list[str]:
         elif paragraph.startswith(">>>"):
             result += [*rows, ""]
         elif not section:
-            text = re.sub(r"(^|  |\n)(Backward|Shapes|Params|State|Source)\b", r"\1**\2**", _escaped(paragraph))
-            text = re.sub(r"(^|\n|\. +)Raises (\w+)\b", r"\1**Raises** ``\2``", text)
+            text = re.sub(r"\bRaises (\w+Error)\b", r"Raises ``\1``", _escaped(paragraph))
+            text = re.sub(LEADS, r"\n\n**\2**", text).strip()
             result += [*text.splitlines(), ""]
         else:
             result += [_escaped(row) if row.startswith("    ") else row for row in rows] + [""]
@@ -112,7 +117,21 @@ def _escaped(text: str) -> str:
 
 
 def _on_docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    if what == "data":
+        lines[:] = _comment(name, value)
     lines[:] = as_rst(lines, _annotations(value) if inspect.isclass(value) or inspect.isroutine(value) else {})
+
+
+def _comment(path: str, value: Any) -> list[str]:
+    """What stands below data where they are defined, in the module that exports them or one below it."""
+    package, _, name = path.rpartition(".")
+    for module in [one for one in sys.modules if one.startswith(package)]:
+        if getattr(sys.modules[module], name, None) is value:
+            analyzer = ModuleAnalyzer.for_module(module)
+            analyzer.analyze()
+            if ("", name) in analyzer.attr_docs:
+                return list(analyzer.attr_docs["", name])
+    raise ValueError(f"{path}: expected a docstring below it, found none. Write one.")
 
 
 def _annotations(value: Any) -> dict[str, str]:
@@ -167,7 +186,8 @@ def _targets(env: Any) -> dict[str, tuple[str, str]]:
     objects = env.domains.python_domain.objects
     places: dict[str, tuple[str, str]] = {}
     forms: Counter[str] = Counter()
-    for path, entry in objects.items():
+    own = {path: entry for path, entry in objects.items() if not entry.aliased}
+    for path, entry in own.items():
         parts = path.split(".")
         shorter = {path, path.removeprefix("xpnet."), ".".join(parts[-2:])}
         if parts[-1][0].isupper():

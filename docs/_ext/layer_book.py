@@ -28,6 +28,7 @@ FAMILIES = {
     "Structure": ("containers", "branches", "reshape"),
 }
 LIBRARIES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX", None: "any"}
+LEADS = r"(^|  |\n)(Backward|Shapes|Params|State|Source|Raises)\b"  # words that begin the usual sentences
 SHOWN = (  # on a digit of 28 x 28 pixels
     layers.Conv2D(1, kernel_size=3, padding="same"),
     layers.DepthwiseConv2D(5, padding="same"),
@@ -83,9 +84,9 @@ def rendered(docstring: str) -> str:
         if all(line.startswith("    ") for line in lines):
             parts.append("```text\n" + inspect.cleandoc(paragraph) + "\n```")
         else:
-            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], " ".join(lines))
-            text = text.replace("``", "`")
-            parts.append(re.sub(r"(^|  )(Backward|Shapes|Params|State|Source|Raises)\b", r"\1\n\n**\2**", text).strip())
+            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], paragraph)
+            text = text.replace("``", "`").replace("Raises InputError", "Raises `InputError`")
+            parts.append(re.sub(LEADS, r"\n\n**\2**", text).strip())
     return "\n\n".join(parts)
 
 
