@@ -14,6 +14,7 @@ from typing import Any
 from docutils import nodes
 from layer_book import LEADS
 from public import MODULES, Name, exported, members
+from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
@@ -174,11 +175,22 @@ class LinkNames(SphinxPostTransform):
         for literal in list(self.document.findall(nodes.literal)):
             place = targets.get(literal.astext().removesuffix("()"))
             is_free = isinstance(literal.parent, nodes.paragraph | nodes.term | nodes.entry)
-            if place is None or not is_free or place[0] == self.env.docname:
+            if place is None or not is_free:
                 continue
             docname, anchor = place
+            if docname == self.env.docname and _describes(literal, anchor):
+                continue
             link = make_refnode(self.app.builder, self.env.docname, docname, anchor, literal.deepcopy())
             literal.replace_self(link)
+
+
+def _describes(node: nodes.Node | None, anchor: str) -> bool:
+    """Whether a node is part of the description with this anchor."""
+    while node is not None:
+        if isinstance(node, addnodes.desc) and anchor in node[0]["ids"]:
+            return True
+        node = node.parent
+    return False
 
 
 def _targets(env: Any) -> dict[str, tuple[str, str]]:
