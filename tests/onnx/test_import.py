@@ -351,6 +351,10 @@ def relu_of(name="x"):
         ([node("HardSigmoid", "x", "y")], ["'the_y' (HardSigmoid)", "alpha"]),
         ([node("LRN", "x", "y", size=2)], ["'the_y' (LRN)", "odd"]),
         ([node("Tanh", "x", "p"), node("Relu", "x", "q"), node("Mul", "p q", "y")], ["'the_y' (Mul)", "branch"]),
+        (
+            [helper.make_node("Split", ["x"], ["a", "b"], axis=1), node("Relu", "b", "y")],
+            ["'the_y' (Relu)", "'b'", "first outputs"],
+        ),
         ([node("Expand", "s s", "y")], ["'the_y' (Expand)", "constants"]),
         ([node("ConstantOfShape", "big", "c"), node("Mul", "x c", "y")], ["'the_c' (ConstantOfShape)", "at most"]),
         ([node("Relu", "w", "y")], ["(Relu)"]),

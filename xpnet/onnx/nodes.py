@@ -96,13 +96,20 @@ def read_nodes(model: Any) -> Nodes:
     name, output, nodes = inputs[0].name, graph.output[0].name, {}
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     version, made = opsets.get("", opsets.get("ai.onnx", 0)), 0
+    further: set[str] = set()
     for proto in graph.node:
         for used in proto.input:
+            if used in further:
+                raise InputError(
+                    f"ONNX {label(proto)}: expected first outputs of nodes, got {used!r}, a further one. "
+                    "Only first outputs are known; replace a Split by Slices."
+                )
             if used and used not in constants and used not in nodes and used != name:
                 raise InputError(
                     f"ONNX {label(proto)}: expected inputs from nodes before it, got {used!r}, which is none's. "
                     "Check the model for cycles and missing initializers."
                 )
+        further.update(filter(None, proto.output[1:]))
         if not proto.output:
             raise InputError(f"ONNX {label(proto)}: expected an output, got none. Check the model.")
         if proto.domain not in ("", "ai.onnx"):
