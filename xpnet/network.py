@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xpnet.optimizers import Optimizer
     from xpnet.schedules import Schedule
     from xpnet.training import AnyEvaluation, Callback, EarlyStopping, History
+    from xpnet.training.mixing import Mixing
 
 
 class Network(LayeredFunction):
@@ -48,6 +49,7 @@ class Network(LayeredFunction):
         epochs: int | None = None,
         iterations: int | None = None,
         batch_size: int = 32,
+        accumulate: int = 1,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
         loss: Loss | None = None,
@@ -55,10 +57,12 @@ class Network(LayeredFunction):
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: Sequence[Augmentation] = (),
+        mixing: Mixing | None = None,
         normalize: bool | float = True,
         callbacks: Sequence[Callback] = (),
         early_stopping: EarlyStopping | None = None,
         clip_norm: float | None = None,
+        ema: float | None = None,
         report_every: int | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -93,6 +97,7 @@ class Network(LayeredFunction):
             epochs=epochs,
             iterations=iterations,
             batch_size=batch_size,
+            accumulate=accumulate,
             optimizer=optimizer,
             schedule=schedule,
             loss=loss,
@@ -100,10 +105,12 @@ class Network(LayeredFunction):
             sample_weight=sample_weight,
             class_weight=class_weight,
             augmentation=augmentation,
+            mixing=mixing,
             normalize=normalize,
             callbacks=callbacks,
             early_stopping=early_stopping,
             clip_norm=clip_norm,
+            ema=ema,
             report_every=report_every,
             seed=seed,
             progress=progress,

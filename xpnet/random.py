@@ -29,6 +29,7 @@ class Stream(IntEnum):
     EPOCH = 2
     LAYERS = 3
     AGAIN = 4
+    MIXING = 5
 
 
 UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly

@@ -17,7 +17,8 @@ from xpnet.parallel import ENGINES, connect
 from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
-PRECISIONS = (*kernels.PRECISIONS, "float16")
+HALF_PRECISIONS = ("float16", "bfloat16")  # of forward and backward passes, by training itself
+PRECISIONS = (*kernels.PRECISIONS, *HALF_PRECISIONS)
 _is_configured = False
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
@@ -31,10 +32,10 @@ class Runtime:
 
     ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
     one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
-    lets CuPy multiply float32 less exactly; "float16" computes forward and backward passes in that
-    (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph. ``deterministic`` asks for
-    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of
-    a step on the CPU.
+    lets CuPy multiply float32 less exactly; "float16", and "bfloat16" of PyTorch and JAX, compute forward and backward
+    passes in that (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph.
+    ``deterministic`` asks for the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory,
+    which saves up to half of a step on the CPU.
 
     ``parallel`` "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all
     together. Threads are then divided among the ranks of a machine.
@@ -69,9 +70,10 @@ class Runtime:
                 "Runtime: expected graph to be False with parallel, whose messages a CUDA graph cannot hold, got True. "
                 "Leave one of them out."
             )
-        if self.precision == "float16" and self.dtype == "float64":
+        if self.precision in HALF_PRECISIONS and self.dtype == "float64":
             raise InputError(
-                f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
+                f"Runtime: expected dtype float32 with precision {self.precision}, got {self.dtype}. "
+                "Leave one of them out."
             )
 
     @property

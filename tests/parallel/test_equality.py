@@ -59,6 +59,11 @@ def test_ranks_of_other_libraries_learn_the_same(library):
     assert_equal(alone("random"), shared(2, "random", library), 1e-10)
 
 
+@pytest.mark.parametrize("case", ["plain", "weighted"])
+def test_ranks_compute_their_rows_in_parts(case):
+    assert_equal(alone(case), shared(2, case, accumulate=3), 1e-10)
+
+
 def test_statistics_of_each_rank_are_another_training():
     synchronized, own = alone("random"), shared(2, "random", sync_batch_norm=False)
     assert np.isfinite(own["loss"]).all()

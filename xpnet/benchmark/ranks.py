@@ -62,7 +62,8 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
     network, optimizer, own = case.network(), case.make_optimizer(), group.rows(batch_size)
     images, labels = (array[own] for array in case.batch())
     step = make_step(shared(network, group, TrainConfig()), optimizer, accuracy, group=group)
-    rows = Rows(own.start, batch_size, (own.stop - own.start) / batch_size) if group.size > 1 else None
+    share = (own.stop - own.start) / batch_size
+    rows = (Rows(own.start, own.stop, batch_size, share),) if group.size > 1 else ()
     key = make_key(SEED) if network.layer.is_random else None
     values = TrainState(network.theta, network.state, optimizer.init(network.theta))
 
@@ -73,8 +74,7 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
         return time.perf_counter() - start
 
     slowest = max(train() for _ in range(_WARM_UP))
-    count = group.largest(max(int(seconds / slowest), 5))
-    times = [train() for _ in range(count)]
+    times = [train() for _ in range(group.largest(max(int(seconds / slowest), 5)))]
     step_time = statistics.median(times)
     reduction = _reduction_time(group, network.theta.size, statistics.median)
     return {

@@ -54,8 +54,8 @@ def same_start(group: Group, state: TrainState) -> TrainState:
     """The values that all ranks begin with: those of rank 0."""
     if group.size == 1:
         return state
-    theta, layers, optimizer = state
-    return TrainState(group.broadcast(theta), map_tree(group.broadcast, layers), map_tree(group.broadcast, optimizer))
+    theta, *trees = state
+    return TrainState(group.broadcast(theta), *(map_tree(group.broadcast, tree) for tree in trees))
 
 
 def shared(network: Network, group: Group, config: TrainConfig) -> Network:
@@ -86,4 +86,7 @@ def same_at_report(group: Group, config: TrainConfig, state: TrainState, iterati
             f"Training: by iteration {iteration} the parameters of rank {rank} are not those of rank 0. "
             "Use machines with the same kind of processor and the same versions of all libraries."
         )
-    return state if config.sync_batch_norm else state._replace(state=map_tree(group.broadcast, state.state))
+    if config.sync_batch_norm:
+        return state
+    statistics, average = (map_tree(group.broadcast, tree) for tree in (state.state, state.average))
+    return state._replace(state=statistics, average=average)
