@@ -20,6 +20,8 @@ from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError, short
 from xpnet.shapes import Shape, is_whole
 
+__all__ = ["Stream", "fold_in", "for_rows", "generator", "make_key", "random_bits", "random_mask"]
+
 
 class Stream(IntEnum):
     """What random numbers are drawn for. The values are part of what makes a seed reproducible: never renumber them."""

@@ -21,7 +21,7 @@ from xpnet.layers.base import State
 
 
 def share_of_newest(decay: float, step: int) -> float:
-    """S for a step, counted from 0."""
+    """The share s of the newest values after a step, counted from 0."""
     return max(1 - decay, 1 / (step + 1))
 
 

@@ -23,39 +23,70 @@ from xpnet.training.mixing import Mixing
 class TrainConfig:
     """Settings of one training; with the data and the network's seed, all that is needed to repeat it.
 
-    Either ``iterations`` (steps, one batch each) or ``epochs`` (passes over the training examples) says how long;
-    without either it is one epoch. ``schedule`` is the factor of the optimizer's learning rate in each step.
+    Parameters
+    ----------
+    epochs, iterations
+        How long: passes over the training examples, or steps of one batch each. One epoch if both are None.
+    batch_size
+        Examples in a step; the last one of an epoch may have fewer.
+    accumulate
+        In how many parts a batch is computed, one after the other: their gradients are added, with the result of the
+        whole batch in the memory of one part. Batch normalisation alone sees each part by itself.
+    optimizer
+        One of ``xpnet.optimizers``.
+    schedule
+        The factor of the optimizer's learning rate in each step.
+    loss
+        None: the network's own or, if it was made without one, what fits the targets: cross-entropy for classes, binary
+        cross-entropy for 0/1 targets, squared error for real ones.
+    class_weight
+        Weights by names or numbers of classes, or "balanced".
+    augmentation
+        Random changes of training images, applied in order (``xpnet.datasets.augment``).
+    mixing
+        Mixup or CutMix, which then blends the examples of a batch with each other, and learns the targets of both.
+    normalize
+        How an untrained network shifts and scales its inputs first: to mean 0 and standard deviation 1 for each channel
+        (True), to mean 0 and by a fixed factor (a number, such as 1/255), or not at all (False).
+    validation
+        How many training examples are set apart where the data have no validation part: a number, a fraction, "auto"
+        (2,000, or a tenth if that is less) or None.
+    limit
+        Number of examples to train on.
+    clip_norm
+        Longer gradients are shortened to this length.
+    ema
+        The decay d of a moving average of the weights (``xpnet.training.average``), which the network is given at each
+        record and at the end, while training goes on without it; None: none.
+    decay_biases
+        False excludes biases and norm scales from weight decay.
+    shuffle
+        False takes the examples in the order they have.
+    freeze
+        Patterns of parameters that stay as they are (``Network.freeze``).
+    early_stopping
+        When to end for want of improvement; it counts reports, as ``ReduceOnPlateau`` does.
+    report_every
+        Iterations between two records; None: an epoch.
+    measure_training
+        True measures the training score on all training examples at each report; otherwise it is a moving average over
+        the batches.
+    sync_batch_norm
+        Whether batch normalisation sees the whole batch where several ranks share it, so that results do not depend on
+        their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
+    seed
+        What batches, validation split, dropout and augmentation depend on.
 
-    ``loss`` None is the network's own or, if it was made without one, what fits the targets: cross-entropy for classes,
-    binary cross-entropy for 0/1 targets, squared error for real ones. ``class_weight`` maps names or numbers of classes
-    to weights, or is "balanced".
+    Raises
+    ------
+    InputError
+        If a setting is of another type or out of range.
 
-    ``augmentation`` are random changes of training images, applied in order (``datasets.augment``). ``mixing``, Mixup
-    or CutMix, then blends the examples of a batch with each other, and learns the targets of both. ``normalize`` lets
-    an untrained network shift and scale its inputs first: to mean 0 and standard deviation 1 for each channel (True),
-    to mean 0 and a fixed factor (a number, such as 1/255), or not at all (False).
-
-    ``validation`` is how many training examples are set apart where the data have no validation part: a number, a
-    fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
-
-    ``ema`` is the decay d of a moving average of the weights (``training.average``), which the network is given at each
-    record and at the end, while training goes on without it; None: none.
-
-    ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
-    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
-    stay as they are (``Network.freeze``).
-
-    ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
-    ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
-    each report; otherwise it is a moving average over the batches.
-
-    ``accumulate`` lets each batch be computed in so many parts, one after the other, whose gradients are added: the
-    result is that of the whole batch, in the memory of one part. Batch normalisation alone sees each part by itself.
-
-    ``sync_batch_norm`` lets batch normalisation see the whole batch where several ranks share it, so that results do
-    not depend on their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
-
-    Raises InputError if a setting is of another type or out of range.
+    Examples
+    --------
+    >>> config = TrainConfig(epochs=3, optimizer=Adam(1e-3), validation=0.1)
+    >>> config.batch_size
+    32
     """
 
     epochs: int | None = None
