@@ -17,10 +17,14 @@ copyright = author
 version = release = xpnet.__version__
 
 extensions = [
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "myst_parser",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "api_reference",
     "course_pages",
     "layer_book",
     "mathml",
@@ -38,9 +42,19 @@ sphinx_gallery_conf = {
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 nitpicky = True
+# Types of results that have no page: arrays, figures and aliases; what only xpnet makes.
+nitpick_ignore_regex = [
+    ("py:class", r"Array|Figure|NDArray|np\..*|Cache|OptimizerState|Pair|Shape|State"),
+    ("py:class", r"Best|LossAndGradient|Part|Snapshot|StepMetrics|summary\.LayerInfo"),
+]
+autodoc_typehints = "none"  # signatures would be unreadable; the parameters have their types
+python_use_unqualified_type_names = True
+autosummary_generate = False  # the pages are those of api_reference
+numpydoc_show_class_members = False
 exclude_patterns = ["_ext", "gallery"]
 
 html_theme = "pydata_sphinx_theme"
+html_context = {"default_mode": "auto"}  # without it the theme's script reports an error
 html_math_renderer = "mathml"
 html_title = "xpnet"
 html_static_path = ["_static"]

@@ -17,8 +17,9 @@ import pytest
 # Before JAX is first used: float64 for the gradient checks, and a second device.
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # before NumPy is imported: processes of pytest -n share the cores
+# Before NumPy is imported: the processes of pytest -n share the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: without it scikit-learn takes NumPy arrays only
 
 from xpnet import backend as backends

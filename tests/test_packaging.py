@@ -65,18 +65,16 @@ def test_the_command_is_an_entry_point():
     assert callable(getattr(import_module(module), function))
 
 
-@pytest.mark.parametrize(
-    ("name", "last_part"), [("train", "python scripts/train.py"), ("test", "python -m pytest -n auto")]
-)
-def test_readme_command_sets_itself_up_and_does_its_job(name, last_part):
+@pytest.mark.parametrize(("name", "job"), [("train", "python scripts/train.py"), ("test", "python -m pytest -n auto")])
+def test_readme_command_sets_itself_up_and_does_its_job(name, job):
     result = readme_command(name, (ROOT / "README.md").read_text(encoding="utf-8"))
     assert result.returncode == 0, result.stderr
     command = result.stdout.removesuffix("\n")
     assert "\n" not in command
-    set_up, install, job = command.split(" && ")
+    set_up, install, last = command.split(" && ")
     assert set_up == "python3 -m venv .venv"
     assert install.startswith(".venv/bin/pip install")
-    assert job == f".venv/bin/{last_part}"
+    assert last == f".venv/bin/{job}"
 
 
 def test_readme_command_prints_the_marked_line_only():

@@ -16,7 +16,11 @@ from xpnet.backend import Array, to_numpy
 from xpnet.layout import map_tree, walk
 
 _log = logging.getLogger(__name__)
-_NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {"iteration": "int32", "lr_scale": None}  # None: θ's dtype
+_NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {  # None: θ's dtype
+    "iteration": "int32",
+    "lr_scale": None,
+    "average_share": None,
+}
 _TOLERANCE = 1e-3  # of the length of the step: far above rounding, far below any wrong address
 _ROUNDING = 1e-6  # of the values, where a step hardly changes them
 
@@ -49,6 +53,7 @@ class GraphedStep:
         iteration: int = 0,
         lr_scale: float = 1.0,
         decay_mask: Array | float = 1.0,
+        **others: Any,
     ) -> tuple[Any, Any]:
         """One step: the new values, and the metrics of the batch."""
         inputs = {
@@ -59,6 +64,7 @@ class GraphedStep:
             "iteration": iteration,
             "lr_scale": lr_scale,
             "decay_mask": decay_mask,
+            **others,
         }
         shapes = tuple(_shape(name, value) for name, value in inputs.items())
         last, self._last = self._last, None

@@ -34,6 +34,8 @@ from xpnet.network import Network
 from xpnet.random import generator, make_key
 from xpnet.shapes import Shape, check_positive
 
+__all__ = ["Entry", "check_layer", "check_loss", "check_network", "separated_values"]
+
 STEP = 1e-5
 FLOOR = 1e-4
 TOLERANCE = 1e-5
@@ -69,11 +71,35 @@ def check_layer(
 
         L = sum(r * y), with y the layer's output while training and r fixed random numbers
 
-    ``entries`` is how many entries of each tensor are checked (all, where it has no more). Parameters and state are
-    moved off the zeros and ones that many start from, which would hide a forgotten term or factor.
+    Parameters and state are moved off the zeros and ones that many start from, which would hide a forgotten term or
+    factor.
 
-    Raises InputError if the layer does not fit the input shape, gives a gradient of the wrong shape, or is not
-    differentiable at any entry tried.
+    Parameters
+    ----------
+    layer
+        The layer, also one that is not xpnet's.
+    input_shape
+        Of one example.
+    batch
+        Number of examples.
+    entries
+        How many of each tensor are checked (all, where it has no more).
+    seed
+        What inputs, parameters and entries depend on.
+    device, backend
+        Where to compute, and the library.
+
+    Raises
+    ------
+    InputError
+        If the layer does not fit the input shape, gives a gradient of the wrong shape, or is not differentiable at any
+        entry tried.
+
+    Examples
+    --------
+    >>> from xpnet.layers import Dense
+    >>> max(entry.relative_difference for entry in check_layer(Dense(3), (4,))) < TOLERANCE
+    True
     """
     check_positive("check_layer", "batch", batch)
     rng = generator(seed)
@@ -114,7 +140,19 @@ def check_loss(
 ) -> list[Entry]:
     """Check a loss's gradient with respect to the outputs at random entries.
 
-    Raises InputError if the loss does not accept the outputs, targets and weights.
+    Parameters
+    ----------
+    loss
+        The loss, also one that is not xpnet's.
+    outputs, targets, weights
+        What its ``forward`` takes.
+    entries, seed, device, backend
+        As for ``check_layer``.
+
+    Raises
+    ------
+    InputError
+        If the loss does not accept the outputs, targets and weights.
     """
     home = backends.resolve(device, backend)
     tensors = {"outputs": backends.to_numpy(outputs).astype("float64")}
@@ -134,8 +172,20 @@ def check_network(network: Network, images: Array, labels: Array, *, entries: in
 
     Entries are named by their tensor, such as ``conv1.weight``. The network is used where it lies and not changed.
 
-    Raises InputError if the network is not of float64, or its loss not differentiable at any entry tried: images with
-    many equal values put whole tensors on kinks, and random ones do not.
+    Parameters
+    ----------
+    network
+        A network of float64.
+    images, labels
+        A batch for it.
+    entries, seed
+        As for ``check_layer``.
+
+    Raises
+    ------
+    InputError
+        If the network is not of float64, or its loss not differentiable at any entry tried: images with many equal
+        values put whole tensors on kinks, and random ones do not.
     """
     if network.dtype != "float64":
         raise InputError(

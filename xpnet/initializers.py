@@ -14,6 +14,16 @@ from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
 from xpnet.shapes import Shape
 
+__all__ = [
+    "Initializer",
+    "Normal",
+    "VarianceScaling",
+    "glorot_uniform",
+    "he_normal",
+    "he_normal_fan_out",
+    "lecun_normal",
+]
+
 
 @dataclass(frozen=True)
 class VarianceScaling:
@@ -80,6 +90,7 @@ def _fits_into_memory(shape: Shape) -> Iterator[None]:
 
 
 Initializer = VarianceScaling | Normal
+"""Any of them."""
 
 he_normal = VarianceScaling(2.0)
 """std = sqrt(2/n_in), for ReLU. Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10."""

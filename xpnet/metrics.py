@@ -1,5 +1,7 @@
 """Metrics of classes and of real numbers. They run on the host: NumPy arrays in, NumPy arrays or floats out."""
 
+from __future__ import annotations
+
 from collections.abc import Sized
 from typing import NamedTuple
 
@@ -77,8 +79,7 @@ def precision(confusion: Integers) -> NDArray[np.float64]:
 
         precision[c] = M[c, c] / sum_t M[t, c]
 
-    A class that was never predicted has no predictions to be right or wrong: its precision is 0/0, NaN. Zero
-    would say that all of them were wrong. np.nanmean averages over the other classes.
+    A class that was never predicted has 0/0, NaN: 0 would say that all were wrong. np.nanmean averages over the others.
 
     Shapes: confusion (classes, classes) -> (classes,), float64.
     Raises InputError for a matrix that is not square.
@@ -92,8 +93,7 @@ def recall(confusion: Integers) -> NDArray[np.float64]:
 
         recall[c] = M[c, c] / sum_p M[c, p]
 
-    A class without examples has nothing to find: its recall is 0/0, NaN. Zero would say that all of them were
-    missed. np.nanmean averages over the other classes.
+    A class without examples has 0/0, NaN: 0 would say that all were missed. np.nanmean averages over the others.
 
     Shapes: confusion (classes, classes) -> (classes,), float64.
     Raises InputError for a matrix that is not square.

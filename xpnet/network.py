@@ -23,21 +23,47 @@ if TYPE_CHECKING:
     from xpnet.optimizers import Optimizer
     from xpnet.schedules import Schedule
     from xpnet.training import AnyEvaluation, Callback, EarlyStopping, History
+    from xpnet.training.mixing import Mixing
 
 
 class Network(LayeredFunction):
     """Layers with values: parameters in one flat vector ``theta`` and, apart from it, the layers' ``state``.
 
     ``fit``, ``predict`` and ``evaluate`` are all that most need. ``forward`` and ``loss_and_gradient`` are pure
-    functions of the arrays they are given, for those who write their own loops.
+    functions of the arrays they are given, for those who write their own loops. ``class_names`` are those of the data
+    it was fitted to.
 
-    ``layers`` is a list of layers, or (name, layer) pairs, or one layer. ``input_shape`` is that of one example without
-    the batch: (H, W, C) for images, (F,) for vectors. Initial values depend on ``seed`` only, not on the device or
-    backend. Without a ``device`` a network is on the CPU, in NumPy, until ``fit`` moves it to where its data are;
-    without a ``loss`` it is cross-entropy until ``fit`` finds other targets. ``class_names`` are those of the data it
-    was fitted to.
+    Parameters
+    ----------
+    layers
+        A list of layers, or of pairs (name, layer), or one layer.
+    input_shape
+        Of one example without the batch: (H, W, C) for images, (F,) for vectors.
+    seed
+        What initial values depend on, whatever the device and library; None: they are 0, for those of a file.
+    dtype
+        "float32" or "float64".
+    device, backend
+        Where to compute, such as "cuda:1", and the library; None: in NumPy until ``fit`` moves it to where its data
+        are.
+    loss
+        None: cross-entropy, until ``fit`` finds other targets.
 
-    Raises InputError if the layers do not fit the input shape or each other, naming the layer.
+    Raises
+    ------
+    InputError
+        If the layers do not fit the input shape or each other, naming the layer.
+
+    Examples
+    --------
+    >>> from xpnet import datasets, layers
+    >>> digits = datasets.load("mnist")
+    >>> network = Network([layers.Flatten(), layers.Dense(10)], digits.input_shape)
+    >>> history = network.fit(digits, iterations=100, progress=False)
+    >>> network.evaluate(digits).accuracy > 0.8
+    True
+    >>> network.predict(digits).shape
+    (10000,)
     """
 
     def fit(
@@ -45,36 +71,29 @@ class Network(LayeredFunction):
         x: Array | Dataset | Iterable[tuple[Array, ...]],
         y: Array | None = None,
         *,
+        validation: float | tuple[Array, Array] | None = None,
+        sample_weight: Array | None = None,
         epochs: int | None = None,
         iterations: int | None = None,
         batch_size: int = 32,
+        accumulate: int = 1,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
         loss: Loss | None = None,
-        validation: float | tuple[Array, Array] | None = None,
-        sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: Sequence[Augmentation] = (),
+        mixing: Mixing | None = None,
         normalize: bool | float = True,
-        callbacks: Sequence[Callback] = (),
-        early_stopping: EarlyStopping | None = None,
         clip_norm: float | None = None,
+        ema: float | None = None,
+        early_stopping: EarlyStopping | None = None,
         report_every: int | None = None,
         seed: int = 0,
+        callbacks: Sequence[Callback] = (),
         progress: bool = True,
         runtime: Runtime | None = None,
     ) -> History:
         """Train on a data set, on arrays, or on an iterable of batches (x, y); going on if it is called again.
-
-        ``x`` are vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of
-        NumPy, CuPy, PyTorch or JAX. ``y`` are class numbers or names (N,), class numbers of pixels (N, H, W), real
-        numbers (N,) or (N, K), or 0/1 (N, K); one-hot rows are 0/1 labels or real numbers too, and warned of. Real
-        targets should be standardised: only the inputs are normalised. Of a data set, the training part is learned and
-        the validation part validated on.
-
-        ``optimizer`` is Adam() by default. ``validation`` is a fraction or number of examples to set apart, or data
-        (x, y); without any, ``early_stopping`` watches the training loss. ``sample_weight`` (N,) weighs examples. The
-        other settings are those of ``training.TrainConfig``; ``runtime`` says how to compute. ``progress`` shows a bar.
 
         An untrained network gets a ``Normalize`` in front, with mean and scale of the training data, so that it takes
         inputs as they come from then on (unless ``normalize`` is False).
@@ -82,7 +101,36 @@ class Network(LayeredFunction):
         After Ctrl-C, or any other error, the network has the values of the last complete step; after
         TrainingDivergedError those of the last report, or of before.
 
-        Raises InputError if data and network do not fit together, TrainingDivergedError if the loss becomes infinite.
+        Parameters
+        ----------
+        x
+            Vectors (N, F), images (N, H, W, C) or (N, H, W), or whatever the first layer takes, as arrays of NumPy,
+            CuPy, PyTorch or JAX; or a ``Dataset`` with its targets and validation part; or batches (x, y).
+        y
+            Class numbers or names (N,), class numbers of pixels (N, H, W), real numbers (N,) or (N, K), or 0/1 (N, K).
+            One-hot rows are 0/1 labels or real numbers too, and warned of. Real targets should be standardised: only
+            the inputs are normalised.
+        validation
+            A fraction or number of examples to set apart, or data (x, y).
+        sample_weight
+            Weights (N,) of the examples.
+        epochs, iterations, batch_size, accumulate, optimizer, schedule, loss, class_weight, augmentation, mixing
+            As in ``TrainConfig``.
+        normalize, clip_norm, ema, early_stopping, report_every, seed
+            As in ``TrainConfig``.
+        callbacks
+            Called as training goes.
+        progress
+            Whether to show a bar.
+        runtime
+            How to compute.
+
+        Raises
+        ------
+        InputError
+            If data and network do not fit together.
+        TrainingDivergedError
+            If the loss becomes infinite.
         """
         from xpnet.training.fit import fit  # which needs networks
 
@@ -93,6 +141,7 @@ class Network(LayeredFunction):
             epochs=epochs,
             iterations=iterations,
             batch_size=batch_size,
+            accumulate=accumulate,
             optimizer=optimizer,
             schedule=schedule,
             loss=loss,
@@ -100,10 +149,12 @@ class Network(LayeredFunction):
             sample_weight=sample_weight,
             class_weight=class_weight,
             augmentation=augmentation,
+            mixing=mixing,
             normalize=normalize,
             callbacks=callbacks,
             early_stopping=early_stopping,
             clip_norm=clip_norm,
+            ema=ema,
             report_every=report_every,
             seed=seed,
             progress=progress,

@@ -25,6 +25,18 @@ from xpnet.checks import check_above_zero, check_at_least_zero, pick
 from xpnet.errors import InputError
 from xpnet.kernels import table
 
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Momentum",
+    "Optimizer",
+    "RMSProp",
+    "clip_by_global_norm",
+]
+
 OptimizerState = Mapping[str, Array]
 Factor = Array | float
 MOMENTUM_FORMS = ("moving-average", "heavy-ball", "nesterov")
@@ -71,8 +83,22 @@ class Momentum:
     way that the ball will roll next. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out
     of the velocity, so that a change of α acts on past gradients as well.
 
-    Raises InputError if a setting is out of range.  Source: Polyak, "Some methods of speeding up the convergence of
-    iteration methods", 1964 (heavy ball); Sutskever et al., ICML 2013 (Nesterov's form).
+    Parameters
+    ----------
+    learning_rate, momentum, weight_decay
+        α, μ in [0, 1), and λ.
+    form
+        One of the three.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (heavy ball); Sutskever et al.,
+    ICML 2013 (Nesterov's form).
     """
 
     learning_rate: float
@@ -115,9 +141,19 @@ class AdaGrad:
 
         t = t + 1;  g = g + λ·θ;  s = s + g²;  θ = θ - α/(1 + (t - 1)·η)·g/(√s + ε)
 
-    η is ``lr_decay``.
+    Parameters
+    ----------
+    learning_rate, weight_decay, lr_decay, epsilon
+        α, λ, η, and ε above 0.
 
-    Raises InputError if a setting is out of range.  Source: Duchi, Hazan and Singer, JMLR 12, 2011.
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, JMLR 12, 2011.
     """
 
     learning_rate: float = 0.01
@@ -151,8 +187,19 @@ class RMSProp:
 
         g = g + λ·θ;  s = ρ·s + (1 - ρ)·g²;  θ = θ - α·g/(√s + ε)
 
-    Raises InputError if a setting is out of range.  Source: Hinton, "Neural Networks for Machine Learning", lecture 6e,
-    2012, which has ρ = 0.9; the default is PyTorch's.
+    Parameters
+    ----------
+    learning_rate, weight_decay, rho, epsilon
+        α, λ, ρ in [0, 1), by default PyTorch's (the source has 0.9), and ε above 0.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
     """
 
     learning_rate: float = 0.01
@@ -188,12 +235,35 @@ class Adam:
         s = β2·s + (1 - β2)·g²;  ŝ = s/(1 - β2^t)
         θ = θ - α·m̂/(√ŝ + ε)
 
-    The divisions by 1 - β^t make up for averages that begin at 0. With ``amsgrad`` the largest s so far takes the place
-    of s in ŝ, as in PyTorch (the paper leaves out this division). Weight decay acts as an L2 term in the loss would;
+    The divisions by 1 - β^t make up for averages that begin at 0. Weight decay acts as an L2 term in the loss would;
     AdamW has it the other way.
 
-    Raises InputError if a setting is out of range.  Source: Kingma and Ba, ICLR 2015; Reddi, Kale and Kumar, ICLR 2018
-    (amsgrad).
+    Parameters
+    ----------
+    learning_rate, weight_decay
+        α and λ.
+    beta1, beta2, epsilon
+        β1 and β2 in [0, 1), and ε above 0.
+    amsgrad
+        Whether the largest s so far takes the place of s in ŝ, as in PyTorch (the paper leaves out this division).
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Kingma and Ba, ICLR 2015; Reddi, Kale and Kumar, ICLR 2018 (amsgrad).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adam = Adam(learning_rate=0.1)
+    >>> theta = np.array([1.0, -2.0])
+    >>> theta, state = adam.update(theta, theta, adam.init(theta))
+    >>> theta.round(3)
+    array([ 0.9, -1.9])
     """
 
     learning_rate: float = 0.001
@@ -249,8 +319,21 @@ class AdamW(Adam):
     The learning rate multiplies λ too, as in PyTorch, and the default weight decay is PyTorch's; in the paper only the
     schedule does.
 
-    Raises InputError if a setting is out of range.  Source: Loshchilov and Hutter, "Decoupled weight decay
-    regularization", ICLR 2019, algorithm 2.
+    Parameters
+    ----------
+    learning_rate, weight_decay
+        α and λ.
+    beta1, beta2, epsilon, amsgrad
+        As in Adam.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
     """
 
     weight_decay: float = 0.01
@@ -267,6 +350,8 @@ class AdamW(Adam):
 
 
 Optimizer = SGD | Momentum | AdaGrad | RMSProp | Adam | AdamW
+"""Any of them."""
+
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "sgd": SGD,
     "momentum": Momentum,
@@ -275,6 +360,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
+"""Their classes by name."""
 
 
 def optimizer_update(

@@ -20,6 +20,8 @@ from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError, short
 from xpnet.shapes import Shape, is_whole
 
+__all__ = ["Stream", "fold_in", "for_rows", "generator", "make_key", "random_bits", "random_mask"]
+
 
 class Stream(IntEnum):
     """What random numbers are drawn for. The values are part of what makes a seed reproducible: never renumber them."""
@@ -29,6 +31,7 @@ class Stream(IntEnum):
     EPOCH = 2
     LAYERS = 3
     AGAIN = 4
+    MIXING = 5
 
 
 UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly

@@ -17,7 +17,8 @@ from xpnet.parallel import ENGINES, connect
 from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
-PRECISIONS = (*kernels.PRECISIONS, "float16")
+HALF_PRECISIONS = ("float16", "bfloat16")  # of forward and backward passes, by training itself
+PRECISIONS = (*kernels.PRECISIONS, *HALF_PRECISIONS)
 _is_configured = False
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
@@ -26,20 +27,40 @@ _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have
 class Runtime:
     """Where and how a network computes: everything that changes speed and rounding, but not what is learned.
 
-    ``device`` and ``backend`` are those of ``backend.resolve``; None leaves a network where it is. ``dtype`` is that of
-    parameters and activations (None: float32, or that of the network that is trained).
+    Parameters
+    ----------
+    device, backend
+        Such as "cpu", "cuda", "cuda:1" or "auto", and "numpy", "cupy", "torch" or "jax"; None leaves a network where it
+        is.
+    dtype
+        Of parameters and activations; None: float32, or that of the network that is trained.
+    threads
+        Share NumPy's convolutions; None: one for each core.
+    kernels
+        "pure" leaves out those written for one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds
+        cuDNN's on CuPy arrays.
+    precision
+        "tf32" lets CuPy multiply float32 less exactly; "float16", and "bfloat16" of PyTorch and JAX, compute forward
+        and backward passes in that (``training/mixed_precision.py``).
+    graph
+        Whether a training step is replayed as one CUDA graph.
+    deterministic
+        Asks for the same bits from every run on a GPU too.
+    tune_malloc
+        Lets glibc keep freed memory, which saves up to half of a step on the CPU.
+    parallel
+        "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all together.
+        Threads are then divided among the ranks of a machine.
 
-    ``threads`` share NumPy's convolutions (None: one for each core). ``kernels`` "pure" leaves out those written for
-    one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds cuDNN's on CuPy arrays. ``precision`` "tf32"
-    lets CuPy multiply float32 less exactly; "float16" computes forward and backward passes in that
-    (``training/mixed_precision.py``). ``graph`` replays a training step as one CUDA graph. ``deterministic`` asks for
-    the same bits from every run on a GPU too. ``tune_malloc`` lets glibc keep freed memory, which saves up to half of
-    a step on the CPU.
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
 
-    ``parallel`` "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all
-    together. Threads are then divided among the ranks of a machine.
-
-    Raises InputError if a setting is out of range.
+    Examples
+    --------
+    >>> Runtime(threads=2, kernels="pure").precision
+    'float32'
     """
 
     device: str | None = None
@@ -69,9 +90,10 @@ class Runtime:
                 "Runtime: expected graph to be False with parallel, whose messages a CUDA graph cannot hold, got True. "
                 "Leave one of them out."
             )
-        if self.precision == "float16" and self.dtype == "float64":
+        if self.precision in HALF_PRECISIONS and self.dtype == "float64":
             raise InputError(
-                f"Runtime: expected dtype float32 with precision float16, got {self.dtype}. Leave one of them out."
+                f"Runtime: expected dtype float32 with precision {self.precision}, got {self.dtype}. "
+                "Leave one of them out."
             )
 
     @property

@@ -15,6 +15,19 @@ from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
 from xpnet.shapes import check_positive
 
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "InverseTime",
+    "PlateauState",
+    "ReduceOnPlateau",
+    "Schedule",
+    "Step",
+    "Warmup",
+]
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -76,7 +89,7 @@ class Exponential:
 class InverseTime:
     """1/t: 1/(1 + t/every), so half after ``every`` steps and a third after twice as many.
 
-    Raises InputError if ``every`` is not a integer of at least 1.  Source: Robbins and Monro, "A stochastic
+    Raises InputError if ``every`` is not an integer of at least 1.  Source: Robbins and Monro, "A stochastic
     approximation method", 1951.
     """
 
@@ -124,8 +137,14 @@ class Cosine:
 class Warmup:
     """A straight rise, (t + 1)/(steps + 1) for t < steps, and after it another schedule from its step 0.
 
-    Raises InputError if ``steps`` is not a integer of at least 1.  Source: Goyal et al., "Accurate, large
+    Raises InputError if ``steps`` is not an integer of at least 1.  Source: Goyal et al., "Accurate, large
     minibatch SGD", arXiv:1706.02677, section 2.2.
+
+    Examples
+    --------
+    >>> schedule = Warmup(3, then=Cosine(steps=4))
+    >>> [round(schedule.factor(step), 2) for step in range(7)]
+    [0.25, 0.5, 0.75, 1.0, 0.85, 0.5, 0.15]
     """
 
     steps: int
@@ -223,3 +242,4 @@ SCHEDULES: Mapping[str, type] = {
     "cosine": Cosine,
     "plateau": ReduceOnPlateau,
 }
+"""Their classes by name; ``Warmup`` goes before one of them."""

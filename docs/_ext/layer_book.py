@@ -28,6 +28,7 @@ FAMILIES = {
     "Structure": ("containers", "branches", "reshape"),
 }
 LIBRARIES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX", None: "any"}
+LEADS = r"(^|  |\n)(Backward|Shapes|Params|State|Source|Raises)\b"  # words that begin the usual sentences
 SHOWN = (  # on a digit of 28 x 28 pixels
     layers.Conv2D(1, kernel_size=3, padding="same"),
     layers.DepthwiseConv2D(5, padding="same"),
@@ -60,7 +61,7 @@ def write_pages(folder: Path) -> None:
 def page(kind: type[layers.Layer], folder: Path) -> str:
     """One layer's page."""
     examples = [example for example in EXAMPLES if type(example.layer) is kind]
-    parts = [f"# {kind.__name__}", rendered(inspect.getdoc(kind) or "")]
+    parts = [f"# {kind.__name__}", _signature(kind), rendered(inspect.getdoc(kind) or "")]
     if figure := _figure(kind, examples[0].layer):
         style.save(figure, folder / f"{kind.__name__}.svg")
         parts.append(f"```{{image}} {kind.__name__}.svg\n:alt: What {kind.__name__} does\n```")
@@ -83,9 +84,9 @@ def rendered(docstring: str) -> str:
         if all(line.startswith("    ") for line in lines):
             parts.append("```text\n" + inspect.cleandoc(paragraph) + "\n```")
         else:
-            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], " ".join(lines))
-            text = text.replace("``", "`")
-            parts.append(re.sub(r"(^|  )(Backward|Shapes|Params|State|Source|Raises)\b", r"\1\n\n**\2**", text).strip())
+            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], paragraph)
+            text = text.replace("``", "`").replace("Raises InputError", "Raises `InputError`")
+            parts.append(re.sub(LEADS, r"\n\n**\2**", text).strip())
     return "\n\n".join(parts)
 
 
@@ -102,6 +103,15 @@ def _index(kinds: list[type[layers.Layer]]) -> str:
 def _summary(name: str) -> str:
     first = (inspect.getdoc(getattr(layers, name)) or "").split("\n\n")[0]
     return rendered(first)
+
+
+def _signature(kind: type[layers.Layer]) -> str:
+    """The call that makes the layer, which is also where its name leads."""
+    settings = []
+    for field in dataclasses.fields(kind):
+        is_required = field.default is dataclasses.MISSING
+        settings.append(field.name if is_required else f"{field.name}={_value(field.default)}")
+    return f"```{{py:class}} xpnet.layers.{kind.__name__}({', '.join(settings)})\n```"
 
 
 def _settings(kind: type[layers.Layer]) -> str:

@@ -18,6 +18,7 @@ from xpnet.runs.settings import (
     EARLY_STOPPING,
     FIELDS,
     LOSS,
+    MIXING,
     MODEL_OPTIONS,
     OPTIMIZER,
     RUN,
@@ -31,7 +32,7 @@ from xpnet.runs.settings import (
 )
 from xpnet.runtime import Runtime
 from xpnet.schedules import SCHEDULES, Warmup
-from xpnet.training import EarlyStopping, TrainConfig
+from xpnet.training import CutMix, EarlyStopping, Mixup, TrainConfig
 
 # Of the command itself: what it prints, writes and looks for while a run goes.
 OF_THE_COMMAND = {
@@ -43,6 +44,7 @@ NO_FLAG = {
     ("TrainConfig", "schedule"): "--schedule and its settings",
     ("TrainConfig", "loss"): "--loss and its settings",
     ("TrainConfig", "augmentation"): "--crop-padding, --flip, --cutout",
+    ("TrainConfig", "mixing"): "--mixup, --cutmix",
     ("TrainConfig", "early_stopping"): "--early-stopping, --min-delta",
     ("RunConfig", "model"): "--model",
     ("RunConfig", "train"): "all of TrainConfig",
@@ -70,6 +72,8 @@ def test_every_setting_has_a_flag_and_every_flag_a_setting():
         (RandomCrop, FIELDS["RandomCrop"]),
         (Cutout, FIELDS["Cutout"]),
         (HorizontalFlip, ()),
+        (Mixup, FIELDS["Mixup"]),
+        (CutMix, FIELDS["CutMix"]),
         (Warmup, FIELDS["Warmup"]),
         *((kind, OPTIMIZER.values()) for kind in OPTIMIZERS.values()),
         *((kind, SCHEDULE.values()) for kind in SCHEDULES.values()),
@@ -88,7 +92,7 @@ def test_every_setting_is_of_some_object():
     named = {**OPTIMIZER, **SCHEDULE, **LOSS, **EARLY_STOPPING}
     for setting in (*TRAIN, *RUNTIME, *RUN, *named.values()):
         assert setting in fields
-    assert set(SETTINGS) - {*TRAIN, *RUNTIME, *RUN, *named, *MODEL_OPTIONS, *AUGMENTATION} == {
+    assert set(SETTINGS) - {*TRAIN, *RUNTIME, *RUN, *named, *MODEL_OPTIONS, *AUGMENTATION, *MIXING} == {
         *("model", "optimizer", "schedule", "loss", "warmup")
     }
 
@@ -105,11 +109,16 @@ RUNS = [
         decay_biases=False,
         shuffle=False,
         clip_norm=2.0,
+        ema=0.99,
+        accumulate=2,
         freeze=("a*",),
     ),
     make_run("lenet5", loss="focal", focal_gamma=1.0, early_stopping=4, min_delta=0.01, class_weight="balanced"),
-    make_run("mlp", data="folder", data_dir="/data", image_size=(8, 9), normalize=False, validation=0.2, limit=50),
-    make_run("mlp", label_smoothing=0.1, dtype="float64", threads=2, tune_malloc=False, deterministic=True),
+    make_run(
+        "mlp", data="folder", data_dir="/data", image_size=(8, 9), normalize=False, validation=0.2, limit=50, mixup=0.2
+    ),
+    make_run("mlp", mixup=0.2),
+    make_run("mlp", cutmix=1.0, label_smoothing=0.1, dtype="float64", threads=2, tune_malloc=False, deterministic=True),
 ]
 
 

@@ -9,14 +9,14 @@ from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.optimizers import AdamW
 from xpnet.runtime import Runtime
 from xpnet.schedules import Cosine, Warmup
-from xpnet.training import EarlyStopping
+from xpnet.training import EarlyStopping, Mixup
 
 
 def test_the_same_training_from_flags_and_from_objects(tmp_path):
     flags = (
         "--model mnist_starter --iterations 8 --batch-size 20 --validation 50 --optimizer adamw --lr 0.01 "
         "--weight-decay 0.1 --schedule cosine --warmup 3 --label-smoothing 0.1 --crop-padding 2 --flip --clip-norm 1 "
-        "--early-stopping 5 --report-every 3 --seed 7 --threads 1 --kernels pure --no-plots --quiet"
+        "--mixup 0.3 --early-stopping 5 --report-every 3 --seed 7 --threads 1 --kernels pure --no-plots --quiet"
     )
     assert train.main([*flags.split(), "--out", str(tmp_path / "run")]) == 0
 
@@ -30,6 +30,7 @@ def test_the_same_training_from_flags_and_from_objects(tmp_path):
         loss=SoftmaxCrossEntropy(0.1),
         validation=50,
         augmentation=[RandomCrop(2), HorizontalFlip()],
+        mixing=Mixup(0.3),
         normalize=1 / 255,
         early_stopping=EarlyStopping(5),
         clip_norm=1.0,

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.layers import BatchNorm, Layer, Sequential
+from xpnet import models
+from xpnet.layers import BatchNorm, Dense, Dropout, Identity, Layer, Sequential
+from xpnet.layers.containers import map_leaves
+from xpnet.models import registry
 from xpnet.network import Network
 
 
@@ -26,6 +29,30 @@ def around(layer: Layer, input_shape: tuple[int, ...], *behind: Layer) -> Networ
     """A network of a layer, with a BatchNorm in front of one that takes real numbers, for it must have parameters."""
     before = [] if layer.index_count else [("before", BatchNorm())]
     return shaken(Network(Sequential([*before, ("tested", layer), *behind]), input_shape))
+
+
+# Of the networks for images of 224x224, sizes that keep the tests quick.
+_SIDES = {
+    **dict.fromkeys(("alexnet", "densenet121", "googlenet", "mobilenet_v2", "squeezenet1_0", "squeezenet1_1"), 67),
+    **dict.fromkeys((name for name in models.names() if name.startswith("vgg")), 33),
+    **dict.fromkeys((f"resnet{depth}" for depth in ("18", "34", "50", "101", "152", "50v2", "101v2")), 33),
+    **dict.fromkeys(("vit_tiny", "vit_small", "unet", "unet_small"), 32),
+}
+
+
+def small(name: str, seed: int = 0, *, dropout: bool = True) -> Network:
+    """A network of the registry for small images and seven classes, with dense layers of 16 in place of 4096 units."""
+    model = registry._MODELS[name]
+    shape = (_SIDES[name], _SIDES[name], 3) if name in _SIDES else model.input_shape
+
+    def changed(name: str, layer: Layer) -> Layer:
+        if isinstance(layer, Dense) and layer.units == 4096:
+            return Dense(16)
+        return Identity() if isinstance(layer, Dropout) and not dropout else layer
+
+    network = Network(map_leaves(changed, model.build(shape, 7)), shape, seed=seed)
+    network.set_normalization(0.3, 2.0)
+    return network
 
 
 def inputs(network: Network, count: int = 3) -> np.ndarray:

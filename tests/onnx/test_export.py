@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from tests.helpers import refused
-from tests.onnx.running import around, by_onnxruntime, inputs, shaken
+from tests.onnx.running import around, by_onnxruntime, inputs, shaken, small
 from xpnet import models
 from xpnet.layers import (
     AvgPool2D,
@@ -28,9 +28,7 @@ from xpnet.layers import (
     Sequential,
     Sigmoid,
 )
-from xpnet.layers.containers import map_leaves
 from xpnet.layers.examples import EXAMPLES
-from xpnet.models import registry
 from xpnet.network import Network
 from xpnet.onnx.export import to_model
 
@@ -51,27 +49,9 @@ def test_every_layer(example):
     check_parity(around(*example))
 
 
-# Of the networks for images of 224x224, sizes that keep the tests quick.
-SIZES = {
-    **dict.fromkeys(("alexnet", "densenet121", "googlenet", "mobilenet_v2", "squeezenet1_0", "squeezenet1_1"), 67),
-    **dict.fromkeys((name for name in models.names() if name.startswith("vgg")), 33),
-    **dict.fromkeys((f"resnet{depth}" for depth in ("18", "34", "50", "101", "152", "50v2", "101v2")), 33),
-    **dict.fromkeys(("vit_tiny", "vit_small", "unet", "unet_small"), 32),
-}
-
-
-def narrowed(name, layer):
-    return Dense(16) if isinstance(layer, Dense) and layer.units == 4096 else layer
-
-
 @pytest.mark.parametrize("name", models.names())
 def test_every_network(name):
-    """With small images, and dense layers of 16 in place of 4096 units."""
-    model = registry._MODELS[name]
-    shape = (SIZES[name], SIZES[name], 3) if name in SIZES else model.input_shape
-    network = Network(map_leaves(narrowed, model.build(shape, 7)), shape)
-    network.set_normalization(0.3, 2.0)
-    model = check_parity(network)
+    model = check_parity(small(name))
     operators = [node.op_type for node in model.graph.node]
     assert operators[0] == "Transpose"
     if "vit" not in name:  # whose heads are transposed

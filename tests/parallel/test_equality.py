@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import PRESENT
-from tests.parallel.launching import command, needs_mpi, run, torchrun
+from tests.helpers import blocks_of
+from tests.parallel.launching import ROOT, command, needs_mpi, run, torchrun
 from tests.parallel.worker import CASES, STEPS, make_trainer, outcome
 
 pytestmark = needs_mpi
 
 
 @cache
-def alone(case: str, backend: str = "numpy", dtype: str = "float64") -> dict[str, Any]:
+def alone(case: str, backend: str = "numpy", dtype: str = "float64", **changes: Any) -> dict[str, Any]:
     """What one process learns."""
-    trainer = make_trainer(case, None, backend, dtype, STEPS)
+    trainer = make_trainer(case, None, backend, dtype, STEPS, **changes)
     trainer.run()
     return outcome(trainer)
 
@@ -50,6 +51,12 @@ def test_four_ranks_on_fewer_cores_learn_the_same():
     assert_equal(alone("random"), shared(4, "random"), 1e-10)
 
 
+@pytest.mark.parametrize("case", ["random", "weighted"])
+def test_each_rank_has_all_of_a_last_batch_that_is_smaller_than_the_ranks(case):
+    """75 examples in batches of 24: the last one has 3."""
+    assert_equal(alone(case, batch_size=24), shared(4, case, batch_size=24), 1e-10)
+
+
 def test_float32_differs_in_rounding_only():
     assert_equal(alone("random", dtype="float32"), shared(2, "random", dtype="float32"), 2e-5)
 
@@ -57,6 +64,11 @@ def test_float32_differs_in_rounding_only():
 @pytest.mark.parametrize("library", [name for name in PRESENT if name in ("cupy", "torch", "jax")])
 def test_ranks_of_other_libraries_learn_the_same(library):
     assert_equal(alone("random"), shared(2, "random", library), 1e-10)
+
+
+@pytest.mark.parametrize("case", ["plain", "weighted"])
+def test_ranks_compute_their_rows_in_parts(case):
+    assert_equal(alone(case), shared(2, case, accumulate=3), 1e-10)
 
 
 def test_statistics_of_each_rank_are_another_training():
@@ -99,3 +111,74 @@ def test_the_first_step_that_goes_wrong_ends_all_ranks(tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "in iteration" in done.stderr
+
+
+def test_fit_as_the_page_shows_it(tmp_path):
+    page = (ROOT / "docs" / "parallel.md").read_text(encoding="utf-8")
+    (block,) = blocks_of(page)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "import xpnet\n"
+        "from mpi4py import MPI\n"
+        "x = np.random.default_rng(1).normal(size=(51, 3))\n"
+        "y = (x[:, 0] > 0).astype(int)\n"
+        "net = xpnet.Network([xpnet.layers.Dense(2)], (3,), dtype='float64')\n"
+        f"{block}"
+        "if MPI.COMM_WORLD.rank == 0:\n"
+        "    print(MPI.COMM_WORLD.size, net.theta.tolist())\n"
+    )
+    done = [run(command(ranks, str(program), module="mpi4py")) for ranks in (1, 2)]
+    assert [result.returncode for result in done] == [0, 0], done[1].stderr
+    (size, one), (sizes, two) = (result.stdout.split(" ", 1) for result in done)
+    assert (size, sizes) == ("1", "2")
+    np.testing.assert_allclose(json.loads(two), json.loads(one), rtol=0, atol=1e-12)
+
+
+def test_the_layer_that_goes_wrong_on_one_rank_is_found_without_the_others(tmp_path):
+    """Only the example of rank 1 that is far from the rest overflows float16, behind the last batch normalisation."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "from xpnet import Network, Runtime\n"
+        "from xpnet.errors import TrainingDivergedError\n"
+        "from xpnet.layers import BatchNorm, Dense\n"
+        "from xpnet.training import TrainConfig, Trainer\n"
+        "x, y = np.random.default_rng(0).normal(size=(16, 3)), np.arange(16) % 4\n"
+        "x[12] *= 1000\n"
+        "net = Network([Dense(4), BatchNorm(), Dense(4)], (3,))\n"
+        "net.parameters()['dense2.weight'][...] = 30_000 * np.eye(4)\n"
+        "runtime = Runtime(parallel='mpi', precision='float16')\n"
+        "trainer = Trainer(net, [(x, y)], TrainConfig(iterations=1, batch_size=16), runtime)\n"
+        "try:\n"
+        "    trainer.run(detect_nonfinite=True)\n"
+        "except TrainingDivergedError as error:\n"
+        "    open(f'rank{trainer.group.rank}', 'w').write(str(error))\n"
+    )
+    done = run(command(2, str(program), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rank in range(2):
+        text = (tmp_path / f"rank{rank}").read_text()
+        assert text.startswith("Rank 1: ")
+        assert "Dense 'dense2'" in text
+
+
+@pytest.mark.parametrize("inputs", ["x", "np.load(name, mmap_mode='r')"])
+def test_other_inputs_on_one_rank_are_refused(tmp_path, inputs):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np\n"
+        "import xpnet\n"
+        "from mpi4py import MPI\n"
+        "rank = MPI.COMM_WORLD.rank\n"
+        "name, x, y = f'{rank}.npy', np.random.default_rng(rank).normal(size=(50, 3)), np.arange(50) % 2\n"
+        "np.save(name, x)\n"
+        "net = xpnet.Network([xpnet.layers.Dense(2)], (3,))\n"
+        "try:\n"
+        f"    net.fit({inputs}, y, runtime=xpnet.Runtime(parallel='mpi'), progress=False)\n"
+        "except xpnet.errors.InputError as error:\n"
+        "    open(f'{rank}.txt', 'w').write(str(error))\n"
+    )
+    done = run(command(2, str(program), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Rank 1: expected data to be that of rank 0" in (tmp_path / "0.txt").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
     ("first", "second", "words"),
     [
         (["--lr", "x"], ["--lr", "x"], "--lr"),
-        (["--batch-size", "1"], ["--batch-size", "1"], "at least 2 examples in every batch"),
+        (["--batch-size", "1"], ["--batch-size", "1"], "batches of at least 2 examples"),
         (["--lr", "0.1"], ["--lr", "0.2"], "Rank 1: expected --lr to be that of rank 0, 0.1, got 0.2"),
         (["--seed", "0"], ["--lr", "x"], "Rank 1: argument --lr"),
         ([], ["--data-dir", "nowhere"], "Rank 1: mnist: expected"),
@@ -182,3 +183,20 @@ def rank_processes(launcher: int) -> dict[int, int]:
         if ranks and "python" in name:
             found[ranks[0]] = pid
     return found
+
+
+def test_an_error_of_mpi_is_one_line(tmp_path):
+    """A rank that is not there, as one that was killed while others wait for it."""
+    program_path = tmp_path / "program.py"
+    program_path.write_text(
+        "import numpy as np\n"
+        "from xpnet.cli.ranks import ending_all\n"
+        "from xpnet.parallel import connect\n"
+        "group = connect('mpi')\n"
+        "with ending_all(group, {}):\n"
+        "    group.broadcast(np.ones(3), root=5)\n"
+    )
+    done = run(command(2, str(program_path), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.match(r"error: rank [01]: MPI: expected all ranks to answer.*\(Invalid root\)", errors(done.stderr)[0])

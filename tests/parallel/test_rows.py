@@ -29,33 +29,53 @@ class Rank(Group):
         self.rank, self.size = rank, size
 
 
-@given(count=st.integers(4, 40), batch=st.integers(4, 40), size=st.integers(1, 4), step=st.integers(0, 20))
+@given(count=st.integers(1, 40), batch=st.integers(1, 40), size=st.integers(1, 4), step=st.integers(0, 20))
 def test_the_parts_of_a_batch_are_the_batch(count, batch, size, step):
     whole = BatchSampler(count, min(batch, count), seed=1)
     weights = np.random.default_rng(0).random(count)
     parts = [RowSampler(whole, Rank(rank, size), weights) for rank in range(size)]
-    np.testing.assert_array_equal(np.concatenate([part.batch(step) for part in parts]), whole.batch(step))
-    rows = [part.rows(step) for part in parts]
-    sizes = [len(part.batch(step)) for part in parts]
+    batches, rows = [part.batch(step) for part in parts], [row for part in parts for row in part.rows(step)]
+    sizes = [len(indices) for indices in batches]
+    if len(whole.batch(step)) < size:
+        batches, sizes = batches[:1], [0] * size
+        assert all(np.array_equal(part.batch(step), whole.batch(step)) for part in parts)
+    np.testing.assert_array_equal(np.concatenate(batches), whole.batch(step))
     assert [row.first for row in rows] == [sum(sizes[:rank]) for rank in range(size)]
     assert max(sizes) - min(sizes) <= 1
+    assert sum(row.examples for row in rows) == pytest.approx(1)
     assert sum(row.weight for row in rows) == pytest.approx(1)
+
+
+@given(count=st.integers(2, 40), batch=st.integers(2, 40), size=st.integers(1, 2), parts=st.integers(1, 9))
+def test_a_rank_computes_its_rows_part_by_part(count, batch, size, parts):
+    whole = BatchSampler(count, min(batch, count), seed=1)
+    rows = [RowSampler(whole, Rank(rank, size), None, parts).rows(0) for rank in range(size)]
+    assert len({len(own) for own in rows}) == 1  # or ranks would wait for each other
+    places = [place for own in rows for row in own for place in range(row.first, row.stop)]
+    assert places == list(range(len(whole.batch(0))))
+    for own in rows:
+        counts = [row.stop - row.first for row in own]
+        assert 1 <= len(own) <= parts
+        assert max(counts) - min(counts) <= 1
+    assert sum(row.weight for own in rows for row in own) == pytest.approx(1)
 
 
 def test_weights_are_those_of_examples_and_classes():
     weights = weights_of_examples(np.array([0, 1, 1]), np.array([1, 2, 3]), (0.5, 2.0))
     np.testing.assert_array_equal(weights, [0.5, 4, 6])
     assert weights_of_examples(np.array([0]), None, None) is None
+    of_pixels = weights_of_examples(np.array([[0, 1], [1, 1]]), np.array([1, 3]), (0.5, 2.0))
+    np.testing.assert_array_equal(of_pixels, [[0.5, 2], [6, 6]])
     sampler = RowSampler(BatchSampler(3, 3, 0, shuffle=False), Rank(1, 2), weights)
-    assert sampler.rows(0).weight == pytest.approx(10 / 10.5)
+    assert sampler.rows(0)[0].weight == pytest.approx(10 / 10.5)
     empty = RowSampler(BatchSampler(3, 3, 0), Rank(1, 2), np.zeros(3))
-    assert empty.rows(0).weight == 0
+    assert empty.rows(0)[0].weight == 0
 
 
 def test_a_batch_needs_an_example_for_each_rank():
-    check_enough(Rank(0, 3), BatchSampler(9, 6, 0))
-    with pytest.raises(InputError, match=r"at least 4 examples.*got 3 in the last one"):
-        check_enough(Rank(0, 4), BatchSampler(9, 6, 0))
+    check_enough(Rank(0, 3), 3)
+    with pytest.raises(InputError, match=r"at least 4 examples.*got 3"):
+        check_enough(Rank(0, 4), 3)
 
 
 def test_a_group_of_one_leaves_everything_as_it_is():

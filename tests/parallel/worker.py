@@ -24,7 +24,12 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     ),
     "random": (
         [Conv2D(4, 3), BatchNorm(), ReLU(), MaxPool2D(2), Dropout(0.3), Flatten(), Dense(8), BatchNorm(), Dense(4)],
-        {"optimizer": Momentum(0.05), "augmentation": (RandomCrop(1), HorizontalFlip(), Cutout(2)), "clip_norm": 1.0},
+        {
+            "optimizer": Momentum(0.05),
+            "augmentation": (RandomCrop(1), HorizontalFlip(), Cutout(2)),
+            "clip_norm": 1.0,
+            "ema": 0.9,
+        },
     ),
     "weighted": (
         [Flatten(), Dense(8), ReLU(), Dense(4)],

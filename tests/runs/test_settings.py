@@ -15,7 +15,7 @@ from xpnet.optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, RM
 from xpnet.runs import RunConfig
 from xpnet.runs.settings import make_run
 from xpnet.schedules import Constant, Cosine, Exponential, InverseTime, ReduceOnPlateau, Step, Warmup
-from xpnet.training import EarlyStopping
+from xpnet.training import CutMix, EarlyStopping, Mixup
 
 OWN_SETTINGS = {
     "sgd": {},
@@ -45,6 +45,17 @@ def test_a_recipe_may_have_a_schedule_and_augmentation():
     assert changed.schedule == Step(10, 0.1)
     assert changed.augmentation == (RandomCrop(2),)
     assert train(model="cifar10_cnn", crop_padding=0, cutout=3).augmentation == (HorizontalFlip(), Cutout(3))
+
+
+def test_mixing_is_one_of_two_or_left_out():
+    assert train().mixing is None
+    assert train(mixup=0.2).mixing == train(mixup=0.2, cutmix=0).mixing == Mixup(0.2)
+    assert train(cutmix=1).mixing == CutMix(1)
+    assert train(mixup=0, cutmix=0).mixing is None
+    with refused("either mixup or cutmix"):
+        train(mixup=0.2, cutmix=1.0)
+    run = make_run("mnist_starter", cutmix=0.5)
+    assert RunConfig.from_json(json.loads(json.dumps(run.to_json()))) == run
 
 
 def test_mnist_starter_is_trained_as_published():

@@ -10,7 +10,7 @@ from xpnet.datasets.augment import Cutout, HorizontalFlip, RandomCrop
 from xpnet.losses import Huber
 from xpnet.optimizers import SGD, Adam
 from xpnet.schedules import Constant, Cosine, Warmup
-from xpnet.training import EarlyStopping, TrainConfig
+from xpnet.training import EarlyStopping, Mixup, TrainConfig
 
 
 def test_without_settings_it_is_an_epoch_of_adam():
@@ -52,6 +52,9 @@ def test_validation_and_normalization_may_be_said_in_several_ways(validation, no
         ({"early_stopping": 3}, "early_stopping"),
         ({"augmentation": "flip"}, "augmentation"),
         ({"augmentation": HorizontalFlip()}, "augmentation"),
+        ({"mixing": "mixup"}, "mixing"),
+        ({"mixing": 0.2}, "mixing"),
+        ({"mixing": Mixup}, "mixing"),
         ({"freeze": "conv1.*"}, "freeze"),
         ({"freeze": [1]}, "freeze"),
         ({"decay_biases": 1}, "decay_biases"),

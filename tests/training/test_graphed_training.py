@@ -5,7 +5,7 @@ import pytest
 from tests.helpers import assert_same_bits
 from tests.training.runs import AfterReport, StopAfter, make_trainer
 
-SETTINGS = {"iterations": 30, "schedule": "cosine", "optimizer": "adamw"}
+SETTINGS = {"iterations": 30, "schedule": "cosine", "optimizer": "adamw", "mixup": 0.4, "ema": 0.8}
 
 
 def make(digits, **settings):
@@ -64,3 +64,10 @@ def test_a_step_is_looked_into_without_a_graph(trained, graphs, digits):
     trainer.run(detect_nonfinite=True)
     assert graphs["replays"] == 0
     assert_same_bits(trainer.snapshot().tensors, plain.snapshot().tensors)
+
+
+def test_parts_of_a_batch_are_one_graph(trained, graphs):
+    plain, _ = trained(accumulate=3, iterations=20)
+    graph, _ = trained(accumulate=3, iterations=20, graph=True)
+    assert graphs["replays"] > 8
+    assert_same_bits(graph.snapshot().tensors, plain.snapshot().tensors)

@@ -8,7 +8,7 @@ from tests.training.runs import StopAfter, make_trainer
 from xpnet.backend import to_numpy
 from xpnet.compile import compiled, graphed
 from xpnet.errors import TrainingDivergedError
-from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Normalize, ReLU, Sequential
+from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, Normalize, ReLU, Sequential
 from xpnet.network import Network
 from xpnet.optimizers import SGD, Adam, Momentum
 from xpnet.random import make_key
@@ -41,7 +41,7 @@ def batch(network, count=8):
 
 
 def first_values(network, optimizer, scale=None):
-    scaling = dict(MixedPrecision.init(network.theta))
+    scaling = dict(MixedPrecision(network).init(network.theta))
     if scale is not None:
         scaling[SCALE] = scaling[SCALE] * 0 + scale
     return TrainState(network.theta, network.state, {**optimizer.init(network.theta), **scaling})
@@ -94,6 +94,17 @@ def test_the_gradient_is_float32_and_near_that_of_float32(library):
         np.testing.assert_allclose(to_numpy(tensor), to_numpy(full.state["bn1"][name]), rtol=5e-3, atol=1e-3)
 
 
+def test_normalisation_of_examples_is_in_float32_too(library):
+    """Of values up to 500 from their mean: their squares are beyond what float16 can hold."""
+    network = Network([Flatten(), LayerNorm(), Dense(5)], (6, 6, 1), backend=library)
+    x, labels = batch(network)
+    x, mixed = 4 * x, MixedPrecision(network)
+    half = mixed.loss_and_gradient(network.theta, network.state, 1.0, x, labels, None, None)
+    full = network.loss_and_gradient(network.theta, network.state, x, labels)
+    error = np.linalg.norm(to_numpy(half.gradient) - to_numpy(full.gradient))
+    assert error < 0.05 * np.linalg.norm(to_numpy(full.gradient))
+
+
 def test_statistics_are_sums_in_float32():
     """Of 4 * 36 values near 1000: beyond what float16 can hold."""
     network = Network(Sequential([BatchNorm(), Flatten(), Dense(5)]), (6, 6, 1))
@@ -141,7 +152,7 @@ def test_faint_gradients_are_saved_by_the_scale():
 def test_weights_reach_the_loss():
     network = make_network()
     logits, labels, weights = np.ones((2, 5), np.float16), np.array([0, 1]), np.array([3.0, 0.0], np.float32)
-    scaled = MixedPrecision(network).as_float16(2.0).loss
+    scaled = MixedPrecision(network).narrowed(2.0).loss
     gradient = scaled.backward(scaled.forward(logits, labels, weights).cache)
     expected = network.loss.backward(network.loss.forward(logits.astype(np.float32), labels, weights).cache)
     assert not np.any(gradient[1])
@@ -263,8 +274,68 @@ def test_a_recorded_step_is_the_same(graphs):
     assert scale_and_count(ours)[1] > 0
 
 
+# bfloat16
+
+
+@pytest.fixture(params=BACKENDS[1:])
+def brain_library(request):
+    pytest.importorskip(request.param, exc_type=ImportError)
+    return request.param
+
+
+def test_bfloat16_learns_what_float32_learns(brain_library, digits):
+    def history(precision):
+        settings = {**SMALL, "backend": brain_library, "precision": precision, "batch_size": 32, "learning_rate": 0.1}
+        trainer = make_trainer(digits, **settings, iterations=20)
+        return trainer.run(), trainer
+
+    (half, trainer), (full, _) = history("bfloat16"), history("float32")
+    assert [record.loss for record in half] != [record.loss for record in full]
+    assert half[-1].loss < 0.9 * half[0].loss
+    for ours, theirs in zip(half, full, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=0.03)
+        assert ours.validation_score == pytest.approx(theirs.validation_score, abs=0.1)
+    assert not {f"optimizer/{SCALE}", f"optimizer/{GOOD_STEPS}"} & trainer.snapshot().tensors.keys()
+
+
+@pytest.mark.parametrize("model", ["mnist_starter", "vit_digits"])
+def test_networks_train_in_bfloat16(brain_library, digits, model):
+    settings = {"backend": brain_library, "batch_size": 16, "iterations": 5}
+    half, full = (make_trainer(digits, model, **settings, precision=p).run()[-1] for p in ("bfloat16", "float32"))
+    assert half.loss != full.loss
+    assert half.loss == pytest.approx(full.loss, rel=0.03)
+
+
+def test_the_gradient_of_bfloat16_is_float32_and_has_the_range_of_it(brain_library):
+    network = make_network(brain_library)
+    x, labels = batch(network)
+    mixed = MixedPrecision(network, "bfloat16")
+    half = mixed.loss_and_gradient(network.theta, network.state, 1.0, x, labels, None, None)
+    full = network.loss_and_gradient(network.theta, network.state, x, labels)
+    assert half.gradient.dtype == half.loss.dtype == network.theta.dtype
+    assert "bfloat16" in str(half.outputs.dtype)
+    ours, theirs = to_numpy(half.gradient), to_numpy(full.gradient)
+    assert 0 < np.linalg.norm(ours - theirs) < 0.03 * np.linalg.norm(theirs)
+    assert np.all(np.isfinite(to_numpy(mixed.cast(x * 1e30))))
+
+
+def test_a_step_in_bfloat16_is_looked_into(brain_library, digits):
+    settings = {**SMALL, "backend": brain_library, "precision": "bfloat16", "batch_size": 16}
+    trainer = make_trainer(digits, **settings)
+    trainer.run(detect_nonfinite=True)
+    assert trainer.iteration == 12
+    with pytest.raises(TrainingDivergedError, match=r"in iteration \d, '?\w+"):
+        make_trainer(digits, **settings, learning_rate=1e38).run(detect_nonfinite=True)
+
+
+def test_bfloat16_is_not_for_libraries_without_it(digits):
+    with refused("arrays of PyTorch or JAX for precision bfloat16", "numpy"):
+        make_trainer(digits, **SMALL, precision="bfloat16")
+
+
 def test_settings_that_do_not_fit_are_refused():
-    with refused("dtype float32", "float64"):
-        Runtime(precision="float16", dtype="float64")
+    for precision in ("float16", "bfloat16"):
+        with refused(f"dtype float32 with precision {precision}", "float64"):
+            Runtime(precision=precision, dtype="float64")
     with refused("precision", "float16", "float61"):
         Runtime(precision="float61")

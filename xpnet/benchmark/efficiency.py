@@ -20,6 +20,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,32 @@ from xpnet import plots
 RESNET50_VALUES = 25_557_032
 BATCH_NORMS, CHANNELS = 53, 500  # of ResNet-50, and their mean number
 GPUS = 2.0 ** np.arange(0, 11)
+
+
+def reduction_time(ranks: int, size: float, bandwidth: float, latency: float) -> float:
+    """R(n): seconds of an all-reduce of so many bytes."""
+    return 2 * (ranks - 1) / ranks * size / bandwidth + 2 * math.log2(ranks) * latency
+
+
+class Fit(NamedTuple):
+    """Bandwidth, latency, and the model's relative error at what was measured: root mean square, and largest."""
+
+    bandwidth: float
+    latency: float
+    error: float
+    largest_error: float
+
+
+def fit_reductions(ranks: int, sizes: np.ndarray, seconds: np.ndarray) -> Fit:
+    """The bandwidth w and latency a for which the squared relative errors of R(n) are least.
+
+    Shapes: sizes (K,) in bytes, seconds (K,).
+    """
+    factors = [[reduction_time(ranks, size, 1.0, 0.0), reduction_time(ranks, 0.0, 1.0, 1.0)] for size in sizes]
+    relative = np.array(factors) / seconds[:, None]  # R = factors · (1/w, a)
+    (per_byte, latency), *_ = np.linalg.lstsq(relative, np.ones(len(sizes)), rcond=None)
+    errors = np.abs(relative @ [per_byte, latency] - 1)
+    return Fit(1 / per_byte, latency, float(np.sqrt(np.mean(errors**2))), float(errors.max()))
 
 
 @dataclass(frozen=True)
@@ -44,11 +71,8 @@ class Cluster:
 
     def reduction(self, ranks: int, size: float) -> float:
         """Seconds of an all-reduce of so many bytes."""
-        if ranks == 1:
-            return 0.0
         between = ranks > self.in_machine
-        ring = 2 * (ranks - 1) / ranks * size / self.bandwidth[between]
-        return ring + 2 * math.log2(ranks) * self.latency[between]
+        return reduction_time(ranks, size, self.bandwidth[between], self.latency[between])
 
     def efficiency(self, ranks: int) -> float:
         """Share of the speed of so many independent GPUs."""

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.benchmark.cases import SEED, find_cases
+from xpnet.benchmark.efficiency import fit_reductions
 from xpnet.errors import InputError
 from xpnet.parallel import Group, connect
 from xpnet.random import make_key
@@ -62,7 +63,8 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
     network, optimizer, own = case.network(), case.make_optimizer(), group.rows(batch_size)
     images, labels = (array[own] for array in case.batch())
     step = make_step(shared(network, group, TrainConfig()), optimizer, accuracy, group=group)
-    rows = Rows(own.start, batch_size, (own.stop - own.start) / batch_size) if group.size > 1 else None
+    share = (own.stop - own.start) / batch_size
+    rows = (Rows(own.start, own.stop, batch_size, share, share),) if group.size > 1 else ()
     key = make_key(SEED) if network.layer.is_random else None
     values = TrainState(network.theta, network.state, optimizer.init(network.theta))
 
@@ -73,8 +75,7 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
         return time.perf_counter() - start
 
     slowest = max(train() for _ in range(_WARM_UP))
-    count = group.largest(max(int(seconds / slowest), 5))
-    times = [train() for _ in range(count)]
+    times = [train() for _ in range(group.largest(max(int(seconds / slowest), 5)))]
     step_time = statistics.median(times)
     reduction = _reduction_time(group, network.theta.size, statistics.median)
     return {
@@ -85,18 +86,18 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
     }
 
 
-def fit_reductions(group: Group) -> str:
-    """A table of the seconds of all-reduces of float32 vectors, the least of many, and the latency and bandwidth."""
+def time_reductions(group: Group) -> str:
+    """A table of the times of all-reduces of float32 vectors, the least of many, and what the model makes of them."""
     counts = 4 ** np.arange(3, 13)
     seconds = np.array([_reduction_time(group, int(count), min) for count in counts])
     sizes = 4.0 * counts
-    # Least squares of relative errors: t = 2·log2(n)·a + 2(n-1)/n · size/w
-    n = group.size
-    columns = np.stack([np.full(len(sizes), 2 * np.log2(n)), 2 * (n - 1) / n * sizes]) / seconds
-    latency, per_byte = np.linalg.lstsq(columns.T, np.ones(len(sizes)), rcond=None)[0]
+    fit = fit_reductions(group.size, sizes, seconds)
     lines = [f"| {size:,.0f} | {1e6 * time:,.1f} |" for size, time in zip(sizes, seconds, strict=True)]
-    fit = f"latency {1e6 * latency:.1f} us, bandwidth {1e-9 / per_byte:.2f} GB/s"
-    return "\n".join(["| bytes | us |", "|---|---|", *lines, "", fit])
+    last = (
+        f"latency {1e6 * fit.latency:.1f} us, bandwidth {1e-9 * fit.bandwidth:.2f} GB/s; "
+        f"error {100 * fit.error:.0f} %, at most {100 * fit.largest_error:.0f} %"
+    )
+    return "\n".join(["| bytes | us |", "|---|---|", *lines, "", last])
 
 
 def _reduction_time(group: Group, values: int, pick: Callable[[list[float]], float]) -> float:
@@ -153,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     if flags.reductions:
         group = connect("mpi")
-        table = fit_reductions(group)
+        table = time_reductions(group)
         if group.rank == 0:
             print(table)
     for case in flags.cases:

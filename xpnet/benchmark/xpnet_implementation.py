@@ -34,7 +34,7 @@ class XpnetImplementation:
 
     def gradient(self) -> Mapping[str, np.ndarray]:
         """See ``Implementation``."""
-        theta, state, _ = self._values
+        theta, state = self._values[:2]
         x = self.network.backend.xp.astype(self._images, theta.dtype)
         gradient = self.network.loss_and_gradient(theta, state, x, self._labels).gradient
         return {name: to_numpy(part) for name, part in walk(self.network.layout.unflatten(gradient))}

@@ -276,3 +276,20 @@ def save_plot(console: Console, figure: Figure, out: str, name: str) -> None:
     path = os.path.join(out, f"{name}.png")
     plots.save(figure, path)
     console.print(f"The plot is in {path}")
+
+
+def number(text: str) -> int | float:
+    """A count or a fraction."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def yes_no_or_number(text: str) -> bool | float:
+    """A flag's value that may also be switched."""
+    words = {"yes": True, "no": False}
+    return words[text] if text in words else float(text)
+
+
+yes_no_or_number.__name__ = "yes, no or number"  # as argparse's errors say it

@@ -121,6 +121,15 @@ def _add_optimizer(group: _Group) -> None:
         "--decay-biases", action=_ON_OFF, help="weight decay of biases and normalisation scales; default: on"
     )
     group.add_argument("--clip-norm", type=float, metavar="L", help="shorten gradients longer than L; default: off")
+    group.add_argument(
+        "--accumulate", type=int, metavar="K", help="compute each batch in K parts, for less memory; default: 1"
+    )
+    group.add_argument(
+        "--ema",
+        type=float,
+        metavar="D",
+        help="validate, test and save a moving average of the weights, D·average + (1-D)·weights; default: off",
+    )
     group.add_argument("--momentum", type=float, metavar="μ", help="momentum: from 0 to below 1")
     group.add_argument(
         "--momentum-form",
@@ -180,13 +189,13 @@ def _add_images(group: _Group) -> None:
     group.add_argument("--shuffle", action=_ON_OFF, help="a new order of the images in each epoch; default: on")
     group.add_argument(
         "--validation",
-        type=_number,
+        type=common.number,
         metavar="N",
         help="training images set apart for validation: a number, a fraction, or 0; default: 2000, at most a tenth",
     )
     group.add_argument(
         "--normalize",
-        type=_yes_no_or_number,
+        type=common.yes_no_or_number,
         metavar="HOW",
         help="shift each channel to mean 0 and scale it to standard deviation 1 (yes) or by a factor (a number), or "
         "leave pixels as they are (no)",
@@ -194,6 +203,8 @@ def _add_images(group: _Group) -> None:
     group.add_argument("--crop-padding", type=int, metavar="P", help="random crops of images padded by P black pixels")
     group.add_argument("--flip", action=_ON_OFF, help="mirror half of the images left to right")
     group.add_argument("--cutout", type=int, metavar="S", help="blacken a random square of S x S pixels in each image")
+    group.add_argument("--mixup", type=float, metavar="α", help="blend pairs of images and classes; λ ~ Beta(α, α)")
+    group.add_argument("--cutmix", type=float, metavar="α", help="swap boxes of images, blend classes; λ ~ Beta(α, α)")
 
 
 def _add_model(group: _Group) -> None:
@@ -222,7 +233,8 @@ def _add_runtime(group: _Group) -> None:
         "--precision",
         **choices(PRECISIONS),
         help="matrix-multiply precision. tf32: on CuPy arrays, 10 bits of mantissa on tensor cores; "
-        "float16: forward and backward passes in float16 with an adaptive loss scale; default: float32",
+        "float16: forward and backward passes in float16 with an adaptive loss scale; bfloat16: the same on PyTorch's "
+        "and JAX's arrays, without a scale; default: float32",
     )
     common.add_speed_arguments(group)
     group.add_argument(
@@ -279,19 +291,3 @@ def _add_output(group: _Group) -> None:
         action="store_true",
         help="check after each step for infinite values and NaN, and name the layer where they begin (slower)",
     )
-
-
-def _number(text: str) -> int | float:
-    """A count or a fraction."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
-
-
-def _yes_no_or_number(text: str) -> bool | float:
-    words = {"yes": True, "no": False}
-    return words[text] if text in words else float(text)
-
-
-_number.__name__, _yes_no_or_number.__name__ = "number", "yes, no or number"  # as argparse's errors say it

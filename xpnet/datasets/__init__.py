@@ -1,5 +1,7 @@
 """Labelled images: where they come from, how they are checked, how they are cut into batches."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 
@@ -23,14 +25,14 @@ _LOADERS: dict[str, _Loader] = {
 
 
 def names() -> tuple[str, ...]:
-    """Names that `load` accepts."""
+    """Names that ``load`` accepts."""
     return tuple(_LOADERS)
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None, image_size: Sequence[int] | None = None) -> Dataset:
-    """Read the named dataset from `data_dir`, or its bundled or downloaded files where it has any.
+    """Read the named dataset from ``data_dir``, or its bundled or downloaded files where it has any.
 
-    `image_size` (height, width) is for the images of a folder; those of the other datasets have their own.
+    ``image_size`` (height, width) is for the images of a folder; those of the other datasets have their own.
 
     Raises InputError for an unknown name, an image size that has no place, and files that are missing, damaged or
     inconsistent.

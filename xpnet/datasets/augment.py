@@ -19,6 +19,8 @@ from xpnet.kernels import table
 from xpnet.random import fold_in, random_bits
 from xpnet.shapes import is_whole
 
+__all__ = ["Augmentation", "Cutout", "Grid", "HorizontalFlip", "RandomCrop", "augment"]
+
 _MOST_PIXELS = 1 << 20  # no image has a longer side, and positions in int32 stay far from their end
 _OTHERS = 5  # the fold numbers before are those of the augmentations here, which makes a seed reproducible
 

@@ -41,12 +41,28 @@ class Dataset:
         "binary"   booleans (N,) or (N, K);  or integers (N, K) that are 0 or 1
         "real"     floating-point numbers (N,) or (N, K)
 
-    ``class_names`` belong to classes alone. If they are None, they are the sorted names, or the numbers "0" to the
-    largest. The validation part is None unless it was published with the data; training then may split one off.
+    Parameters
+    ----------
+    name
+        What messages and plots call the data.
+    train_inputs, train_targets, test_inputs, test_targets
+        Both inputs and targets of a part, or neither.
+    class_names
+        Of classes alone; None: the sorted names, or the numbers "0" to the largest.
+    validation_inputs, validation_targets
+        None unless published with the data; training then may split a part off.
 
-    Raises InputError, beginning with the part at fault, for other arrays and objects; an empty array; NaN or infinity
-    (in memory maps they are found in the batches); numbers of examples that differ; a class that has no name; parts of
-    different shapes or tasks; and arrays of two libraries or devices.
+    Raises
+    ------
+    InputError
+        Beginning with the part at fault, for other arrays and objects; an empty array; NaN or infinity (in memory maps
+        they are found in the batches); numbers of examples that differ; a class that has no name; parts of different
+        shapes or tasks; and arrays of two libraries or devices.
+
+    Examples
+    --------
+    >>> Dataset.from_arrays([[0.0, 1.0], [1.0, 0.0]], ["up", "down"])
+    <Dataset arrays: train (2, 2); 2 classes>
     """
 
     name: str
@@ -83,11 +99,21 @@ class Dataset:
         class_names: tuple[str, ...] | None = None,
         name: str = ARRAYS,
     ) -> Dataset:
-        """The data set of training inputs x and targets y, with pairs (x, y) to test and validate on.
+        """The data set of training inputs and targets.
 
-            Dataset.from_arrays(x, y, test=(x_test, y_test))
+        Parameters
+        ----------
+        x, y
+            Inputs and targets to train on.
+        test, validation
+            Pairs (x, y).
+        class_names, name
+            As for the class.
 
-        Raises InputError as the class does, and if all training examples are of one class.
+        Raises
+        ------
+        InputError
+            As the class does, and if all training examples are of one class.
         """
         pairs = {"test": test, "validation": validation}
         for part, pair in pairs.items():

@@ -1,5 +1,7 @@
 """Which images are validated on, and which images are trained on in each step."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -11,7 +13,7 @@ from xpnet.random import Stream, check_seed, generator
 
 
 def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shuffle the indices 0..count-1 and set `validation` of them apart.
+    """Shuffle the indices 0..count-1 and set ``validation`` of them apart.
 
     Shapes: training indices int64 (count - validation,), validation indices int64 (validation,).
 

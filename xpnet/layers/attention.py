@@ -141,13 +141,32 @@ def transformer_block(
 
         h = x + attention(norm1(x));  y = h + fc2(gelu(fc1(norm2(h))))
 
-    fc1 has ``expansion`` times as many units. Each branch ends in a ``Dropout(p)`` where p is above 0.
-
     Shapes: x (N, T, units) -> y (N, T, units).
 
-    Raises InputError if a setting is out of range.
-    Source: Vaswani et al., NIPS 2017; the order: Xiong et al., "On layer normalization in the transformer
-    architecture", ICML 2020.
+    Parameters
+    ----------
+    units, heads
+        As for ``multi_head_self_attention``.
+    expansion
+        How many times as many units fc1 has.
+    p
+        Above 0, each branch ends in a ``Dropout(p)``.
+    causal
+        Whether a place sees only those before it and itself.
+    eps
+        Of the ``LayerNorm`` in front of each branch.
+    weight_init
+        Of all dense layers.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    References
+    ----------
+    Vaswani et al., NIPS 2017; the order: Xiong et al., "On layer normalization in the transformer architecture",
+    ICML 2020.
     """
     check_positive("transformer_block", "expansion", expansion)
     attention = multi_head_self_attention(units, heads, causal=causal, weight_init=weight_init)

@@ -28,6 +28,8 @@ LOSSES: Mapping[str, type[Loss]] = {
     "mean-absolute-error": MeanAbsoluteError,
     "huber": Huber,
 }
+"""Their classes by name."""
+
 CLASS_LOSSES: Mapping[str, type[Loss]] = {
     name: kind for name, kind in LOSSES.items() if kind.target == "classes" or kind is MeanSquaredError
 }

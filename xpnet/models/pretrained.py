@@ -46,10 +46,21 @@ def load_weights(
 ) -> Network:
     """A network with weights, and as many classes as these have: ``load_weights("hf:timm/resnet18.a1_in1k")``.
 
-    ``source`` is what ``start_from`` takes; an ``.onnx`` file says itself what its network is. Files of PyTorch's that
-    do not come from the hub do not say of which ``model`` they are; ``options`` are the model's own.
+    Parameters
+    ----------
+    source
+        What ``start_from`` takes; an ``.onnx`` file says itself what its network is.
+    model
+        The network's name, where the source does not say it: for files of PyTorch's that do not come from the hub.
+    device, backend
+        Where to compute, and the library.
+    **options
+        The model's own.
 
-    Raises InputError for an unknown model, or weights that are not of this model or cannot be read.
+    Raises
+    ------
+    InputError
+        For an unknown model, or weights that are not of this model or cannot be read.
     """
     weights = find(source)
     if is_onnx(weights.path):

@@ -90,12 +90,28 @@ def create(
     backend: str | None = None,
     **options: Any,
 ) -> Network:
-    """Build a model with new weights; shape and classes default to those of its own data set.
+    """Build a model with new weights.
 
-    ``options`` are the model's own, such as ``hidden=(100, 100)`` of ``mlp``. With ``seed`` None the weights are 0, for
-    those of a file.
+    Parameters
+    ----------
+    name
+        One of ``names()``.
+    input_shape, classes
+        By default those of the model's own data set.
+    seed, dtype, device, backend
+        As for ``Network``.
+    **options
+        The model's own, such as ``hidden=(100, 100)`` of "mlp".
 
-    Raises InputError for an unknown name, an option the model does not have, or an input the layers do not fit.
+    Raises
+    ------
+    InputError
+        For an unknown name, an option the model does not have, or an input the layers do not fit.
+
+    Examples
+    --------
+    >>> create("mlp", input_shape=(28, 28, 1), classes=10, hidden=(16,)).parameter_count
+    12730
     """
     model = pick("Model", _MODELS, name)
     for option in options:

@@ -12,6 +12,8 @@ from xpnet.errors import InputError
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.program import Program
 
+__all__ = ["XpnetRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
+
 onnx: Any = import_module("onnx")
 base: Any = import_module("onnx.backend.base")
 DEVICES: Mapping[str, str] = {"CPU": "cpu", "CUDA": "cuda"}

@@ -197,6 +197,16 @@ def _index(node: Node, parts: Parts, x: Signal) -> Signal:
     return x._replace(view=("index",))
 
 
+def _gather(node: Node, parts: Parts, x: Signal) -> Signal:
+    """``FirstPlace`` of a sequence, or the rows of a constant: an ``Embedding``."""
+    if node.inputs[0] in node.constants:
+        return _embedding(node, parts, x)
+    index, places = node.constant(1, "an index"), 2 if x.first else 1
+    if len(plain(node, x).shape) != 2 or node.get("axis", 0) != places or index.ndim or index != 0:
+        raise node.error("expected the first place of sequences", "Only that is known.")
+    return Signal(parts.add(node, layers.FirstPlace()))
+
+
 def _embedding(node: Node, parts: Parts, x: Signal) -> Signal:
     weight = node.constant(0, "a table of vectors")
     if node.get("axis", 0) != 0 or weight.ndim != 2 or x.view not in ((), ("index",)) or parts.parts:
@@ -216,7 +226,7 @@ BUILDERS: Mapping[str, Builder] = {
     "Dropout": _dropout,
     "Elu": _activation(lambda node: layers.ELU(node.get("alpha", 1.0))),
     "Flatten": _flatten,
-    "Gather": _embedding,
+    "Gather": _gather,
     "Gelu": _activation(lambda node: layers.GELU(node.get("approximate", "none"))),
     "HardSigmoid": _activation(_hard_sigmoid),
     "HardSwish": _activation(lambda node: layers.HardSwish()),

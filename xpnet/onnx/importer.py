@@ -15,6 +15,7 @@ from xpnet.onnx import elements, learning, pooling
 from xpnet.onnx.joins import JOINS
 from xpnet.onnx.nodes import Node, Nodes, dominators, read_nodes
 from xpnet.onnx.parts import Parts, Signal
+from xpnet.onnx.patterns import recognised
 from xpnet.onnx.program import at
 from xpnet.onnx.reading import read_model
 
@@ -50,7 +51,7 @@ def load(
 
 def read_layers(model: Any) -> tuple[Sequential, tuple[int, ...], dict[str, np.ndarray]]:
     """Layers, input shape and tensors by name. Raises InputError, naming the node, for what layers cannot say."""
-    nodes = read_nodes(model)
+    nodes = recognised(read_nodes(model))
     signal = _input_signal(nodes)
     parts, y = _Reader(nodes).region(nodes.input, nodes.output, signal, 0)
     parts.end_as_logits(y)
@@ -106,7 +107,7 @@ class _Reader:
     def _apply(self, node: Node, parts: Parts, signal: Signal, depth: int) -> Signal:
         """Append what a node computes."""
         if len(node.sources) == 1:
-            builder = BUILDERS.get(node.operator)
+            builder = node.build or BUILDERS.get(node.operator)
             if builder is None:
                 raise _unknown(node)
             return builder(node, parts, signal)

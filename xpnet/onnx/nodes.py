@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class Node:
     inputs: tuple[str, ...]
     output: str
     constants: Mapping[str, np.ndarray]  # all of the graph
+    build: Callable[..., Any] | None = None  # of a layer that was several nodes, see ``patterns``
 
     @property
     def sources(self) -> list[str]:
@@ -95,13 +96,20 @@ def read_nodes(model: Any) -> Nodes:
     name, output, nodes = inputs[0].name, graph.output[0].name, {}
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     version, made = opsets.get("", opsets.get("ai.onnx", 0)), 0
+    further: set[str] = set()
     for proto in graph.node:
-        for needed in proto.input:
-            if needed and needed not in constants and needed not in nodes and needed != name:
+        for used in proto.input:
+            if used in further:
                 raise InputError(
-                    f"ONNX {label(proto)}: expected inputs from nodes before it, got {needed!r}, which is none's. "
+                    f"ONNX {label(proto)}: expected first outputs of nodes, got {used!r}, a further one. "
+                    "Only first outputs are known; replace a Split by Slices."
+                )
+            if used and used not in constants and used not in nodes and used != name:
+                raise InputError(
+                    f"ONNX {label(proto)}: expected inputs from nodes before it, got {used!r}, which is none's. "
                     "Check the model for cycles and missing initializers."
                 )
+        further.update(filter(None, proto.output[1:]))
         if not proto.output:
             raise InputError(f"ONNX {label(proto)}: expected an output, got none. Check the model.")
         if proto.domain not in ("", "ai.onnx"):
@@ -130,7 +138,7 @@ def read_nodes(model: Any) -> Nodes:
             raise node.error(f"expected constants of at most {LARGEST_CONSTANT:,} values, got more", "Store them.")
     if output not in nodes:
         raise InputError(f"ONNX graph: expected an output {output!r} that depends on the input, got none. Check it.")
-    return Nodes(_needed(nodes, output), name, _input_shape(inputs[0]), output)
+    return Nodes(needed(nodes, output), name, _input_shape(inputs[0]), output)
 
 
 def fold(node: Node, constants: dict[str, np.ndarray]) -> None:
@@ -145,7 +153,7 @@ def fold(node: Node, constants: dict[str, np.ndarray]) -> None:
     constants[node.output] = to_numpy(values[node.output])
 
 
-def _needed(nodes: Mapping[str, Node], output: str) -> dict[str, Node]:
+def needed(nodes: Mapping[str, Node], output: str) -> dict[str, Node]:
     """The nodes that the output depends on, in their order."""
     wanted, found = [output], set()
     while wanted:

@@ -114,13 +114,13 @@ def _adaptive_avg_pool(graph: Graph, path: str, layer: layers.AdaptiveAvgPool2D,
     kernel = [length // count for length, count in zip((height, width), layer.size, strict=True)]
     if height % layer.size[0] == 0 and width % layer.size[1] == 0:
         return x.named(graph.node("AveragePool", [x.name], name=path, kernel_shape=kernel, strides=kernel))
-    rows = graph.tensor(f"{path}.rows", _shares(height, layer.size[0]))
-    columns = graph.tensor(f"{path}.columns", _shares(width, layer.size[1]).T)
+    rows = graph.tensor(f"{path}.rows", shares_of(height, layer.size[0]))
+    columns = graph.tensor(f"{path}.columns", shares_of(width, layer.size[1]).T)
     product = graph.node("MatMul", [rows, x.name], name=f"{path}.product")
     return x.named(graph.node("MatMul", [product, columns], name=path))
 
 
-def _shares(length: int, count: int) -> np.ndarray:
+def shares_of(length: int, count: int) -> np.ndarray:
     """Each pixel's share in each part of an axis: (count, length)."""
     shares = np.zeros((count, length))
     for row, (start, stop) in zip(shares, parts_of(length, count), strict=True):

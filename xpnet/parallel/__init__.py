@@ -16,7 +16,10 @@ from xpnet.parallel.torch_distributed import TorchGroup
 __all__ = ["ALONE", "ENGINES", "Group", "connect"]
 
 ENGINES = {"mpi": MPIGroup, "torch": TorchGroup}
+"""Kinds of groups by name."""
+
 ALONE = Group()
+"""A process that has no others."""
 
 
 def connect(engine: str | None) -> Group:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
 class MPIGroup(HostGroup):
     """The ranks of MPI's world; CuPy arrays are summed by NCCL where there is one, others in the host's memory.
 
-    Raises InputError where mpi4py or an MPI library is missing, or is another one than that of ``mpiexec``.
+    Raises InputError where mpi4py or an MPI library is missing, or is another one than that of ``mpiexec``; later
+    ConnectionError if another rank cannot be reached.
     """
 
     def __init__(self) -> None:
@@ -61,30 +63,37 @@ class MPIGroup(HostGroup):
     def sum_in_place(self, buffer: np.ndarray) -> None:
         """Replace the buffer by the sum of all ranks' buffers."""
         values = buffer.reshape(-1)
-        with self._watch:
-            for part in range(0, values.size, _SLICE):
-                self._world.Allreduce(self._mpi.IN_PLACE, values[part : part + _SLICE])
+        for part in range(0, values.size, _SLICE):
+            self._call(self._world.Allreduce, self._mpi.IN_PLACE, values[part : part + _SLICE])
 
     def copy_from(self, buffer: np.ndarray, root: int) -> None:
         """Replace the buffer by that of one rank."""
-        with self._watch:
-            self._world.Bcast(buffer, root)
+        self._call(self._world.Bcast, buffer, root)
 
     def largest(self, number: int) -> int:
         """The largest of all ranks' numbers."""
         buffer = np.array(number, np.int64)
-        with self._watch:
-            self._world.Allreduce(self._mpi.IN_PLACE, buffer, self._mpi.MAX)
+        self._call(self._world.Allreduce, self._mpi.IN_PLACE, buffer, self._mpi.MAX)
         return int(buffer)
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
-        with self._watch:
-            self._world.Barrier()
+        self._call(self._world.Barrier)
 
     def abort(self, code: int) -> None:
         """End all ranks at once with an exit code."""
         self._world.Abort(code)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call what all ranks call. Raises ConnectionError if MPI cannot do it, as where another rank was killed."""
+        try:
+            with self._watch:
+                function(*arguments)
+        except self._mpi.Exception as error:
+            reason = str(error).partition("\n")[0].partition(", error stack")[0]
+            raise ConnectionError(
+                f"MPI: expected all ranks to answer, got an error ({reason}). See whether another rank has ended."
+            ) from error
 
     def _give_up(self) -> None:
         text = (

@@ -39,10 +39,23 @@ def misclassified(
 ) -> Figure:
     """Draw wrongly classified images, each titled "true → predicted (probability of the predicted class)".
 
-    At most `limit` of them: with probabilities those the network was most sure of, otherwise the first ones.
+    Parameters
+    ----------
+    images
+        Of uint8, (N, H, W, 1 or 3).
+    labels, predictions
+        Class indices (N,).
+    class_names
+        A name for each class.
+    probabilities
+        (N, classes); with them those images are drawn that the network was most sure of, otherwise the first ones.
+    limit
+        How many images at most.
 
-    Shapes: images (N, H, W, 1 or 3) of uint8, labels (N,), predictions (N,), probabilities (N, classes).
-    Raises InputError for other shapes, for class indices without a name and for a limit below 1.
+    Raises
+    ------
+    InputError
+        For other shapes, for class indices without a name and for a limit below 1.
     """
     where = "misclassified"
     check_examples(where, images, labels, predictions, class_names, probabilities)

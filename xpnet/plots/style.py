@@ -67,7 +67,7 @@ ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 
 @rc_context(STYLE)
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure to `path`, whose suffix (.png, .pdf, .svg) gives the format; its folder is made if there is none.
+    """Write a figure to ``path``, whose suffix (.png, .pdf, .svg) gives the format; its folder is made if need be.
 
     Raises InputError if it is not written: an unknown format, a folder that cannot be made.
     """

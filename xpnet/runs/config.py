@@ -18,6 +18,7 @@ from xpnet.schedules import SCHEDULES, Warmup
 from xpnet.serialization import from_config, to_config
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.mixing import CutMix, Mixup
 from xpnet.training.trainer import Trainer
 
 FORMAT_VERSION = 2  # 1 had every setting of optimizers and schedules beside the others
@@ -75,7 +76,7 @@ class RunConfig:
             raise InputError(
                 f"settings: expected version {FORMAT_VERSION}, got {found!r}. Use the xpnet version that wrote them"
             )
-        kinds = (TrainConfig, Runtime, EarlyStopping, RandomCrop, HorizontalFlip, Cutout, Warmup)
+        kinds = (TrainConfig, Runtime, EarlyStopping, RandomCrop, HorizontalFlip, Cutout, Mixup, CutMix, Warmup)
         others = (*kinds, *OPTIMIZERS.values(), *SCHEDULES.values())
         settings = {name: from_config(value, others) for name, value in values.items() if name != "version"}
         try:

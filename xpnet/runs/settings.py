@@ -18,6 +18,7 @@ from xpnet.runtime import Runtime
 from xpnet.schedules import SCHEDULES, Schedule, Warmup
 from xpnet.training.config import TrainConfig
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.mixing import CutMix, Mixing, Mixup
 
 MODEL_OPTIONS = ("hidden", "activation", "batch_norm", "dropout", "weight_init", "stem")
 # Flat names of settings, by the objects that have them, and what they are called there.
@@ -41,17 +42,20 @@ SCHEDULE = {
 }
 LOSS = {"label_smoothing": "label_smoothing", "focal_gamma": "gamma"}
 AUGMENTATION: Mapping[str, type] = {"crop_padding": RandomCrop, "flip": HorizontalFlip, "cutout": Cutout}  # their order
+MIXING: Mapping[str, type[Mixing]] = {"mixup": Mixup, "cutmix": CutMix}
 EARLY_STOPPING = {"early_stopping": "patience", "min_delta": "min_delta"}
 TRAIN = (
     "epochs",
     "iterations",
     "batch_size",
+    "accumulate",
     "shuffle",
     "class_weight",
     "normalize",
     "validation",
     "limit",
     "clip_norm",
+    "ema",
     "decay_biases",
     "freeze",
     "report_every",
@@ -62,7 +66,7 @@ TRAIN = (
 RUNTIME = tuple(field.name for field in dataclasses.fields(Runtime))
 RUN = ("data", "data_dir", "image_size", "weights", "replace_head")
 SETTINGS = (
-    *("model", *RUN, *MODEL_OPTIONS, *TRAIN, *RUNTIME, *AUGMENTATION, *EARLY_STOPPING),
+    *("model", *RUN, *MODEL_OPTIONS, *TRAIN, *RUNTIME, *AUGMENTATION, *MIXING, *EARLY_STOPPING),
     *("optimizer", *OPTIMIZER, "schedule", *SCHEDULE, "warmup", "loss", *LOSS),
 )
 # Flat names of what an object's own errors call otherwise, by its class.
@@ -74,6 +78,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "Warmup": {"steps": "warmup"},
     "RandomCrop": {"padding": "crop_padding"},
     "Cutout": {"size": "cutout"},
+    **{kind.__name__: {"alpha": name} for name, kind in MIXING.items()},
     "Clipping": {"norm": "clip_norm"},
 }
 
@@ -100,6 +105,7 @@ def make_run(model: str, **settings: Any) -> RunConfig:
     train["schedule"] = _schedule(recipe.train.schedule, given)
     train["loss"] = _loss(recipe.train.loss, given)
     train["augmentation"] = _augmentation(recipe.train.augmentation, given)
+    train["mixing"] = _mixing(recipe.train.mixing, given)
     train["early_stopping"] = _early_stopping(recipe.train.early_stopping, given)
     train |= {name: given.pop(name) for name in TRAIN if name in given}
     train["validation"] = train["validation"] or None  # 0 is how a flag says it
@@ -186,6 +192,15 @@ def _augmentation(published: tuple[Augmentation, ...], given: dict[str, Any]) ->
     return (*ordered, *kept.values())
 
 
+def _mixing(published: Mixing | None, given: dict[str, Any]) -> Mixing | None:
+    """The recipe's mixing, replaced by the one that a setting is for, or left out where its own setting is 0."""
+    alphas = {kind: given.pop(name) for name, kind in MIXING.items() if name in given}
+    chosen = [kind(alpha) for kind, alpha in alphas.items() if alpha != 0]
+    if len(chosen) > 1:
+        raise InputError("Training: expected either mixup or cutmix, got both. Pass one of them.")
+    return chosen[0] if chosen else None if type(published) in alphas else published
+
+
 def _settings_of(
     what: str, name: str, kinds: Mapping[str, Any], names: Mapping[str, str], given: dict[str, Any]
 ) -> dict[str, Any]:
@@ -227,6 +242,7 @@ def flatten(run: RunConfig) -> dict[str, Any]:
     warmup = schedule.steps if isinstance(schedule, Warmup) else None
     schedule = schedule.then if isinstance(schedule, Warmup) else schedule
     augmentation = {type(one): one for one in train.augmentation}
+    mixing = {type(train.mixing): train.mixing}
     return {
         "model": run.model,
         **{name: getattr(run, name) for name in RUN},
@@ -244,4 +260,5 @@ def flatten(run: RunConfig) -> dict[str, Any]:
         "crop_padding": getattr(augmentation.get(RandomCrop), "padding", 0),
         "flip": HorizontalFlip in augmentation,
         "cutout": getattr(augmentation.get(Cutout), "size", 0),
+        **{name: getattr(mixing.get(kind), "alpha", 0) for name, kind in MIXING.items()},
     }

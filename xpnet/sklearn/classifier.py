@@ -37,18 +37,41 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     by cross-entropy. Inputs are dense or sparse; they are computed with in float32 if that holds them (float32, 8 and
     16 bits), else in float64.
 
-    Beyond ``MLPClassifier``'s: ``layers`` takes the place of the hidden layers, for images (n, H, W, C) too; a dense
-    layer for the classes, with a ``Flatten`` before it where that is needed, is added. ``dropout`` and ``batch_norm``
-    are for each hidden layer. ``normalize`` shifts and scales inputs to mean 0 and standard deviation 1 for each
-    channel, as ``StandardScaler`` does for vectors. ``loss`` is one of xpnet's for classes, such as ``Focal()``.
-    ``optimizer`` takes the place of ``solver``, ``alpha`` and the settings of both, ``schedule`` that of
-    ``learning_rate``. ``device`` is where to compute, by default where X is. ``class_weight`` is a dict, "balanced" or
-    None.
-
     After ``fit``: ``network_`` (a ``xpnet.Network``), ``classes_``, ``loss_``, ``loss_curve_``, ``best_loss_``,
     ``validation_scores_``, ``best_validation_score_``, ``coefs_``, ``intercepts_``, ``n_iter_``, ``n_layers_``,
     ``n_outputs_``, ``out_activation_``, ``t_``, ``n_features_in_``.
 
+    Parameters
+    ----------
+    hidden_layer_sizes, activation
+        As in ``MLPClassifier``.
+    loss
+        One of xpnet's for classes, such as ``Focal()``.
+    class_weight
+        A dict, "balanced" or None.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, tol
+        As in ``MLPClassifier``.
+    verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
+        As in ``MLPClassifier``.
+    n_iter_no_change, max_fun
+        As in ``MLPClassifier``.
+    layers
+        In place of the hidden layers, for images (n, H, W, C) too; a dense layer for the classes, with a ``Flatten``
+        before it where that is needed, is added.
+    dropout, batch_norm
+        For each hidden layer.
+    normalize
+        Shifts and scales inputs to mean 0 and standard deviation 1 for each channel, as ``StandardScaler`` does for
+        vectors.
+    optimizer
+        In place of ``solver``, ``alpha`` and the settings of both.
+    schedule
+        In place of ``learning_rate``.
+    device
+        Where to compute, by default where X is.
+
+    Examples
+    --------
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
     >>> NetworkClassifier(learning_rate_init=0.01, random_state=0).fit(X, y).score(X, y) > 0.95

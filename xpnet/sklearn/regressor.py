@@ -30,8 +30,23 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
         L = 1/(2n) Σ (y - t)² + alpha/(2n) Σ w²
 
-    or another of xpnet's for real targets, such as ``loss=Huber()``.
+    Parameters
+    ----------
+    hidden_layer_sizes, activation
+        As in ``MLPRegressor``.
+    loss
+        "squared_error", or one of xpnet's for real targets, such as ``Huber()``.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, tol
+        As in ``MLPRegressor``.
+    verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
+        As in ``MLPRegressor``.
+    n_iter_no_change, max_fun
+        As in ``MLPRegressor``.
+    layers, dropout, batch_norm, normalize, optimizer, schedule, device
+        As in ``NetworkClassifier``.
 
+    Examples
+    --------
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
     >>> NetworkRegressor(solver="lbfgs", random_state=0).fit(X, y).score(X, y) > 0.5

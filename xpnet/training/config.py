@@ -16,52 +16,94 @@ from xpnet.random import check_seed
 from xpnet.schedules import Constant, Schedule, for_run
 from xpnet.shapes import check_positive, is_whole
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.mixing import Mixing
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of one training; with the data and the network's seed, all that is needed to repeat it.
 
-    Either ``iterations`` (steps, one batch each) or ``epochs`` (passes over the training examples) says how long;
-    without either it is one epoch. ``schedule`` is the factor of the optimizer's learning rate in each step.
+    Parameters
+    ----------
+    epochs, iterations
+        How long: passes over the training examples, or steps of one batch each. One epoch if both are None.
+    batch_size
+        Examples in a step; the last one of an epoch may have fewer.
+    accumulate
+        In how many parts a batch is computed, one after the other: their gradients are added, with the result of the
+        whole batch in the memory of one part. Batch normalisation alone sees each part by itself.
+    optimizer
+        One of ``xpnet.optimizers``.
+    schedule
+        The factor of the optimizer's learning rate in each step.
+    loss
+        None: the network's own or, if it was made without one, what fits the targets: cross-entropy for classes, binary
+        cross-entropy for 0/1 targets, squared error for real ones.
+    class_weight
+        Weights by names or numbers of classes, or "balanced".
+    augmentation
+        Random changes of training images, applied in order (``xpnet.datasets.augment``).
+    mixing
+        Mixup or CutMix, which then blends the examples of a batch with each other, and learns the targets of both.
+    normalize
+        How an untrained network shifts and scales its inputs first: to mean 0 and standard deviation 1 for each channel
+        (True), to mean 0 and by a fixed factor (a number, such as 1/255), or not at all (False).
+    validation
+        How many training examples are set apart where the data have no validation part: a number, a fraction, "auto"
+        (2,000, or a tenth if that is less) or None.
+    limit
+        Number of examples to train on.
+    clip_norm
+        Longer gradients are shortened to this length.
+    ema
+        The decay d of a moving average of the weights (``xpnet.training.average``), which the network is given at each
+        record and at the end, while training goes on without it; None: none.
+    decay_biases
+        False excludes biases and norm scales from weight decay.
+    shuffle
+        False takes the examples in the order they have.
+    freeze
+        Patterns of parameters that stay as they are (``Network.freeze``).
+    early_stopping
+        When to end for want of improvement; it counts reports, as ``ReduceOnPlateau`` does.
+    report_every
+        Iterations between two records; None: an epoch.
+    measure_training
+        True measures the training score on all training examples at each report; otherwise it is a moving average over
+        the batches.
+    sync_batch_norm
+        Whether batch normalisation sees the whole batch where several ranks share it, so that results do not depend on
+        their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
+    seed
+        What batches, validation split, dropout and augmentation depend on.
 
-    ``loss`` None is the network's own or, if it was made without one, what fits the targets: cross-entropy for classes,
-    binary cross-entropy for 0/1 targets, squared error for real ones. ``class_weight`` maps names or numbers of classes
-    to weights, or is "balanced".
+    Raises
+    ------
+    InputError
+        If a setting is of another type or out of range.
 
-    ``augmentation`` are random changes of training images, applied in order (``datasets.augment``). ``normalize`` lets
-    an untrained network shift and scale its inputs first: to mean 0 and standard deviation 1 for each channel (True),
-    to mean 0 and a fixed factor (a number, such as 1/255), or not at all (False).
-
-    ``validation`` is how many training examples are set apart where the data have no validation part: a number, a
-    fraction, "auto" (2,000, or a tenth if that is less) or None. ``limit`` is the number of examples to train on.
-
-    ``shuffle=False`` takes the examples in the order they have. ``clip_norm`` shortens longer gradients;
-    ``decay_biases=False`` excludes biases and norm scales from weight decay; ``freeze`` are patterns of parameters that
-    stay as they are (``Network.freeze``).
-
-    ``report_every`` is the number of iterations between two records (None: an epoch), in which ``early_stopping`` and
-    ``ReduceOnPlateau`` count too. With ``measure_training`` the training score is measured on all training examples at
-    each report; otherwise it is a moving average over the batches.
-
-    ``sync_batch_norm`` lets batch normalisation see the whole batch where several ranks share it, so that results do
-    not depend on their number; otherwise each normalises its own examples, and the running statistics are rank 0's.
-
-    Raises InputError if a setting is of another type or out of range.
+    Examples
+    --------
+    >>> config = TrainConfig(epochs=3, optimizer=Adam(1e-3), validation=0.1)
+    >>> config.batch_size
+    32
     """
 
     epochs: int | None = None
     iterations: int | None = None
     batch_size: int = 32
+    accumulate: int = 1
     optimizer: Optimizer = Adam()
     schedule: Schedule = Constant()
     loss: Loss | None = None
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
     augmentation: tuple[Augmentation, ...] = ()
+    mixing: Mixing | None = None
     normalize: bool | float = True
     validation: int | float | Literal["auto"] | None = None
     limit: int | None = None
     clip_norm: float | None = None
+    ema: float | None = None
     decay_biases: bool = True
     shuffle: bool = True
     freeze: tuple[str, ...] = ()
@@ -72,7 +114,13 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_positive("Training", "batch_size", self.batch_size)
+        for name in ("batch_size", "accumulate"):
+            check_positive("Training", name, getattr(self, name))
+        if self.accumulate > self.batch_size:
+            raise InputError(
+                f"Training: expected accumulate to be at most batch_size, {self.batch_size}, got {self.accumulate}. "
+                "Use fewer parts."
+            )
         for name in ("epochs", "iterations", "limit", "report_every"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
@@ -83,6 +131,7 @@ class TrainConfig:
         check_seed(self.seed)
         _check_kind("optimizer", self.optimizer, Optimizer, "an optimizer", "xpnet.optimizers.Adam(1e-3)")
         _check_kind("schedule", self.schedule, Schedule, "a schedule", "xpnet.schedules.Cosine()")
+        _check_kind("mixing", self.mixing, Mixing | None, "Mixup or CutMix", "xpnet.training.Mixup(0.2)")
         stopping = self.early_stopping
         _check_kind("early_stopping", stopping, EarlyStopping | None, "an EarlyStopping", "EarlyStopping(10)")
         if self.loss is not None:
@@ -101,6 +150,8 @@ class TrainConfig:
         _check_validation(self.validation)
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)
+        if self.ema is not None and not (isinstance(self.ema, numbers.Real) and 0 < float(self.ema) < 1):
+            raise InputError(f"Training: expected ema between 0 and 1, got {short(self.ema)}. Try 0.999.")
         if self.iterations:
             for_run(self.schedule, self.iterations)
 

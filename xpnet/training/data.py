@@ -17,7 +17,7 @@ from xpnet.network import Network
 from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
-from xpnet.training.rows import RowFeed, RowSampler, WhichRows, check_enough, weights_of_examples
+from xpnet.training.rows import RowFeed, Rows, RowSampler, WhichRows, check_enough, weights_of_examples
 from xpnet.training.weights import check_sample_weights
 
 _VALIDATION_EXAMPLES = 2000
@@ -74,15 +74,16 @@ def _validation_count(validation: Any, count: int) -> int:
     return validation if isinstance(validation, int) else max(round(validation * count), 1)
 
 
-def _all_rows(step: int) -> None:
-    """Of one process."""
+def _all_rows(step: int) -> tuple[Rows, ...]:
+    """Of one process, in one part."""
+    return ()
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """Where the batches of a training come from, ``batch(step)``, and what it is validated on.
 
-    ``rows`` tells which rows of the batch of a step these are, where several processes share it.
+    ``rows`` tells which rows of the batch of a step these are, where processes share it or it is computed in parts.
     """
 
     feed: Any
@@ -117,9 +118,10 @@ def prepare(
         )
     sampler = BatchSampler(train.targets.shape[0], min(config.batch_size, train.targets.shape[0]), seed, config.shuffle)
     own, rows = sampler, _all_rows
-    if group.size > 1:
-        check_enough(group, sampler)
-        own = RowSampler(sampler, group, weights_of_examples(train.targets, train.weights, class_weights))
+    if group.size > 1 or config.accumulate > 1:
+        check_enough(group, sampler.batch_size)
+        weights = weights_of_examples(train.targets, train.weights, class_weights)
+        own = RowSampler(sampler, group, weights, config.accumulate)
         rows = own.rows
     feed = make_feed(backend, train.inputs, train.targets, train.weights, own)
     check_fits(config.augmentation, dataset.input_shape)
@@ -167,9 +169,10 @@ def prepare_stream(
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
     first = feed.batch(0)
     part = Part(first.x, first.y)
-    if group.size == 1:
+    if group.size == 1 and config.accumulate == 1:
         return TrainingData(feed, part, None, per_epoch, 0)
-    own = RowFeed(feed, group, getattr(loss, "class_weights", None))
+    check_enough(group, first.y.shape[0])
+    own = RowFeed(feed, group, getattr(loss, "class_weights", None), config.accumulate)
     return TrainingData(own, part, None, per_epoch, 0, own.rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from xpnet.backend import Array, to_numpy
@@ -10,9 +11,11 @@ from xpnet.errors import TrainingDivergedError
 from xpnet.network import Network
 from xpnet.random import fold_in, for_rows
 from xpnet.training.config import TrainConfig
-from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision, in_float16
+from xpnet.training.feed import Batch
+from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision
+from xpnet.training.mixing import with_mixed_targets
 from xpnet.training.nonfinite import all_finite, first_nonfinite
-from xpnet.training.rows import Rows
+from xpnet.training.rows import Rows, parts_of
 from xpnet.training.step import TrainState, prepared
 
 
@@ -59,21 +62,41 @@ def check_step(
     loss: Array,
     key: Array,
     iteration: int,
-    rows: Rows | None = None,
+    rows: Sequence[Rows] = (),
+    mix: Array | None = None,
 ) -> None:
     """Raise TrainingDivergedError with the first layer that went wrong if a step, from one state to another, did."""
     before, after = states
     if all_finite(loss) and all_finite(after.theta):
         return
-    key, theta = fold_in(key, iteration), before.theta
-    if rows:
-        key = for_rows(key, rows.first, rows.of)
-    x = prepared(network, config.augmentation, batch.x, key)
-    if mixed:
-        network, theta, x = mixed.as_float16(before.optimizer[SCALE]), in_float16(theta), in_float16(x)
-    found = first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)
+    key, found = fold_in(key, iteration), None
+    for part, own in parts_of(batch, rows):
+        found = found or _first_of_part(network, config, mixed, before, part, key, own, mix)
     raise TrainingDivergedError(
         f"Training: in iteration {iteration + 1}, "
         f"{found or 'the optimizer: the parameters after its step are not finite, but all gradients are'}. "
         f"Try {_change(config)}."
     )
+
+
+def _first_of_part(
+    network: Network,
+    config: TrainConfig,
+    mixed: MixedPrecision | None,
+    before: TrainState,
+    batch: Batch,
+    key: Array,
+    rows: Rows | None,
+    mix: Array | None,
+) -> str | None:
+    """The first layer that goes wrong in one part of a step; see ``nonfinite``."""
+    theta = before.theta
+    if rows:
+        key = for_rows(key, rows.first, rows.of)
+    x = prepared(network, config.augmentation, batch.x, key)
+    if config.mixing and mix is not None:
+        x, network = config.mixing.blend(x, mix), with_mixed_targets(network, mix)
+    if mixed:
+        network = mixed.narrowed(before.optimizer.get(SCALE, 1.0), network.loss)
+        theta, x = mixed.cast(theta), mixed.cast(x)
+    return first_nonfinite(network, theta, before.state, x, batch.y, key, batch.weights)

@@ -189,6 +189,7 @@ class RegressionEvaluation:
 
 
 AnyEvaluation = Evaluation | BinaryEvaluation | RegressionEvaluation
+"""Any of the three."""
 
 
 class Evaluator:

@@ -17,12 +17,24 @@ _FORGETTING, _PLAIN = 0.995, 20
 
 
 class Record(NamedTuple):
-    """One line of the history: losses, scores, seconds since the start, and the learning rate of the last step.
+    """One line of the history.
 
-    The score is the accuracy for classes and 0/1 targets and R² for real targets; larger is better. ``loss`` and
-    ``train_score`` are moving averages over the batches so far (``MovingAverage``); the score may be measured instead.
-    ``weight_decay_loss`` is λ/2·‖θ‖², ``total_loss`` the sum of both losses. Without validation data
-    ``validation_loss`` and ``validation_score`` are None.
+    A score is the accuracy for classes and 0/1 targets and R² for real targets; larger is better.
+
+    Parameters
+    ----------
+    iteration
+        Steps so far.
+    loss, weight_decay_loss, total_loss
+        A moving average over the batches so far (0.995·a + 0.005·x), λ/2·‖θ‖², and their sum.
+    train_score
+        A moving average too, unless it was measured.
+    validation_loss, validation_score
+        None without validation data.
+    seconds
+        Since the start.
+    learning_rate
+        Of the last step.
     """
 
     iteration: int

@@ -5,8 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from xpnet.backend import to_numpy
+import numpy as np
+
+from xpnet.backend import is_array, to_numpy
+from xpnet.datasets.rows import subset
 from xpnet.errors import TrainingDivergedError
 from xpnet.layers import BatchNorm, Layer
 from xpnet.layers.containers import map_leaves
@@ -18,16 +23,17 @@ from xpnet.parallel.agreement import check_same, check_same_values, code_digest
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import TrainingData
-from xpnet.training.step import TrainState
+from xpnet.training.rows import Rows, is_whole
+from xpnet.training.step import StepMetrics, TrainState
+
+Step = Callable[..., tuple[TrainState, StepMetrics]]
+_SAMPLE = 16  # inputs that are compared
 
 
 def check_same_start(group: Group, network: Network, data: TrainingData, config: TrainConfig, runtime: Runtime) -> None:
     """Raise an InputError that names the first setting, code, network or data that is not the same on all ranks."""
     if group.size == 1:
         return
-    digest = hashlib.sha256(repr((data.count, data.batches_per_epoch, data.train.inputs.shape)).encode())
-    for targets in (data.train.targets, data.validation and data.validation.targets):
-        digest.update(b"" if targets is None else to_numpy(targets).tobytes())
     check_same(
         group,
         {
@@ -35,10 +41,21 @@ def check_same_start(group: Group, network: Network, data: TrainingData, config:
             "dtype": network.dtype,
             "precision": runtime.precision,
             "network": network.layer,
-            "data": digest.hexdigest()[:12],
+            "data": _digest(data),
             "code": code_digest(),
         },
     )
+
+
+def _digest(data: TrainingData) -> str:
+    """What differs for other numbers of examples, other targets, and other inputs, of which a sample is read."""
+    digest = hashlib.sha256(repr((data.count, data.batches_per_epoch, data.train.inputs.shape)).encode())
+    for part in filter(None, (data.train, data.validation)):
+        count = part.targets.shape[0]
+        inputs = subset(part.inputs, np.arange(_SAMPLE) * count // _SAMPLE)
+        digest.update(to_numpy(part.targets).tobytes())
+        digest.update((to_numpy(inputs) if is_array(inputs) else inputs[np.arange(_SAMPLE)]).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _settings(config: TrainConfig) -> dict[str, object]:
@@ -54,8 +71,8 @@ def same_start(group: Group, state: TrainState) -> TrainState:
     """The values that all ranks begin with: those of rank 0."""
     if group.size == 1:
         return state
-    theta, layers, optimizer = state
-    return TrainState(group.broadcast(theta), map_tree(group.broadcast, layers), map_tree(group.broadcast, optimizer))
+    theta, *trees = state
+    return TrainState(group.broadcast(theta), *(map_tree(group.broadcast, tree) for tree in trees))
 
 
 def shared(network: Network, group: Group, config: TrainConfig) -> Network:
@@ -73,6 +90,19 @@ def shared(network: Network, group: Group, config: TrainConfig) -> Network:
     return network
 
 
+def shared_step(make: Callable[[Network], Step], network: Network, group: Group, config: TrainConfig) -> Step:
+    """The step of a group: of a batch that each rank has whole, its batch normalisations ask no other rank."""
+    step = make(shared(network, group, config))
+    if group.size == 1:
+        return step
+    of_whole = make(network)
+
+    def step_of_rows(*arguments: Any, rows: Sequence[Rows], **others: Any) -> tuple[TrainState, StepMetrics]:
+        return (of_whole if is_whole(group, rows[0].of) else step)(*arguments, rows=rows, **others)
+
+    return step_of_rows
+
+
 def same_at_report(group: Group, config: TrainConfig, state: TrainState, iteration: int) -> TrainState:
     """The values that all ranks have at a report: rank 0's statistics, where each rank has its own.
 
@@ -86,4 +116,7 @@ def same_at_report(group: Group, config: TrainConfig, state: TrainState, iterati
             f"Training: by iteration {iteration} the parameters of rank {rank} are not those of rank 0. "
             "Use machines with the same kind of processor and the same versions of all libraries."
         )
-    return state if config.sync_batch_norm else state._replace(state=map_tree(group.broadcast, state.state))
+    if config.sync_batch_norm:
+        return state
+    statistics, average = (map_tree(group.broadcast, tree) for tree in (state.state, state.average))
+    return state._replace(state=statistics, average=average)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from xpnet.errors import InputError, short
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
-from xpnet.optimizers import Optimizer, OptimizerState
+from xpnet.optimizers import OptimizerState
 from xpnet.parallel import ALONE, Group
 from xpnet.runtime import Runtime
 from xpnet.shapes import channels_last_advice
@@ -25,7 +25,9 @@ from xpnet.training.config import TrainConfig
 from xpnet.training.data import Part, TrainingData, prepare, prepare_stream, target_variance
 from xpnet.training.feed import input_statistics
 from xpnet.training.mixed_precision import MixedPrecision
+from xpnet.training.mixing import check_mixing
 from xpnet.training.scores import Score, accuracy, binary_accuracy, r2
+from xpnet.training.step import StepMetrics, TrainState, make_step
 from xpnet.training.weights import class_weights
 
 _DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
@@ -198,11 +200,13 @@ def metric_name(loss: Loss, targets: Any) -> str:
 def settle_network(
     network: Network, data: TrainingData, config: TrainConfig, iterations: int, group: Group = ALONE
 ) -> None:
-    """Freeze what the configuration says, see that every batch is large enough, and normalise the inputs."""
+    """Freeze what the configuration says, check that batches can be mixed and are large enough, normalise inputs."""
+    check_mixing(config.mixing, network, data.train.targets, group.size * config.accumulate)
     if config.freeze:
         network.freeze(*config.freeze)
-    if iterations >= data.batches_per_epoch and data.count:
-        _check_last_batch(network, data, config.batch_size, 1 if config.sync_batch_norm else group.size)
+    if data.count and (iterations >= data.batches_per_epoch or config.accumulate > 1):
+        parts = config.accumulate * (1 if config.sync_batch_norm else group.size)
+        _check_last_batch(network, data, config.batch_size, parts)
     normalize_inputs(network, data.train, config)
 
 
@@ -240,7 +244,7 @@ def _check_last_batch(network: Network, data: TrainingData, batch_size: int, par
 
     So does a batch of which each of several ``parts`` is normalised by itself.
     """
-    last = ((data.count - 1) % batch_size + 1) // parts
+    last = max(((data.count - 1) % batch_size + 1) // parts, 1)
     for name, layer, shape in network.layer.leaves(network.input_shape):
         if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
             raise InputError(
@@ -256,15 +260,36 @@ def weights_only(network: Network) -> Array:
     return network.mask(lambda name: len(slots[name].shape) > 1)
 
 
-def first_optimizer_state(
-    network: Network, config: TrainConfig, optimizer: Optimizer, mixed: MixedPrecision | None
-) -> OptimizerState:
+def step_of(
+    network: Network, config: TrainConfig, targets: Any, mixed: MixedPrecision | None, group: Group
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
+    """The training step of a configuration, whose ``lr_scale`` is the whole rate: it then rounds as in an array."""
+    return make_step(
+        network,
+        dataclasses.replace(config.optimizer, learning_rate=1.0),
+        settle_score(network.loss, targets),
+        clip_norm=config.clip_norm,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        mixed=mixed,
+        group=group,
+        accumulate=config.accumulate,
+    )
+
+
+def first_state(network: Network, config: TrainConfig, mixed: MixedPrecision | None) -> TrainState:
+    """The network's values, of which an average begins as a copy, and what the optimizer knows."""
+    average = {"theta": network.theta, "state": network.state} if config.ema else {}
+    return TrainState(network.theta, network.state, _first_optimizer_state(network, config, mixed), average)
+
+
+def _first_optimizer_state(network: Network, config: TrainConfig, mixed: MixedPrecision | None) -> OptimizerState:
     """What the optimizer remembers of the network's last training, if it has the same form.
 
     A change of learning rate or weight decay keeps it.
     """
     with network.backend.current():
-        fresh = {**optimizer.init(network.theta), **(MixedPrecision.init(network.theta) if mixed else {})}
+        fresh = {**config.optimizer.init(network.theta), **(mixed.init(network.theta) if mixed else {})}
     before, state = network.optimizer_memory or (None, {})
     ours = config.optimizer
     rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}

@@ -105,7 +105,10 @@ def _at_most_1(value: Any) -> float:
 
 
 class Snapshot(NamedTuple):
-    """Progress and named arrays: ``network/...``, ``optimizer/...``, early stopping's ``best/...``, and the ``key``."""
+    """Progress and named arrays: ``network/...``, ``average/...``, ``optimizer/...``, ``best/...``, and the ``key``.
+
+    The averages are those of ``ema``, the best values early stopping's.
+    """
 
     tensors: Tensors
     progress: Progress
@@ -115,6 +118,7 @@ def take(network: Network, state: TrainState, progress: Progress, best: Best | N
     """All of a training, copied to the host."""
     arrays = {
         **_prefixed("network", network.tensors(state.theta, state.state)),
+        **(_prefixed("average", network.tensors(**state.average)) if state.average else {}),
         **_prefixed("optimizer", state.optimizer),
         **(_prefixed("best", network.tensors(best.theta, best.state)) if best else {}),
         "key": key,
@@ -136,8 +140,9 @@ def put_back(
     tensors, progress = snapshot
     backend = network.backend
     theta, layers = network.from_tensors(_part("network", tensors), source=source)
+    by_layer = ("network/", "best/", *(["average/"] if state.average else []))
     _check_alike(
-        {name: tensor for name, tensor in tensors.items() if not name.startswith(("network/", "best/"))},
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(by_layer)},
         {
             **{name: to_numpy(array) for name, array in _prefixed("optimizer", state.optimizer).items()},
             "key": np.zeros(2, np.int32),
@@ -146,11 +151,14 @@ def put_back(
     )
     optimizer = {name: backend.asarray(tensor) for name, tensor in _part("optimizer", tensors).items()}
     _check_best(progress, any(name.startswith("best/") for name in tensors), keeps_best, source)
-    best = None
+    average, best = {}, None
+    if state.average:
+        mean_theta, mean_layers = network.from_tensors(_part("average", tensors), source=source)
+        average = {"theta": mean_theta, "state": mean_layers}
     if progress.best:
         values = network.from_tensors(_part("best", tensors), source=source)
         best = Best(progress.best, *values, progress.reports_since_best)
-    return TrainState(theta, layers, optimizer), best, backend.asarray(tensors["key"])
+    return TrainState(theta, layers, optimizer, average), best, backend.asarray(tensors["key"])
 
 
 def _check_best(progress: Progress, has_values: bool, keeps_best: bool, source: str) -> None:

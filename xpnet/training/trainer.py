@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -20,8 +19,9 @@ from xpnet.network import Network
 from xpnet.parallel import connect
 from xpnet.parallel.agreement import together
 from xpnet.random import Stream, generator, make_key
-from xpnet.runtime import Runtime, configure_once
+from xpnet.runtime import HALF_PRECISIONS, Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
+from xpnet.training.average import share_of_newest
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
 from xpnet.training.divergence import check_scale, check_step
@@ -30,18 +30,18 @@ from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import History, Record
 from xpnet.training.measure import measure, read_metrics
 from xpnet.training.mixed_precision import MixedPrecision
-from xpnet.training.ranks import check_same_start, same_at_report, same_start, shared
+from xpnet.training.ranks import Step, check_same_start, same_at_report, same_start, shared_step
 from xpnet.training.setup import (
     check_runtime,
-    first_optimizer_state,
+    first_state,
     metric_name,
     settle_data,
     settle_network,
-    settle_score,
+    step_of,
     weights_only,
 )
 from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
-from xpnet.training.step import StepMetrics, TrainState, make_step
+from xpnet.training.step import StepMetrics
 
 
 class Trainer:
@@ -83,27 +83,20 @@ class Trainer:
         self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
-        self._key = network.backend.asarray(make_key(int(seed)))
+        self._seed, self._key = int(seed), network.backend.asarray(make_key(int(seed)))
         self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
 
-        loss, targets = network.loss, self.data.train.targets
-        # lr is passed per step, so the optimizer's own is 1: its rounding to θ's dtype is then the same in an array.
-        optimizer = dataclasses.replace(config.optimizer, learning_rate=1.0)
-        in_step = shared(network, self.group, config)
-        self._mixed = MixedPrecision(in_step) if self.runtime.precision == "float16" else None
-        self._plain_step = make_step(
-            in_step,
-            optimizer,
-            settle_score(loss, targets),
-            clip_norm=config.clip_norm,
-            augmentation=config.augmentation,
-            mixed=self._mixed,
-            group=self.group,
-        )
+        precision, targets = self.runtime.precision, self.data.train.targets
+        self._mixed = MixedPrecision(network, precision) if precision in HALF_PRECISIONS else None
+
+        def make(in_step: Network) -> Step:
+            return step_of(in_step, config, targets, self._mixed and MixedPrecision(in_step, precision), self.group)
+
+        self._plain_step = shared_step(make, network, self.group, config)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
-        self.history = History([], metric_name(loss, targets), self.data.batches_per_epoch)
-        first = TrainState(network.theta, network.state, first_optimizer_state(network, config, optimizer, self._mixed))
+        self.history = History([], metric_name(network.loss, targets), self.data.batches_per_epoch)
+        first = first_state(network, config, self._mixed)
         self._position = Position(same_start(self.group, first), Progress())
         self._stop, self._started = False, 0.0
 
@@ -218,16 +211,20 @@ class Trainer:
     def _take_step(self, detect_nonfinite: bool) -> StepMetrics:
         before, progress, pending, _ = self._position
         batch, rows = self.data.feed.batch(progress.iteration), self.data.rows(progress.iteration)
+        others: dict[str, Any] = {"rows": rows} if rows else {}
+        if self.config.mixing:
+            others["mix"] = self.config.mixing.draw(self._seed, progress.iteration, self.network)
+        average = {"average_share": share_of_newest(self.config.ema, progress.iteration)} if self.config.ema else {}
         key, rate = self._key if self._is_random else None, self._rate(progress.iteration)
         step = self._plain_step if detect_nonfinite else self._step  # a graph would overwrite the values before
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported as an error
             settings = (key, progress.iteration, rate, self.decay_mask)
-            state, metrics = step(before, *batch, *settings, *([rows] if rows else []))
+            state, metrics = step(before, *batch, *settings, **others, **average)
             if detect_nonfinite:
                 where = (self.network, self.config, self._mixed)
                 with together(self.group):
-                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, rows)
-        seen = progress.examples_seen + (rows.of if rows else batch.y.shape[0])
+                    check_step(*where, (before, state), batch, metrics.loss, self._key, progress.iteration, **others)
+        seen = progress.examples_seen + (rows[0].of if rows else batch.y.shape[0])
         progress = progress._replace(iteration=progress.iteration + 1, examples_seen=seen)
         self._position = self._position._replace(state=state, progress=progress, pending=(metrics, pending))
         return metrics
@@ -269,19 +266,19 @@ class Trainer:
     @on_own_device
     def publish(self) -> None:
         """Give the network the values of the last complete step, as ``run`` does at each record."""
-        theta, state, optimizer = self._position.state
+        theta, state = self._position.state.published
         if self.runtime.graph:  # whose next replay overwrites them
             copied = partial(self.backend.xp.asarray, copy=True)
             theta, state = copied(theta), map_tree(copied, state)
         self.network.theta, self.network.state = theta, state
-        self.network.optimizer_memory = (self.config.optimizer, optimizer)
+        self.network.optimizer_memory = (self.config.optimizer, self._position.state.optimizer)
 
     @on_own_device
     def _record(self) -> Record:
         own = self._position.state
         self._position = self._position._replace(state=same_at_report(self.group, self.config, own, self.iteration))
         self.publish()
-        if self._mixed:
+        if self._mixed and self._mixed.has_scale:
             check_scale(self._position.state, self.iteration)
         where = (self.network, self.data, self.config, self._evaluate, self.progress)
         record = measure(*where, decay_mask=self.decay_mask, learning_rate=self._rate(self.iteration - 1))

@@ -28,3 +28,4 @@ LESSONS: dict[str, Lesson] = {
     ),
     "lesson6": Lesson("Features of a deep network", (RECEPTIVE_FIELD, TOP_K, COSINE)),
 }
+"""The lessons of the course by name."""
