@@ -11,8 +11,8 @@ from urllib.parse import unquote, urldefrag
 
 from tests.browser import CHROMIUM, browsing
 
-# The words of a picture are its alt, but not the name of a file, which Sphinx gives a picture without one, or the title of
-# the gallery's card that it decorates.
+# The words of a picture are its alt, but not the name of a file, which Sphinx gives a picture without one; in the
+# gallery's index, those beside it.
 PAGE = r"""(async () => {
     const pictures = [...document.images];
     pictures.forEach((picture) => { picture.loading = 'eager'; });
