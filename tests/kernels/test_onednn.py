@@ -61,6 +61,30 @@ def test_convolution_equals_the_definition(problem):
         np.testing.assert_array_equal(actual, right)
 
 
+def test_a_bias_of_another_dtype_is_added_as_it_is():
+    x, weight, bias = normal(2, 6, 6, 3), normal(4, 3, 3, 3, seed=1), np.arange(4.0)
+    with kernels.using("pure"):
+        expected = kernels.conv2d(x, weight, bias, SAME)
+    np.testing.assert_allclose(kernels.conv2d(x, weight, bias, SAME), expected, rtol=1e-5, atol=1e-5)
+    layer, state = Conv2D(4, 3, padding="same"), {}
+    params = {"weight": weight, "bias": bias}
+    np.testing.assert_allclose(layer.forward(params, state, x).y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [np.ones(3, np.float32), np.ones(5, np.float32)])
+def test_nothing_is_read_past_the_end_of_a_bias(bias):
+    with pytest.raises(ValueError, match=r"bytes|broadcast"):
+        kernels.conv2d(normal(2, 6, 6, 3), normal(4, 3, 3, 3), bias, SAME)
+
+
+def test_a_gradient_of_another_dtype_or_size_is_refused():
+    x = normal(2, 6, 6, 3)
+    y, winners = kernels.max_pool2d_with_winners(x, PAIRS)
+    for dy in (y.astype(np.float64), y[:1]):
+        with pytest.raises(ValueError, match="bytes"):
+            kernels.max_pool2d_input_gradient(dy, winners, PAIRS, (6, 6))
+
+
 @pytest.mark.parametrize(
     ("images", "weight", "window", "groups"),
     [

@@ -173,7 +173,8 @@ def batch_norm_gradients(
 
 
 def _serves_conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, groups: int) -> bool:
-    return has_plan("forward", _convolution(x, weight, window, groups, biased=bias is not None), weight)
+    terms = () if bias is None else (bias,)
+    return has_plan("forward", _convolution(x, weight, window, groups, biased=bool(terms)), weight, *terms)
 
 
 def _serves_conv2d_block(
@@ -185,9 +186,9 @@ def _serves_conv2d_block(
     normalization: Normalization | None,
 ) -> bool:
     others = () if normalization is None else (*normalization.params.values(), *normalization.state.values())
-    biased = bias is not None or bool(others)
-    block = _convolution(x, weight, window, groups, biased=biased)._replace(scaled=bool(others))
-    return all(has_plan("forward", block._replace(relu=relu), weight, *others) for relu in (False, True))
+    terms = (*others, *(() if bias is None else (bias,)))
+    block = _convolution(x, weight, window, groups, biased=bool(terms))._replace(scaled=bool(others))
+    return all(has_plan("forward", block._replace(relu=relu), weight, *terms) for relu in (False, True))
 
 
 def _serves_conv2d_backward(x: np.ndarray, dy: np.ndarray, weight: np.ndarray, window: Window, groups: int) -> bool:

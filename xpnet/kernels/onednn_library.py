@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.errors import InputError
+
 NAME = "libdnnl.so.3"
 _MAJOR = 3
 _CPU, _IN_ORDER, _FLOAT32, _USER_SCRATCHPAD = 1, 1, 3, 1
@@ -256,10 +258,15 @@ class Plan:
     def run(self, *arrays: np.ndarray) -> None:
         """Run on arrays that lie as was said, in that order.
 
-        Raises OneDNNError if a primitive fails.
+        Raises OneDNNError if a primitive fails, and InputError for an array of another size than it would read.
         """
         functions = self._library.functions
-        for memory, array in zip(self._inputs, arrays, strict=True):
+        for memory, size, array in zip(self._inputs, self.sizes, arrays, strict=True):
+            if array.nbytes != size:
+                raise InputError(
+                    f"oneDNN: expected an array of {size} bytes, got {array.dtype} of shape {array.shape}. Pass arrays "
+                    "whose shapes and dtypes fit each other."
+                )
             functions.dnnl_memory_set_data_handle(memory, _address(array))
         base = self._scratch.address(self._bytes)
         if base != self._base:
