@@ -148,7 +148,7 @@ def test_the_grid_is_every_combination_once_and_then_done(config, digits, storag
 
 
 def test_sigterm_stops_a_trial_as_ctrl_c_does(config, digits, storage, monkeypatch):
-    """The trial in progress is begun anew."""
+    """The trial in progress is started again."""
     from rich.console import Console
 
     search = Search(config, digits, {"learning_rate": (0.1, 0.3)}, sampler="grid", storage=storage, name="a")
@@ -164,7 +164,7 @@ def test_sigterm_stops_a_trial_as_ctrl_c_does(config, digits, storage, monkeypat
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
-def test_ctrl_c_leaves_a_study_that_begins_the_stopped_trial_anew(config, digits, storage, sampler, monkeypatch):
+def test_ctrl_c_leaves_a_study_that_starts_the_stopped_trial_again(config, digits, storage, sampler, monkeypatch):
     space = {"learning_rate": (0.01, 0.1, 0.3)}
     search = Search(config, digits, space, sampler=sampler, storage=storage, name="a")
     search.run(1)
@@ -241,7 +241,7 @@ def _work(config, digits, sampler, place, barrier):
     Search(config, digits, RATES, sampler=sampler, storage=place, name="shared").run(3)
 
 
-def test_stopped_trials_are_begun_anew_by_one_process_each(config, digits, storage):
+def test_stopped_trials_are_started_again_by_one_process_each(config, digits, storage):
     search = Search(config, digits, RATES, sampler="random", storage=storage, name="shared")
     for rate in RATES["learning_rate"]:
         search._study.enqueue_trial({"learning_rate": rate})
@@ -322,7 +322,7 @@ def test_a_server_that_lets_nobody_in_is_one_line_without_the_password(database,
     assert "open" not in error
 
 
-def test_a_connection_that_was_closed_meanwhile_is_made_anew(config, digits, server, database):
+def test_a_connection_that_was_closed_meanwhile_is_made_again(config, digits, server, database):
     search = Search(config, digits, SPACE, sampler="random", storage=database, name="a")
     search.run(2, lambda tried: _execute(server, CLOSE))
     assert [tried.state for tried in search.trials()] == ["complete"] * 2

@@ -87,12 +87,12 @@ class Runtime:
             pick("Runtime, parallel", ENGINES, self.parallel)
         if self.parallel is not None and self.graph:
             raise InputError(
-                "Runtime: expected graph to be False with parallel, whose messages a CUDA graph cannot hold, got True. "
-                "Leave one of them out."
+                f"Runtime: expected no graph with parallel='{self.parallel}', whose messages a CUDA graph cannot hold, "
+                "got both. Leave one of them out."
             )
         if self.precision in HALF_PRECISIONS and self.dtype == "float64":
             raise InputError(
-                f"Runtime: expected dtype float32 with precision {self.precision}, got {self.dtype}. "
+                f"Runtime: expected dtype='float32' with precision='{self.precision}', got {self.dtype}. "
                 "Leave one of them out."
             )
 

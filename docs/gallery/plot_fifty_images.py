@@ -1,6 +1,6 @@
 """
-Learning fifty images by heart
-==============================
+Overfitting fifty images
+========================
 
 A test of any training program: with fifty images, a network must reach an accuracy of 100 % on them. If it does not,
 something is wrong with the gradient or the learning rate. What it has learned says little about other images.

@@ -136,7 +136,7 @@ def test_a_server_without_ranges_sends_all_of_it_again(publish, server, cache, b
 
 
 @pytest.mark.parametrize("more", [b"", b"?"])
-def test_a_part_that_nothing_is_missing_of_starts_anew(publish, server, cache, more):
+def test_a_part_that_nothing_is_missing_of_starts_again(publish, server, cache, more):
     file = publish("data.bin", CONTENT)
     (cache / "toy").mkdir(parents=True)
     (cache / "toy" / "data.bin.part").write_bytes(CONTENT + more)

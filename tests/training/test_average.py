@@ -66,7 +66,7 @@ def test_backends_average_the_same(digits, backend):
     np.testing.assert_allclose(to_numpy(theirs.network.theta), ours.network.theta, atol=1e-4)
 
 
-def test_nothing_is_compiled_anew(digits):
+def test_nothing_is_compiled_again(digits):
     pytest.importorskip("jax", exc_type=ImportError)
     trainer = make_trainer(digits, backend="jax", ema=0.9)
     trainer.run()
@@ -136,5 +136,5 @@ def test_it_does_better_than_weights_that_jump_about(digits):
 
 @pytest.mark.parametrize("decay", [0, 1, -0.5, 1.5, np.nan, "0.9", True])
 def test_a_decay_out_of_range_is_refused(decay):
-    with refused("Training: expected ema between 0 and 1"):
+    with refused("Training: expected ema above 0 and below 1"):
         TrainConfig(ema=decay)

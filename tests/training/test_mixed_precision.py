@@ -251,7 +251,7 @@ def test_a_run_in_which_no_scale_helps_ends(digits):
         trainer.run()
 
 
-def test_nothing_is_compiled_anew(digits):
+def test_nothing_is_compiled_again(digits):
     pytest.importorskip("jax", exc_type=ImportError)
     trainer = make_trainer(digits, **SMALL, backend="jax", precision="float16", batch_size=16)
     trainer.run()
@@ -329,13 +329,13 @@ def test_a_step_in_bfloat16_is_looked_into(brain_library, digits):
 
 
 def test_bfloat16_is_not_for_libraries_without_it(digits):
-    with refused("arrays of PyTorch or JAX for precision bfloat16", "numpy"):
+    with refused("arrays of PyTorch or JAX for precision='bfloat16'", "numpy"):
         make_trainer(digits, **SMALL, precision="bfloat16")
 
 
 def test_settings_that_do_not_fit_are_refused():
     for precision in ("float16", "bfloat16"):
-        with refused(f"dtype float32 with precision {precision}", "float64"):
+        with refused(f"dtype='float32' with precision='{precision}'", "float64"):
             Runtime(precision=precision, dtype="float64")
     with refused("precision", "float16", "float61"):
         Runtime(precision="float61")

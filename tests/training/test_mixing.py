@@ -164,7 +164,7 @@ def test_backends_learn_the_same(digits, backend, name):
     assert records[0][1:5] == pytest.approx(records[1][1:5], abs=1e-4)
 
 
-def test_nothing_is_compiled_anew(digits):
+def test_nothing_is_compiled_again(digits):
     pytest.importorskip("jax", exc_type=ImportError)
     trainer = make_trainer(digits, backend="jax", cutmix=1.0)
     trainer.run()

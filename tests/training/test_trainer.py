@@ -87,7 +87,7 @@ def test_figures_equal_a_loop_written_out(digits):
     assert record.validation_score == np.mean(predicted == digits.train_targets[validation])
 
 
-def test_clipping_schedule_and_spared_biases_equal_a_loop_written_out(digits):
+def test_clipping_schedule_and_biases_without_decay_equal_a_loop_written_out(digits):
     trainer = make_trainer(
         digits,
         dtype="float64",
@@ -208,7 +208,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(digits):
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 @pytest.mark.parametrize("settings", [{}, {"model": "mlp", "model_options": {"hidden": (8,), "dropout": 0.5}}])
 def test_backends_learn_the_same(digits, backend, settings):
-    """Also what Dropout draws, anew in each step."""
+    """Also what Dropout draws, other numbers in each step."""
     pytest.importorskip(backend, exc_type=ImportError)
 
     def history(backend):
@@ -218,7 +218,7 @@ def test_backends_learn_the_same(digits, backend, settings):
         assert ours._replace(seconds=0) == pytest.approx(theirs._replace(seconds=0), abs=1e-4)
 
 
-def test_dropout_draws_anew_in_each_step(digits):
+def test_dropout_draws_other_numbers_in_each_step(digits):
     """On one image and without learning, nothing else differs from step to step."""
     settings = {"model_options": {"dropout": 0.5}, "learning_rate": 0.0, "batch_size": 1, "limit": 1, "model": "mlp"}
     trainer = make_trainer(digits, **settings)

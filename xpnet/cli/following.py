@@ -144,7 +144,7 @@ class _LogFile(logging.FileHandler):
     """A file that a run can do without: if the disk is full, the run says so once and goes on."""
 
     def __init__(self, path: str) -> None:
-        # Names of files may hold bytes that are no characters, and then cannot be written as UTF-8.
+        # Names of files may hold bytes that are not characters, and then cannot be written as UTF-8.
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._path, self._has_failed = path, False
 

@@ -111,7 +111,7 @@ def _add_common(group: _Group) -> None:
         metavar="RUN",
         help="continue the run in this folder from its newest checkpoint; on the same CPU with the same result, bit "
         "for bit, as if it had not been stopped. Only --epochs, --iterations, --data-dir and the options under "
-        "computing (but --dtype and --precision) may differ",
+        "computing (but --dtype, --precision and --sync-batch-norm) may differ",
     )
 
 
@@ -128,7 +128,8 @@ def _add_optimizer(group: _Group) -> None:
         "--ema",
         type=float,
         metavar="D",
-        help="validate, test and save a moving average of the weights, D·average + (1-D)·weights; default: off",
+        help="validate, test and save a moving average of the weights, D·average + (1-D)·weights (at first their plain "
+        "mean); default: off",
     )
     group.add_argument("--momentum", type=float, metavar="μ", help="momentum: from 0 to below 1")
     group.add_argument(

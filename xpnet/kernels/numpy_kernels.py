@@ -187,7 +187,7 @@ def _as_matrix(weight: np.ndarray) -> np.ndarray:
 def _blocks(x: np.ndarray, window: Window, tile: _Tile) -> np.ndarray:
     """The unrolled images under the kernel at each row of a tile: (rows, kh*C*kw, positions), overlapping views.
 
-    With vertical dilation the rows under the kernel are no neighbours, and ``reshape`` makes the copy then needed.
+    With vertical dilation the rows under the kernel are not adjacent, and ``reshape`` makes the copy then needed.
     """
     (stride, _), (dilation, _) = window.stride, window.dilation
     unrolled, rows = _unroll(x, window, tile), tile.rows.stop - tile.rows.start

@@ -29,7 +29,7 @@ def timm_name(model: str, name: str) -> str:
 def _mobilenet_path(path: str) -> str:
     part, _, place = path.partition(".")
     if part != "features":
-        return part  # the classifier, of which timm's dropout is no part
+        return part  # the classifier, which in timm does not hold the dropout
     number, _, inner = place.partition(".conv.")
     if not inner:
         return _MOBILENET[place]

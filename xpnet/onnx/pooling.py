@@ -50,7 +50,7 @@ def _average_pool(node: Node, parts: Parts, x: Signal) -> Signal:
 
 
 def _pool(node: Node, kind: Any, axes: list[Axis], shape: Sequence[int], **settings: Any) -> Layer:
-    """The layer with the same windows, of which padding after the image that does not count is no part."""
+    """The layer with the same windows, without the padding after the image that does not count."""
     if any(axis.dilation != 1 for axis in axes):
         raise node.error("expected a window without dilation", "Only that is known.")
     counts = settings.get("count_padding", False)

@@ -197,7 +197,7 @@ def _mixing(published: Mixing | None, given: dict[str, Any]) -> Mixing | None:
     alphas = {kind: given.pop(name) for name, kind in MIXING.items() if name in given}
     chosen = [kind(alpha) for kind, alpha in alphas.items() if alpha != 0]
     if len(chosen) > 1:
-        raise InputError("Training: expected either mixup or cutmix, got both. Pass one of them.")
+        raise InputError("Training: expected mixup or cutmix, got both. Pass one of them.")
     return chosen[0] if chosen else None if type(published) in alphas else published
 
 

@@ -65,7 +65,7 @@ class TrainConfig:
     freeze
         Patterns of parameters that stay as they are (``Network.freeze``).
     early_stopping
-        When to end for want of improvement; it counts reports, as ``ReduceOnPlateau`` does.
+        When to end without improvement; it counts reports, as ``ReduceOnPlateau`` does.
     report_every
         Iterations between two records; None: an epoch.
     measure_training
@@ -151,7 +151,7 @@ class TrainConfig:
         if self.clip_norm is not None:
             check_clip_norm(self.clip_norm)
         if self.ema is not None and not (isinstance(self.ema, numbers.Real) and 0 < float(self.ema) < 1):
-            raise InputError(f"Training: expected ema between 0 and 1, got {short(self.ema)}. Try 0.999.")
+            raise InputError(f"Training: expected ema above 0 and below 1, got {short(self.ema)}. Try 0.999.")
         if self.iterations:
             for_run(self.schedule, self.iterations)
 

@@ -49,8 +49,8 @@ class MixedPrecision:
     def __init__(self, network: Network, dtype: str = "float16") -> None:
         if not hasattr(network.backend.xp, dtype):
             raise InputError(
-                f"Training: expected arrays of PyTorch or JAX for precision {dtype}, got {network.backend.describe()}. "
-                "Change the backend, or use precision float16."
+                f"Training: expected arrays of PyTorch or JAX for precision='{dtype}', got "
+                f"{network.backend.describe()}. Use backend='torch', or precision='float16'."
             )
         self._network, self._dtype, self.has_scale = network, dtype, dtype == "float16"
         self._layer = map_leaves(self._safe, network.layer)

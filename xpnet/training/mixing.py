@@ -109,15 +109,15 @@ def check_mixing(mixing: Mixing | None, network: Network, targets: Any, parts: i
         return
     name, shape = type(mixing).__name__, network.input_shape
     if network.layer.index_count is not None:
-        raise InputError(f"{name}: expected inputs that can be blended, got indices. Leave mixing out.")
+        raise InputError(f"{name}: expected inputs that can be blended, got indices. Leave {name} out.")
     if isinstance(mixing, CutMix) and len(shape) != 3:
         raise InputError(f"CutMix: expected images (H, W, C), got inputs of shape {shape}. Use Mixup.")
     if isinstance(mixing, CutMix) and targets.ndim > 2:
         raise InputError("CutMix: expected one target for each image, got one for each pixel. Use Mixup.")
     if parts > 1:
         raise InputError(
-            f"{name}: expected whole batches, got {parts} parts, by ranks or accumulate, that do not see each other's "
-            "examples. Use one process and accumulate=1, or leave mixing out."
+            f"{name}: expected whole batches, got {parts} parts, of ranks or accumulation, that do not see each "
+            f"other's examples. Use one process and accumulate=1, or leave {name} out."
         )
 
 
