@@ -324,7 +324,7 @@ def test_a_step_goes_on_wherever_a_primitive_fails(failing, number):
     for result in results:
         np.testing.assert_allclose(result.gradient, expected.gradient, atol=1e-5)
         np.testing.assert_allclose(result.state["bn1"]["running_var"], expected.state["bn1"]["running_var"], rtol=1e-5)
-    assert [str(one.message).partition(",")[0] for one in said] == ["oneDNN failed"] * (number < RUNS)
+    assert [str(one.message)[:13] for one in said] == ["oneDNN failed"] * (number < RUNS)
     if number == RUNS:
         assert next(counted) == RUNS
 

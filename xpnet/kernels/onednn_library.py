@@ -71,7 +71,7 @@ def places() -> list[str]:
 def load() -> Library:
     """The library, loaded at the first call.
 
-    Raises OneDNNError where it is missing, damaged, of another major version, or built for other threads than OpenMP's.
+    Raises OneDNNError where it is missing, damaged, of another major version, or built for threads other than OpenMP's.
     """
     path = next((place for place in places() if os.path.exists(place)), NAME)
     # OpenMP's threads spin for milliseconds before they sleep. On a machine with other work that takes the time which
@@ -98,7 +98,7 @@ class Library:
         if version.major != _MAJOR:
             raise OneDNNError(f"{functions._name} is version {self.version}, expected {_MAJOR}")
         if version.cpu_runtime not in (_SEQUENTIAL, _OPENMP):
-            raise OneDNNError(f"{functions._name} is built for other threads than OpenMP's")
+            raise OneDNNError(f"{functions._name} uses another threading runtime, expected OpenMP")
         if version.cpu_runtime == _OPENMP:  # a symbol is looked up in what the library links too: its own OpenMP
             self.threads, self.set_threads = functions.omp_get_max_threads, functions.omp_set_num_threads
         else:

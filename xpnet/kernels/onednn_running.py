@@ -54,7 +54,7 @@ def _failure(reason: object) -> KernelError:
     """After a failure oneDNN serves nothing any more, and the kernels that come after it do."""
     global _has_failed
     _has_failed = True
-    return KernelError(f"oneDNN failed, and serves no more: {reason}")
+    return KernelError(f"oneDNN failed and is no longer used: {reason}")
 
 
 def ready(array: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def name_of(module: ModuleType | None) -> str:
 
 @cache
 def _say(failure: str) -> None:
-    warnings.warn(f"{failure}. The kernels after it go on.", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"{failure}. Other kernels take over.", RuntimeWarning, stacklevel=5)
 
 
 @cache
