@@ -12,11 +12,10 @@ bfloat16: Kalamkar et al., "A study of BFLOAT16 for deep learning training", arX
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from array_api_compat import device
 
@@ -31,6 +30,7 @@ from xpnet.losses import Loss, LossForward
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.shapes import Shape
+from xpnet.training.rows import with_loss
 
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
@@ -70,10 +70,8 @@ class MixedPrecision:
 
         ``loss`` takes the place of its own.
         """
-        network = copy.copy(self._network)
+        network = with_loss(self._network, _ScaledLoss(loss or self._network.loss, scale, self._dtype))
         network.layer = self._layer
-        scaled = _ScaledLoss(loss or self._network.loss, scale, self._dtype)
-        network.loss = cast("Loss", scaled)  # a step asks for its two functions only
         return network
 
     def loss_and_gradient(

@@ -7,10 +7,9 @@ same on every backend.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from array_api_compat import device
@@ -22,6 +21,7 @@ from xpnet.losses import Loss, LossForward
 from xpnet.network import Network
 from xpnet.random import Stream, generator
 from xpnet.shapes import Shape
+from xpnet.training.rows import with_loss
 from xpnet.training.scores import Score
 
 
@@ -133,9 +133,7 @@ def mixed_score(score: Score, mix: Array) -> Score:
 
 def with_mixed_targets(network: Network, mix: Array) -> Network:
     """The network with the loss of a blended batch."""
-    network = copy.copy(network)
-    network.loss = cast("Loss", _MixedLoss(network.loss, mix))  # a step asks for its two functions only
-    return network
+    return with_loss(network, _MixedLoss(network.loss, mix))
 
 
 @dataclass(frozen=True, eq=False)

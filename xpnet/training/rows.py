@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,8 +134,13 @@ def parts_of(batch: Batch, rows: Sequence[Rows]) -> Iterator[tuple[Batch, Rows |
 
 def with_share(network: Network, share: Array | float) -> Network:
     """The network with its share of a larger batch's loss, of whose gradient it then gives an addend."""
+    return with_loss(network, _SharedLoss(network.loss, share))
+
+
+def with_loss(network: Network, loss: Any) -> Network:
+    """The network with another loss, or with what has its ``forward`` and ``backward``: a step asks for no more."""
     network = copy.copy(network)
-    network.loss = cast("Loss", _SharedLoss(network.loss, share))  # a step asks for its two functions only
+    network.loss = loss
     return network
 
 
