@@ -37,6 +37,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # its page loads scripts from elsewhere
 }
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
@@ -62,6 +63,7 @@ html_show_sourcelink = False
 html_sidebars = {
     page: [] for page in ("install", "tour", "backprop", "results", "architecture")
 }  # they have no subpages
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "navbar_align": "left",

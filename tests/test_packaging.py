@@ -13,7 +13,7 @@ import xpnet
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+WORKFLOWS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").iterdir()}
 
 
 def readme_command(name: str, readme: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +42,22 @@ def test_version_is_written_once():
     ]
     assert assigned == ["xpnet/__init__.py"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", xpnet.__version__)
+
+
+def test_changelog_and_citation_are_of_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", changelog, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", heading) for heading in headings[1:]]
+    versions = [match.groups() for match in released if match]
+    assert len(versions) == len(headings) - 1
+    assert versions == sorted(versions, key=lambda entry: [int(part) for part in entry[0].split(".")], reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", changelog, re.MULTILINE)) <= kinds
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = re.findall(r'^(?:version|date-released): "?([\d.-]+)"?$', citation, re.MULTILINE)
+    assert (xpnet.__version__, versions[0][1]) == tuple(cited)
+    assert versions[0][0] == xpnet.__version__
 
 
 def test_the_command_is_an_entry_point():
@@ -102,16 +118,45 @@ def test_docker_context_holds_all_that_the_dockerfile_copies():
 
 
 def test_workflow_actions_are_pinned_by_commit():
-    actions = re.findall(r"uses: (.+)$", WORKFLOW, re.MULTILINE)
+    actions = re.findall(r"uses: (.+)$", "".join(WORKFLOWS.values()), re.MULTILINE)
     assert actions
     for action in actions:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
 
-def test_workflow_can_only_read_and_covers_the_oldest_python():
-    assert re.findall(r"permissions:\n(.+)\n", WORKFLOW) == ["  contents: read"]
-    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
-    assert f'"{oldest}"' in WORKFLOW
+def test_workflow_can_only_read_and_covers_the_pythons_of_the_classifiers():
+    assert re.findall(r"permissions:\n(.+)\n", WORKFLOWS["ci"]) == ["  contents: read"]
+    (matrix,) = re.findall(r"python-version: \[(.+)\]", WORKFLOWS["ci"])
+    classifiers = PYPROJECT["project"]["classifiers"]
+    versions = re.findall(r"Python :: (3\.\d+)$", "\n".join(classifiers), re.MULTILINE)
+    assert [version.strip('"') for version in matrix.split(", ")] == versions
+    assert f">={versions[0]}" == PYPROJECT["project"]["requires-python"]
+
+
+def test_release_gives_each_job_what_it_needs_only():
+    release = WORKFLOWS["release"]
+    assert "\npermissions: {}\n" in release
+    jobs = re.split(r"^  (\w+):$", release.partition("\njobs:\n")[2], flags=re.MULTILINE)[1:]
+    rights = [set(re.findall(r"^ {6}([a-z-]+): write\b", job, re.MULTILINE)) for job in jobs[1::2]]
+    assert {name: found for name, found in zip(jobs[::2], rights, strict=True) if found} == {
+        "attest": {"id-token", "attestations"},
+        "pypi": {"id-token"},
+        "image": {"packages"},
+        "release": {"contents"},
+        "pages": {"pages", "id-token"},
+    }
+
+
+def test_recipe_is_of_this_version_and_needs_what_the_package_needs():
+    recipe = (ROOT / "recipe/recipe.yaml").read_text(encoding="utf-8")
+    context = dict(re.findall(r'^  (\w+): "(.+)"$', recipe, re.MULTILINE))
+    assert context["version"] == xpnet.__version__
+    assert f">={context['python_min']}" == PYPROJECT["project"]["requires-python"]
+    (run,) = re.findall(r"^  run:\n((?:    - .+\n)+)", recipe, re.MULTILINE)
+    needed = [line.replace("matplotlib-base", "matplotlib").replace(" ", "") for line in re.findall(r"- (.+)", run)]
+    assert needed == ["python>=${{python_min}}", *PYPROJECT["project"]["dependencies"]]
+    (command,) = re.findall(r"^      - xpnet = (.+)$", recipe, re.MULTILINE)
+    assert command == PYPROJECT["project"]["scripts"]["xpnet"]
 
 
 def test_pre_commit_runs_the_ruff_of_the_dev_extra():

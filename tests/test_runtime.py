@@ -136,7 +136,7 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
     [
         ({"dtype": "float16"}, ("dtype", "float32, float64", "'float16'")),
         ({"kernels": "fast"}, ("kernels", "pure", "'fast'")),
-        ({"precision": "bfloat16"}, ("precision", "float32", "'bfloat16'")),
+        ({"precision": "float8"}, ("precision", "bfloat16", "'float8'")),
         ({"precision": "float16", "dtype": "float64"}, ("dtype float32", "float64")),
         ({"threads": 1.5}, ("threads", "1.5")),
         ({"device": "gpu"}, ("device 'gpu'", "cuda")),

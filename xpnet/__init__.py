@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xpnet.network import Network
     from xpnet.runtime import Runtime
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Dataset",

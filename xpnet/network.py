@@ -44,8 +44,7 @@ class Network(LayeredFunction):
     dtype
         "float32" or "float64".
     device, backend
-        Where to compute, such as "cuda:1", and the library; None: in NumPy until ``fit`` moves it to where its data
-        are.
+        Where to compute, such as "cuda:1", and the library; None: in NumPy, until ``fit`` moves it to its data.
     loss
         None: cross-entropy, until ``fit`` finds other targets.
 
@@ -229,12 +228,7 @@ class Network(LayeredFunction):
 
     @classmethod
     def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        device: str = "cpu",
-        backend: str | None = None,
-        loss: Loss | None = None,
+        cls, path: str | os.PathLike[str], *, device: str = "cpu", backend: str | None = None, loss: Loss | None = None
     ) -> Network:
         """Read a network that ``save`` wrote, on any device. A ``loss`` that is given takes the place of the file's.
 
