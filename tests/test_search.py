@@ -23,7 +23,8 @@ from xpnet.datasets import Dataset, load
 from xpnet.errors import InputError
 from xpnet.runs import RunConfig
 from xpnet.runs.settings import make_run
-from xpnet.search import Search, Trial, best, configure, parse_hidden
+from xpnet.runs.trial_parameters import configure, parse_hidden
+from xpnet.search import Search, Trial, best
 from xpnet.training import Trainer
 
 optuna = pytest.importorskip("optuna")

@@ -7,7 +7,8 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -16,14 +17,17 @@ import numpy as np
 from xpnet.checks import import_library
 from xpnet.datasets import Dataset
 from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.parallel import connect
+from xpnet.parallel.agreement import broadcast_text, together
 from xpnet.runs import RunConfig
-from xpnet.runs.settings import change, flatten
+from xpnet.runs.settings import flatten
+from xpnet.runs.trial_parameters import Parameters, Space, configure, rounded
 from xpnet.training import Callback, Record, Trainer
 
 SAMPLERS = ("tpe", "random", "grid")
 COMPLETE, DIVERGED, RUNNING, WAITING = "complete", "diverged", "running", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
-_OF_THIS_MACHINE = ("data_dir", "device", "backend", "threads", "kernels", "tune_malloc")
+_OF_THIS_MACHINE = ("data_dir", "device", "backend", "threads", "kernels", "tune_malloc", "parallel")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(?=@)|(password=)[^&]*")  # in the URL of a database
 _NO_OPTUNA = (
@@ -31,11 +35,6 @@ _NO_OPTUNA = (
     'Install it with: pip install "xpnet[search]" (in a clone: pip install -e ".[search]").'
 )
 _LOCKED_SECONDS = 60  # that a process waits for another one to write into the same SQLite file
-
-# What is searched, by the names of ``runs.settings``: the numbers to choose from or between, or, of "hidden", the
-# topologies as text: "100,100".
-Space = Mapping[str, Sequence[Any]]
-Parameters = dict[str, Any]
 
 
 class Trial(NamedTuple):
@@ -60,6 +59,9 @@ class Search:
     is a file for SQLite or an SQLAlchemy URL. Each trial draws from its own seed, so that processes never repeat each
     other.
 
+    With ``config.runtime.parallel`` all ranks make the same search and ``run`` it: they train each trial together, and
+    the first alone uses Optuna and the database, so only there do the other methods work.
+
     Raises InputError if Optuna is missing, the database cannot be used, or the study was begun with other settings.
     Source: Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011 (TPE); Golovin et al., "Google
     Vizier", KDD 2017, section 3.2 (pruning below the median).
@@ -69,20 +71,25 @@ class Search:
         self, config: RunConfig, dataset: Dataset, space: Space, *, sampler: str, storage: str, name: str
     ) -> None:
         self._config, self._dataset, self._space, self._sampler = config, dataset, space, sampler
-        self._storage = storage
+        self._storage, self._group = storage, connect(config.runtime.parallel)
         config.make_trainer(dataset)  # refuses what does not fit before there is a study that was begun with it
-        for topology in space.get("hidden", ()):
-            configure(config, {"hidden": topology}).make_network(dataset)
-        self._optuna = import_library("optuna", _NO_OPTUNA)
-        self._study = self._open(name)
-        self._check_settings(name)
+        with together(self._group):
+            for topology in space.get("hidden", ()):
+                configure(config, {"hidden": topology}).make_network(dataset)
+            if self._group.rank == 0:
+                self._optuna = import_library("optuna", _NO_OPTUNA)
+                self._study = self._open(name)
+                self._check_settings(name)
 
     def run(self, trials: int, on_trial: Callable[[Trial], None] = lambda tried: None) -> None:
         """Try so many more parameters, or what is left of the grid; ``on_trial`` is called after each.
 
         Ctrl-C (KeyboardInterrupt) comes through; the trial in progress is restarted by whoever next runs this study.
-        Raises InputError if the database is lost.
+        The other ranks would wait for the first one then: end them. Raises InputError if the database is lost.
         """
+        if self._group.rank > 0:
+            self._follow()
+            return
 
         def report(study: Any, trial: Any) -> None:
             if trial.params:  # none: another process had begun the last combination of the grid
@@ -91,10 +98,11 @@ class Search:
         try:
             for _ in range(trials):
                 if self._sampler == "grid" and not self.waiting():
-                    return
+                    break
                 self._study.optimize(self._try, 1, callbacks=[report])
         except self._optuna.exceptions.StorageInternalError as error:
             raise self._unusable(error.__cause__ or error) from error
+        self._tell(None)
 
     def trials(self) -> list[Trial]:
         """All trials of the study so far that have parameters, in order."""
@@ -113,16 +121,29 @@ class Search:
     def _try(self, trial: Any) -> float:
         """Train with the parameters of a trial; one that falls behind the others is pruned."""
         self._study.sampler = self._make_sampler(trial.number)
-        config = configure(self._config, self._suggest(trial))
+        parameters, pruning = self._suggest(trial), _Pruning(trial)
         try:
-            history = config.make_trainer(self._dataset).run([_Pruning(trial, self._optuna.TrialPruned)])
+            self._tell(parameters)
+            history = configure(self._config, parameters).make_trainer(self._dataset).run([pruning])
         except TrainingDivergedError as error:
             trial.set_user_attr(DIVERGED, True)
             raise self._optuna.TrialPruned from error
         except KeyboardInterrupt:
             self._study.enqueue_trial(trial.params)
             raise
+        if pruning.is_behind:
+            raise self._optuna.TrialPruned
         return history[-1].monitored
+
+    def _tell(self, parameters: Parameters | None) -> None:
+        """Give the other ranks the parameters of a trial, or None after the last one."""
+        broadcast_text(self._group, json.dumps(parameters), 0)
+
+    def _follow(self) -> None:
+        """Train each trial with the first rank, which ends one that is pruned on all ranks."""
+        while parameters := json.loads(broadcast_text(self._group, "", 0)):
+            with suppress(TrainingDivergedError):
+                configure(self._config, parameters).make_trainer(self._dataset).run()
 
     def _suggest(self, trial: Any) -> Parameters:
         parameters = {}
@@ -228,46 +249,16 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
 
 class _Pruning(Callback):
-    """Tells a study each validation accuracy, and ends a training that falls behind."""
+    """Tells a study each validation accuracy, and ends a training that falls behind, on all ranks."""
 
-    def __init__(self, trial: Any, pruned: type[Exception]) -> None:
-        self._trial, self._pruned = trial, pruned
+    def __init__(self, trial: Any) -> None:
+        self._trial, self.is_behind = trial, False
 
     def on_report(self, trainer: Trainer, record: Record) -> None:
         self._trial.report(record.monitored, record.iteration)
         if trainer.iteration < trainer.iterations and self._trial.should_prune():
-            raise self._pruned
-
-
-def configure(config: RunConfig, parameters: Parameters) -> RunConfig:
-    """The run with the parameters of a trial in place of its own."""
-    return change(config, **{n: parse_hidden(v) if n == "hidden" else v for n, v in parameters.items()})
-
-
-def parse_hidden(text: str) -> list[int]:
-    """Units of each hidden layer, from such as "100,100".
-
-    Raises InputError for anything but integers and commas.
-    """
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"Topology: expected units of each hidden layer such as 100,100, got {text!r}. Change it."
-        ) from error
-
-
-def single_values(values: Parameters) -> Parameters:
-    """The one value that was given for each parameter."""
-    for name, given in values.items():
-        if len(given) != 1:
-            raise InputError(f"Search: expected one value of {name}, got {len(given)}. Use one.")
-    return {name: value for name, (value,) in values.items()}
-
-
-def rounded(parameters: Parameters) -> Parameters:
-    """Numbers with four digits, as they are printed: a command with them repeats the trial exactly."""
-    return {name: value if isinstance(value, str) else float(f"{value:.4g}") for name, value in parameters.items()}
+            self.is_behind = True
+            trainer.stop()
 
 
 def _tried(trial: Any) -> Trial:

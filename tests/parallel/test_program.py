@@ -107,7 +107,7 @@ def test_an_mpi_library_that_does_not_load_is_one_line(tmp_path):
         ("fail", 1, "rank 1: a bug of rank 1"),
         ("disk", 1, "rank 1: [Errno 28] No space left"),
         ("hang", 1, "rank 0: expected all ranks to answer within 3 s"),
-        ("differ", 1, f"by iteration {AT // 10 * 10 + 10} the parameters of rank 1 are not those of rank 0"),
+        ("differ", 2, f"by iteration {AT // 10 * 10 + 10} the parameters of rank 1 are not those of rank 0"),
     ],
 )
 def test_a_fault_of_one_rank_ends_all_with_its_message(tmp_path, fault, code, words):

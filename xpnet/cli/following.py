@@ -89,6 +89,24 @@ def _signals() -> list[int]:
     return numbers
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which stops a search as Ctrl-C does."""
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Raise Terminated at SIGTERM."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class RecordLog(Callback):
     """Writes each record to the log."""
 

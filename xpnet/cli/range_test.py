@@ -6,7 +6,7 @@ from rich.console import Console
 
 from xpnet.cli import common
 from xpnet.runs import RunConfig
-from xpnet.search import Parameters, configure, single_values
+from xpnet.runs.trial_parameters import Parameters, configure, single_values
 from xpnet.training.range_test import range_test
 
 RATES, STEPS = (1e-4, 100.0), 300

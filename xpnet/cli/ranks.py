@@ -10,9 +10,20 @@ from contextlib import contextmanager
 from xpnet.cli import common
 from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.parallel import Group
-from xpnet.parallel.agreement import AgreedError
+from xpnet.parallel import Group, connect
+from xpnet.parallel.agreement import AgreedError, together
+from xpnet.parallel.launch import launched
 from xpnet.training import Callback, Trainer
+
+
+def join(parser: common.Parser, argv: Sequence[str] | None) -> None:
+    """Let the ranks that a launcher has started parse their flags together, and the first one alone speak."""
+    launch = launched()
+    parser.is_silent = launch.rank > 0
+    if launch.engine and "none" not in (sys.argv if argv is None else argv):
+        parser.joined = lambda: together(
+            connect(launch.engine)
+        )  # of one rank that ended by itself the others would not know
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from rich.console import Console
 from xpnet.cli import common, tables
 from xpnet.runs import RunConfig
 from xpnet.runs.regularization import Regularized, dropout_against_l2
-from xpnet.search import Parameters, configure, single_values
+from xpnet.runs.trial_parameters import Parameters, configure, single_values
 
 LENGTH = {"limit": 1000, "epochs": 60}
 WEIGHT_DECAYS, DROPOUTS, SEEDS = (0.003, 0.01, 0.03), (0.1, 0.2, 0.5), 3

@@ -6,36 +6,35 @@ import argparse
 import os
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from types import FrameType
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from xpnet import models
-from xpnet.cli import common, range_test, regularization, tables
-from xpnet.cli.train_flags import command_of
+from xpnet.cli import common, following, range_test, regularization, tables
+from xpnet.cli.ranks import ending_all, join
+from xpnet.cli.train_flags import add_parallel_argument, command_of, engine_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
+from xpnet.parallel import Group, connect
+from xpnet.parallel.agreement import together
 from xpnet.runs import RunConfig
 from xpnet.runs.settings import SETTINGS, make_run
+from xpnet.runs.trial_parameters import Parameters, Space, configure, parse_hidden
 from xpnet.search import (
     COMPLETE,
     DIVERGED,
     LOGARITHMIC,
     SAMPLERS,
     WAITING,
-    Parameters,
     Search,
-    Space,
     Trial,
     best,
-    configure,
-    parse_hidden,
 )
 from xpnet.shapes import check_positive
 
@@ -47,7 +46,9 @@ _SEARCH_LENGTH = {"limit": 5000, "epochs": 5}
 
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet search") -> int:
     """Run the program and return its exit code."""
-    return common.run(make_parser(prog), argv, _search)
+    parser = make_parser(prog)
+    join(parser, argv)
+    return common.run(parser, argv, _search)
 
 
 def make_parser(prog: str) -> common.Parser:
@@ -98,6 +99,7 @@ def make_parser(prog: str) -> common.Parser:
     )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
     common.add_device_arguments(train)
+    add_parallel_argument(train)
     options = parser.add_argument_group("model")
     common.add_model_arguments(options)
     values = parser.add_argument_group(
@@ -154,27 +156,56 @@ def make_parser(prog: str) -> common.Parser:
 
 
 def _search(flags: argparse.Namespace) -> int:
-    console = common.make_console()
+    group = connect(engine_of(flags))
+    with ending_all(group, make_parser("search").spellings()):
+        code = _by_all_ranks(flags, group)
+        if code in (common.EXIT_INTERRUPTED, common.EXIT_TERMINATED):  # the other ranks wait for the next trial
+            sys.stdout.flush()
+            group.abort(code)
+        return code
+
+
+def _by_all_ranks(flags: argparse.Namespace, group: Group) -> int:
+    console = common.make_console(group.rank > 0)
+    with together(group):
+        run, values = _settings(flags)
+        if group.size > 1 and (flags.lr_range_test or flags.dropout_vs_l2):
+            raise InputError(
+                f"Search: expected one process with --lr-range-test or --dropout-vs-l2, got {group.size} ranks. "
+                "Start it without a launcher of ranks."
+            )
+    if flags.lr_range_test:
+        return range_test.run(console, run, values, flags.out)
+    if flags.dropout_vs_l2:
+        return regularization.run(console, run, values, flags.out)
+    with together(group):
+        check_positive("Search", "trials", flags.trials)
+        space, dataset = _space(run, values), run.load_data()
+        if group.rank == 0:
+            common.make_folder(flags.out)
+    storage = flags.storage or os.path.join(flags.out, "search.db")
+    name = flags.study or f"{run.model}-{run.data}"
+    searched = Search(run, dataset, space, sampler=flags.sampler, storage=storage, name=name)
+    if group.rank > 0:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the first rank, which gets it too, ends all
+        searched.run(flags.trials)
+        return common.EXIT_OK
+    alone = replace(run, runtime=replace(run.runtime, parallel=None))  # as it is to be repeated
+    return _run_study(console, searched, alone, flags.trials, flags.out)
+
+
+def _settings(flags: argparse.Namespace) -> tuple[RunConfig, Parameters]:
+    """The run as every training has it, and the values to try that were given."""
     settings = {name: value for name, value in vars(flags).items() if name in SETTINGS}
     values = {name: settings.pop(name) for name in _LABELS}
     values = {name: value for name, value in values.items() if value is not None}
     length = regularization.LENGTH if flags.dropout_vs_l2 else _SEARCH_LENGTH
     given = {name: value for name, value in settings.items() if value is not None}
-    run = make_run(**{**length, **given})
+    run = make_run(**{**length, **given, "parallel": engine_of(flags)})
     images = run.train.limit or length["limit"]
     per_epoch = max(images // run.train.batch_size, 1)  # about one report each epoch
-    run = replace(run, train=replace(run.train, report_every=per_epoch))
-    if flags.lr_range_test:
-        return range_test.run(console, run, values, flags.out)
-    if flags.dropout_vs_l2:
-        return regularization.run(console, run, values, flags.out)
-    check_positive("Search", "trials", flags.trials)
-    space = _space(run, values)
-    common.make_folder(flags.out)
-    storage = flags.storage or os.path.join(flags.out, "search.db")
-    name = flags.study or f"{run.model}-{run.data}"
-    searched = Search(run, run.load_data(), space, sampler=flags.sampler, storage=storage, name=name)
-    return _run_study(console, searched, run, flags.trials, flags.out)
+    return replace(run, train=replace(run.train, report_every=per_epoch)), values
 
 
 def _space(config: RunConfig, values: Parameters) -> Space:
@@ -209,11 +240,11 @@ def _run_study(console: Console, searched: Search, config: RunConfig, trials: in
         console.print(_line(tried))
 
     try:
-        with _sigterm_as_ctrl_c():
+        with following.sigterm_as_ctrl_c():
             searched.run(trials, report_trial)
         code = common.EXIT_FAILED if DIVERGED in ended and COMPLETE not in ended else common.EXIT_OK
     except KeyboardInterrupt as stop:
-        is_sigterm = isinstance(stop, _Terminated)
+        is_sigterm = isinstance(stop, following.Terminated)
         name = "SIGTERM" if is_sigterm else "Ctrl-C"
         console.print(f"{name}: the study keeps what was tried; run the same command again to go on.")
         code = common.EXIT_TERMINATED if is_sigterm else common.EXIT_INTERRUPTED
@@ -236,22 +267,6 @@ def _run_study(console: Console, searched: Search, config: RunConfig, trials: in
     console.print(f"or leave out --limit {config.train.limit} to train on all images.")
     _draw_trials(console, tried, out)
     return code
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which stops a search as Ctrl-C does."""
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _line(tried: Trial) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -14,13 +13,12 @@ from rich.console import Console
 
 from xpnet import runtime
 from xpnet.cli import common, following, tables
-from xpnet.cli.ranks import CheckpointPartner, ending_all
+from xpnet.cli.ranks import CheckpointPartner, ending_all, join
 from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, engine_of, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
-from xpnet.parallel.launch import launched
 from xpnet.report.findings import Findings
 from xpnet.report.start import start_of
 from xpnet.runs import RunConfig
@@ -41,12 +39,7 @@ _PLAN = {"checkpoint_every": "every", "checkpoint_minutes": "minutes", "keep": "
 def main(argv: Sequence[str] | None = None, prog: str = "xpnet train") -> int:
     """Run the program and return its exit code."""
     parser = make_parser(prog)
-    launch = launched()
-    parser.is_silent = launch.rank > 0
-    if launch.engine and "none" not in (sys.argv if argv is None else argv):
-        parser.joined = lambda: together(
-            connect(launch.engine)
-        )  # of one rank that ended by itself the others would not know
+    join(parser, argv)
     return common.run(parser, argv, _train)
 
 

@@ -238,12 +238,7 @@ def _add_runtime(group: _Group) -> None:
         "and JAX's arrays, without a scale; default: float32",
     )
     common.add_speed_arguments(group)
-    group.add_argument(
-        "--parallel",
-        **choices((*ENGINES, "none")),
-        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
-        "none: each trains by itself; default: as they were started",
-    )
+    add_parallel_argument(group)
     group.add_argument(
         "--sync-batch-norm",
         action=_ON_OFF,
@@ -258,6 +253,16 @@ def _add_runtime(group: _Group) -> None:
         "--deterministic",
         action=_ON_OFF,
         help="the same bits from every run on a GPU, as on a CPU anyway; default: off",
+    )
+
+
+def add_parallel_argument(group: _Group) -> None:
+    """Add the flag --parallel."""
+    group.add_argument(
+        "--parallel",
+        **choices((*ENGINES, "none")),
+        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
+        "none: each trains by itself; default: as they were started",
     )
 
 

@@ -36,7 +36,7 @@ def together(group: Group) -> Iterator[None]:
         error, kind = caught, int(isinstance(caught, TrainingDivergedError))
     first = group.size - group.largest(0 if error is None else group.size - group.rank)
     if first < group.size:
-        text = _broadcast_text(group, str(error), first)
+        text = broadcast_text(group, str(error), first)
         text = text if first == 0 else f"Rank {first}: {text}"
         raise (TrainingDivergedError if group.largest(kind) else AgreedError)(text) from error
 
@@ -46,7 +46,7 @@ def check_same(group: Group, values: Mapping[str, object]) -> None:
     if group.size == 1:
         return
     ours = {name: repr(value) for name, value in values.items()}
-    theirs = json.loads(_broadcast_text(group, json.dumps(ours), 0))
+    theirs = json.loads(broadcast_text(group, json.dumps(ours), 0))
     with together(group):
         for name in [*theirs, *ours]:
             here, there = (short(_Plain(side.get(name, "nothing"))) for side in (ours, theirs))
@@ -72,7 +72,8 @@ def code_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _broadcast_text(group: Group, text: str, root: int) -> str:
+def broadcast_text(group: Group, text: str, root: int) -> str:
+    """The text of one rank, on each of them."""
     own = np.frombuffer(text.encode(), np.uint8)
     length = group.largest(len(own) if group.rank == root else 0)
     buffer = np.zeros(length, np.uint8)

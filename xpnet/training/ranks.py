@@ -12,14 +12,13 @@ import numpy as np
 
 from xpnet.backend import is_array, to_numpy
 from xpnet.datasets.rows import subset
-from xpnet.errors import TrainingDivergedError
 from xpnet.layers import BatchNorm, Layer
 from xpnet.layers.containers import map_leaves
 from xpnet.layers.normalization import SynchronizedBatchNorm
 from xpnet.layout import map_tree
 from xpnet.network import Network
 from xpnet.parallel import Group
-from xpnet.parallel.agreement import check_same, check_same_values, code_digest
+from xpnet.parallel.agreement import AgreedError, check_same, check_same_values, code_digest
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
 from xpnet.training.data import TrainingData
@@ -106,13 +105,13 @@ def shared_step(make: Callable[[Network], Step], network: Network, group: Group,
 def same_at_report(group: Group, config: TrainConfig, state: TrainState, iteration: int) -> TrainState:
     """The values that all ranks have at a report: rank 0's statistics, where each rank has its own.
 
-    Raises TrainingDivergedError, on all ranks, if the parameters of one of them are not rank 0's to the last bit.
+    Raises AgreedError, on all ranks, if the parameters of one of them are not rank 0's to the last bit.
     """
     if group.size == 1:
         return state
     rank = check_same_values(group, to_numpy(state.theta))
     if rank is not None:
-        raise TrainingDivergedError(
+        raise AgreedError(
             f"Training: by iteration {iteration} the parameters of rank {rank} are not those of rank 0. "
             "Use machines with the same kind of processor and the same versions of all libraries."
         )
