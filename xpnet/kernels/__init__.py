@@ -168,7 +168,7 @@ def normalize(x: Array, mean: Array, scale: Array) -> Array:
 
 
 def lerp(start: Array, end: Array, share: float | Array) -> Array:
-    """start + share (end - start), with one number for all elements."""
+    """Linear interpolation: start + share (end - start), with one number for all elements."""
     return table.call("lerp", start, end, share)[1]
 
 

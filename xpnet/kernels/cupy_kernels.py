@@ -186,7 +186,7 @@ def normalize(x: Array, mean: Array, scale: Array) -> Array:
 
 
 def lerp(start: Array, end: Array, share: float | Array) -> Array:
-    """start + share (end - start)."""
+    """Linear interpolation: start + share (end - start)."""
     return _lerp(start, end, share)
 
 

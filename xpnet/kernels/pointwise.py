@@ -32,5 +32,5 @@ def normalize(x: Array, mean: Array, scale: Array) -> Array:
 
 
 def lerp(start: Array, end: Array, share: float | Array) -> Array:
-    """start + share (end - start)."""
+    """Linear interpolation: start + share (end - start)."""
     return start + share * (end - start)

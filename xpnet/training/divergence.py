@@ -50,8 +50,8 @@ def check_scale(scale: Sequence[float], iteration: int) -> None:
     """
     if scale and scale[0] < LEAST_SCALE:
         raise TrainingDivergedError(
-            f"Training: by iteration {iteration} the loss scale fell to {scale[0]:.1g}, since gradients do not fit into "
-            "float16. Try precision=float32."
+            f"Training: by iteration {iteration} the loss scale fell to {scale[0]:.1g}, since gradients do not fit "
+            "into float16. Try precision=float32."
         )
 
 

@@ -28,6 +28,7 @@ from xpnet.training.scores import Score
 
 Mix = Sequence[float | Array]  # numbers of one batch, λ first; arrays of one element where a CUDA graph holds them
 
+
 @dataclass(frozen=True)
 class Mixing(ABC):
     """A way to blend the examples of a batch, with a share λ ~ Beta(α, α) of each and 1 - λ of its partner."""
