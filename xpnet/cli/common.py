@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from xpnet import datasets, kernels
-from xpnet.backend import BACKENDS
 from xpnet.cli.wording import in_flags
+from xpnet.devices import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet

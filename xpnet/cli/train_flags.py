@@ -12,7 +12,8 @@ from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
 from xpnet.losses import CLASS_LOSSES
 from xpnet.models.hub import is_remote
-from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.optimizers.gradient_descent import MOMENTUM_FORMS
 from xpnet.parallel import ENGINES
 from xpnet.parallel.launch import launched
 from xpnet.runs import RunConfig

@@ -17,7 +17,7 @@ from xpnet.errors import InputError, short
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
-from xpnet.optimizers import OptimizerState
+from xpnet.optimizers.base import OptimizerState
 from xpnet.parallel import ALONE, Group
 from xpnet.runtime import Runtime
 from xpnet.shapes import channels_last_advice
