@@ -53,11 +53,11 @@ class Backend:
         """
         if name == "float64" and str(self.device) == "mps":
             raise InputError(
-                "device 'mps': expected dtype float32, which is all it computes in, got float64. Use device='cpu'."
+                "device 'mps': expected dtype float32, the only one it computes in, got float64. Use device='cpu'."
             )
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
-                "dtype float64: JAX computes in float32 unless told otherwise. "
+                "dtype float64: JAX computes in float32 by default. "
                 "Set the environment variable JAX_ENABLE_X64=1."
             )
         return getattr(self.xp, name)

@@ -102,7 +102,7 @@ def _download(source: str, repository: str, file: str) -> Path:
         return Path(hub.hf_hub_download(repository, file))
     except errors.GatedRepoError as error:
         raise InputError(
-            f"Weights {source}: expected files that all may read, got a repository that asks for an account. "
+            f"Weights {source}: expected a public repository, got one that asks for an account. "
             "Log in with: hf auth login."
         ) from error
     except errors.RepositoryNotFoundError as error:
