@@ -162,7 +162,7 @@ def is_array(value: Any) -> bool:
 
 
 def check_array(where: str, value: Any) -> None:
-    """Refuse what is not an array of a supported library."""
+    """Raise InputError unless the value is an array of a supported library."""
     namespace_name(value, where)
 
 

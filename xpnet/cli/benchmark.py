@@ -231,7 +231,7 @@ def _peers(names: Sequence[str] | None, device: str) -> list[str]:
 
 
 def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
-    """What there is of the peers, a missing one announced, after xpnet on the libraries that take part."""
+    """The installed peers, after xpnet on the libraries that take part; a line names each missing one."""
     libraries = dict.fromkeys(map(library, peers))
     for name in libraries:
         if not is_installed(name):
@@ -280,7 +280,7 @@ def _numbers(parts: Sequence[str]) -> tuple[int, ...]:
 
 
 def _threads(number: int) -> int:
-    """Refuse more threads than there are cores: they would wait for each other, and be written down as if they ran."""
+    """Refuse more threads than cores: they would wait for each other, and the rows would not show it."""
     check_positive("Benchmark", "--threads", number)
     if number > runtime.cores():
         raise InputError(

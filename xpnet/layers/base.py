@@ -121,7 +121,7 @@ class Layer(ShapeChecks):
 
     @property
     def index_count(self) -> int | None:
-        """Of a layer that takes indices: they are below this number. None for a layer of real numbers."""
+        """For a layer that takes indices, how many there are; None for a layer of real numbers."""
         return None
 
     def output_shape(self, input_shape: Shape) -> Shape:
