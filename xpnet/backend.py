@@ -57,8 +57,7 @@ class Backend:
             )
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
-                "dtype float64: JAX computes in float32 by default. "
-                "Set the environment variable JAX_ENABLE_X64=1."
+                "dtype float64: JAX computes in float32 by default. Set the environment variable JAX_ENABLE_X64=1."
             )
         return getattr(self.xp, name)
 

@@ -1,7 +1,7 @@
 """What the names of a device and an array library stand for: a namespace and one of its devices.
 
-Apart from ``backend.py``, ``compile.py``, the kernels for one library and the engines of ``parallel/``, this is the only
-file that imports an array library by name.
+Apart from ``backend.py``, ``compile.py``, the kernels for one library and the engines of ``parallel/``, no other file
+imports an array library by name.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from xpnet.optimizers.base import (
     check_epsilon,
     check_rates,
     no_steps,
-    root,
+    sqrt,
     zeros,
 )
 
@@ -92,9 +92,9 @@ class Adam:
         if self.amsgrad:
             largest = array_namespace(gradient).maximum(state["largest_squares"], squares)
             averages["largest_squares"] = largest
-        root = root(_bias_correction(self.beta2, steps))
+        root = sqrt(_bias_correction(self.beta2, steps))
         rate = alpha * root / _bias_correction(self.beta1, steps)
-        return rate * gradients / (root(largest) + self.epsilon * root), {"steps": steps, **averages}
+        return rate * gradients / (sqrt(largest) + self.epsilon * root), {"steps": steps, **averages}
 
 
 @dataclass(frozen=True)

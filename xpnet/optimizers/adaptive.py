@@ -14,7 +14,7 @@ from xpnet.optimizers.base import (
     check_epsilon,
     check_rates,
     no_steps,
-    root,
+    sqrt,
     zeros,
 )
 
@@ -55,7 +55,7 @@ class AdaGrad:
         alpha = self.learning_rate * lr_scale / (1 + state["steps"] * self.lr_decay)
         gradient = add_decay(gradient, theta, self.weight_decay, decay_mask)
         squares = state["squares"] + gradient * gradient
-        theta = theta - alpha * gradient / (root(squares) + self.epsilon)
+        theta = theta - alpha * gradient / (sqrt(squares) + self.epsilon)
         return theta, {"steps": state["steps"] + 1, "squares": squares}
 
 
@@ -95,4 +95,4 @@ class RMSProp:
         alpha, rho = self.learning_rate * lr_scale, self.rho
         gradient = add_decay(gradient, theta, self.weight_decay, decay_mask)
         squares = rho * state["squares"] + (1 - rho) * gradient * gradient
-        return theta - alpha * gradient / (root(squares) + self.epsilon), {"squares": squares}
+        return theta - alpha * gradient / (sqrt(squares) + self.epsilon), {"squares": squares}

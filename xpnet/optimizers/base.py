@@ -27,11 +27,11 @@ def no_steps(theta: Array) -> Array:
 
 
 def add_decay(x: Array, theta: Array, weight_decay: float, decay_mask: Factor) -> Array:
-    """x + λ·θ, where λ is the weight decay times its mask; without weight decay x itself, which saves two passes."""
+    """Add λ·θ, where λ is the weight decay times its mask; without weight decay nothing, which saves two passes."""
     return x + weight_decay * decay_mask * theta if weight_decay else x
 
 
-def root(x: Array) -> Array:
+def sqrt(x: Array) -> Array:
     """√x, element by element."""
     return array_namespace(x).sqrt(x)
 
