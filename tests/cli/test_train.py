@@ -406,7 +406,7 @@ def test_ctrl_c_leaves_a_usable_run(digits_folder, tmp_path):
 
 def test_help_is_for_newcomers(capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["--help"])
+        main(["--help-all"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for flag in SPELLED_OUT.split():
@@ -459,7 +459,7 @@ def test_a_device_found_by_itself_is_written_down(digits_folder, tmp_path):
 
 def test_help_says_what_a_flag_is_without_it(capsys):
     with pytest.raises(SystemExit):
-        main(["--help"])
+        main(["--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     for default in ("the model's own", "default: mnist_starter", "default: cpu", "default: runs/<time>-<model>"):
         assert default in text

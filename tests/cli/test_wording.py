@@ -13,7 +13,7 @@ from xpnet.cli.wording import in_flags
 from xpnet.runs.settings import FIELDS
 
 TRAIN = make_parser("train").spellings()
-del TRAIN["help"]
+del TRAIN["help"], TRAIN["help_all"]
 
 
 @pytest.mark.parametrize("name", TRAIN)

@@ -145,7 +145,7 @@ def test_parts_without_examples_are_refused():
 
 def test_parts_that_batch_normalisation_cannot_take_are_refused(digits):
     settings = {"model": "mlp", "model_options": {"hidden": (6,), "batch_norm": True}}
-    with refused("at least 2 examples in every batch", "in a part of"):
+    with refused("at least 2 examples in every batch", "in a part of", "smaller accumulate"):
         make_trainer(digits, batch_size=16, accumulate=9, **settings)
 
 
