@@ -144,6 +144,7 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
         ({"kernels": "fast"}, ("kernels", "pure", "'fast'")),
         ({"precision": "float8"}, ("precision", "bfloat16", "'float8'")),
         ({"precision": "float16", "dtype": "float64"}, ("dtype='float32'", "float64")),
+        ({"precision": "tf32", "dtype": "float64"}, ("dtype='float32'", "float64")),
         ({"threads": 1.5}, ("threads", "1.5")),
         ({"device": "gpu"}, ("device 'gpu'", "cuda")),
         ({"backend": "tf"}, ("backend 'tf'", "torch")),
@@ -213,6 +214,14 @@ def test_fit_without_a_runtime_leaves_what_was_configured():
         plain_fit()
         assert kernels.in_use()["kernels"] == "pure"
     assert sharing.threads() == 1
+
+
+def test_a_precision_that_float64_does_not_have_is_refused():
+    for precision in ("float16", "tf32"):
+        with refused("expected dtype='float32'", precision):
+            Network([Dense(2)], (3,), dtype="float64").fit(
+                np.ones((4, 3)), np.arange(4) % 2, progress=False, runtime=Runtime(precision=precision)
+            )
 
 
 def test_a_network_that_nobody_placed_goes_where_the_runtime_says():
@@ -329,6 +338,6 @@ def test_jax_on_a_gpu_that_has_begun_is_not_told_in_vain_to_be_deterministic(mon
     """A stand-in for the device."""
     gpu = types.SimpleNamespace(name="jax", describe=lambda: "jax 1 on cuda:0", device_name=lambda: "cuda:0")
     with refused("expected deterministic before JAX", "XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
-        Runtime(deterministic=True).check_applies(gpu)
+        Runtime(deterministic=True).check_applies(gpu, "float32")
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
-    Runtime(deterministic=True).check_applies(gpu)
+    Runtime(deterministic=True).check_applies(gpu, "float32")

@@ -95,11 +95,7 @@ class Runtime:
                 f"Runtime: expected no graph with parallel='{self.parallel}', whose messages a CUDA graph cannot hold, "
                 "got both. Leave one of them out."
             )
-        if self.precision in HALF_PRECISIONS and self.dtype == "float64":
-            raise InputError(
-                f"Runtime: expected dtype='float32' with precision='{self.precision}', got {self.dtype}. "
-                "Leave one of them out."
-            )
+        self._check_dtype(self.dtype)
 
     @property
     def own_device(self) -> str | None:
@@ -119,8 +115,16 @@ class Runtime:
             raise InputError(f"{error} Each rank of a machine has a GPU of its own: use fewer ranks.") from error
         return own
 
-    def check_applies(self, backend: Backend) -> None:
-        """Raise InputError for a setting that arrays of this library on this device would not take notice of."""
+    def _check_dtype(self, dtype: str | None) -> None:
+        if self.precision != "float32" and dtype == "float64":
+            raise InputError(
+                f"Runtime: expected dtype='float32' with precision='{self.precision}', got float64. "
+                "Leave one of them out."
+            )
+
+    def check_applies(self, backend: Backend, dtype: str) -> None:
+        """Raise InputError for a setting that such arrays on this device would not take notice of."""
+        self._check_dtype(dtype)
         here = backend.describe()
         if self.threads is not None and not _has_threads(backend):
             raise InputError(

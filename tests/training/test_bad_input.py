@@ -149,6 +149,14 @@ def test_a_trainer_checks_its_callbacks(callbacks):
     assert trainer.iteration == 0
 
 
+def test_a_size_that_batches_do_not_have_is_refused():
+    """It would be accepted and ignored otherwise."""
+    net = Network([Dense(3)], (2,))
+    with refused("expected no batch_size", "12 examples", "got 4"):
+        net.fit(generator(2), iterations=2, batch_size=4, progress=False)
+    net.fit(generator(3), iterations=2, batch_size=12, progress=False)
+
+
 def test_steps_before_a_bad_batch_are_kept():
     net = Network([Dense(3)], (2,))
     other = Network([Dense(3)], (2,))

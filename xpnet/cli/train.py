@@ -51,7 +51,8 @@ def _train(flags: argparse.Namespace) -> int:
     tensorboard = find_library() if flags.tensorboard and is_first else None
     spellings = make_parser("train").spellings()
     who = "" if is_first else f"rank {group.rank}: "
-    logging = following.logging_to(flags.log_file if is_first else None, flags.log_level, spellings, who)
+    log = (flags.log_file, flags.log_level) if is_first else (None, None)
+    logging = following.logging_to(*log, spellings, who)
     with ending_all(group, spellings), logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack, group)

@@ -283,8 +283,7 @@ def _add_output(group: _Group) -> None:
     group.add_argument(
         "--log-level",
         **choices(following.LOG_LEVELS),
-        default="info",
-        help="debug, info, warning, error; default: info",
+        help="with --log-file: debug, info, warning, error; default: info",
     )
     group.add_argument(
         "--tensorboard", action="store_true", help=f"write event files for TensorBoard to {TENSORBOARD}/ in the folder"

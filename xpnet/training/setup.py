@@ -57,7 +57,7 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
             "Pass dtype to Network instead."
         )
-    runtime.check_applies(here)
+    runtime.check_applies(here, network.dtype)
 
 
 def settle_data(
