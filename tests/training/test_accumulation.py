@@ -65,7 +65,7 @@ def test_parts_count_by_their_weights(digits):
 
 def test_parts_of_iterables_too(digits):
     batches = [(digits.train_inputs[i : i + 10], digits.train_targets[i : i + 10]) for i in range(0, 45, 10)]
-    whole, parts = (train(batches, limit=None, accumulate=n) for n in (1, 3))
+    whole, parts = (train(batches, limit=None, batch_size=10, accumulate=n) for n in (1, 3))
     assert_equal(parts, whole)
 
 
