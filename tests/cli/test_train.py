@@ -489,3 +489,12 @@ def test_threads_and_kernels_are_written_down_and_hold_when_resumed(digits_folde
     sharing.set_threads(1)
     assert main(["--resume", str(folder), "--quiet", "--no-plots"]) == 0
     assert kernels.in_use() == {"kernels": "pure", "threads": "3"}
+
+
+def test_threads_stay_behind_where_a_run_moves_to_another_library(digits_folder, tmp_path):
+    pytest.importorskip("jax", exc_type=ImportError)
+    folder = tmp_path / "run"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "2", "--quiet", "--no-plots"]
+    assert main([*flags, "--out", str(folder), "--threads", "3"]) == 0
+    assert main(["--resume", str(folder), "--quiet", "--no-plots", "--backend", "jax"]) == 0
+    assert RunFolder(folder).read_config().runtime.threads is None
