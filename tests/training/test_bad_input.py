@@ -109,6 +109,7 @@ MISTAKES = {
     "a callback without a list": ((X, Y), {"callbacks": Callback()}, ["callbacks", "Callback", "list"]),
     "no callbacks": ((X, Y), {"callbacks": None}, ["callbacks", "None", "list"]),
     "a misspelled hook": ((X, Y), {"callbacks": [Misspelled()]}, ["Misspelled", "on_epoch_end", "on_report"]),
+    "early stopping as callback": ((X, Y), {"callbacks": [EarlyStopping(3)]}, ["EarlyStopping", "early_stopping="]),
     "a number as early stopping": ((X, Y), {"early_stopping": 3}, ["early_stopping", "3"]),
     "augmentation without brackets": ((X, Y), {"augmentation": HorizontalFlip()}, ["augmentation", "list"]),
     "augmentation of vectors": ((X, Y), {"augmentation": [HorizontalFlip()]}, ["(H, W, C)"]),
