@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from xpnet import datasets, kernels
-from xpnet.backend import BACKENDS
 from xpnet.cli.parser import EXIT_BAD_INPUT, Parser
 from xpnet.cli.wording import in_flags
+from xpnet.devices import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
@@ -136,7 +136,7 @@ def add_image_size_argument(group: argparse._ActionsContainer) -> None:
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="with --data folder: scale and crop images to this size; default: the size they all have",
+        help="with --data folder: scale and crop images to this size; default: their own, if it is the same",
     )
 
 
@@ -188,8 +188,8 @@ def add_speed_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--kernels",
         **choices(kernels.CHOICES),
-        help="fastest; pure: only those written for every array library; onednn: fastest, and an error without oneDNN "
-        "(extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
+        help="fastest; pure: only those that run on every array library; onednn: as fastest, but an error without "
+        "oneDNN (extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
     )
     group.add_argument(
         "--no-malloc-tuning",
@@ -205,8 +205,8 @@ def add_parallel_argument(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--parallel",
         **choices((*ENGINES, "none")),
-        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
-        "none: each trains by itself; default: as they were started",
+        help="how processes share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; none: not at "
+        "all, each trains by itself; default: as they were started",
     )
 
 
