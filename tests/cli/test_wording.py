@@ -112,9 +112,9 @@ def printed_by(words, capsys):
     return code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_no_word_to_avoid(capsys, command):
-    code, text, errors = printed_by([command, "--help"], capsys)
+@pytest.mark.parametrize("words", [*([command, "--help"] for command in COMMANDS), ["train", "--help-all"]])
+def test_help_has_no_word_to_avoid(capsys, words):
+    code, text, errors = printed_by(words, capsys)
     assert (code, errors) == (0, "")
     assert text.startswith("usage: ")
     assert AVOIDED.findall(" ".join(text.split())) == []
