@@ -31,7 +31,8 @@ def read_metrics(
     steps = []
     while pending is not None:
         newest, pending = pending
-        steps.insert(0, newest)
+        steps.append(newest)
+    steps.reverse()
     own = [step.loss for step in steps] + [step.score for step in steps]
     shared = [group.all_reduce(_vector(own))] if own else []
     values = to_numpy(_vector([*shared, *others])).tolist()
