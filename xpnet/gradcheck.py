@@ -67,12 +67,9 @@ def check_layer(
     device: str = "cpu",
     backend: str | None = None,
 ) -> list[Entry]:
-    """Check dx and the gradient of every parameter at random entries of each.
+    r"""Check dx and the gradient of every parameter at random entries of each.
 
-        L = sum(r * y), with y the layer's output while training and r fixed random numbers
-
-    Parameters and state are moved off the zeros and ones that many start from, which would hide a forgotten term or
-    factor.
+    Parameters and state are moved off the zeros and ones that many start from, which would hide a forgotten factor.
 
     Parameters
     ----------
@@ -94,6 +91,10 @@ def check_layer(
     InputError
         If the layer does not fit the input shape, gives a gradient of the wrong shape, or is not differentiable at any
         entry tried.
+
+    Notes
+    -----
+    .. math:: L = \sum_i r_i y_i \quad \text{ with the output } y \text{ while training and fixed random } r
 
     Examples
     --------

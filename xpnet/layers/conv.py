@@ -18,23 +18,45 @@ from xpnet.shapes import Pair, Shape, Window, check_positive, is_whole, make_win
 
 @dataclass(frozen=True)
 class Conv2D(Layer):
-    """2-D convolution (cross-correlation) of images (N, H, W, C).
+    r"""2-D convolution (cross-correlation) of images (N, H, W, C).
 
-        y[n,i,j,o] = b[o] + sum_{u,v,c} w[o,u,v,c] * x_pad[n, s*i + d*u, s*j + d*v, c]
+    Parameters
+    ----------
+    filters
+        Number of output channels.
+    kernel_size, stride, padding, dilation
+        k, s, p and d: numbers or pairs (vertical, horizontal); padding may be "same" (stride 1 only, as in PyTorch) or
+        "valid".
+    groups
+        Channels and filters are cut into as many equal parts; each part of the filters sees its part of the channels.
+    bias
+        Whether there is a b.
+    weight_init
+        Distribution of the initial weight.
 
-    Backward, with g = dL/dy:  db = sum_{n,i,j} g;  dw = correlation of x_pad with g;
-    dx = full correlation of g (spread by the stride) with the flipped w.
+    Raises
+    ------
+    InputError
+        If a setting is out of range, channels or filters cannot be cut into the groups, the input is not a batch of
+        images, has other channels than at init, or is smaller than the kernel.
+
+    Notes
+    -----
+    .. math:: y_{nijo} = b_o + \sum_{u,v,c} w_{ouvc} \, \bar x_{n, si+du, sj+dv, c}, \quad \bar x = x \text{ padded}
+
+    Backward, with g = dL/dy; dx is the middle of the last, a full correlation of g (spread by the stride) with the
+    flipped w:
+
+    .. math:: db_o = \sum_{n,i,j} g_{nijo}, \quad dw_{ouvc} = \sum_{n,i,j} g_{nijo} \, \bar x_{n, si+du, sj+dv, c}
+
+    .. math:: d\bar x_{nabc} = \sum_{si+du=a, \, sj+dv=b, \, o} g_{nijo} \, w_{ouvc}
 
     Shapes: x (N, H, W, C) -> y (N, H', W', filters), H' = floor((H + 2p - d*(k-1) - 1)/s) + 1.
-    Params: weight (filters, kh, kw, C), bias (filters,).
+    Params: weight (filters, kh, kw, C / groups), bias (filters,).
 
-    ``padding`` is a number, a pair (vertical, horizontal), "same" (stride 1 only, as in PyTorch) or "valid". With
-    ``groups`` > 1 channels and filters are cut into as many equal parts, and each part of the filters sees its part of
-    the channels only; the weight is then (filters, kh, kw, C / groups). Without ``bias`` there is no b.
-
-    Raises InputError if a setting is out of range, channels or filters cannot be cut into the groups, the input is
-    not a batch of images, has other channels than at init, or is smaller than the kernel.
-    Source: LeCun et al., Proc. IEEE 86(11), 1998; groups: Krizhevsky et al., NIPS 2012.
+    References
+    ----------
+    LeCun et al., Proc. IEEE 86(11), 1998; groups: Krizhevsky et al., NIPS 2012.
     """
 
     filters: int
@@ -86,22 +108,41 @@ class Conv2D(Layer):
 
 @dataclass(frozen=True)
 class Conv1D(Layer):
-    """1-D convolution (cross-correlation) of sequences (N, T, C): that of images of height 1.
+    r"""1-D convolution (cross-correlation) of sequences (N, T, C): that of images of height 1.
 
-        y[n,t,o] = b[o] + sum_{u,c} w[o,u,c] * x_pad[n, s*t + d*u, c]
+    Parameters
+    ----------
+    filters
+        Number of output channels.
+    kernel_size, stride, padding, dilation
+        k, s, p and d; padding may be "same" (stride 1 only, as in PyTorch) or "valid".
+    groups, bias, weight_init
+        As in ``Conv2D``.
 
-    Backward, with g = dL/dy:  db = sum_{n,t} g;  dw = correlation of x_pad with g;
-    dx = full correlation of g (spread by the stride) with the flipped w.
+    Raises
+    ------
+    InputError
+        If a setting is out of range, channels or filters cannot be cut into the groups, the input is not a batch of
+        sequences, has other channels than at init, or is shorter than the kernel.
+
+    Notes
+    -----
+    .. math:: y_{nto} = b_o + \sum_{u,c} w_{ouc} \, \bar x_{n, st+du, c}, \quad \bar x = x \text{ padded}
+
+    Backward, with g = dL/dy; dx is the middle of the last, a full correlation of g (spread by the stride) with the
+    flipped w:
+
+    .. math::
+
+        db_o = \sum_{n,t} g_{nto}, \quad dw_{ouc} = \sum_{n,t} g_{nto} \, \bar x_{n, st+du, c}, \quad
+        d\bar x_{nac} = \sum_{st+du=a, \, o} g_{nto} \, w_{ouc}
 
     Shapes: x (N, T, C) -> y (N, T', filters), T' = floor((T + 2p - d*(k-1) - 1)/s) + 1.
     Params: weight (filters, k, C / groups), bias (filters,).
 
-    ``padding`` is a number, "same" (stride 1 only, as in PyTorch) or "valid"; ``groups`` and ``bias`` are as in
-    ``Conv2D``.
-
-    Raises InputError if a setting is out of range, channels or filters cannot be cut into the groups, the input is
-    not a batch of sequences, has other channels than at init, or is shorter than the kernel.
-    Source: Waibel et al., IEEE Transactions on Acoustics, Speech and Signal Processing 37(3), 1989.
+    References
+    ----------
+    Waibel et al., IEEE Transactions on Acoustics, Speech and Signal Processing 37(3), 1989.
     """
 
     filters: int
@@ -161,22 +202,43 @@ class Conv1D(Layer):
 
 @dataclass(frozen=True)
 class DepthwiseConv2D(Layer):
-    """2-D convolution of each channel of images (N, H, W, C) by kernels of its own.
-
-        y[n,i,j,m*c+l] = b[m*c+l] + sum_{u,v} w[m*c+l,u,v] * x_pad[n, s*i + d*u, s*j + d*v, c],  l < m = multiplier
+    r"""2-D convolution of each channel of images (N, H, W, C) by kernels of its own.
 
     With ``Conv2D(filters, kernel_size=1)`` after it, it is a separable convolution. It computes what ``Conv2D`` does
     with as many groups as channels.
 
-    Backward, with g = dL/dy:  db = sum_{n,i,j} g;  dw = correlation of x_pad with g, channel by channel;
-    dx = full correlation of g (spread by the stride) with the flipped w, likewise, summed over l.
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        As in ``Conv2D``.
+    multiplier
+        How many kernels each channel has: m.
+    bias, weight_init
+        As in ``Conv2D``.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, or the input is not a batch of images, has other channels than at init, or is
+        smaller than the kernel.
+
+    Notes
+    -----
+    .. math:: y_{n,i,j,mc+l} = b_{mc+l} + \sum_{u,v} w_{mc+l,u,v} \, \bar x_{n, si+du, sj+dv, c}, \quad 0 \le l < m
+
+    Backward, with g = dL/dy: as in ``Conv2D``, channel by channel, where the last is also summed over l.
+
+    .. math::
+
+        db_o = \sum_{n,i,j} g_{nijo}, \quad dw_{ouv} = \sum_{n,i,j} g_{nijo} \, \bar x_{n, si+du, sj+dv, c}, \quad
+        d\bar x_{nabc} = \sum_{si+du=a, \, sj+dv=b, \, l} g_{n,i,j,mc+l} \, w_{mc+l,u,v}
 
     Shapes: x (N, H, W, C) -> y (N, H', W', C * multiplier), H' = floor((H + 2p - d*(k-1) - 1)/s) + 1.
     Params: weight (C * multiplier, kh, kw, 1), bias (C * multiplier,).
 
-    Raises InputError if a setting is out of range, or the input is not a batch of images, has other channels than at
-    init, or is smaller than the kernel.
-    Source: Sifre, "Rigid-motion scattering for image classification", thesis, 2014; Howard et al., arXiv:1704.04861.
+    References
+    ----------
+    Sifre, "Rigid-motion scattering for image classification", thesis, 2014; Howard et al., arXiv:1704.04861.
     """
 
     kernel_size: int | Pair

@@ -55,7 +55,10 @@ class Trainer:
     training examples. Another ``order`` gives other batches and random numbers, but sets the same examples apart for
     validation. ``runtime`` sets up the process; where it names a device it must be the network's.
 
-    Raises InputError if data, configuration, runtime and network do not fit together.
+    Raises
+    ------
+    InputError
+        If data, configuration, runtime and network do not fit together.
     """
 
     def __init__(
@@ -132,10 +135,15 @@ class Trainer:
         With ``detect_nonfinite`` the loss and θ are read back after every step, so that the first step that goes wrong
         is known, and is repeated layer by layer to find where.
 
-        Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
-        layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
-        Whatever else ends it, the network has the values of the last complete step. Raises InputError before
-        anything is done if the callbacks are not a list of callbacks.
+        Whatever else ends it, the network has the values of the last complete step.
+
+        Raises
+        ------
+        TrainingDivergedError
+            If the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first layer whose output or
+            gradient did, and the network has the values of the last record, or of the beginning.
+        InputError
+            Before anything is done if the callbacks are not a list of callbacks.
         """
         network = self.network
         finite = network.theta, network.state
@@ -172,7 +180,10 @@ class Trainer:
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
         """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
 
-        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
+        Raises
+        ------
+        TrainingDivergedError
+            As ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
         """
         try:
             return self._take_step(detect_nonfinite)
@@ -194,8 +205,11 @@ class Trainer:
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
         """Go on from a snapshot of a run with the same settings, but for device, backend and length.
 
-        Raises InputError that begins with ``source`` if the snapshot is of other settings, naming the first tensor that
-        differs, or of a longer run.
+        Raises
+        ------
+        InputError
+            That begins with ``source`` if the snapshot is of other settings, naming the first tensor that differs, or
+            of a longer run.
         """
         if snapshot.progress.iteration > self.iterations:
             raise InputError(
