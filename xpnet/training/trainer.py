@@ -133,17 +133,14 @@ class Trainer:
         """Train until all iterations are done, early stopping ends it, or ``stop`` is called; returns the history.
 
         With ``detect_nonfinite`` the loss and θ are read back after every step, so that the first step that goes wrong
-        is known, and is repeated layer by layer to find where.
-
-        Whatever else ends it, the network has the values of the last complete step.
+        is known, and is repeated layer by layer to find where. Whatever else than TrainingDivergedError ends it, the
+        network has the values of the last complete step.
 
         Raises
         ------
         TrainingDivergedError
             If the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first layer whose output or
             gradient did, and the network has the values of the last record, or of the beginning.
-        InputError
-            Before anything is done if the callbacks are not a list of callbacks.
         """
         network = self.network
         finite = network.theta, network.state
@@ -178,13 +175,7 @@ class Trainer:
         return self.history
 
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
-        """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
-
-        Raises
-        ------
-        TrainingDivergedError
-            As ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
-        """
+        """Train on the next batch and nothing else: no record, and no look at the loss without ``detect_nonfinite``."""
         try:
             return self._take_step(detect_nonfinite)
         except MemoryError as error:
@@ -208,8 +199,7 @@ class Trainer:
         Raises
         ------
         InputError
-            That begins with ``source`` if the snapshot is of other settings, naming the first tensor that differs, or
-            of a longer run.
+            If the snapshot is of a longer run, or of other settings, naming the first tensor that differs.
         """
         if snapshot.progress.iteration > self.iterations:
             raise InputError(
