@@ -205,7 +205,7 @@ class LayeredFunction:
     @property
     def normalization(self) -> str | None:
         """The name of the ``Normalize`` that the network begins with; None if it begins otherwise."""
-        name, first, _ = next(iter(self.layer.sublayers(self.input_shape)))
+        name, first, _ = next(self.layer.sublayers(self.input_shape))
         return name if isinstance(first, Normalize) else None
 
     def set_normalization(self, mean: Any, scale: Any) -> None:
@@ -239,12 +239,7 @@ class LayeredFunction:
         Their gradient is 0 from now on; an optimizer must also exclude them from weight decay (see ``trainable``). A
         BatchNorm of which all parameters are frozen becomes ``BatchNorm(frozen=True)``, whose running statistics stay
         as they are too; with one of them still learning they follow the batches. ``save`` writes the layers as they
-        were built. To be called before training begins: a compiled step does not see later calls.
-
-        Raises
-        ------
-        InputError
-            For a pattern that matches no parameter.
+        were built. Call it before training begins: a compiled step does not see later calls. A pattern must match.
         """
         names = list(self.layout.slots())
         for pattern in patterns:
