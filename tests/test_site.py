@@ -47,7 +47,7 @@ def pages(tmp_path):
         ('<h1>One</h1><img src="data:image/png;base64,AAAA" alt="A dot">', "a broken picture: data:"),
         ('<h1>One</h1><a href="nowhere.html">x</a>', "a link to nowhere.html, which is not there"),
         ('<h1>One</h1><a href="index.html#other">x</a>', "a link to index.html#other, which is not on that page"),
-        ('<h1>One</h1><div style="width: 600px">x</div>', "210 pixels wider than a phone"),
+        ('<h1>One</h1><div style="width: 600px">x</div>', r"\d+ pixels wider than a phone"),
         ("<h1>One</h1><span role=button>x</span>", "not reached by the keyboard: <span"),
         ('<h1>One</h1><a href="index.html" tabindex="-1">x</a>', "not reached by the keyboard: <a"),
         ("<h1>One</h1><script>console.error('oh')</script>", "on the console: .*oh"),
