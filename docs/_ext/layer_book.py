@@ -19,7 +19,7 @@ from xpnet.plots import style
 from xpnet.random import make_key
 
 FAMILIES = {
-    "Dense and convolution": ("dense", "conv", "conv_transpose"),
+    "Dense and convolution": ("dense", "conv", "depthwise", "conv_transpose"),
     "Pooling and resizing": ("pooling", "global_pooling", "upsample"),
     "Activations": ("activations", "rectifiers", "gates"),
     "Normalisation": ("normalization", "example_normalization", "local_response"),

@@ -17,7 +17,7 @@ from rich.console import Console
 from xpnet import models
 from xpnet.cli import common, following, range_test, regularization, tables
 from xpnet.cli.ranks import ending_all, join
-from xpnet.cli.train_flags import add_parallel_argument, command_of, engine_of
+from xpnet.cli.train_flags import command_of, engine_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
@@ -79,6 +79,7 @@ def make_parser(prog: str) -> common.Parser:
         "--model", default="mlp", metavar="NAME", help=f"{', '.join(models.names())}; default: %(default)s"
     )
     common.add_data_arguments(train)
+    common.add_image_size_argument(train)
     train.add_argument(
         "--limit",
         type=int,
@@ -99,7 +100,7 @@ def make_parser(prog: str) -> common.Parser:
     )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
     common.add_device_arguments(train)
-    add_parallel_argument(train)
+    common.add_parallel_argument(train)
     options = parser.add_argument_group("model")
     common.add_model_arguments(options)
     values = parser.add_argument_group(
@@ -246,17 +247,17 @@ def _run_study(console: Console, searched: Search, config: RunConfig, trials: in
     except KeyboardInterrupt as stop:
         is_sigterm = isinstance(stop, following.Terminated)
         name = "SIGTERM" if is_sigterm else "Ctrl-C"
-        console.print(f"{name}: the study keeps what was tried; run the same command again to go on.")
+        console.print(f"{name}: the study keeps its trials; run the same command again to continue.")
         code = common.EXIT_TERMINATED if is_sigterm else common.EXIT_INTERRUPTED
     waiting, running = searched.waiting(), searched.running()
     tried = [t for t in searched.trials() if t.state != WAITING]
     tables.print_trials(console, tried)
     if waiting:
-        console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
+        console.print(f"Waiting trials: {waiting}. Run the same command again, or several at a time.")
     if running:
         console.print(
-            f"At work in another process, or killed: {running}, shown as running. "
-            "What was killed is not tried again: try its values with another --study."
+            f"Running in another process, or killed: {running}, shown as running. "
+            "A killed trial is not repeated: try its values with another --study."
         )
     winner = best(tried)
     if winner is None:

@@ -5,9 +5,10 @@ from xpnet.layers.attention import SelfAttention, multi_head_self_attention, tra
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.branches import Add, Concat, Residual
 from xpnet.layers.containers import Sequential
-from xpnet.layers.conv import Conv1D, Conv2D, DepthwiseConv2D
+from xpnet.layers.conv import Conv1D, Conv2D
 from xpnet.layers.conv_transpose import ConvTranspose2D
 from xpnet.layers.dense import Dense
+from xpnet.layers.depthwise import DepthwiseConv2D
 from xpnet.layers.dropout import Dropout, SpatialDropout, StochasticDepth
 from xpnet.layers.errors import LayerError
 from xpnet.layers.example_normalization import GroupNorm, LayerNorm, RMSNorm

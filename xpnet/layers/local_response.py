@@ -54,6 +54,7 @@ class LocalResponseNorm(Layer):
     beta: float = 0.75
     k: float = 1.0
     prefix: ClassVar[str] = "lrn"
+    in_float32: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if check_positive("LocalResponseNorm", "size", self.size) % 2 == 0:

@@ -32,7 +32,7 @@ def start_from(
     Raises
     ------
     InputError
-        If the weights cannot be downloaded or are of another model, and as ``Network.load_weights`` does.
+        If the weights cannot be downloaded or are of another model, and as ``Network.load_tensors`` does.
     """
     weights = find(source)
     _check_model(source, model, weights)
@@ -89,7 +89,7 @@ def load_weights(
 
 
 def _take_over(network: Network, weights: Weights, model: str | None, replace_head: bool) -> None:
-    network.load_weights(weights.path, replace_head=replace_head, torch_name=weights.torch_name)
+    network.load_tensors(weights.path, replace_head=replace_head, torch_name=weights.torch_name)
     if not is_onnx(weights.path) and not is_written_by_xpnet(weights.path):
         network.set_normalization(*(weights.pixels or (pixels(model) if model else IMAGENET_PIXELS)))
 
