@@ -25,8 +25,14 @@ PAGE = r"""(async () => {
         wordless: pictures.filter((picture) => !isNamed(picture)).map((picture) => picture.src),
         links: [...document.querySelectorAll('a[href]')].map((link) => link.href),
         anchors: [...document.querySelectorAll('[id]')].map((element) => element.id),
+        mouseOnly: [...document.querySelectorAll('a, button, summary, [onclick], [role=button]')]
+            .filter((element) => element.checkVisibility({visibilityProperty: true}) && element.tabIndex < 0)
+            .map((element) => element.outerHTML.slice(0, 100)),
     };
 })()"""
+
+
+DESKTOP, PHONE = (1200, 900), (390, 844)
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -65,8 +71,11 @@ def read_pages(tab, home, folder):
         tab.errors.clear()
         tab.open(home + name)
         page = tab.value(PAGE)
+        tab.resize(*PHONE)
+        too_wide = tab.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        tab.resize(*DESKTOP)
         links = {link.removeprefix(home) for link in page["links"] if link.startswith(home)}
-        pages[name] = {**page, "links": sorted(links), "errors": tab.errors[:]}
+        pages[name] = {**page, "links": sorted(links), "errors": tab.errors[:], "too_wide": too_wide}
     return pages
 
 
@@ -79,6 +88,9 @@ def faults_of_page(page):
         yield f"a level of headings is left out: {levels}"
     yield from (f"a broken picture: {source}" for source in page["broken"])
     yield from (f"a picture without words: {source}" for source in page["wordless"])
+    yield from (f"not reached by the keyboard: {element}" for element in page["mouseOnly"])
+    if page["too_wide"] > 0:
+        yield f"{page['too_wide']} pixels wider than a phone"
     yield from (f"on the console: {error}" for error in page["errors"])
 
 
@@ -105,7 +117,7 @@ def is_found(tab, home, word, name):
 
 def faults(folder):
     """What is wrong with a site, by page."""
-    with TemporaryDirectory() as own, serving(folder) as home, browsing(own) as tab:
+    with TemporaryDirectory() as own, serving(folder) as home, browsing(own, *DESKTOP) as tab:
         pages = read_pages(tab, home, folder)
         found = {name: [*faults_of_page(page), *faults_of_links(page, pages, folder)] for name, page in pages.items()}
         if not is_found(tab, home, "softmax", "layers/Softmax.html"):

@@ -1,6 +1,8 @@
 """The docstrings of public names, as the API reference shows them."""
 
+import dataclasses
 import inspect
+import re
 from enum import Enum
 from importlib.util import find_spec
 
@@ -8,8 +10,13 @@ import pytest
 
 from docs._ext.public import MODULES, exported, members
 from xpnet.layers import Layer
+from xpnet.layers.examples import EXAMPLES
 
 OPTIONAL = {"onnx", "sklearn"}
+# What has a section of its own: errors, sources, and formulas, which are ``.. math::`` in Notes.
+OUT_OF_PLACE = re.compile(r"\bRaises \w+Error\b|\bSource: |^    \S|^\.\. math::", re.MULTILINE)
+LAYERS = sorted({type(example.layer) for example in EXAMPLES}, key=lambda kind: kind.__name__)
+WITHOUT_FORMULA = {"Flatten"}
 MOST_UNDESCRIBED = 6  # arguments of a class or function that has no section for them
 # Of numpydoc: there is a summary, a sentence on one line; sections are known and in order; arguments are those of the
 # code, in order, each described by sentences.
@@ -51,6 +58,26 @@ def test_public_names_have_numpydoc_docstrings(module):
             found = [(code, text) for code, text in found if code != "PR01"]
         wrong += [f"{path}: {code} {text}" for code, text in found]
     assert not wrong, "\n".join(wrong)
+
+
+def test_errors_sources_and_formulas_are_in_their_sections(module):
+    for path, value in public_docstrings(module):
+        before_sections = re.split(r"^\w+\n-{3,}$", inspect.getdoc(value), maxsplit=1, flags=re.MULTILINE)[0]
+        assert not OUT_OF_PLACE.search(before_sections), path
+
+
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
+def test_a_layer_has_its_formulas_its_settings_and_its_source(kind):
+    parts = re.split(r"^(\w+)\n-{3,}$", inspect.getdoc(kind), flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert "Backward" in sections["Notes"] or "dx =" in sections["Notes"]
+    assert ".. math::" in sections["Notes"] or kind.__name__ in WITHOUT_FORMULA
+    if kind.__name__ != "Sequential":  # whose only setting the summary is about
+        assert sections["References"].strip()
+        names = {
+            name for row in sections.get("Parameters", "").splitlines() if row[:1] != " " for name in row.split(", ")
+        }
+        assert names - {""} == {field.name for field in dataclasses.fields(kind)}
 
 
 def test_what_takes_many_arguments_describes_each(module):

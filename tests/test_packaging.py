@@ -159,6 +159,13 @@ def test_recipe_is_of_this_version_and_needs_what_the_package_needs():
     assert command == PYPROJECT["project"]["scripts"]["xpnet"]
 
 
+def test_rattler_build_reads_the_recipe():
+    rattler_build = pytest.importorskip("rattler_build")
+    recipe = rattler_build.Stage0Recipe.from_file(ROOT / "recipe/recipe.yaml")
+    (variant,) = recipe.render(rattler_build.VariantConfig(), rattler_build.RenderConfig())
+    assert f"package='xpnet', version='{xpnet.__version__}'" in str(variant)
+
+
 def test_pre_commit_runs_the_ruff_of_the_dev_extra():
     config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     rev = re.search(r"ruff-pre-commit\n\s+rev: v(\d+\.\d+)\.\d+$", config, re.MULTILINE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from xpnet.backend import Array, is_readable, to_numpy
 from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
-from xpnet.layers.containers import Sequential
-from xpnet.layers.normalization import Normalize
+from xpnet.layers.containers import Sequential, map_leaves
+from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.shapes import Shape, check_positive
 
 P = ParamSpec("P")
@@ -69,3 +70,28 @@ def check_indices(count: int | None, x: Array) -> None:
             f"Network: expected indices from 0 to {count - 1}, got {least:g} to {most:g}. "
             "Change them, or the count of the Embedding."
         )
+
+
+def per_channel(what: str, value: Any, channels: int, dtype: str) -> np.ndarray:
+    """One number, or one for each channel, as a number for each. Raises InputError unless they are finite."""
+    value = np.asarray(value)
+    if value.shape not in ((), (1,), (channels,)):
+        raise InputError(
+            f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
+            "Pass one for each channel."
+        )
+    with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
+        is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(dtype)).all()
+    if not is_finite:
+        got = short(value.tolist())
+        raise InputError(f"Network: expected {what} to be finite {dtype} numbers, got {got}. Change {what}.")
+    return np.full(channels, value)
+
+
+def with_frozen_statistics(layer: Layer, learning: Container[str]) -> Layer:
+    """Layers whose BatchNorms are frozen, but for those with a name in ``learning``."""
+
+    def settled(name: str, part: Layer) -> Layer:
+        return replace(part, frozen=True) if isinstance(part, BatchNorm) and name not in learning else part
+
+    return map_leaves(settled, layer)

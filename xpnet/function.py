@@ -11,14 +11,23 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import summary, weights
-from xpnet.arguments import NORMALIZE, check_indices, checked_input_shape, in_one_list, listed, with_normalize
+from xpnet.arguments import (
+    NORMALIZE,
+    check_indices,
+    checked_input_shape,
+    in_one_list,
+    listed,
+    per_channel,
+    with_frozen_statistics,
+    with_normalize,
+)
 from xpnet.backend import Array, Backend, on_own_device
 from xpnet.checks import pick
-from xpnet.errors import InputError, short
+from xpnet.errors import InputError
 from xpnet.kernels import table
 from xpnet.layers.base import Forward, Layer, State
-from xpnet.layers.containers import Sequential, map_leaves
-from xpnet.layers.normalization import BatchNorm, Normalize
+from xpnet.layers.containers import Sequential
+from xpnet.layers.normalization import Normalize
 from xpnet.layout import has_names_of, map_tree, walk
 from xpnet.losses import Loss, SoftmaxCrossEntropy, checked_loss
 from xpnet.runtime import DTYPES
@@ -78,7 +87,10 @@ class LayeredFunction:
     def to(self, device: str, backend: str | None = None) -> Self:
         """Move the network to a device and array library; returns the network.
 
-        Raises InputError if the device or library is not there.
+        Raises
+        ------
+        InputError
+            If the device or library is not there.
         """
         self.is_placed = True
         return self.move(backends.resolve(device, backend))
@@ -178,8 +190,11 @@ class LayeredFunction:
     def set_tensors(self, tensors: Mapping[str, Any]) -> None:
         """Replace all parameters and state by named arrays of any library, or lists of numbers.
 
-        Raises InputError, naming the tensor, if one is missing, left over, has another shape or kind than here, or
-        holds values that are not finite in the network's dtype: a network with one of them answers NaN to everything.
+        Raises
+        ------
+        InputError
+            Naming the tensor, if one is missing, left over, has another shape or kind than here, or holds values that
+            are not finite in the network's dtype: a network with one of them answers NaN to everything.
         """
         self.theta, self.state = self.from_tensors(tensors)
 
@@ -190,14 +205,18 @@ class LayeredFunction:
     @property
     def normalization(self) -> str | None:
         """The name of the ``Normalize`` that the network begins with; None if it begins otherwise."""
-        name, first, _ = next(iter(self.layer.sublayers(self.input_shape)))
+        name, first, _ = next(self.layer.sublayers(self.input_shape))
         return name if isinstance(first, Normalize) else None
 
     def set_normalization(self, mean: Any, scale: Any) -> None:
         """Let the first layer compute (x - mean) * scale, with a number for all channels or one for each.
 
-        A network that does not begin with ``Normalize`` gets one. Raises InputError for another number of values, or
-        values that are not finite.
+        A network that does not begin with ``Normalize`` gets one.
+
+        Raises
+        ------
+        InputError
+            For another number of values, or values that are not finite.
         """
         values = {"mean": self._per_channel("mean", mean), "scale": self._per_channel("scale", scale)}
         if self.normalization is None:
@@ -220,9 +239,7 @@ class LayeredFunction:
         Their gradient is 0 from now on; an optimizer must also exclude them from weight decay (see ``trainable``). A
         BatchNorm of which all parameters are frozen becomes ``BatchNorm(frozen=True)``, whose running statistics stay
         as they are too; with one of them still learning they follow the batches. ``save`` writes the layers as they
-        were built. To be called before training begins: a compiled step does not see later calls.
-
-        Raises InputError for a pattern that matches no parameter.
+        were built. Call it before training begins: a compiled step does not see later calls. A pattern must match.
         """
         names = list(self.layout.slots())
         for pattern in patterns:
@@ -274,26 +291,10 @@ class LayeredFunction:
         """Freeze the BatchNorms of which no parameter learns."""
         trainable = backends.to_numpy(self.trainable)
         learning = {name.rpartition(".")[0] for name, slot in self.layout.slots().items() if trainable[slot.start]}
-
-        def settled(name: str, layer: Layer) -> Layer:
-            is_whole = isinstance(layer, BatchNorm) and name not in learning
-            return replace(layer, frozen=True) if is_whole else layer
-
-        self.layer = map_leaves(settled, self.layer)
+        self.layer = with_frozen_statistics(self.layer, learning)
 
     def _asarray(self, array: Any) -> Array:
         return self.backend.asarray(array, self.dtype)
 
     def _per_channel(self, what: str, value: Any) -> Array:
-        channels, value = self.input_shape[-1], np.asarray(value)
-        if value.shape not in ((), (1,), (channels,)):
-            raise InputError(
-                f"Network: expected {what} to be one number or {channels}, got shape {value.shape}. "
-                "Pass one for each channel."
-            )
-        with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite
-            is_finite = value.dtype.kind in "iuf" and np.isfinite(value.astype(self.dtype)).all()
-        if not is_finite:
-            got = short(value.tolist())
-            raise InputError(f"Network: expected {what} to be finite {self.dtype} numbers, got {got}. Change {what}.")
-        return self._asarray(np.full(channels, value))
+        return self._asarray(per_channel(what, value, self.input_shape[-1], self.dtype))

@@ -1,18 +1,22 @@
-"""Gradient checks: backward passes against finite differences of the forward pass, in float64.
+r"""Gradient checks: backward passes against finite differences of the forward pass, in float64.
 
-One entry at a time is moved, and the change of a number L compared with what backward says:
+One entry at a time is moved, and the change of a number L compared with what backward says.
 
-    dL/dx_i ≈ (L(x + h·e_i) - L(x - h·e_i)) / 2h,  h = STEP
-    relative difference of a and b = |a - b| / max(|a|, |b|, FLOOR), expected to be at most TOLERANCE
+Notes
+-----
+.. math:: \frac{\partial L}{\partial x_i} \approx \frac{L(x + h e_i) - L(x - h e_i)}{2h}, \quad h = \mathrm{STEP}
+
+.. math:: \text{relative difference} = \frac{|a - b|}{\max(|a|, |b|, \mathrm{FLOOR})} \le \mathrm{TOLERANCE}
 
 STEP is near the cube root of float64's precision, where the error of the formula, of order h², and that of rounding, of
-order 1e-16·|L|/h, are about equal. Rounding alone thus makes derivatives wrong by some 1e-11·|L|, which for a small
-derivative is much, relatively; FLOOR forgives absolute differences below FLOOR·TOLERANCE = 1e-9.
+order 1e-16·L/h, are about equal: some 1e-11·L. FLOOR forgives absolute differences below FLOOR·TOLERANCE = 1e-9.
 
 Maxima and rectifiers have kinks. Where one lies within h of an entry, the difference quotient straddles two slopes and
 says nothing about backward, so such an entry is passed over and another one drawn. Only the forward pass decides which.
 
-Source: the gradient checks of the CS231n notes "Neural networks part 3: learning and evaluation", Stanford; Nocedal and
+References
+----------
+The gradient checks of the CS231n notes "Neural networks part 3: learning and evaluation", Stanford; Nocedal and
 Wright, "Numerical Optimization", 2nd edition, 2006, section 8.1 (the step).
 """
 
@@ -67,23 +71,16 @@ def check_layer(
     device: str = "cpu",
     backend: str | None = None,
 ) -> list[Entry]:
-    """Check dx and the gradient of every parameter at random entries of each.
+    r"""Check dx and the gradient of every parameter at random entries of each.
 
-        L = sum(r * y), with y the layer's output while training and r fixed random numbers
-
-    Parameters and state are moved off the zeros and ones that many start from, which would hide a forgotten term or
-    factor.
+    Parameters and state are moved off the zeros and ones that many start from, which would hide a forgotten factor.
 
     Parameters
     ----------
-    layer
-        The layer, also one that is not xpnet's.
-    input_shape
-        Of one example.
-    batch
-        Number of examples.
-    entries
-        How many of each tensor are checked (all, where it has no more).
+    layer, input_shape
+        The layer, also one that is not xpnet's, and the shape of one example.
+    batch, entries
+        How many examples, and how many entries of each tensor are checked (all, where it has no more).
     seed
         What inputs, parameters and entries depend on.
     device, backend
@@ -94,6 +91,10 @@ def check_layer(
     InputError
         If the layer does not fit the input shape, gives a gradient of the wrong shape, or is not differentiable at any
         entry tried.
+
+    Notes
+    -----
+    .. math:: L = \sum_i r_i y_i \quad \text{ with the output } y \text{ while training and fixed random } r
 
     Examples
     --------

@@ -29,11 +29,20 @@ __all__ = [
 class VarianceScaling:
     """Weights whose variance is ``variance / fan``, so that signals keep their size from layer to layer.
 
-    ``fan`` is the number of inputs of one output value ("in"), the number of outputs that one input value reaches
-    ("out"; as in PyTorch, groups and strides, which make it smaller, are not counted), or the mean of both ("average").
+    Parameters
+    ----------
+    variance
+        What is divided by the fan.
+    fan
+        The number of inputs of one output value ("in"), the number of outputs that one input value reaches ("out"; as
+        in PyTorch, groups and strides, which make it smaller, are not counted), or the mean of both ("average").
+    distribution
+        "normal" or "uniform".
 
-    Raises InputError if the variance is not positive and finite, a name is unknown, or a weight would not fit into
-    memory.
+    Raises
+    ------
+    InputError
+        If the variance is not positive and finite, a name is unknown, or a weight would not fit into memory.
     """
 
     variance: float
@@ -59,7 +68,10 @@ class VarianceScaling:
 class Normal:
     """Weights of mean 0 and a given standard deviation.
 
-    Raises InputError if the standard deviation is negative or not finite, or a weight would not fit into memory.
+    Raises
+    ------
+    InputError
+        If the standard deviation is negative or not finite, or a weight would not fit into memory.
     """
 
     std: float

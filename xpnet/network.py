@@ -109,20 +109,14 @@ class Network(LayeredFunction):
             Class numbers or names (N,), class numbers of pixels (N, H, W), real numbers (N,) or (N, K), or 0/1 (N, K).
             One-hot rows are 0/1 labels or real numbers too, and warned of. Real targets should be standardised: only
             the inputs are normalised.
-        validation
-            A fraction or number of examples to set apart, or data (x, y).
-        sample_weight
-            Weights (N,) of the examples.
+        validation, sample_weight
+            A fraction or number of examples to set apart, or data (x, y); and weights (N,) of the examples.
         epochs, iterations, batch_size, accumulate, optimizer, schedule, loss, class_weight, augmentation, mixing
             As in ``TrainConfig``.
         normalize, clip_norm, ema, early_stopping, report_every, seed
             As in ``TrainConfig``.
-        callbacks
-            Called as training goes.
-        progress
-            Whether to show a bar.
-        runtime
-            How to compute.
+        callbacks, progress, runtime
+            What is called as training goes, whether to show a bar, and how to compute.
 
         Raises
         ------
@@ -161,10 +155,7 @@ class Network(LayeredFunction):
         )
 
     def evaluate(self, x: Array | Dataset, y: Array | None = None) -> AnyEvaluation:
-        """Loss and metrics on arrays, or on the test part of a data set.
-
-        Raises InputError if data and network do not fit together.
-        """
+        """Loss and metrics on arrays, or on the test part of a data set."""
         from xpnet.training.fit import evaluate
 
         return evaluate(self, x, y)
@@ -182,8 +173,7 @@ class Network(LayeredFunction):
     def predict(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
         """What the network takes targets to be: class numbers (N,), 0/1 (N, K), or real numbers (N,) or (N, K).
 
-        ``[net.class_names[i] for i in net.predict(x)]`` are the names of classes. Raises InputError as calling the
-        network does.
+        ``[net.class_names[i] for i in net.predict(x)]`` are the names of classes.
         """
         outputs = self(x, batch_size=batch_size)
         with backends.backend_of(outputs).current():
@@ -192,7 +182,10 @@ class Network(LayeredFunction):
     def predict_proba(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
         """Probabilities of the classes, (N, classes), or of 1 for 0/1 targets.
 
-        Raises InputError as calling the network does, and of a network for real targets, which has none.
+        Raises
+        ------
+        InputError
+            As calling the network does, and of a network for real targets, which has none.
         """
         outputs = self(x, batch_size=batch_size)
         with backends.backend_of(outputs).current():
@@ -201,7 +194,10 @@ class Network(LayeredFunction):
     def features(self, x: Array | Dataset, name: str, *, batch_size: int = 256) -> Array:
         """Output of the layer with a dotted name, such as ``conv1`` or ``layer1.0``; see ``layer_shapes`` for names.
 
-        Raises InputError if there is no such layer.
+        Raises
+        ------
+        InputError
+            If there is no such layer.
         """
         pick("Network, layer", self.layer_shapes(), name)
         params = self.layout.unflatten(self.theta)
@@ -232,8 +228,11 @@ class Network(LayeredFunction):
     ) -> Network:
         """Read a network that ``save`` wrote, on any device. A ``loss`` that is given takes the place of the file's.
 
-        Raises InputError if the file is not one, if a tensor is missing, has another shape than the layers say, or
-        holds NaN or infinity, or if the network was trained on a loss that is not xpnet's and none is given.
+        Raises
+        ------
+        InputError
+            If the file is not one, if a tensor is missing, has another shape than the layers say, or holds NaN or
+            infinity, or if the network was trained on a loss that is not xpnet's and none is given.
         """
         return weights.load(cls, path, device=device, backend=backend, loss=loss)
 
@@ -244,8 +243,11 @@ class Network(LayeredFunction):
         Images are (N, H, W, C) here, whatever they are in the file. A softmax at the end is left out: ``predict_proba``
         computes it, and the loss is that of logits.
 
-        Raises InputError if the file cannot be read, or, naming the node, if the graph is more than layers one after
-        another and branches that part and meet again, or holds an operator that is not known.
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or, naming the node, if the graph is more than layers one after another and
+            branches that part and meet again, or holds an operator that is not known.
         """
         from xpnet.onnx import importer
 
@@ -254,7 +256,10 @@ class Network(LayeredFunction):
     def to_onnx(self, path: str | os.PathLike[str], *, opset: int = 20) -> None:
         """Write an ONNX file that takes the network's inputs in any number and gives its outputs (needs onnx).
 
-        Raises InputError for a layer or an opset that ONNX export does not know, or a file that cannot be written.
+        Raises
+        ------
+        InputError
+            For a layer or an opset that ONNX export does not know, or a file that cannot be written.
         """
         from xpnet.onnx import export
 
@@ -274,23 +279,19 @@ class Network(LayeredFunction):
         about pixels. An ``.onnx`` file must have the same layers in the same order. With ``replace_head`` the last
         layer with parameters keeps its own values, so that it may have other classes.
 
-        Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
-        another shape than here.
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or, naming the tensor, if one is missing, left over, or has another shape than
+            here.
         """
         weights.load_tensors(self, path, replace_head=replace_head, torch_name=torch_name)
 
     def _in_batches(self, x: Any, batch_size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function to inputs batch by batch; the result is an array of the inputs' own library."""
-        from xpnet.datasets.prediction import finite_batch, prediction_inputs  # importing a network needs no data sets
+        from xpnet.datasets.prediction import in_batches, prediction_inputs  # importing a network needs no data sets
 
         x = prediction_inputs("Network, inputs", x, self.input_shape)
         self._check_shape(x.shape)
         check_positive("Network", "batch_size", batch_size)
-        results = []
-        for start in range(0, x.shape[0], batch_size):
-            rows = x[start : min(start + batch_size, x.shape[0]), ...]
-            batch = finite_batch("Network, inputs", rows, self._asarray(rows), start)
-            results.append(backends.backend_of(rows).asarray(function(batch)))
-        home = backends.backend_of(results[0])
-        with home.current():
-            return results[0] if len(results) == 1 else home.xp.concat(results)
+        return in_batches("Network, inputs", x, batch_size, self._asarray, function)

@@ -40,7 +40,10 @@ UNIFORM_BITS = 24  # of each random word; float32 holds all of them exactly
 def generator(seed: int, *stream: int) -> np.random.Generator:
     """A generator whose numbers depend on the seed and the stream, such as (Stream.EPOCH, 3), alone.
 
-    Raises InputError if the seed is not an integer of at least 0.
+    Raises
+    ------
+    InputError
+        If the seed is not an integer of at least 0.
     """
     check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(part) for part in stream)))

@@ -102,7 +102,10 @@ class Runtime:
     def own_device(self) -> str | None:
         """``device``, of which each rank of a machine has its own where that is a GPU without a number.
 
-        Raises InputError if there are fewer GPUs than ranks.
+        Raises
+        ------
+        InputError
+            If there are fewer GPUs than ranks.
         """
         group = connect(self.parallel)
         if group.size == 1 or self.device not in ("cuda", "auto"):
@@ -151,7 +154,10 @@ class Runtime:
         ``library`` is the array library that computes, if ``backend`` does not say it.
         ``deterministic`` may not hold for a library that has computed something already.
 
-        Raises InputError for kernels that are not installed, and if ``parallel`` cannot be.
+        Raises
+        ------
+        InputError
+            For kernels that are not installed, and if ``parallel`` cannot be.
         """
         global _is_configured
         _is_configured = True

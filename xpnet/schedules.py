@@ -49,9 +49,21 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Stairs: γ^floor(t/every).
+    r"""Stairs.
 
-    Raises InputError if a setting is out of range.
+    Parameters
+    ----------
+    every, gamma
+        Steps of one stair, and γ.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    .. math:: \mathrm{factor}(t) = \gamma^{\lfloor t / \mathrm{every} \rfloor}
     """
 
     every: int
@@ -68,9 +80,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """The curve through the stairs' edges: γ^(t/every).
+    r"""The curve through the edges of the stairs of ``Step``, whose settings and errors it has.
 
-    Raises InputError if a setting is out of range.
+    Notes
+    -----
+    .. math:: \mathrm{factor}(t) = \gamma^{t / \mathrm{every}}
     """
 
     every: int
@@ -87,10 +101,20 @@ class Exponential:
 
 @dataclass(frozen=True)
 class InverseTime:
-    """1/t: 1/(1 + t/every), so half after ``every`` steps and a third after twice as many.
+    r"""1/t: half after ``every`` steps and a third after twice as many.
 
-    Raises InputError if ``every`` is not an integer of at least 1.  Source: Robbins and Monro, "A stochastic
-    approximation method", 1951.
+    Raises
+    ------
+    InputError
+        If ``every`` is not an integer of at least 1.
+
+    Notes
+    -----
+    .. math:: \mathrm{factor}(t) = \frac{1}{1 + t / \mathrm{every}}
+
+    References
+    ----------
+    Robbins and Monro, "A stochastic approximation method", 1951.
     """
 
     every: int
@@ -105,12 +129,29 @@ class InverseTime:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine wave from 1 to a minimum, where it stays: min + (1 - min)·(1 + cos(π·t/steps))/2.
+    r"""Half a cosine wave from 1 to a minimum, where it stays.
 
-    Without ``steps`` it ends with the run.
+    Parameters
+    ----------
+    steps
+        Length of the wave; None: that of the run.
+    minimum
+        From 0 to 1.
 
-    Raises InputError if a setting is out of range.  Source: Loshchilov and Hutter, "SGDR", ICLR 2017, without
-    its restarts.
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    .. math::
+
+        \mathrm{factor}(t) = \mathrm{minimum} + (1 - \mathrm{minimum}) \, \frac{1 + \cos(\pi t / \mathrm{steps})}{2}
+
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR", ICLR 2017, without its restarts.
     """
 
     steps: int | None = None
@@ -135,10 +176,20 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """A straight rise, (t + 1)/(steps + 1) for t < steps, and after it another schedule from its step 0.
+    r"""A straight rise for some ``steps``, and after it another schedule, ``then``, from its step 0.
 
-    Raises InputError if ``steps`` is not an integer of at least 1.  Source: Goyal et al., "Accurate, large
-    minibatch SGD", arXiv:1706.02677, section 2.2.
+    Raises
+    ------
+    InputError
+        If ``steps`` is not an integer of at least 1.
+
+    Notes
+    -----
+    .. math:: \mathrm{factor}(t) = \frac{t + 1}{\mathrm{steps} + 1} \quad \text{for } t < \mathrm{steps}
+
+    References
+    ----------
+    Goyal et al., "Accurate, large minibatch SGD", arXiv:1706.02677, section 2.2.
 
     Examples
     --------
@@ -172,7 +223,10 @@ class ReduceOnPlateau:
 
     PyTorch's class of this name waits for one report more.
 
-    Raises InputError if a setting is out of range.
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
     """
 
     patience: int = 10

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from layer_book import LEADS
 from public import MODULES, Name, exported, members
 from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
@@ -22,6 +21,7 @@ from sphinx.util.nodes import make_refnode
 from xpnet.layers import Layer
 
 _UNDERLINE = re.compile(r"-{3,}")
+_LEADS = r"(^|  |\n)(Backward|Shapes|Params|State|Memory)\b"  # words that begin the usual sentences
 _LITERAL = r"(``[^`]*``)"
 
 
@@ -80,28 +80,24 @@ def _links(paths: list[str]) -> str:
 
 
 def as_rst(lines: list[str], annotations: dict[str, str]) -> list[str]:
-    """A docstring of the house as reStructuredText with numpydoc's sections.
+    """A docstring in numpydoc's form as reStructuredText, for numpydoc to go on with.
 
-    Indented lines are formulas, the words that begin the usual sentences are bold, and the types of arguments are
-    those of the code.
+    Prose is escaped, the words that begin the usual sentences are bold, and the types of arguments are those of the
+    code.
     """
     result, section = [], ""
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         rows = paragraph.splitlines()
         if len(rows) > 1 and _UNDERLINE.fullmatch(rows[1]):
-            section = rows[0]
+            section, result, rows = rows[0], [*result, *rows[:2]], rows[2:]
         if section == "Parameters":
             rows = [_with_type(row, annotations) for row in rows]
-        if section in ("", "Notes") and paragraph.startswith("    "):
-            result += [".. code-block:: text", "", *rows, ""]
-        elif paragraph.startswith(">>>"):
-            result += [*rows, ""]
-        elif not section:
-            text = re.sub(r"\bRaises (\w+Error)\b", r"Raises ``\1``", _escaped(paragraph))
-            text = re.sub(LEADS, r"\n\n**\2**", text).strip()
-            result += [*text.splitlines(), ""]
-        else:
-            result += [_escaped(row) if row.startswith("    ") else row for row in rows] + [""]
+        if section in ("", "Notes", "References") and rows and not rows[0].startswith((".. math::", "    ", ">>>")):
+            text = re.sub(_LEADS, r"\n\n**\2**", _escaped("\n".join(rows))).strip()
+            rows = text.splitlines()
+        elif section not in ("", "Notes", "References", "Examples"):
+            rows = [_escaped(row) if row.startswith("    ") else row for row in rows]
+        result += [*rows, ""]
     return result
 
 

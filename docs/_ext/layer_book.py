@@ -19,16 +19,15 @@ from xpnet.plots import style
 from xpnet.random import make_key
 
 FAMILIES = {
-    "Dense and convolution": ("dense", "conv", "conv_transpose"),
+    "Dense and convolution": ("dense", "conv", "depthwise", "conv_transpose"),
     "Pooling and resizing": ("pooling", "global_pooling", "upsample"),
     "Activations": ("activations", "rectifiers", "gates"),
-    "Normalisation": ("normalization", "example_normalization"),
+    "Normalisation": ("normalization", "example_normalization", "local_response"),
     "Regularisation": ("dropout",),
     "Sequences and attention": ("sequences", "attention"),
-    "Structure": ("containers", "branches", "reshape"),
+    "Structure": ("containers", "branches", "scale_by", "reshape"),
 }
 LIBRARIES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX", None: "any"}
-LEADS = r"(^|  |\n)(Backward|Shapes|Params|State|Source|Raises)\b"  # words that begin the usual sentences
 SHOWN = (  # on a digit of 28 x 28 pixels
     layers.Conv2D(1, kernel_size=3, padding="same"),
     layers.DepthwiseConv2D(5, padding="same"),
@@ -61,11 +60,10 @@ def write_pages(folder: Path) -> None:
 def page(kind: type[layers.Layer], folder: Path) -> str:
     """One layer's page."""
     examples = [example for example in EXAMPLES if type(example.layer) is kind]
-    parts = [f"# {kind.__name__}", _signature(kind), rendered(inspect.getdoc(kind) or "")]
+    parts = [f"# {kind.__name__}", _description(kind)]
     if figure := _figure(kind, examples[0].layer):
         style.save(figure, folder / f"{kind.__name__}.svg")
         parts.append(f"```{{image}} {kind.__name__}.svg\n:alt: What {kind.__name__} does\n```")
-    parts += ["## Settings", _settings(kind)] if dataclasses.fields(kind) else []
     parts += ["## Examples", *map(_example, examples)]
     operations = sorted({operation for example in examples for operation in _operations(example)})
     if operations:
@@ -74,20 +72,6 @@ def page(kind: type[layers.Layer], folder: Path) -> str:
     source = Path(inspect.getfile(kind)).relative_to(Path(layers.__file__).parents[2])
     parts.append(f"Written in `{source}`.")
     return "\n\n".join(parts) + "\n"
-
-
-def rendered(docstring: str) -> str:
-    """A docstring as Markdown: indented lines are formulas, and the words that begin the usual paragraphs are bold."""
-    parts = []
-    for paragraph in docstring.split("\n\n"):
-        lines = paragraph.splitlines()
-        if all(line.startswith("    ") for line in lines):
-            parts.append("```text\n" + inspect.cleandoc(paragraph) + "\n```")
-        else:
-            text = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda m: m[1] or "\\" + m[2], paragraph)
-            text = text.replace("``", "`").replace("Raises InputError", "Raises `InputError`")
-            parts.append(re.sub(LEADS, r"\n\n**\2**", text).strip())
-    return "\n\n".join(parts)
 
 
 def _index(kinds: list[type[layers.Layer]]) -> str:
@@ -101,25 +85,20 @@ def _index(kinds: list[type[layers.Layer]]) -> str:
 
 
 def _summary(name: str) -> str:
+    """The first paragraph of its docstring, as Markdown."""
     first = (inspect.getdoc(getattr(layers, name)) or "").split("\n\n")[0]
-    return rendered(first)
+    escaped = re.sub(r"(``[^`]*``)|([*_|<>\[\]$\\])", lambda found: found[1] or "\\" + found[2], first)
+    return escaped.replace("``", "`")
 
 
-def _signature(kind: type[layers.Layer]) -> str:
-    """The call that makes the layer, which is also where its name leads."""
+def _description(kind: type[layers.Layer]) -> str:
+    """The call that makes the layer, which is also where its name leads, and its docstring."""
     settings = []
     for field in dataclasses.fields(kind):
         is_required = field.default is dataclasses.MISSING
         settings.append(field.name if is_required else f"{field.name}={_value(field.default)}")
-    return f"```{{py:class}} xpnet.layers.{kind.__name__}({', '.join(settings)})\n```"
-
-
-def _settings(kind: type[layers.Layer]) -> str:
-    rows = ["| name | type | default |", "|---|---|---|"]
-    for field in dataclasses.fields(kind):
-        default = "required" if field.default is dataclasses.MISSING else f"`{_value(field.default)}`"
-        rows.append(f"| `{field.name}` | `{str(field.type).replace('|', chr(92) + '|')}` | {default} |")
-    return "\n".join(rows)
+    call = f"xpnet.layers.{kind.__name__}({', '.join(settings)})"
+    return f"```{{eval-rst}}\n.. autoclass:: {call}\n```"
 
 
 def _example(example: Example) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -14,7 +15,8 @@ def _inline(writer: Any, node: nodes.Element) -> None:
 
 
 def _block(writer: Any, node: nodes.Element) -> None:
-    writer.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    for formula in re.split(r"\\quad\n", node.astext()):  # where a line of several formulas ends, the row does
+        writer.body.append(f'<div class="formula">{convert(formula, display="block")}</div>')
     raise nodes.SkipNode
 
 

@@ -58,7 +58,7 @@ def test_a_file_is_downloaded_once(publish, server, cache, capfd):
         assert path.read_bytes() == CONTENT
     assert server.requests == ["/data.bin"]
     assert names(path.parent) == [path.name]
-    assert capfd.readouterr() == ("", "")  # no terminal, so no bar
+    assert "".join(capfd.readouterr()).strip() == ""  # no terminal, so no bar; some versions of rich end a line
 
 
 def test_a_file_that_is_there_is_taken_without_a_write(publish, server, cache):

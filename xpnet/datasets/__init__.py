@@ -34,8 +34,10 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, image_size: 
 
     ``image_size`` (height, width) is for the images of a folder; those of the other datasets have their own.
 
-    Raises InputError for an unknown name, an image size that has no place, and files that are missing, damaged or
-    inconsistent.
+    Raises
+    ------
+    InputError
+        For an unknown name, an image size that has no place, and files that are missing, damaged or inconsistent.
     """
     loader = pick("dataset", _LOADERS, name)
     if image_size is None:

@@ -45,13 +45,15 @@ class Grid(NamedTuple):
 class Augmentation(ABC):
     """A random change of training images, each image for itself: a frozen dataclass that maps positions.
 
+    Examples
+    --------
     One of your own, which turns images upside down with probability 1/2:
 
-        @dataclass(frozen=True)
-        class VerticalFlip(Augmentation):
-            def sources(self, key, grid):
-                flipped, last = grid.draw(key, 2), grid.size[0] - 1
-                return grid._replace(rows=flipped * (last - grid.rows) + (1 - flipped) * grid.rows)
+    >>> @dataclass(frozen=True)
+    ... class VerticalFlip(Augmentation):
+    ...     def sources(self, key, grid):
+    ...         flipped, last = grid.draw(key, 2), grid.size[0] - 1
+    ...         return grid._replace(rows=flipped * (last - grid.rows) + (1 - flipped) * grid.rows)
     """
 
     @abstractmethod
@@ -75,8 +77,14 @@ class Augmentation(ABC):
 class RandomCrop(Augmentation):
     """Extends an image by ``padding`` black pixels on each side, and cuts its own size out of that at a random place.
 
-    Raises InputError unless padding is an integer from 1 to 2^20.
-    Source: Krizhevsky et al., NIPS 2012, section 4.1; with padding: He et al., CVPR 2016, section 4.2.
+    Raises
+    ------
+    InputError
+        Unless padding is an integer from 1 to 2^20.
+
+    References
+    ----------
+    Krizhevsky et al., NIPS 2012, section 4.1; with padding: He et al., CVPR 2016, section 4.2.
     """
 
     padding: int
@@ -102,7 +110,9 @@ class RandomCrop(Augmentation):
 class HorizontalFlip(Augmentation):
     """Mirrors an image left to right with probability 1/2.
 
-    Source: Krizhevsky et al., NIPS 2012, section 4.1.
+    References
+    ----------
+    Krizhevsky et al., NIPS 2012, section 4.1.
     """
 
     def sources(self, key: Array, grid: Grid) -> Grid:
@@ -115,7 +125,14 @@ class HorizontalFlip(Augmentation):
 class Cutout(Augmentation):
     """Blackens a square of ``size`` x ``size`` pixels around a random pixel (less of it at the border).
 
-    Raises InputError unless size is an integer from 1 to 2^20.  Source: DeVries and Taylor, arXiv:1708.04552.
+    Raises
+    ------
+    InputError
+        Unless size is an integer from 1 to 2^20.
+
+    References
+    ----------
+    DeVries and Taylor, arXiv:1708.04552.
     """
 
     size: int

@@ -36,10 +36,10 @@ class Dataset:
 
     Targets say what the task is:
 
-        "classes"  integers (N,), kept as int32: class numbers from 0;  or text (N,): names of classes;
-                   or integers (N, H, W): the class of each pixel
-        "binary"   booleans (N,) or (N, K);  or integers (N, K) that are 0 or 1
-        "real"     floating-point numbers (N,) or (N, K)
+    - "classes": integers (N,), kept as int32: class numbers from 0; text (N,): names of classes; or integers (N, H, W):
+      the class of each pixel
+    - "binary": booleans (N,) or (N, K), or integers (N, K) that are 0 or 1
+    - "real": floating-point numbers (N,) or (N, K)
 
     Parameters
     ----------

@@ -17,7 +17,10 @@ def split_indices(count: int, validation: int, seed: int) -> tuple[np.ndarray, n
 
     Shapes: training indices int64 (count - validation,), validation indices int64 (validation,).
 
-    Raises InputError unless 0 <= validation < count.
+    Raises
+    ------
+    InputError
+        Unless 0 <= validation < count.
     """
     if not 0 <= validation < count:
         raise InputError(
@@ -43,7 +46,10 @@ class BatchSampler:
     A batch depends on the seed and the step alone, so an interrupted run resumes with the batches it would
     have drawn. The last batch of an epoch holds what is left over and may be smaller.
 
-    Raises InputError unless 1 <= batch_size <= count.
+    Raises
+    ------
+    InputError
+        Unless 1 <= batch_size <= count.
     """
 
     count: int

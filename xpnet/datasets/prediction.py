@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, check_real_numbers, has_kind, is_traced
+from xpnet.backend import Array, backend_of, check_real_numbers, has_kind, is_traced
 from xpnet.datasets.arrays import as_array, check_finite
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.image_files import ImageFiles
@@ -38,6 +39,20 @@ def with_channel(x: Any, input_shape: Shape) -> Any:
     if len(input_shape) == 3 and input_shape[-1] == 1 and tuple(x.shape[1:]) == input_shape[:2]:
         return x[..., None]
     return x
+
+
+def in_batches(
+    where: str, x: Any, batch_size: int, asarray: Callable[[Any], Array], function: Callable[[Array], Array]
+) -> Array:
+    """A function of batches that ``asarray`` makes arrays of; the result is an array of the inputs' own library."""
+    results = []
+    for start in range(0, x.shape[0], batch_size):
+        rows = x[start : min(start + batch_size, x.shape[0]), ...]
+        batch = finite_batch(where, rows, asarray(rows), start)
+        results.append(backend_of(rows).asarray(function(batch)))
+    home = backend_of(results[0])
+    with home.current():
+        return results[0] if len(results) == 1 else home.xp.concat(results)
 
 
 def finite_batch(where: str, rows: Array, batch: Array, first: int) -> Array:

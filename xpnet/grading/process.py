@@ -32,7 +32,10 @@ def grade(path: str | os.PathLike[str], lesson: str | None = None, *, seconds: f
     A function that does not return within ``seconds``, or ends the process, is wrong, and the others are judged without
     it. The file runs with the rights of whoever grades it.
 
-    Raises InputError if the file is not Python that loads, or the lesson is not one of the course.
+    Raises
+    ------
+    InputError
+        If the file is not Python that loads, or the lesson is not one of the course.
     """
     path, tasks = _checked(path, lesson)
     check_above_zero("grade", "seconds", seconds, "Give the functions some time.")
@@ -43,7 +46,10 @@ def grade(path: str | os.PathLike[str], lesson: str | None = None, *, seconds: f
 def check(path: str | os.PathLike[str], *functions: str) -> None:
     """Print the verdicts on these functions of a file ``lessonN.py``; for use in a notebook.
 
-    Raises InputError like ``grade``, or for a function that is not in the lesson.
+    Raises
+    ------
+    InputError
+        Like ``grade``, or for a function that is not in the lesson.
     """
     path, tasks = _checked(path, None)
     known = {task.name: task for task in tasks}

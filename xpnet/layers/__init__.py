@@ -3,20 +3,23 @@
 from xpnet.layers.activations import HardSigmoid, Sigmoid, Softmax, Tanh
 from xpnet.layers.attention import SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.base import Backward, Forward, Layer, Variables
-from xpnet.layers.branches import Add, Concat, Residual, ScaleBy
+from xpnet.layers.branches import Add, Concat, Residual
 from xpnet.layers.containers import Sequential
-from xpnet.layers.conv import Conv1D, Conv2D, DepthwiseConv2D
+from xpnet.layers.conv import Conv1D, Conv2D
 from xpnet.layers.conv_transpose import ConvTranspose2D
 from xpnet.layers.dense import Dense
+from xpnet.layers.depthwise import DepthwiseConv2D
 from xpnet.layers.dropout import Dropout, SpatialDropout, StochasticDepth
 from xpnet.layers.errors import LayerError
-from xpnet.layers.example_normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from xpnet.layers.example_normalization import GroupNorm, LayerNorm, RMSNorm
 from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalMaxPool2D
+from xpnet.layers.local_response import LocalResponseNorm
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, MaxPool2D
 from xpnet.layers.rectifiers import ELU, SELU, LeakyReLU, PReLU, ReLU, ReLU6, Softplus
 from xpnet.layers.reshape import ChannelShuffle, Flatten, Identity, ImageToSequence, PadChannels, ZeroPad2D
+from xpnet.layers.scale_by import ScaleBy
 from xpnet.layers.sequences import ClassToken, Embedding, FirstPlace, LearnedPositions, SinusoidalPositions
 from xpnet.layers.upsample import Upsample2D
 

@@ -38,15 +38,23 @@ class ActivationLayer(Layer):
 
 @dataclass(frozen=True)
 class Sigmoid(ActivationLayer):
-    """Logistic function.
+    r"""Logistic function.
 
-        y = 1 / (1 + exp(-x)) = exp(min(x, 0)) / (1 + exp(-|x|))
+    Notes
+    -----
+    .. math:: y = \frac{1}{1 + e^{-x}} = \frac{e^{\min(x, 0)}}{1 + e^{-|x|}}
 
     The second form is the one computed: it overflows for no x, and keeps its digits where y comes close to 0.
 
-    Backward, with g = dL/dy:  dx = g * y * (1 - y).
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
+    .. math:: dx = g \, y (1 - y)
+
+    Shapes: any.
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
     prefix: ClassVar[str] = "sigmoid"
@@ -61,13 +69,21 @@ class Sigmoid(ActivationLayer):
 
 @dataclass(frozen=True)
 class HardSigmoid(ActivationLayer):
-    """Logistic function in three straight pieces.
+    r"""Logistic function in three straight pieces.
 
-        y = min(max(x / 6 + 1/2, 0), 1)
+    Notes
+    -----
+    .. math:: y = \min(\max(x/6 + 1/2, 0), 1)
 
-    Backward, with g = dL/dy:  dx = g / 6 where 0 < y < 1, else 0.
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, section 5.2.
+    .. math:: dx = g / 6 \text{ where } 0 < y < 1, \text{ else } 0
+
+    Shapes: any.
+
+    References
+    ----------
+    Howard et al., "Searching for MobileNetV3", ICCV 2019, section 5.2.
     """
 
     prefix: ClassVar[str] = "hard_sigmoid"
@@ -81,13 +97,21 @@ class HardSigmoid(ActivationLayer):
 
 @dataclass(frozen=True)
 class Tanh(ActivationLayer):
-    """Hyperbolic tangent.
+    r"""Hyperbolic tangent.
 
-        y = tanh(x)
+    Notes
+    -----
+    .. math:: y = \tanh x
 
-    Backward, with g = dL/dy:  dx = g * (1 - y^2).
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.4.
+    .. math:: dx = g \, (1 - y^2)
+
+    Shapes: any.
+
+    References
+    ----------
+    LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.4.
     """
 
     prefix: ClassVar[str] = "tanh"
@@ -101,15 +125,23 @@ class Tanh(ActivationLayer):
 
 @dataclass(frozen=True)
 class Softmax(ActivationLayer):
-    """Probabilities over the last axis.
-
-        y_k = exp(x_k - max x) / sum_j exp(x_j - max x)
-
-    Backward, with g = dL/dy:  dx = y * (g - sum_k g_k y_k).
+    r"""Probabilities over the last axis.
 
     For training a classifier give logits to ``SoftmaxCrossEntropy`` instead, which is exact where this rounds to 0.
 
-    Shapes: x (..., K) -> y (..., K).  Source: Bridle, 1990.
+    Notes
+    -----
+    .. math:: y_k = \frac{e^{x_k - m}}{\sum_j e^{x_j - m}}, \quad m = \max_j x_j
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = y \, (g - \sum_k g_k y_k)
+
+    Shapes: x (..., K) -> y (..., K).
+
+    References
+    ----------
+    Bridle, 1990.
     """
 
     prefix: ClassVar[str] = "softmax"

@@ -24,24 +24,45 @@ from xpnet.shapes import Shape, check_positive
 
 @dataclass(frozen=True)
 class SelfAttention(Layer):
-    """Scaled dot-product attention of a sequence to itself, in several heads.
+    r"""Scaled dot-product attention of a sequence to itself, in several heads.
 
-    x holds queries, keys and values behind one another, each of them the heads behind one another. For each head,
-    with d = C / heads:
+    x holds queries, keys and values behind one another, each of them the heads behind one another.
 
-        S = Q K^T / sqrt(d);  P = softmax of S over the keys;  O = P V;  y = [O_1, ..., O_heads]
+    Parameters
+    ----------
+    heads
+        Number of heads.
+    causal
+        Whether a place attends only to itself and to those before it: S = -inf for later keys.
 
-    With ``causal`` a place attends to itself and to those before it: S = -inf for later keys.
+    Raises
+    ------
+    InputError
+        If a setting is out of range, or the input is not a batch of sequences whose channels can be cut into three
+        times as many parts as heads.
 
-    Backward, with dO the head's part of g = dL/dy:  dV = P^T dO;  dP = dO V^T;
-    dS = P * (dP - sum over keys of dP * P);  dQ = dS K / sqrt(d);  dK = dS^T Q / sqrt(d).
+    Notes
+    -----
+    For each head, with d = C / heads and the softmax over the keys:
+
+    .. math::
+
+        S = \frac{Q K^T}{\sqrt d}, \quad P = \mathrm{softmax}(S), \quad O = P V, \quad
+        y = [O_1, \dots, O_{\mathrm{heads}}]
+
+    Backward, with dO the head's part of g = dL/dy and the sum over the keys:
+
+    .. math::
+
+        dV = P^T dO, \quad dP = dO \, V^T, \quad dS = P \odot (dP - \sum dP \odot P), \quad
+        dQ = \frac{dS \, K}{\sqrt d}, \quad dK = \frac{dS^T Q}{\sqrt d}
 
     Shapes: x (N, T, 3C) -> y (N, T, C).  Memory: P, heads * T² values for each example, is kept for backward, and as
     much again is in use in each pass.
 
-    Raises InputError if a setting is out of range, or the input is not a batch of sequences whose channels can be cut
-    into three times as many parts as heads.
-    Source: Vaswani et al., "Attention is all you need", NIPS 2017, sections 3.2.1 and 3.2.2.
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NIPS 2017, sections 3.2.1 and 3.2.2.
     """
 
     heads: int = 1
@@ -108,14 +129,22 @@ def _causal(scores: Array) -> Array:
 def multi_head_self_attention(
     units: int, heads: int, *, causal: bool = False, weight_init: Initializer = glorot_uniform
 ) -> Sequential:
-    """Queries, keys and values of each place by one dense layer, attention, and a dense layer over the joined heads.
+    r"""Queries, keys and values of each place by one dense layer, attention, and a dense layer over the joined heads.
 
-        y = SelfAttention(x W_qkv^T + b_qkv) W_proj^T + b_proj
+    Raises
+    ------
+    InputError
+        If units are not a multiple of the heads, or either is not an integer of at least 1.
+
+    Notes
+    -----
+    .. math:: y = \mathrm{SelfAttention}(x W_{qkv}^T + b_{qkv}) \, W_{proj}^T + b_{proj}
 
     Shapes: x (N, T, C) -> y (N, T, units).  Params: qkv.weight (3 * units, C), proj.weight (units, units), and biases.
 
-    Raises InputError if units are not a multiple of the heads, or either is not an integer of at least 1.
-    Source: Vaswani et al., NIPS 2017, section 3.2.2.
+    References
+    ----------
+    Vaswani et al., NIPS 2017, section 3.2.2.
     """
     check_positive("multi_head_self_attention", "units", units)
     if units % check_positive("multi_head_self_attention", "heads", heads):
@@ -141,11 +170,7 @@ def transformer_block(
     eps: float = 1e-5,
     weight_init: Initializer = glorot_uniform,
 ) -> Sequential:
-    """A transformer's block with the normalisation in front of each branch.
-
-        h = x + attention(norm1(x));  y = h + fc2(gelu(fc1(norm2(h))))
-
-    Shapes: x (N, T, units) -> y (N, T, units).
+    r"""A transformer's block with the normalisation in front of each branch.
 
     Parameters
     ----------
@@ -166,6 +191,15 @@ def transformer_block(
     ------
     InputError
         If a setting is out of range.
+
+    Notes
+    -----
+    .. math::
+
+        h = x + \mathrm{attention}(\mathrm{norm1}(x)), \quad
+        y = h + \mathrm{fc2}(\mathrm{gelu}(\mathrm{fc1}(\mathrm{norm2}(h))))
+
+    Shapes: x (N, T, units) -> y (N, T, units).
 
     References
     ----------

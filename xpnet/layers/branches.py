@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xpnet.backend import Array, array_namespace
+from xpnet.backend import Array
 from xpnet.kernels.windows import join, narrow, sum_arrays
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, shape_holder
 from xpnet.layers.errors import inside
@@ -107,18 +107,33 @@ class Branches(Layer):
 
 @dataclass(frozen=True)
 class Residual(Branches):
-    """The sum of a branch and a shortcut around it.
-
-        y = branch(x) + shortcut(x);  y = branch(x) + x without a shortcut
-
-    Backward, with g = dL/dy:  dx = dbranch(g) + dshortcut(g).
+    r"""The sum of a branch and a shortcut around it.
 
     Post-activation blocks put a ReLU after it; pre-activation blocks begin the branch with BatchNorm and ReLU.
 
+    Parameters
+    ----------
+    branch, shortcut
+        Layers; without a shortcut x itself is added.
+
+    Raises
+    ------
+    InputError
+        If branch and shortcut do not give the same shape.
+
+    Notes
+    -----
+    .. math:: y = \mathrm{branch}(x) + \mathrm{shortcut}(x)
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = d\mathrm{branch}(g) + d\mathrm{shortcut}(g)
+
     Shapes: branch and shortcut must give the same shape; y has that shape.
 
-    Raises InputError if they do not.  Source: He et al., CVPR 2016 (post-activation, projection shortcuts) and
-    ECCV 2016 (pre-activation).
+    References
+    ----------
+    He et al., CVPR 2016 (post-activation, projection shortcuts) and ECCV 2016 (pre-activation).
     """
 
     branch: Layer
@@ -170,17 +185,31 @@ class _Listed(Branches):
 
 @dataclass(frozen=True, init=False)
 class Add(_Listed):
-    """The sum of branches, of which ``Residual`` is the case of two that residual networks are written in.
+    r"""The sum of branches, of which ``Residual`` is the case of two that residual networks are written in.
 
-        y = f_1(x) + f_2(x) + ... + f_m(x)
+    Parameters
+    ----------
+    branches
+        Layers or (name, layer) pairs; the others are named by kind and count.
 
-    Backward, with g = dL/dy:  dx = df_1(g) + df_2(g) + ... + df_m(g).
+    Raises
+    ------
+    InputError
+        If the branches do not give the same shape, or for what ``Sequential`` does.
 
-    ``branches`` are layers or (name, layer) pairs; the others are named by kind and count.
+    Notes
+    -----
+    .. math:: y = f_1(x) + f_2(x) + \dots + f_m(x)
 
-    Shapes: all branches must give the same shape; y has that shape.
+    Backward, with g = dL/dy:
 
-    Raises InputError if they do not, or for what ``Sequential`` does.  Source: He et al., CVPR 2016.
+    .. math:: dx = df_1(g) + df_2(g) + \dots + df_m(g)
+
+    Shapes: y has the shape that all branches give.
+
+    References
+    ----------
+    He et al., CVPR 2016.
     """
 
     prefix: ClassVar[str] = "add"
@@ -197,18 +226,33 @@ class Add(_Listed):
 
 @dataclass(frozen=True, init=False)
 class Concat(_Listed):
-    """The channels of all branches behind one another, in the order of the branches.
+    r"""The channels of all branches behind one another, in the order of the branches.
 
-        y = [f_1(x), f_2(x), ..., f_m(x)] along the last axis
+    Parameters
+    ----------
+    branches
+        Layers or (name, layer) pairs; the others are named by kind and count.
 
-    Backward, with g = dL/dy cut into [g_1, ..., g_m] in the same way:  dx = df_1(g_1) + df_2(g_2) + ... + df_m(g_m).
+    Raises
+    ------
+    InputError
+        If the branches' shapes differ in more than the last axis, or for what ``Sequential`` does.
 
-    ``branches`` are layers or (name, layer) pairs; the others are named by kind and count.
+    Notes
+    -----
+    Along the last axis:
 
-    Shapes: the branches' may differ in the last axis only; y (N, ..., C_1 + C_2 + ... + C_m).
+    .. math:: y = [f_1(x), f_2(x), \dots, f_m(x)]
 
-    Raises InputError if they differ elsewhere, or for what ``Sequential`` does.
-    Source: Szegedy et al., CVPR 2015 (Inception); Ronneberger, Fischer and Brox, MICCAI 2015 (U-Net).
+    Backward, with g = dL/dy cut in the same way:
+
+    .. math:: dx = df_1(g_1) + df_2(g_2) + \dots + df_m(g_m), \quad g = [g_1, g_2, \dots, g_m]
+
+    Shapes: y (N, ..., C_1 + C_2 + ... + C_m).
+
+    References
+    ----------
+    Szegedy et al., CVPR 2015 (Inception); Ronneberger, Fischer and Brox, MICCAI 2015 (U-Net).
     """
 
     prefix: ClassVar[str] = "concat"
@@ -228,46 +272,3 @@ class Concat(_Listed):
             parts.append(narrow(dy, dy.ndim - 1, start, stop))
             start = stop
         return parts, None
-
-
-@dataclass(frozen=True)
-class ScaleBy(Branches):
-    """Each channel, or each value, of x times what a branch makes of x.
-
-        y = x * s,  s = branch(x)
-
-    Squeeze-and-excitation is ``ScaleBy(Sequential([GlobalAvgPool2D(), Dense(C // r), ReLU(), Dense(C), Sigmoid()]))``.
-
-    Backward, with g = dL/dy:  ds = g * x, summed over all places where s has one value for them;
-    dx = g * s + dbranch(ds).
-
-    Shapes: x (N, ..., C); the branch gives (N, C), or the shape of x; y has the shape of x.
-
-    Raises InputError if the branch gives another shape.  Source: Hu, Shen and Sun, CVPR 2018.
-    """
-
-    branch: Layer
-    prefix: ClassVar[str] = "scale_by"
-
-    def paths(self) -> list[tuple[str, Layer]]:
-        return [("branch", self.branch)]
-
-    def joined_shape(self, shapes: Mapping[str, Shape], input_shape: Shape) -> Shape:
-        if shapes["branch"] not in (input_shape, input_shape[-1:]):
-            raise self.error(
-                f"the branch gives {shapes['branch']} for {input_shape}. "
-                f"Let it give {input_shape[-1:]} or the shape of its input."
-            )
-        return input_shape
-
-    def join(self, x: Array, outputs: Mapping[str, Array]) -> tuple[Array, Cache]:
-        s = outputs["branch"]
-        wide = array_namespace(s).reshape(s, (s.shape[0], *(1,) * (x.ndim - s.ndim), *s.shape[1:]))
-        return x * wide, {"x": x, "s": wide, "output": shape_holder(s)}
-
-    def part(self, dy: Array, joined: Cache) -> tuple[list[Array], Array | None]:
-        xp, (x, s, output) = array_namespace(dy), (joined["x"], joined["s"], joined["output"])
-        ds = dy * x
-        if output.ndim < ds.ndim:
-            ds = xp.sum(ds, axis=tuple(range(1, ds.ndim - 1)))
-        return [ds], dy * s

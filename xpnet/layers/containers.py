@@ -21,15 +21,23 @@ from xpnet.shapes import Shape
 
 @dataclass(frozen=True)
 class Sequential(Layer):
-    """Layers one after another: y = f_k(... f_2(f_1(x))).
+    r"""Layers one after another.
+
+    Each layer that draws random numbers gets a key of its own. ``layers`` are layers or (name, layer) pairs; the others
+    are named by kind and count: conv1, relu1, conv2, ...
+
+    Raises
+    ------
+    InputError
+        If ``layers`` is empty or not a list, if an item is not a layer, or if a name is empty, holds a dot, is not
+        printable, or repeats.
+
+    Notes
+    -----
+    .. math:: y = f_k(\dots f_2(f_1(x)))
 
     Backward is the chain rule from the last layer to the first. Where no dx is asked for it stops at the first layer
-    with parameters. Each layer that draws random numbers gets a key of its own.
-
-    ``layers`` are layers or (name, layer) pairs; the others are named by kind and count: conv1, relu1, conv2, ...
-
-    Raises InputError if ``layers`` is empty or not a list, if an item is not a layer, or if a name is empty, holds a
-    dot, is not printable, or repeats.
+    with parameters.
     """
 
     layers: tuple[tuple[str, Layer], ...]

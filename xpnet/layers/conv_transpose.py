@@ -21,22 +21,42 @@ from xpnet.shapes import Pair, Shape, Window, as_pair, check_positive, make_wind
 
 @dataclass(frozen=True)
 class ConvTranspose2D(Layer):
-    """Transposed 2-D convolution of images (N, H, W, C): forward is the gradient of ``Conv2D`` by its input.
+    r"""Transposed 2-D convolution of images (N, H, W, C): forward is the gradient of ``Conv2D`` by its input.
 
-        y[n,k,l,o] = b[o] + sum of w[c,u,v,o] * x[n,i,j,c] over all c, i, j, u, v with
-                     s*i + d*u - p = k and s*j + d*v - p = l
+    Parameters
+    ----------
+    filters
+        Number of output channels.
+    kernel_size, stride, padding
+        k, s and p of the convolution whose gradient this is: numbers or pairs (vertical, horizontal).
+    output_padding
+        Rows and columns more at the bottom and right, of which a stride leaves the number open.
+    dilation, bias, weight_init
+        As in ``Conv2D``.
 
-    Backward, with g = dL/dy, is what forward is for ``Conv2D``:  db = sum_{n,i,j} g;
-    dw = correlation of g_pad with x;  dx = correlation of g_pad with w.
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the padding reaches beyond the kernel, output_padding is not below the stride, or
+        the input is not a batch of images or has other channels than at init.
+
+    Notes
+    -----
+    .. math:: y_{nklo} = b_o + \sum_{si+du-p=k, \, sj+dv-p=l, \, c} w_{cuvo} \, x_{nijc}
+
+    Backward, with g = dL/dy, is what forward is for ``Conv2D``:
+
+    .. math::
+
+        db_o = \sum_{n,k,l} g_{nklo}, \quad dw_{cuvo} = \sum_{n,i,j} x_{nijc} \, g_{n, si+du-p, sj+dv-p, o}, \quad
+        dx_{nijc} = \sum_{u,v,o} w_{cuvo} \, g_{n, si+du-p, sj+dv-p, o}
 
     Shapes: x (N, H, W, C) -> y (N, H', W', filters), H' = s*(H - 1) - 2p + d*(k-1) + output_padding + 1.
     Params: weight (C, kh, kw, filters), bias (filters,).
 
-    ``output_padding`` adds rows and columns at the bottom and right, of which a stride leaves the number open.
-
-    Raises InputError if a setting is out of range, the padding reaches beyond the kernel, output_padding is not below
-    the stride, or the input is not a batch of images or has other channels than at init.
-    Source: Zeiler et al., CVPR 2010; Dumoulin and Visin, arXiv:1603.07285, chapter 4.
+    References
+    ----------
+    Zeiler et al., CVPR 2010; Dumoulin and Visin, arXiv:1603.07285, chapter 4.
     """
 
     filters: int

@@ -17,17 +17,34 @@ from xpnet.shapes import Shape, check_positive
 
 @dataclass(frozen=True)
 class Dense(Layer):
-    """Affine map of each example's features, or of those at each place of a sequence.
+    r"""Affine map of each example's features, or of those at each place of a sequence.
 
-        y = x W^T + b
+    Parameters
+    ----------
+    units
+        Number of outputs.
+    weight_init
+        Distribution of the initial weight; the bias begins at 0.
 
-    Backward, with g = dL/dy and the places of all sequences as rows:  dW = g^T x;  db = sum of g over rows;  dx = g W.
+    Raises
+    ------
+    InputError
+        If ``units`` is not an integer of at least 1, or if the input is not a batch of vectors or sequences, or has
+        another number of features than at init or another library, dtype or device than the parameters.
+
+    Notes
+    -----
+    .. math:: y = x W^T + b
+
+    Backward, with g = dL/dy and the places of all sequences as rows:
+
+    .. math:: dW = g^T x, \quad db = \sum_n g_n, \quad dx = g W
 
     Shapes: x (N, in) -> y (N, units), or x (N, T, in) -> y (N, T, units).  Params: weight (units, in), bias (units,).
 
-    Raises InputError if ``units`` is not an integer of at least 1, or if the input is not a batch of vectors or
-    sequences, or has another number of features than at init or another library, dtype or device than the parameters.
-    Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
+    References
+    ----------
+    Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
     units: int

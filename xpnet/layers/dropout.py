@@ -53,18 +53,33 @@ class _Dropout(Layer):
 
 @dataclass(frozen=True)
 class Dropout(_Dropout):
-    """Each value is 0 with probability p while training, and the others are scaled up so that the mean stays.
-
-        y = m * x / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
-
-    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+    r"""Each value is 0 with probability p while training, and the others are scaled up so that the mean stays.
 
     The mask is a function of the key alone: the same key gives the same mask on every backend and in every dtype.
 
+    Parameters
+    ----------
+    p
+        The probability of dropping.
+
+    Raises
+    ------
+    InputError
+        Unless 0 <= p < 1, and if training without a key.
+
+    Notes
+    -----
+    .. math:: y = \frac{m x}{1 - p}, \quad m = 0 \text{ with probability } p, \text{ else } 1
+
+    Outside of training y = x. Backward, with g = dL/dy:
+
+    .. math:: dx = \frac{m g}{1 - p}
+
     Shapes: any.
 
-    Raises InputError unless 0 <= p < 1, and if training without a key.  Source: Srivastava et al., JMLR 15, 2014; the
-    scaling while training ("inverted") is that of PyTorch.
+    References
+    ----------
+    Srivastava et al., JMLR 15, 2014; the scaling while training ("inverted") is that of PyTorch.
     """
 
     prefix: ClassVar[str] = "dropout"
@@ -75,17 +90,35 @@ class Dropout(_Dropout):
 
 @dataclass(frozen=True)
 class SpatialDropout(_Dropout):
-    """Each channel of an example is 0 throughout with probability p while training, and the others are scaled up.
-
-        y[n,...,c] = m[n,c] * x[n,...,c] / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
+    r"""Each channel of an example is 0 throughout with probability p while training, and the others are scaled up.
 
     Neighbouring pixels say nearly the same: where ``Dropout`` drops one, the others still tell it.
 
-    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+    Parameters
+    ----------
+    p
+        The probability of dropping.
+
+    Raises
+    ------
+    InputError
+        As ``Dropout`` does.
+
+    Notes
+    -----
+    .. math::
+
+        y_{n \dots c} = \frac{m_{nc} \, x_{n \dots c}}{1 - p}, \quad m = 0 \text{ with probability } p, \text{ else } 1
+
+    Outside of training y = x. Backward, with g = dL/dy:
+
+    .. math:: dx_{n \dots c} = \frac{m_{nc} \, g_{n \dots c}}{1 - p}
 
     Shapes: x (N, ..., C) -> y (N, ..., C).
 
-    Raises what ``Dropout`` does.  Source: Tompson et al., CVPR 2015, section 3.2.
+    References
+    ----------
+    Tompson et al., CVPR 2015, section 3.2.
     """
 
     prefix: ClassVar[str] = "spatial_dropout"
@@ -96,18 +129,34 @@ class SpatialDropout(_Dropout):
 
 @dataclass(frozen=True)
 class StochasticDepth(_Dropout):
-    """Each example is 0 throughout with probability p while training, and the others are scaled up.
-
-        y[n] = m[n] * x[n] / (1 - p),  m = 0 with probability p, else 1;  y = x outside of training
+    r"""Each example is 0 throughout with probability p while training, and the others are scaled up.
 
     At the end of a residual branch it leaves the block out for some examples. The paper scales by 1 - p after training
     instead.
 
-    Backward, with g = dL/dy:  dx = m * g / (1 - p).
+    Parameters
+    ----------
+    p
+        The probability of dropping.
+
+    Raises
+    ------
+    InputError
+        As ``Dropout`` does.
+
+    Notes
+    -----
+    .. math:: y_n = \frac{m_n x_n}{1 - p}, \quad m = 0 \text{ with probability } p, \text{ else } 1
+
+    Outside of training y = x. Backward, with g = dL/dy:
+
+    .. math:: dx_n = \frac{m_n g_n}{1 - p}
 
     Shapes: any.
 
-    Raises what ``Dropout`` does.  Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    References
+    ----------
+    Huang et al., "Deep networks with stochastic depth", ECCV 2016.
     """
 
     prefix: ClassVar[str] = "stochastic_depth"

@@ -9,10 +9,8 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
-from xpnet.checks import check_above_zero, check_at_least_zero
-from xpnet.errors import InputError
+from xpnet.checks import check_above_zero
 from xpnet.initializers import constant
-from xpnet.kernels.windows import pad, sum_arrays, taps
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.shapes import Shape, check_positive
 
@@ -67,18 +65,39 @@ class _ExampleNorm(Layer):
 
 @dataclass(frozen=True)
 class LayerNorm(_ExampleNorm):
-    """Layer normalisation: the features at each place to mean 0 and variance 1, then a learned scale and shift.
+    r"""Layer normalisation: the features at each place to mean 0 and variance 1, then a learned scale and shift.
 
-        μ = mean of x over the last axis;  σ² = mean of (x - μ)²
-        x̂ = (x - μ) / sqrt(σ² + eps);  y = weight * x̂ + bias
+    Parameters
+    ----------
+    eps
+        What keeps the divisor above 0.
 
-    Backward, with g = dL/dy, ĝ = weight * g and means over the last axis:  dbias = sum g;  dweight = sum g * x̂, both
-    over all other axes;  dx = (ĝ - mean ĝ - x̂ * mean(ĝ * x̂)) / sqrt(σ² + eps).
+    Raises
+    ------
+    InputError
+        If eps is not above 0, or the number of features differs from that at init.
+
+    Notes
+    -----
+    With μ and σ² the mean and variance of x over the last axis:
+
+    .. math::
+
+        \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \mathrm{eps}}}, \quad y = \mathrm{weight} \cdot \hat x + \mathrm{bias}
+
+    Backward, with g = dL/dy, ĝ = weight * g, sums over all axes but the last and means over the last:
+
+    .. math::
+
+        d\mathrm{bias} = \sum g, \quad d\mathrm{weight} = \sum g \hat x, \quad
+        dx = \frac{1}{\sqrt{\sigma^2 + \mathrm{eps}}}
+        (\hat g - \mathrm{mean}(\hat g) - \hat x \cdot \mathrm{mean}(\hat g \hat x))
 
     Shapes: x (..., C) -> y (..., C).  Params: weight (C,), bias (C,).
 
-    Raises InputError if eps is not above 0, or the number of features differs from that at init.
-    Source: Ba, Kiros and Hinton, arXiv:1607.06450.
+    References
+    ----------
+    Ba, Kiros and Hinton, arXiv:1607.06450.
     """
 
     prefix: ClassVar[str] = "layer_norm"
@@ -100,21 +119,43 @@ class LayerNorm(_ExampleNorm):
 
 @dataclass(frozen=True)
 class GroupNorm(_ExampleNorm):
-    """Group normalisation: groups of channels to mean 0 and variance 1 over each image, then a learned scale and shift.
-
-        μ = mean of x over a group's channels and all places;  σ² = mean of (x - μ)²
-        x̂ = (x - μ) / sqrt(σ² + eps);  y = weight * x̂ + bias
+    r"""Group normalisation: groups of channels of an image to mean 0 and variance 1, then a learned scale and shift.
 
     As many groups as channels make it InstanceNorm, one group the layer normalisation of whole images.
 
-    Backward, with g = dL/dy, ĝ = weight * g and means over a group and all places:  dbias = sum g;
-    dweight = sum g * x̂, both over all axes but the last;  dx = (ĝ - mean ĝ - x̂ * mean(ĝ * x̂)) / sqrt(σ² + eps).
+    Parameters
+    ----------
+    eps
+        What keeps the divisor above 0.
+    groups
+        Into how many equal parts the channels are cut.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the channels cannot be cut into the groups, or they differ from those at init.
+
+    Notes
+    -----
+    With μ and σ² the mean and variance of x over a group's channels and all places of an example:
+
+    .. math::
+
+        \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \mathrm{eps}}}, \quad y = \mathrm{weight} \cdot \hat x + \mathrm{bias}
+
+    Backward, with g = dL/dy, ĝ = weight * g, sums over all axes but the last and means as those of x:
+
+    .. math::
+
+        d\mathrm{bias} = \sum g, \quad d\mathrm{weight} = \sum g \hat x, \quad
+        dx = \frac{1}{\sqrt{\sigma^2 + \mathrm{eps}}}
+        (\hat g - \mathrm{mean}(\hat g) - \hat x \cdot \mathrm{mean}(\hat g \hat x))
 
     Shapes: x (N, ..., C) -> y (N, ..., C).  Params: weight (C,), bias (C,).
 
-    Raises InputError if a setting is out of range, the channels cannot be cut into the groups, or they differ from
-    those at init.
-    Source: Wu and He, ECCV 2018; InstanceNorm: Ulyanov, Vedaldi and Lempitsky, arXiv:1607.08022.
+    References
+    ----------
+    Wu and He, ECCV 2018; InstanceNorm: Ulyanov, Vedaldi and Lempitsky, arXiv:1607.08022.
     """
 
     groups: int = 1
@@ -150,17 +191,36 @@ class GroupNorm(_ExampleNorm):
 
 @dataclass(frozen=True)
 class RMSNorm(_ExampleNorm):
-    """The features at each place to a mean square of 1, then a learned scale.
+    r"""The features at each place to a mean square of 1, then a learned scale.
 
-        x̂ = x / sqrt(mean of x² over the last axis + eps);  y = weight * x̂
+    Parameters
+    ----------
+    eps
+        What keeps the divisor above 0.
 
-    Backward, with g = dL/dy and ĝ = weight * g:  dweight = sum g * x̂ over all axes but the last;
-    dx = (ĝ - x̂ * mean(ĝ * x̂)) / sqrt(mean x² + eps).
+    Raises
+    ------
+    InputError
+        If eps is not above 0, or the number of features differs from that at init.
+
+    Notes
+    -----
+    With the mean over the last axis:
+
+    .. math:: \hat x = \frac{x}{\sqrt{\mathrm{mean}(x^2) + \mathrm{eps}}}, \quad y = \mathrm{weight} \cdot \hat x
+
+    Backward, with g = dL/dy, ĝ = weight * g, and the sum over all axes but the last:
+
+    .. math::
+
+        d\mathrm{weight} = \sum g \hat x, \quad
+        dx = \frac{\hat g - \hat x \cdot \mathrm{mean}(\hat g \hat x)}{\sqrt{\mathrm{mean}(x^2) + \mathrm{eps}}}
 
     Shapes: x (..., C) -> y (..., C).  Params: weight (C,).
 
-    Raises InputError if eps is not above 0, or the number of features differs from that at init.
-    Source: Zhang and Sennrich, NeurIPS 2019.
+    References
+    ----------
+    Zhang and Sennrich, NeurIPS 2019.
     """
 
     prefix: ClassVar[str] = "rms_norm"
@@ -180,58 +240,3 @@ class RMSNorm(_ExampleNorm):
         if not need_dx:
             return Backward(None, grads)
         return Backward(_scale_to_unit_gradient(dy * params["weight"], x_hat, cache["inverse"], (-1,)), grads)
-
-
-@dataclass(frozen=True)
-class LocalResponseNorm(Layer):
-    """Each value is damped by those of neighbouring channels at the same place.
-
-        s[c] = k + alpha/size * sum of x[j]² over |j - c| <= (size - 1)/2;  y[c] = x[c] * s[c]^-beta
-
-    The sum is divided by the size, as in PyTorch; the paper's AlexNet, which does not, is
-    ``LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)``.
-
-    Backward, with g = dL/dy:
-    dx[c] = g[c] * s[c]^-beta - 2 alpha beta/size * x[c] * sum of g[j] y[j] / s[j] over the same neighbours.
-
-    Shapes: x (..., C) -> y (..., C).
-
-    Raises InputError if the size is not odd, or another setting out of range.
-    Source: Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3.
-    """
-
-    size: int = 5
-    alpha: float = 1e-4
-    beta: float = 0.75
-    k: float = 1.0
-    prefix: ClassVar[str] = "lrn"
-    in_float32: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if check_positive("LocalResponseNorm", "size", self.size) % 2 == 0:
-            raise InputError(f"LocalResponseNorm: expected an odd size, got {self.size}. Add 1.")
-        check_at_least_zero("LocalResponseNorm", "alpha", self.alpha)
-        check_above_zero("LocalResponseNorm", "beta", self.beta, "Try 0.75.")
-        check_above_zero("LocalResponseNorm", "k", self.k, "Try 1.")
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-    def forward(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
-    ) -> Forward:
-        s = self.k + self.alpha / self.size * self._neighbours(x * x)
-        return Forward(x * s**-self.beta, {"x": x, "s": s} if train else None, state)
-
-    def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        if not need_dx:
-            return Backward(None, {})
-        x, s = cache["x"], cache["s"]
-        damped = dy * s**-self.beta
-        neighbours = self._neighbours(damped * x / s)
-        return Backward(damped - 2 * self.alpha * self.beta / self.size * x * neighbours, {})
-
-    def _neighbours(self, x: Array) -> Array:
-        """For each channel, the sum over the window around it."""
-        axis, reach = x.ndim - 1, self.size // 2
-        return sum_arrays(taps(pad(x, axis, reach, reach), axis, self.size, 1, 1, x.shape[axis]))

@@ -47,14 +47,21 @@ class _Gate(Layer):
 
 @dataclass(frozen=True)
 class SiLU(_Gate):
-    """Sigmoid linear unit, also called swish.
+    r"""Sigmoid linear unit, also called swish.
 
-        y = x σ(x),  σ(x) = 1 / (1 + exp(-x))
+    Notes
+    -----
+    .. math:: y = x \, \sigma(x), \quad \sigma(x) = \frac{1}{1 + e^{-x}}
 
-    Backward, with g = dL/dy:  dx = g * (σ + x σ (1 - σ)).
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Elfwing, Uchibe and Doya, Neural Networks 107, 2018; Ramachandran, Zoph and Le,
-    arXiv:1710.05941.
+    .. math:: dx = g \, (\sigma + x \sigma (1 - \sigma))
+
+    Shapes: any.
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya, Neural Networks 107, 2018; Ramachandran, Zoph and Le, arXiv:1710.05941.
     """
 
     prefix: ClassVar[str] = "silu"
@@ -68,13 +75,21 @@ class SiLU(_Gate):
 
 @dataclass(frozen=True)
 class HardSwish(_Gate):
-    """SiLU with a sigmoid in three straight pieces.
+    r"""SiLU with a sigmoid in three straight pieces.
 
-        y = x h(x),  h(x) = min(max(x / 6 + 1/2, 0), 1)
+    Notes
+    -----
+    .. math:: y = x \, h(x), \quad h(x) = \min(\max(x/6 + 1/2, 0), 1)
 
-    Backward, with g = dL/dy:  dx = g * (h + x/6) where 0 < h < 1, else g * h.
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, section 5.2.
+    .. math:: dx = g \, (h + x/6) \text{ where } 0 < h < 1, \text{ else } g \, h
+
+    Shapes: any.
+
+    References
+    ----------
+    Howard et al., "Searching for MobileNetV3", ICCV 2019, section 5.2.
     """
 
     prefix: ClassVar[str] = "hard_swish"
@@ -88,19 +103,39 @@ class HardSwish(_Gate):
 
 @dataclass(frozen=True)
 class GELU(_Gate):
-    """Gaussian error linear unit: each value times the probability that a standard normal number is smaller.
+    r"""Gaussian error linear unit: each value times the probability that a standard normal number is smaller.
 
-        y = x Φ(x),  Φ(x) = (1 + erf(x / sqrt 2)) / 2
-        approximate="tanh":  y = x T(x),  T(x) = (1 + tanh u) / 2,  u = sqrt(2/π) (x + 0.044715 x³)
+    Parameters
+    ----------
+    approximate
+        "none" computes Φ to the precision of the dtype (``normal_cdf``: the standard has no erf); "tanh" is up to 5e-4
+        off.
 
-    Backward, with g = dL/dy:  dx = g * (Φ + x φ),  φ(x) = exp(-x²/2) / sqrt(2π);
-    with tanh:  dx = g * (T + 2 x T (1 - T) u'),  u' = sqrt(2/π) (1 + 0.134145 x²).
+    Raises
+    ------
+    InputError
+        If ``approximate`` is neither "none" nor "tanh".
 
-    The standard has no erf: ``normal_cdf`` computes Φ to the precision of the dtype. The form with tanh is up to 5e-4
-    off.
+    Notes
+    -----
+    .. math:: y = x \, \Phi(x), \quad \Phi(x) = \frac{1}{2} (1 + \mathrm{erf}(x / \sqrt 2))
 
-    Shapes: any.  Raises InputError if ``approximate`` is neither "none" nor "tanh".
-    Source: Hendrycks and Gimpel, arXiv:1606.08415.
+    .. math::
+
+        \text{tanh:} \quad y = x \, T(x), \quad T(x) = \frac{1}{2} (1 + \tanh u), \quad
+        u = \sqrt{2/\pi} \, (x + 0.044715 \, x^3)
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = g \, (\Phi + x \varphi), \quad \varphi(x) = \frac{1}{\sqrt{2\pi}} e^{-x^2/2}
+
+    .. math:: \text{tanh:} \quad dx = g \, (T + 2 x T (1 - T) \, u'), \quad u' = \sqrt{2/\pi} \, (1 + 0.134145 \, x^2)
+
+    Shapes: any.
+
+    References
+    ----------
+    Hendrycks and Gimpel, arXiv:1606.08415.
     """
 
     approximate: Literal["none", "tanh"] = "none"
@@ -124,14 +159,20 @@ _ROOT = math.sqrt(2 / math.pi)
 
 
 def normal_cdf(x: Array) -> Array:
-    """Probability Φ(x) that a standard normal number is below x.
+    r"""Probability Φ(x) that a standard normal number is below x.
 
-        Φ(-z) = exp(-z²/2) P((z - 4) / (z + 4)) / (1 + z)  for z >= 0;  Φ(z) = 1 - Φ(-z)
+    Notes
+    -----
+    .. math::
+
+        \Phi(-z) = e^{-z^2/2} \, \frac{P((z - 4) / (z + 4))}{1 + z} \text{ for } z \ge 0, \quad \Phi(z) = 1 - \Phi(-z)
 
     P interpolates the rest at Chebyshev points: of degree 10 for float32 and shorter, 23 for float64. The error is at
     most 1.1 times the dtype's eps.
 
-    Source: the form is that of Shepherd and Laframboise, Mathematics of Computation 36, 1981.
+    References
+    ----------
+    The form is that of Shepherd and Laframboise, Mathematics of Computation 36, 1981.
     """
     xp = array_namespace(x)
     z = xp.abs(x)

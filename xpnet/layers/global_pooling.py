@@ -37,16 +37,26 @@ class _GlobalAvgPool(Layer):
 
 @dataclass(frozen=True)
 class GlobalAvgPool2D(_GlobalAvgPool):
-    """Mean of each channel over the whole image.
+    r"""Mean of each channel over the whole image.
 
-        y[n,c] = 1/(H*W) sum_{i,j} x[n,i,j,c]
+    Raises
+    ------
+    InputError
+        If the input is not a non-empty batch of floating point images.
 
-    Backward, with g = dL/dy:  dx[n,i,j,c] = g[n,c] / (H*W).
+    Notes
+    -----
+    .. math:: y_{nc} = \frac{1}{HW} \sum_{i,j} x_{nijc}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{nijc} = \frac{g_{nc}}{HW}
 
     Shapes: x (N, H, W, C) -> y (N, C).
 
-    Raises InputError if the input is not a non-empty batch of floating point images.
-    Source: Lin, Chen and Yan, ICLR 2014, section 3.2.
+    References
+    ----------
+    Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -55,15 +65,26 @@ class GlobalAvgPool2D(_GlobalAvgPool):
 
 @dataclass(frozen=True)
 class GlobalAvgPool1D(_GlobalAvgPool):
-    """Mean of each channel over the whole sequence.
+    r"""Mean of each channel over the whole sequence.
 
-        y[n,c] = 1/T sum_t x[n,t,c]
+    Raises
+    ------
+    InputError
+        If the input is not a non-empty batch of sequences.
 
-    Backward, with g = dL/dy:  dx[n,t,c] = g[n,c] / T.
+    Notes
+    -----
+    .. math:: y_{nc} = \frac{1}{T} \sum_t x_{ntc}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{ntc} = \frac{g_{nc}}{T}
 
     Shapes: x (N, T, C) -> y (N, C).
 
-    Raises InputError if the input is not a non-empty batch of sequences.  Source: as for ``GlobalAvgPool2D``.
+    References
+    ----------
+    Lin, Chen and Yan, ICLR 2014, section 3.2.
     """
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -72,16 +93,24 @@ class GlobalAvgPool1D(_GlobalAvgPool):
 
 @dataclass(frozen=True)
 class GlobalMaxPool2D(Layer):
-    """Maximum of each channel over the whole image.
+    r"""Maximum of each channel over the whole image.
 
-        y[n,c] = max_{i,j} x[n,i,j,c]
+    Raises
+    ------
+    InputError
+        If the input is not a non-empty batch of floating point images.
+
+    Notes
+    -----
+    .. math:: y_{nc} = \max_{i,j} x_{nijc}
 
     Backward: dL/dy goes to the maximum, the first in row-major order among equals.
 
     Shapes: x (N, H, W, C) -> y (N, C).
 
-    Raises InputError if the input is not a non-empty batch of floating point images.
-    Source: Oquab et al., CVPR 2015, section 3.
+    References
+    ----------
+    Oquab et al., CVPR 2015, section 3.
     """
 
     prefix: ClassVar[str] = "global_pool"
@@ -110,17 +139,34 @@ class GlobalMaxPool2D(Layer):
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool2D(Layer):
-    """Means over as many parts of images (N, H, W, C) as the output has pixels, whatever the size of the images.
+    r"""Means over as many parts of images (N, H, W, C) as the output has pixels, whatever the size of the images.
 
-        y[n,i,j,c] = mean of x[n,k,l,c] over floor(i*H/H') <= k < ceil((i+1)*H/H') and the same l of W and j
+    Parameters
+    ----------
+    output_size
+        H' and W': a number or a pair. Parts overlap where H is not a multiple of H'.
+
+    Raises
+    ------
+    InputError
+        If output_size is out of range, or the input is not a non-empty batch of floating point images.
+
+    Notes
+    -----
+    With the part P(i) of H, and Q(j) of W likewise:
+
+    .. math::
+
+        y_{nijc} = \frac{1}{|P(i)| \, |Q(j)|} \sum_{k \in P(i), \, l \in Q(j)} x_{nklc}, \quad
+        P(i) = \{ k : \lfloor iH/H' \rfloor \le k < \lceil (i+1)H/H' \rceil \}
 
     Backward: each dL/dy is shared out equally over its part and adds up where parts overlap.
 
-    Shapes: x (N, H, W, C) -> y (N, H', W', C) with (H', W') = ``output_size``. Parts overlap where H is not a multiple
-    of H'.
+    Shapes: x (N, H, W, C) -> y (N, H', W', C).
 
-    Raises InputError if output_size is out of range, or the input is not a non-empty batch of floating point images.
-    Source: PyTorch's ``AdaptiveAvgPool2d``; He et al., "Spatial pyramid pooling", ECCV 2014.
+    References
+    ----------
+    PyTorch's ``AdaptiveAvgPool2d``; He et al., "Spatial pyramid pooling", ECCV 2014.
     """
 
     output_size: int | Pair

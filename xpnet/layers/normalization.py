@@ -21,19 +21,29 @@ from xpnet.shapes import Shape
 
 @dataclass(frozen=True)
 class Normalize(Layer):
-    """Fixed shift and scale of each input channel, learned from the training images and kept with the network.
-
-        y = (x - mean) * scale
+    r"""Fixed shift and scale of each input channel, learned from the training images and kept with the network.
 
     Being a layer, it travels with the weights: a trained network takes images as they come from the data set. Until the
     trainer (or ``Network.set_normalization``) sets it, mean is 0 and scale is 1.
 
-    Backward, with g = dL/dy:  dx = g * scale.
+    Raises
+    ------
+    InputError
+        If the input has another number of channels, library, dtype or device than mean and scale.
+
+    Notes
+    -----
+    .. math:: y = (x - \mathrm{mean}) \cdot \mathrm{scale}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = g \cdot \mathrm{scale}
 
     Shapes: x (..., C) -> y (..., C).  State: mean (C,), scale (C,).
 
-    Raises InputError if the input has another number of channels, library, dtype or device than mean and scale.
-    Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.3.
+    References
+    ----------
+    LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, section 4.3.
     """
 
     prefix: ClassVar[str] = "normalize"
@@ -63,23 +73,48 @@ class Normalize(Layer):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalisation: each channel to mean 0 and variance 1 over the batch, then a learned scale and shift.
+    r"""Batch normalisation: each channel to mean 0 and variance 1 over the batch, then a learned scale and shift.
 
-        μ = mean of x over all axes but the last;  σ² = mean of (x - μ)²
-        x̂ = (x - μ) / sqrt(σ² + eps);  y = weight * x̂ + bias
+    Parameters
+    ----------
+    momentum
+        By how much the running statistics follow those of a batch (with the unbiased variance, as in PyTorch) in
+        training.
+    eps
+        What keeps the divisor above 0.
+    frozen
+        Whether the running statistics take the place of μ and σ² while training too, as they always do in prediction.
+        They are then constants, and the two means in dx vanish.
 
-    Backward, with g = dL/dy and means over the same axes:  dbias = sum g;  dweight = sum g * x̂;
-    dx = weight / sqrt(σ² + eps) * (g - mean g - x̂ * mean(g * x̂)).
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the number of channels differs from that at init, or a batch to train on has one
+        value in each channel, whose variance is 0.
 
-    While training, the running statistics follow: running = (1 - momentum) * running + momentum * batch, with the
-    unbiased variance, as in PyTorch. Outside of training, and always if ``frozen``, they take the place of μ and σ²,
-    which are then constants: dx = weight / sqrt(σ² + eps) * g.
+    Notes
+    -----
+    With μ and σ² the mean and variance of x over all axes but the last:
+
+    .. math::
+
+        \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \mathrm{eps}}}, \quad y = \mathrm{weight} \cdot \hat x + \mathrm{bias}
+
+    .. math:: \mathrm{running} = (1 - \mathrm{momentum}) \cdot \mathrm{running} + \mathrm{momentum} \cdot \mathrm{batch}
+
+    Backward, with g = dL/dy and means over the same axes:
+
+    .. math::
+
+        d\mathrm{bias} = \sum g, \quad d\mathrm{weight} = \sum g \hat x, \quad
+        dx = \frac{\mathrm{weight}}{\sqrt{\sigma^2 + \mathrm{eps}}}
+        (g - \mathrm{mean}(g) - \hat x \cdot \mathrm{mean}(g \hat x))
 
     Shapes: x (..., C) -> y (..., C).  Params: weight (C,), bias (C,).  State: running_mean (C,), running_var (C,).
 
-    Raises InputError if a setting is out of range, the number of channels differs from that at init, or a batch to
-    train on has one value in each channel, whose variance is 0.
-    Source: Ioffe and Szegedy, ICML 2015, algorithm 1 and section 3.
+    References
+    ----------
+    Ioffe and Szegedy, ICML 2015, algorithm 1 and section 3.
     """
 
     momentum: float = 0.1

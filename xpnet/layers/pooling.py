@@ -60,20 +60,38 @@ class _Pool2D(Layer):
 
 @dataclass(frozen=True)
 class MaxPool2D(_Pool2D):
-    """Maximum over windows of images (N, H, W, C).
+    r"""Maximum over windows of images (N, H, W, C).
 
-        y[n,i,j,c] = max_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with -inf
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        k, s and p: numbers or pairs (vertical, horizontal). The stride defaults to the window.
+    ceil
+        Whether the division below is rounded up, unless the last window would begin in the padding after the image.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the padding exceeds half the window (a window could then lie wholly in the
+        padding), or the input is not a non-empty batch of floating-point images, or smaller than the window.
+
+    Notes
+    -----
+    .. math:: y_{nijc} = \max_{u,v} \bar x_{n, si+u, sj+v, c}, \quad \bar x = x \text{ padded with } -\infty
 
     Backward: each dL/dy goes to the winner of its window (the first in row-major order among equals, as in PyTorch) and
     adds up where windows overlap. The maximum of a window with NaN is NaN, and which of its values then takes dL/dy
     depends on the array library, as it does where a window holds nothing but -inf and padding.
 
-    Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
-    With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
+    .. math::
 
-    Raises InputError if a setting is out of range, the padding exceeds half the window (a window could then lie wholly
-    in the padding), or the input is not a non-empty batch of floating-point images, or smaller than the window.
-    Source: Scherer, Müller and Behnke, ICANN 2010.
+        d\bar x_{nabc} = \sum_{i,j} g_{nijc} \, [(a, b) \text{ wins window } (i, j)], \quad g = \partial L / \partial y
+
+    Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1.
+
+    References
+    ----------
+    Scherer, Müller and Behnke, ICANN 2010.
     """
 
     prefix: ClassVar[str] = "pool"
@@ -97,21 +115,35 @@ class MaxPool2D(_Pool2D):
 
 @dataclass(frozen=True)
 class AvgPool2D(_Pool2D):
-    """Mean over windows of images (N, H, W, C).
+    r"""Mean over windows of images (N, H, W, C).
 
-        y[n,i,j,c] = 1/(kh*kw) sum_{u,v} x_pad[n, s*i + u, s*j + v, c],  padded with zeros that count, as in PyTorch
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil
+        As in ``MaxPool2D``.
+    count_padding
+        Whether the zeros of the padding count, as in PyTorch; else the sum is divided by how many values of the image
+        are under the window. What a last window has beyond the padding, with ``ceil``, never counts.
 
-    With ``count_padding=False`` they do not: the sum is divided by how many values of the image are under the window.
-    What a last window has beyond the padding, with ``ceil``, does not count.
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the padding exceeds half the window, or the input is not a non-empty batch of
+        floating-point images, or smaller than the window.
+
+    Notes
+    -----
+    .. math:: y_{nijc} = \frac{1}{k_h k_w} \sum_{u,v} \bar x_{n, si+u, sj+v, c}, \quad \bar x = x \text{ padded with } 0
 
     Backward: each dL/dy is shared out equally over its window and adds up where windows overlap.
 
-    Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1. The stride defaults to the window.
-    With ``ceil`` the division is rounded up, unless the last window would begin in the padding after the image.
+    .. math:: d\bar x_{nabc} = \frac{1}{k_h k_w} \sum_{si+u=a, \, sj+v=b} g_{nijc}, \quad g = \partial L / \partial y
 
-    Raises InputError if a setting is out of range, the padding exceeds half the window, or the input is not a
-    non-empty batch of floating-point images, or smaller than the window.
-    Source: LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
+    Shapes: x (N, H, W, C) -> y (N, H', W', C), H' = floor((H + 2p - k)/s) + 1.
+
+    References
+    ----------
+    LeCun et al., Proc. IEEE 86(11), 1998, section II.B.
     """
 
     count_padding: bool = True

@@ -20,13 +20,21 @@ from xpnet.shapes import Shape
 
 @dataclass(frozen=True)
 class ReLU(ActivationLayer):
-    """Rectified linear unit.
+    r"""Rectified linear unit.
 
-        y = max(x, 0)
+    Notes
+    -----
+    .. math:: y = \max(x, 0)
 
-    Backward, with g = dL/dy:  dx = g where y > 0, else 0 (so the subgradient at 0 is 0, as in PyTorch).
+    Backward, with g = dL/dy; the subgradient at 0 is 0, as in PyTorch:
 
-    Shapes: any.  Source: Nair and Hinton, ICML 2010.
+    .. math:: dx = g \text{ where } y > 0, \text{ else } 0
+
+    Shapes: any.
+
+    References
+    ----------
+    Nair and Hinton, ICML 2010.
     """
 
     prefix: ClassVar[str] = "relu"
@@ -40,13 +48,21 @@ class ReLU(ActivationLayer):
 
 @dataclass(frozen=True)
 class ReLU6(ActivationLayer):
-    """Rectified linear unit that is at most 6.
+    r"""Rectified linear unit that is at most 6.
 
-        y = min(max(x, 0), 6)
+    Notes
+    -----
+    .. math:: y = \min(\max(x, 0), 6)
 
-    Backward, with g = dL/dy:  dx = g where 0 < y < 6, else 0.
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010, section 3.
+    .. math:: dx = g \text{ where } 0 < y < 6, \text{ else } 0
+
+    Shapes: any.
+
+    References
+    ----------
+    Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010, section 3.
     """
 
     prefix: ClassVar[str] = "relu6"
@@ -61,13 +77,31 @@ class ReLU6(ActivationLayer):
 
 @dataclass(frozen=True)
 class LeakyReLU(ActivationLayer):
-    """Rectified linear unit that lets a little through below 0.
+    r"""Rectified linear unit that lets a little through below 0.
 
-        y = max(x, 0) + slope * min(x, 0)
+    Parameters
+    ----------
+    slope
+        What inputs below 0 are multiplied by.
 
-    Backward, with g = dL/dy:  dx = g where y > 0, else slope * g.
+    Raises
+    ------
+    InputError
+        Unless 0 < slope < 1.
 
-    Shapes: any.  Raises InputError unless 0 < slope < 1.  Source: Maas, Hannun and Ng, ICML workshop 2013.
+    Notes
+    -----
+    .. math:: y = \max(x, 0) + \mathrm{slope} \cdot \min(x, 0)
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = g \text{ where } y > 0, \text{ else } \mathrm{slope} \cdot g
+
+    Shapes: any.
+
+    References
+    ----------
+    Maas, Hannun and Ng, ICML workshop 2013.
     """
 
     slope: float = 0.01
@@ -87,16 +121,34 @@ class LeakyReLU(ActivationLayer):
 
 @dataclass(frozen=True)
 class PReLU(Layer):
-    """Rectified linear unit with a slope below 0 that each channel learns.
+    r"""Rectified linear unit with a slope below 0 that each channel learns.
 
-        y = max(x, 0) + weight * min(x, 0)
+    Parameters
+    ----------
+    slope
+        Where the weight begins.
 
-    Backward, with g = dL/dy:  dx = g where x > 0, else weight * g;  dweight = sum g * min(x, 0) over all axes but the
-    last.
+    Raises
+    ------
+    InputError
+        Unless 0 <= slope < 1.
 
-    Shapes: x (..., C) -> y (..., C).  Params: weight (C,), at first ``slope`` throughout.
+    Notes
+    -----
+    .. math:: y = \max(x, 0) + \mathrm{weight} \cdot \min(x, 0)
 
-    Raises InputError unless 0 <= slope < 1.  Source: He et al., "Delving deep into rectifiers", ICCV 2015, section 2.1.
+    Backward, with g = dL/dy and the sum over all axes but the last:
+
+    .. math::
+
+        dx = g \text{ where } x > 0, \text{ else } \mathrm{weight} \cdot g, \quad
+        d\mathrm{weight} = \sum g \cdot \min(x, 0)
+
+    Shapes: x (..., C) -> y (..., C).  Params: weight (C,).
+
+    References
+    ----------
+    He et al., "Delving deep into rectifiers", ICCV 2015, section 2.1.
     """
 
     slope: float = 0.25
@@ -129,14 +181,31 @@ class PReLU(Layer):
 
 @dataclass(frozen=True)
 class ELU(ActivationLayer):
-    """Exponential linear unit: as ReLU above 0, and below it smoothly down to -alpha.
+    r"""Exponential linear unit: as ReLU above 0, and below it smoothly down to -alpha.
 
-        y = x where x > 0, else alpha * (exp(x) - 1)
+    Parameters
+    ----------
+    alpha
+        α.
 
-    Backward, with g = dL/dy:  dx = g where y > 0, else (y + alpha) * g.
+    Raises
+    ------
+    InputError
+        Unless alpha is above 0 and finite.
 
-    Shapes: any.  Raises InputError unless alpha is above 0 and finite.
-    Source: Clevert, Unterthiner and Hochreiter, ICLR 2016.
+    Notes
+    -----
+    .. math:: y = x \text{ where } x > 0, \text{ else } \alpha (e^x - 1)
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx = g \text{ where } y > 0, \text{ else } (y + \alpha) g
+
+    Shapes: any.
+
+    References
+    ----------
+    Clevert, Unterthiner and Hochreiter, ICLR 2016.
     """
 
     alpha: float = 1.0
@@ -154,13 +223,24 @@ class ELU(ActivationLayer):
 
 @dataclass(frozen=True)
 class SELU(ActivationLayer):
-    """Exponential linear unit that draws signals to mean 0 and variance 1, where weights begin with std sqrt(1/n_in).
+    r"""Exponential linear unit that draws signals to mean 0 and variance 1, where weights begin with std sqrt(1/n_in).
 
-        y = scale * x where x > 0, else scale * alpha * (exp(x) - 1);  alpha = 1.67326...,  scale = 1.05070...
+    Notes
+    -----
+    .. math::
 
-    Backward, with g = dL/dy:  dx = scale * g where y > 0, else (y + scale * alpha) * g.
+        y = \lambda x \text{ where } x > 0, \text{ else } \lambda \alpha (e^x - 1), \quad \alpha = 1.67326\dots, \quad
+        \lambda = 1.05070\dots
 
-    Shapes: any.  Source: Klambauer et al., NIPS 2017, equations 2 and 14; ``lecun_normal`` draws such weights.
+    Backward, with g = dL/dy:
+
+    .. math:: dx = \lambda g \text{ where } y > 0, \text{ else } (y + \lambda \alpha) g
+
+    Shapes: any.
+
+    References
+    ----------
+    Klambauer et al., NIPS 2017, equations 2 and 14; ``lecun_normal`` draws such weights.
     """
 
     prefix: ClassVar[str] = "selu"
@@ -177,15 +257,23 @@ class SELU(ActivationLayer):
 
 @dataclass(frozen=True)
 class Softplus(ActivationLayer):
-    """Smooth rectifier.
+    r"""Smooth rectifier.
 
-        y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
+    Notes
+    -----
+    .. math:: y = \log(1 + e^x) = \max(x, 0) + \log(1 + e^{-|x|})
 
     The second form is the one computed: it overflows for no x.
 
-    Backward, with g = dL/dy:  dx = g * sigmoid(x) = g * (1 - exp(-y)).
+    Backward, with g = dL/dy:
 
-    Shapes: any.  Source: Dugas et al., NIPS 2000.
+    .. math:: dx = g \, \sigma(x) = g \, (1 - e^{-y})
+
+    Shapes: any.
+
+    References
+    ----------
+    Dugas et al., NIPS 2000.
     """
 
     prefix: ClassVar[str] = "softplus"

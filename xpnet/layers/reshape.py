@@ -15,13 +15,17 @@ from xpnet.shapes import Pair, Shape, as_pair, check_positive, is_whole
 
 @dataclass(frozen=True)
 class Identity(Layer):
-    """The input as it is: a branch that hands it on.
+    r"""The input as it is: a branch that hands it on.
 
-        y = x
+    Notes
+    -----
+    .. math:: y = x, \quad dx = g = dL/dy
 
-    Backward, with g = dL/dy:  dx = g.
+    Shapes: any.
 
-    Shapes: any.  Source: He et al., ECCV 2016 (identity shortcuts).
+    References
+    ----------
+    He et al., ECCV 2016 (identity shortcuts).
     """
 
     prefix: ClassVar[str] = "identity"
@@ -42,9 +46,15 @@ class Identity(Layer):
 class Flatten(Layer):
     """Each example as one vector, in the order (H, W, C).
 
+    Notes
+    -----
     Backward: dx is dL/dy in the shape of x.
 
-    Shapes: x (N, ...) -> y (N, product of the rest).  Source: ``reshape`` of the Array API standard.
+    Shapes: x (N, ...) -> y (N, product of the rest).
+
+    References
+    ----------
+    ``reshape`` of the Array API standard.
     """
 
     prefix: ClassVar[str] = "flatten"
@@ -67,13 +77,22 @@ class Flatten(Layer):
 class ImageToSequence(Layer):
     """The pixels of an image one behind the other, row by row.
 
-        y[n, i*W + j] = x[n,i,j]
+    Raises
+    ------
+    InputError
+        If the input is not a batch of images.
+
+    Notes
+    -----
+    .. math:: y_{n, iW + j} = x_{nij}
 
     Backward: dx is dL/dy in the shape of x.
 
     Shapes: x (N, H, W, C) -> y (N, H*W, C).
 
-    Raises InputError if the input is not a batch of images.  Source: Dosovitskiy et al., ICLR 2021, section 3.1.
+    References
+    ----------
+    Dosovitskiy et al., ICLR 2021, section 3.1.
     """
 
     prefix: ClassVar[str] = "to_sequence"
@@ -96,16 +115,31 @@ class ImageToSequence(Layer):
 
 @dataclass(frozen=True)
 class PadChannels(Layer):
-    """Channels of zeros before and behind those of the input.
+    r"""Channels of zeros before and behind those of the input.
 
-        y[n,...,before + c] = x[n,...,c],  0 elsewhere
+    Parameters
+    ----------
+    before, after
+        How many.
 
-    Backward, with g = dL/dy:  dx[n,...,c] = g[n,...,before + c].
+    Raises
+    ------
+    InputError
+        Unless before and after are integers of at least 0.
+
+    Notes
+    -----
+    .. math:: y_{n, \dots, \mathrm{before} + c} = x_{n \dots c}, \quad 0 \text{ elsewhere}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{n \dots c} = g_{n, \dots, \mathrm{before} + c}
 
     Shapes: x (N, ..., C) -> y (N, ..., before + C + after).
 
-    Raises InputError unless before and after are integers of at least 0.
-    Source: He et al., CVPR 2016, section 3.3 (shortcuts A).
+    References
+    ----------
+    He et al., CVPR 2016, section 3.3 (shortcuts A).
     """
 
     before: int
@@ -135,16 +169,29 @@ class PadChannels(Layer):
 
 @dataclass(frozen=True)
 class ZeroPad2D(Layer):
-    """Images (N, H, W, C) with zeros around them, where a convolution's own padding is not the same on both sides.
+    r"""Images (N, H, W, C) with zeros around them, where a convolution's own padding is not the same on both sides.
 
-        y[n,i,j,c] = x[n, i - top, j - left, c], 0 outside of x
+    Parameters
+    ----------
+    padding
+        ((top, bottom), (left, right)).
+
+    Raises
+    ------
+    InputError
+        If padding is not two pairs of integers of at least 0, or the input not a batch of images.
+
+    Notes
+    -----
+    .. math:: y_{nijc} = x_{n, \, i - \mathrm{top}, \, j - \mathrm{left}, \, c}, \quad 0 \text{ outside of } x
 
     Backward: dx is the part of dL/dy that lies over x.
 
-    Shapes: x (N, H, W, C) -> y (N, top + H + bottom, left + W + right, C), padding ((top, bottom), (left, right)).
+    Shapes: x (N, H, W, C) -> y (N, top + H + bottom, left + W + right, C).
 
-    Raises InputError if padding is not two pairs of integers of at least 0, or the input not a batch of images.
-    Source: PyTorch's ``ZeroPad2d``.
+    References
+    ----------
+    PyTorch's ``ZeroPad2d``.
     """
 
     padding: tuple[Pair, Pair]
@@ -180,16 +227,31 @@ class ZeroPad2D(Layer):
 
 @dataclass(frozen=True)
 class ChannelShuffle(Layer):
-    """The channels of each group dealt out to all groups, so that convolutions in groups see one another's.
+    r"""The channels of each group dealt out to all groups, so that convolutions in groups see one another's.
 
-        y[..., j*groups + i] = x[..., i*C/groups + j]
+    Parameters
+    ----------
+    groups
+        G, into how many equal parts the channels are cut.
 
-    Backward, with g = dL/dy:  dx[..., i*C/groups + j] = g[..., j*groups + i].
+    Raises
+    ------
+    InputError
+        If groups is not an integer of at least 1, or the channels cannot be cut into the groups.
+
+    Notes
+    -----
+    .. math:: y_{\dots, jG + i} = x_{\dots, iC/G + j}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{\dots, iC/G + j} = g_{\dots, jG + i}
 
     Shapes: x (N, ..., C) -> y (N, ..., C).
 
-    Raises InputError if groups is not an integer of at least 1, or the channels cannot be cut into the groups.
-    Source: Zhang et al., "ShuffleNet", CVPR 2018, section 3.1.
+    References
+    ----------
+    Zhang et al., "ShuffleNet", CVPR 2018, section 3.1.
     """
 
     groups: int

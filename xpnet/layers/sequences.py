@@ -22,22 +22,38 @@ _ONE_HOT = 2**22  # values of a one-hot matrix that are in memory at once
 
 @dataclass(frozen=True)
 class Embedding(Layer):
-    """A learned vector for each member of a vocabulary.
+    r"""A learned vector for each member of a vocabulary.
 
-        y[n,...] = weight[x[n,...]]
+    Like all inputs, the indices come as floating point numbers of the parameters' dtype, which holds them exactly up to
+    2^24 (float32); others are rounded. One that is not in 0 .. count - 1 gives NaN, on every library, so that it shows
+    in the loss: to look at values here would make the device wait. A network that begins with an Embedding refuses such
+    an index in an array on the host.
 
-    Like all inputs, the indices come as floating point numbers of the parameters' dtype, which holds them exactly up
-    to 2^24 (float32); others are rounded. One that is not in 0 .. count - 1 gives NaN, on every library, so that it
-    shows in the loss: to look at values here would make the device wait. A network that begins with an Embedding
-    refuses such an index in an array on the host.
+    Parameters
+    ----------
+    count, units
+        Members of the vocabulary, and length of the vectors.
+    weight_init
+        Distribution of the initial vectors.
 
-    Backward, with g = dL/dy:  dweight[i] = sum of g over all places with x = i, as the product of a one-hot matrix
-    and g, a part of the vocabulary at a time;  dx = 0.
+    Raises
+    ------
+    InputError
+        If count or units are not integers of at least 1.
+
+    Notes
+    -----
+    .. math:: y_{n \dots} = \mathrm{weight}_{x_{n \dots}}
+
+    Backward, with g = dL/dy, as the product of a one-hot matrix and g, a part of the vocabulary at a time:
+
+    .. math:: d\mathrm{weight}_i = \sum_{x = i} g, \quad dx = 0
 
     Shapes: x (N, ...) -> y (N, ..., units).  Params: weight (count, units).
 
-    Raises InputError if count or units are not integers of at least 1.
-    Source: Bengio et al., JMLR 3, 2003; Mikolov et al., arXiv:1301.3781.
+    References
+    ----------
+    Bengio et al., JMLR 3, 2003; Mikolov et al., arXiv:1301.3781.
     """
 
     count: int
@@ -84,16 +100,31 @@ class Embedding(Layer):
 
 @dataclass(frozen=True)
 class LearnedPositions(Layer):
-    """A learned vector for each place, added to what is there.
+    r"""A learned vector for each place, added to what is there.
 
-        y[n,t] = x[n,t] + weight[t]
+    Parameters
+    ----------
+    weight_init
+        Distribution of the initial vectors.
 
-    Backward, with g = dL/dy:  dx = g;  dweight = sum_n g[n], 0 for places beyond the sequences' end.
+    Raises
+    ------
+    InputError
+        If the input is not a batch of sequences, or is longer or of other channels than at init.
+
+    Notes
+    -----
+    .. math:: y_{nt} = x_{nt} + \mathrm{weight}_t
+
+    Backward, with g = dL/dy; dweight is 0 for places beyond the sequences' end:
+
+    .. math:: dx = g, \quad d\mathrm{weight}_t = \sum_n g_{nt}
 
     Shapes: x (N, T, C) -> y (N, T, C).  Params: weight (T at init, C).
 
-    Raises InputError if the input is not a batch of sequences, or is longer or of other channels than at init.
-    Source: Gehring et al., "Convolutional sequence to sequence learning", ICML 2017, section 3.1.
+    References
+    ----------
+    Gehring et al., "Convolutional sequence to sequence learning", ICML 2017, section 3.1.
     """
 
     weight_init: Initializer = _SMALL
@@ -131,16 +162,27 @@ class LearnedPositions(Layer):
 
 @dataclass(frozen=True)
 class SinusoidalPositions(Layer):
-    """Waves of C/2 lengths, each as sine and cosine of the place, added to what is there.
+    r"""Waves of C/2 lengths, each as sine and cosine of the place, added to what is there.
 
-        y[n,t,2i] = x[n,t,2i] + sin(t / 10000^(2i/C));  y[n,t,2i+1] = x[n,t,2i+1] + cos(t / 10000^(2i/C))
+    Raises
+    ------
+    InputError
+        If the input is not a batch of sequences of an even number of channels.
 
-    Backward, with g = dL/dy:  dx = g.
+    Notes
+    -----
+    .. math::
+
+        y_{n,t,2i} = x_{n,t,2i} + \sin \frac{t}{10000^{2i/C}}, \quad
+        y_{n,t,2i+1} = x_{n,t,2i+1} + \cos \frac{t}{10000^{2i/C}}
+
+    Backward, with g = dL/dy: dx = g.
 
     Shapes: x (N, T, C) -> y (N, T, C), C even.
 
-    Raises InputError if the input is not a batch of sequences of an even number of channels.
-    Source: Vaswani et al., NIPS 2017, section 3.5.
+    References
+    ----------
+    Vaswani et al., NIPS 2017, section 3.5.
     """
 
     prefix: ClassVar[str] = "positions"
@@ -167,16 +209,31 @@ class SinusoidalPositions(Layer):
 
 @dataclass(frozen=True)
 class ClassToken(Layer):
-    """A learned vector in front of each sequence, in which a transformer gathers what it finds out about the whole.
+    r"""A learned vector in front of each sequence, in which a transformer gathers what it finds out about the whole.
 
-        y[n,0] = weight;  y[n,t+1] = x[n,t]
+    Parameters
+    ----------
+    weight_init
+        Distribution of the initial vector.
 
-    Backward, with g = dL/dy:  dweight = sum_n g[n,0];  dx[n,t] = g[n,t+1].
+    Raises
+    ------
+    InputError
+        If the input is not a batch of sequences, or of other channels than at init.
+
+    Notes
+    -----
+    .. math:: y_{n,0} = \mathrm{weight}, \quad y_{n,t+1} = x_{nt}
+
+    Backward, with g = dL/dy:
+
+    .. math:: d\mathrm{weight} = \sum_n g_{n,0}, \quad dx_{nt} = g_{n,t+1}
 
     Shapes: x (N, T, C) -> y (N, T + 1, C).  Params: weight (C,).
 
-    Raises InputError if the input is not a batch of sequences, or of other channels than at init.
-    Source: Devlin et al., NAACL 2019, section 3; of images: Dosovitskiy et al., ICLR 2021, equation 1.
+    References
+    ----------
+    Devlin et al., NAACL 2019, section 3; of images: Dosovitskiy et al., ICLR 2021, equation 1.
     """
 
     weight_init: Initializer = _SMALL
@@ -206,15 +263,26 @@ class ClassToken(Layer):
 
 @dataclass(frozen=True)
 class FirstPlace(Layer):
-    """The vector at the first place of each sequence: what has become of a ``ClassToken``.
+    r"""The vector at the first place of each sequence: what has become of a ``ClassToken``.
 
-        y[n] = x[n,0]
+    Raises
+    ------
+    InputError
+        If the input is not a batch of sequences.
 
-    Backward, with g = dL/dy:  dx[n,0] = g[n],  0 at all other places.
+    Notes
+    -----
+    .. math:: y_n = x_{n,0}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{n,0} = g_n, \quad dx_{nt} = 0 \text{ for } t > 0
 
     Shapes: x (N, T, C) -> y (N, C).
 
-    Raises InputError if the input is not a batch of sequences.  Source: as for ``ClassToken``.
+    References
+    ----------
+    As for ``ClassToken``.
     """
 
     prefix: ClassVar[str] = "first"

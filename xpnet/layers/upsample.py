@@ -15,21 +15,40 @@ from xpnet.shapes import Pair, Shape, as_pair
 
 @dataclass(frozen=True)
 class Upsample2D(Layer):
-    """Images (N, H, W, C) enlarged by integer factors, along one axis after the other.
+    r"""Images (N, H, W, C) enlarged by integer factors, along one axis after the other.
 
-    Along an axis, with factor s, output s*i + r lies at p = i + (r + 1/2)/s - 1/2 of the input:
+    Parameters
+    ----------
+    scale
+        The factor s of both axes, or of each.
+    mode
+        "nearest" repeats pixels; "bilinear" goes straight from the middle of one to that of the next, PyTorch's rule
+        with ``align_corners=False``: pixels are squares, and both images cover the same area.
 
-        nearest:  y[s*i + r] = x[i]
-        bilinear:  y[s*i + r] = (1 - f) * x[floor(p)] + f * x[floor(p) + 1],  f = p - floor(p), indices held within x
+    Raises
+    ------
+    InputError
+        If a setting is out of range, or the input is not a batch of images.
 
-    That is PyTorch's rule with ``align_corners=False``: pixels are squares, and both images cover the same area.
+    Notes
+    -----
+    Along an axis, output si + r lies at p of the input, with the part f of a pixel behind floor(p) and indices held
+    within x:
+
+    .. math:: \text{nearest:} \quad y_{si+r} = x_i
+
+    .. math::
+
+        \text{bilinear:} \quad y_{si+r} = (1 - f) \, x_{\lfloor p \rfloor} + f \, x_{\lfloor p \rfloor + 1}, \quad
+        p = i + \frac{r + 1/2}{s} - \frac{1}{2}, \quad f = p - \lfloor p \rfloor
 
     Backward: each x takes the sum of dL/dy over the outputs that it was given to, times its weight there.
 
     Shapes: x (N, H, W, C) -> y (N, s*H, s*W, C).
 
-    Raises InputError if a setting is out of range, or the input is not a batch of images.
-    Source: Keys, IEEE Transactions on Acoustics, Speech and Signal Processing 29(6), 1981 (interpolation).
+    References
+    ----------
+    Keys, IEEE Transactions on Acoustics, Speech and Signal Processing 29(6), 1981 (interpolation).
     """
 
     scale: int | Pair = 2

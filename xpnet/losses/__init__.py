@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from xpnet.losses.base import Loss, LossForward, checked_loss
-from xpnet.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossEntropy
+from xpnet.losses.binary import BinaryCrossEntropy
+from xpnet.losses.classification import Focal, SoftmaxCrossEntropy
 from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 
 __all__ = [

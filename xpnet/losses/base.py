@@ -26,13 +26,15 @@ class LossForward(NamedTuple):
 
 
 class Loss(Protocol):
-    """What a network can be trained on: a pure function of outputs and targets, with its gradient.
-
-    The loss of a batch is the weighted mean over its examples, 0 if all weights are 0:
-
-        L = sum_n w_n l_n / sum_n w_n
+    r"""What a network can be trained on: a pure function of outputs and targets, with its gradient.
 
     ``target`` says what targets it takes: class numbers, 0/1 or real numbers.
+
+    Notes
+    -----
+    The loss of a batch is the weighted mean over its examples, 0 if all weights are 0:
+
+    .. math:: L = \frac{\sum_n w_n l_n}{\sum_n w_n}
     """
 
     target: ClassVar[Target]
@@ -59,7 +61,13 @@ class Loss(Protocol):
 
 
 def checked_loss(where: str, loss: Any) -> Any:
-    """A loss as it is. Raises InputError for anything else, naming the first member of ``Loss`` that it lacks."""
+    """A loss as it is.
+
+    Raises
+    ------
+    InputError
+        For anything else, naming the first member of ``Loss`` that it lacks.
+    """
     if isinstance(loss, type):
         raise InputError(
             f"{where}: expected loss to be a loss, got the class {loss.__name__}. "

@@ -1,4 +1,4 @@
-"""Losses for classes and for labels that are 0 or 1, all on logits."""
+"""Losses for classes, on logits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet import kernels
-from xpnet.backend import Array, array_namespace, is_readable, to_numpy
+from xpnet.backend import Array, array_namespace
 from xpnet.checks import check_at_least_zero
 from xpnet.errors import InputError
 from xpnet.kernels.cross_entropy import one_hot
@@ -17,13 +17,9 @@ from xpnet.losses.base import (
     Target,
     check_class_weights,
     check_classes,
-    check_same_shape,
     check_weights,
     checked_class_weights,
     example_factors,
-    one_column_less,
-    output_factors,
-    targets_like,
 )
 
 
@@ -83,25 +79,47 @@ class _Softmax:
 
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(_Softmax):
-    """Mean negative log-probability of the true classes, from logits.
+    r"""Mean negative log-probability of the true classes, from logits.
 
-        p[n] = softmax(z[n]);  l_n = -sum_k q[n,k] log p[n,k];  L = sum_n v_n l_n / sum_n v_n c[y_n]
-        log p[n,k] = z[n,k] - m_n - log sum_j exp(z[n,j] - m_n),  m_n = max_k z[n,k]
+    Parameters
+    ----------
+    label_smoothing
+        s, which moves the targets t = 1 for the true class and 0 for the others to (1 - s)·t + s/K.
+    class_weights
+        c of each class, all 1 unless given.
 
-    The targets q[n,k] = c[k] t[n,k] have t = 1 for the true class y_n and 0 for the others; label smoothing s moves
-    these to (1 - s)·t + s/K. v are the weights of the examples and c those of the classes, all 1 unless given. The
-    shift by the maximum keeps every exponent at or below 0, so logits whose differences are finite give a finite loss.
+    Raises
+    ------
+    InputError
+        Unless 0 <= label_smoothing < 1 and class weights are at least 0, if the shapes do not fit, or if the targets
+        are not integers. Targets out of range are refused where reading them makes no device wait: on the host, outside
+        of a trace.
 
-    Backward:  dL/dz[n,k] = v_n (p[n,k] sum_j q[n,j] - q[n,k]) / sum_m v_m c[y_m];  (p - q) / N without weights.
+    Notes
+    -----
+    With targets q[n,k] = c[k] t[n,k], true classes t_n, and weights v of the examples, all 1 unless given:
+
+    .. math::
+
+        p_n = \mathrm{softmax}(z_n), \quad l_n = -\sum_k q_{nk} \log p_{nk}, \quad
+        L = \frac{\sum_n v_n l_n}{\sum_n v_n c_{t_n}}
+
+    .. math:: \log p_{nk} = z_{nk} - m_n - \log \sum_j e^{z_{nj} - m_n}, \quad m_n = \max_k z_{nk}
+
+    The shift by the maximum keeps every exponent at or below 0, so logits whose differences are finite give a finite
+    loss.
+
+    Backward, which is (p - q) / N without weights:
+
+    .. math:: \frac{\partial L}{\partial z_{nk}} = \frac{v_n (p_{nk} \sum_j q_{nj} - q_{nk})}{\sum_m v_m c_{t_m}}
 
     Shapes: logits (N, K), targets (N,) of integers in [0, K), weights (N,) -> loss (); or logits (N, H, W, K) and
     targets (N, H, W), of which every pixel counts as an example with the weight of its image.
 
-    Raises InputError unless 0 <= label_smoothing < 1 and class weights are at least 0, if the shapes do not fit, or if
-    the targets are not integers. Targets out of range are refused where reading them makes no device wait: on the host,
-    outside of a trace.
-    Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al.,
-    CVPR 2016, section 7; both with class weights: PyTorch's ``CrossEntropyLoss``.
+    References
+    ----------
+    Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 6.2.2.3; label smoothing: Szegedy et al., CVPR
+    2016, section 7; both with class weights: PyTorch's ``CrossEntropyLoss``.
     """
 
     label_smoothing: float = 0.0
@@ -138,24 +156,46 @@ class SoftmaxCrossEntropy(_Softmax):
 
 @dataclass(frozen=True)
 class Focal(_Softmax):
-    """Cross-entropy of a softmax in which examples count less, the better they are classified.
+    r"""Cross-entropy of a softmax in which examples count less, the better they are classified.
 
-        p = softmax(z_n)[y_n];  l_n = -(1 - p)^γ log p;  L = sum_n v_n c[y_n] l_n / sum_n v_n c[y_n]
+    With γ = 0 this is ``SoftmaxCrossEntropy``.
 
-    v are the weights of the examples and c those of the classes, all 1 unless given. With γ = 0 this is
-    ``SoftmaxCrossEntropy``.
+    Parameters
+    ----------
+    gamma
+        γ.
+    class_weights
+        c of each class, all 1 unless given.
 
-    Backward, with e = 1 - p, p_k all probabilities and t_k 1 for the true class and 0 for the others:
+    Raises
+    ------
+    InputError
+        Unless γ and the class weights are finite and at least 0, and as ``SoftmaxCrossEntropy`` does.
 
-        dl_n/dz_k = e^γ (1 - γ p log(p) / e) (p_k - t_k)
+    Notes
+    -----
+    With the weights v of the examples, all 1 unless given, and p the probability of the true class t_n:
+
+    .. math::
+
+        p = \mathrm{softmax}(z_n)_{t_n}, \quad l_n = -(1 - p)^\gamma \log p, \quad
+        L = \frac{\sum_n v_n c_{t_n} l_n}{\sum_n v_n c_{t_n}}
+
+    Backward, with all probabilities p_k, and t_k 1 for the true class and 0 for the others:
+
+    .. math::
+
+        \frac{\partial l_n}{\partial z_k} = e^\gamma \left(1 - \frac{\gamma p \log p}{e}\right) (p_k - t_k), \quad
+        e = 1 - p
 
     Near p = 1, e is computed as the sum of the other probabilities, log p as log1p(-e), and p_k - t_k of the true class
     as -e. The fraction log(p) / e tends to -1 there; γ below 1 thus gives no infinite factor.
 
     Shapes: those of ``SoftmaxCrossEntropy``.
 
-    Raises InputError unless γ and the class weights are finite and at least 0, and as ``SoftmaxCrossEntropy`` does.
-    Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, section 3 (there with a sigmoid).
+    References
+    ----------
+    Lin et al., "Focal loss for dense object detection", ICCV 2017, section 3 (there with a sigmoid).
     """
 
     gamma: float = 2.0
@@ -191,67 +231,6 @@ class Focal(_Softmax):
         return cache["slopes"][:, None] * (cache["others"] - cache["e"][:, None] * cache["t"])
 
 
-@dataclass(frozen=True)
-class BinaryCrossEntropy:
-    """Mean negative log-probability of labels that are 0 or 1, from a logit for each: one label or several of K.
-
-        p = 1 / (1 + exp(-z))
-        l_n = -1/K sum_k t[n,k] log p[n,k] + (1 - t[n,k]) log(1 - p[n,k])
-            = 1/K sum_k max(z[n,k], 0) - z[n,k] t[n,k] + log(1 + exp(-|z[n,k]|))
-        L = sum_n w_n l_n / sum_n w_n
-
-    The second form is the one computed: it overflows for no z.
-
-    Backward:  dl_n/dz[n,k] = ((1 - t[n,k]) p[n,k] - t[n,k] (1 - p[n,k])) / K,  which is (p - t) / K but does not
-    round p to 1.
-
-    Shapes: logits (N,), (N, 1) or (N, K), targets of the same shape, weights (N,) -> loss ().
-
-    Raises InputError if the shapes do not fit or, on the host, if targets are neither 0 nor 1.
-    Source: Bishop, "Pattern Recognition and Machine Learning", 2006, sections 4.3.2 and 5.2.
-    """
-
-    target: ClassVar[Target] = "binary"
-
-    def check(self, outputs: Array, targets: Array) -> None:
-        """Raise InputError unless targets are 0 or 1, of any dtype of real numbers, in the shape of the outputs."""
-        check_same_shape("BinaryCrossEntropy", outputs, targets)
-        xp = array_namespace(targets)
-        if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
-            raise InputError(
-                f"BinaryCrossEntropy: expected targets of 0 and 1, got dtype {targets.dtype}. Convert them to bool."
-            )
-        if is_readable(targets) and not xp.isdtype(targets.dtype, "bool"):
-            values = to_numpy(targets)
-            if not ((values == 0) | (values == 1)).all():
-                raise InputError(
-                    f"BinaryCrossEntropy: expected targets of 0 and 1, got values from {values.min()} to "
-                    f"{values.max()}. Use SoftmaxCrossEntropy for class numbers, MeanSquaredError for real targets."
-                )
-
-    def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
-        """The loss, and a cache for ``backward``."""
-        self.check(outputs, targets)
-        xp = array_namespace(outputs)
-        t = targets_like(outputs, targets)
-        losses = kernels.rectify(outputs) - outputs * t + xp.log1p(xp.exp(-xp.abs(outputs)))
-        factors = output_factors(outputs, weights)
-        return LossForward(xp.sum(factors * losses), {"outputs": outputs, "t": t, "factors": factors})
-
-    def backward(self, cache: Cache) -> Array:
-        """Gradient with respect to the logits."""
-        p, q = _sigmoids(cache["outputs"])
-        return cache["factors"] * ((1 - cache["t"]) * p - cache["t"] * q)
-
-    def predictions(self, outputs: Array) -> Array:
-        """Whether each label is the more probable one: outputs > 0, (N,) or (N, K) of booleans."""
-        return one_column_less(outputs) > 0
-
-    def probabilities(self, outputs: Array) -> Array:
-        """Probability that each label is 1, sigmoid(outputs): (N,) or (N, K)."""
-        return _sigmoids(one_column_less(outputs))[0]
-
-
 def _log_softmax(logits: Array) -> tuple[Array, Array]:
     """Logarithms of the softmax over the last axis, and the softmax."""
     xp = array_namespace(logits)
@@ -259,11 +238,3 @@ def _log_softmax(logits: Array) -> tuple[Array, Array]:
     exponentials = xp.exp(shifted)
     totals = xp.sum(exponentials, axis=-1, keepdims=True)
     return shifted - xp.log(totals), exponentials / totals
-
-
-def _sigmoids(z: Array) -> tuple[Array, Array]:
-    """Probabilities p = 1 / (1 + exp(-z)) and 1 - p = 1 / (1 + exp(z)), both to full relative precision."""
-    xp = array_namespace(z)
-    small = xp.exp(-xp.abs(z))
-    small, large = small / (1 + small), 1 / (1 + small)
-    return xp.where(z > 0, large, small), xp.where(z > 0, small, large)

@@ -73,20 +73,29 @@ class _Distance:
 
 @dataclass(frozen=True)
 class MeanSquaredError(_Distance):
-    """Mean squared distance of outputs from targets.
-
-        l_n = 1/K sum_k (y[n,k] - t[n,k])^2;  L = sum_n w_n l_n / sum_n w_n
+    r"""Mean squared distance of outputs from targets.
 
     Class numbers stand for targets t of 1 (their class) and 0.
 
-    Backward:  dl_n/dy[n,k] = 2 (y[n,k] - t[n,k]) / K.
+    Raises
+    ------
+    InputError
+        If the shapes do not fit, or the targets are not real numbers or, on the host, class numbers out of range.
+
+    Notes
+    -----
+    .. math:: l_n = \frac{1}{K} \sum_k (y_{nk} - t_{nk})^2, \quad L = \frac{\sum_n w_n l_n}{\sum_n w_n}
+
+    Backward:
+
+    .. math:: \frac{\partial l_n}{\partial y_{nk}} = \frac{2}{K} (y_{nk} - t_{nk})
 
     Shapes: outputs (N,), (N, 1) or (N, K), targets of the same shape, weights (N,) -> loss (); or outputs (N, K > 1)
     and targets (N,) of integers in [0, K).
 
-    Raises InputError if the shapes do not fit, or the targets are not real numbers or, on the host, class numbers out
-    of range.
-    Source: Bishop, "Pattern Recognition and Machine Learning", 2006, section 5.2.
+    References
+    ----------
+    Bishop, "Pattern Recognition and Machine Learning", 2006, section 5.2.
     """
 
     def check(self, outputs: Array, targets: Array) -> None:
@@ -113,16 +122,26 @@ class MeanSquaredError(_Distance):
 
 @dataclass(frozen=True)
 class MeanAbsoluteError(_Distance):
-    """Mean absolute distance of outputs from targets, which outliers pull at no more than others.
+    r"""Mean absolute distance of outputs from targets, which outliers pull at no more than others.
 
-        l_n = 1/K sum_k |y[n,k] - t[n,k]|;  L = sum_n w_n l_n / sum_n w_n
+    Raises
+    ------
+    InputError
+        If the shapes do not fit or the targets are not real numbers.
 
-    Backward:  dl_n/dy[n,k] = sign(y[n,k] - t[n,k]) / K, and 0 where they are equal.
+    Notes
+    -----
+    .. math:: l_n = \frac{1}{K} \sum_k |y_{nk} - t_{nk}|, \quad L = \frac{\sum_n w_n l_n}{\sum_n w_n}
+
+    Backward, 0 where they are equal:
+
+    .. math:: \frac{\partial l_n}{\partial y_{nk}} = \frac{1}{K} \, \mathrm{sign}(y_{nk} - t_{nk})
 
     Shapes: outputs (N,), (N, 1) or (N, K), targets of the same shape, weights (N,) -> loss ().
 
-    Raises InputError if the shapes do not fit or the targets are not real numbers.
-    Source: Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd edition, 2009, section 10.6.
+    References
+    ----------
+    Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd edition, 2009, section 10.6.
     """
 
     def distance(self, d: Array) -> Array:
@@ -136,17 +155,33 @@ class MeanAbsoluteError(_Distance):
 
 @dataclass(frozen=True)
 class Huber(_Distance):
-    """Half the squared distance up to δ, and linear beyond.
+    r"""Half the squared distance up to δ, and linear beyond.
 
-        f(d) = d^2 / 2 where |d| <= δ, else δ (|d| - δ/2);   with c = min(|d|, δ):  f(d) = c (|d| - c/2)
-        l_n = 1/K sum_k f(y[n,k] - t[n,k]);  L = sum_n w_n l_n / sum_n w_n
+    Parameters
+    ----------
+    delta
+        δ.
 
-    Backward:  dl_n/dy[n,k] = sign(d) min(|d|, δ) / K.
+    Raises
+    ------
+    InputError
+        Unless δ is finite and above 0, if the shapes do not fit, or if the targets are not real numbers.
+
+    Notes
+    -----
+    .. math:: f(d) = \frac{d^2}{2} \text{ where } |d| \le \delta, \text{ else } \delta \, (|d| - \delta/2)
+
+    .. math:: l_n = \frac{1}{K} \sum_k f(y_{nk} - t_{nk}), \quad L = \frac{\sum_n w_n l_n}{\sum_n w_n}
+
+    Computed with c = min(abs(d), δ), as f(d) = c (abs(d) - c/2). Backward, with d = y - t:
+
+    .. math:: \frac{\partial l_n}{\partial y_{nk}} = \frac{1}{K} \, \mathrm{sign}(d) \min(|d|, \delta)
 
     Shapes: outputs (N,), (N, 1) or (N, K), targets of the same shape, weights (N,) -> loss ().
 
-    Raises InputError unless δ is finite and above 0, if the shapes do not fit, or if the targets are not real numbers.
-    Source: Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35(1), 1964.
+    References
+    ----------
+    Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35(1), 1964.
     """
 
     delta: float = 1.0

@@ -29,7 +29,10 @@ def start_from(
     name ends in its hash. PyTorch's files hold no normalisation: those of the hub come with settings that do, all
     others are taken to be of torchvision's models. ``model`` is the network's name, if it has one.
 
-    Raises InputError if the weights cannot be downloaded or are of another model, and as ``Network.load_tensors`` does.
+    Raises
+    ------
+    InputError
+        If the weights cannot be downloaded or are of another model, and as ``Network.load_tensors`` does.
     """
     weights = find(source)
     _check_model(source, model, weights)

@@ -65,7 +65,13 @@ def names() -> tuple[str, ...]:
 
 
 def recipe(name: str) -> Recipe:
-    """The settings of a model, the published ones where they are known. Raises InputError for an unknown name."""
+    """The settings of a model, the published ones where they are known.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
     return pick("Model", _MODELS, name).recipe
 
 
@@ -75,7 +81,13 @@ def pixels(name: str) -> Pixels:
 
 
 def options(name: str) -> tuple[str, ...]:
-    """Names of the settings that a model has beside input shape and classes. Raises InputError for an unknown name."""
+    """Names of the settings that a model has beside input shape and classes.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
     return pick("Model", _MODELS, name).options()
 
 

@@ -29,7 +29,10 @@ class XpnetRep(base.BackendRep):
     def run(self, inputs: Sequence[Array] | Mapping[str, Array] | Array, **kwargs: Any) -> tuple[Array, ...]:
         """The outputs for inputs, in order or by name.
 
-        Raises InputError, naming the node, if an input is missing or a node cannot compute.
+        Raises
+        ------
+        InputError
+            Naming the node, if an input is missing or a node cannot compute.
         """
         if not isinstance(inputs, Mapping | list | tuple):
             inputs = [inputs]
@@ -62,7 +65,10 @@ class XpnetBackend(base.Backend):
     def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> XpnetRep:
         """A model ready to run, where its inputs are unless ``backend`` names a library.
 
-        Raises InputError for a model that ONNX's checker refuses, or a device or library that is not there.
+        Raises
+        ------
+        InputError
+            For a model that ONNX's checker refuses, or a device or library that is not there.
         """
         if not cls.supports_device(device):
             raise InputError(f"ONNX backend: expected a device of {', '.join(DEVICES)}, got {device!r}. Choose one.")
@@ -85,7 +91,13 @@ class XpnetBackend(base.Backend):
     def run_node(
         cls, node: Any, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Array, ...]:
-        """The outputs of one node. Raises InputError as running a model does."""
+        """The outputs of one node.
+
+        Raises
+        ------
+        InputError
+            As running a model does.
+        """
         graph = onnx.helper.make_graph(
             [node],
             "node",

@@ -21,18 +21,7 @@ from xpnet.optimizers.base import (
 
 @dataclass(frozen=True)
 class Adam:
-    """Momentum, with a learning rate for each parameter that falls with the recent size of its gradient.
-
-        t = t + 1;  g = g + λ·θ
-        m = β1·m + (1 - β1)·g;  m̂ = m/(1 - β1^t)
-        s = β2·s + (1 - β2)·g²;  ŝ = s/(1 - β2^t)
-        θ = θ - α·m̂/(√ŝ + ε)
-
-    The divisions by 1 - β^t make up for averages that begin at 0. Weight decay acts as an L2 term in the loss would;
-    AdamW has it the other way.
-
-    Raises InputError if a setting is out of range.
-    Source: Kingma and Ba, ICLR 2015; Reddi, Kale and Kumar, ICLR 2018 (amsgrad).
+    r"""Momentum, with a learning rate for each parameter that falls with the recent size of its gradient.
 
     Parameters
     ----------
@@ -42,6 +31,32 @@ class Adam:
         β1 and β2 in [0, 1), and ε above 0.
     amsgrad
         Whether the largest s so far takes the place of s in ŝ, as in PyTorch (the paper leaves out this division).
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    In step t, counted from 1:
+
+    .. math::
+
+        g \leftarrow g + \lambda \theta, \quad m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        s \leftarrow \beta_2 s + (1 - \beta_2) g^2
+
+    .. math::
+
+        \theta \leftarrow \theta - \frac{\alpha \hat m}{\sqrt{\hat s} + \varepsilon}, \quad
+        \hat m = \frac{m}{1 - \beta_1^t}, \quad \hat s = \frac{s}{1 - \beta_2^t}
+
+    The divisions by 1 - β^t make up for averages that begin at 0. Weight decay acts as an L2 term in the loss would;
+    AdamW has it the other way.
+
+    References
+    ----------
+    Kingma and Ba, ICLR 2015; Reddi, Kale and Kumar, ICLR 2018 (amsgrad).
 
     Examples
     --------
@@ -99,15 +114,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam whose weight decay acts on θ itself, beside the step and not through the averages.
-
-        θ = θ - α·(m̂/(√ŝ + ε) + λ·θ),  m̂ and ŝ as in Adam, from g alone
-
-    The learning rate multiplies λ too, as in PyTorch, and the default weight decay is PyTorch's; in the paper only the
-    schedule does.
-
-    Raises InputError if a setting is out of range.
-    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+    r"""Adam whose weight decay acts on θ itself, beside the step and not through the averages.
 
     Parameters
     ----------
@@ -115,6 +122,24 @@ class AdamW(Adam):
         α and λ.
     beta1, beta2, epsilon, amsgrad
         As in Adam.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    With the averages of Adam, from g alone:
+
+    .. math:: \theta \leftarrow \theta - \alpha \left(\frac{\hat m}{\sqrt{\hat s} + \varepsilon} + \lambda \theta\right)
+
+    The learning rate multiplies λ too, as in PyTorch, and the default weight decay is PyTorch's; in the paper only the
+    schedule does.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
     """
 
     weight_decay: float = 0.01

@@ -21,17 +21,30 @@ from xpnet.optimizers.base import (
 
 @dataclass(frozen=True)
 class AdaGrad:
-    """A learning rate for each parameter, which falls with the sum of all its squared gradients.
-
-        t = t + 1;  g = g + λ·θ;  s = s + g²;  θ = θ - α/(1 + (t - 1)·η)·g/(√s + ε)
-
-    Raises InputError if a setting is out of range.
-    Source: Duchi, Hazan and Singer, JMLR 12, 2011.
+    r"""A learning rate for each parameter, which falls with the sum of all its squared gradients.
 
     Parameters
     ----------
     learning_rate, weight_decay, lr_decay, epsilon
         α, λ, η, and ε above 0.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    In step t, counted from 1:
+
+    .. math::
+
+        g \leftarrow g + \lambda \theta, \quad s \leftarrow s + g^2, \quad
+        \theta \leftarrow \theta - \frac{\alpha}{1 + (t - 1) \eta} \cdot \frac{g}{\sqrt s + \varepsilon}
+
+    References
+    ----------
+    Duchi, Hazan and Singer, JMLR 12, 2011.
     """
 
     learning_rate: float = 0.01
@@ -61,17 +74,28 @@ class AdaGrad:
 
 @dataclass(frozen=True)
 class RMSProp:
-    """A learning rate for each parameter, which falls with the recent size of its gradient.
-
-        g = g + λ·θ;  s = ρ·s + (1 - ρ)·g²;  θ = θ - α·g/(√s + ε)
-
-    Raises InputError if a setting is out of range.
-    Source: Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
+    r"""A learning rate for each parameter, which falls with the recent size of its gradient.
 
     Parameters
     ----------
     learning_rate, weight_decay, rho, epsilon
         α, λ, ρ in [0, 1), by default PyTorch's (the source has 0.9), and ε above 0.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    .. math::
+
+        g \leftarrow g + \lambda \theta, \quad s \leftarrow \rho s + (1 - \rho) g^2, \quad
+        \theta \leftarrow \theta - \frac{\alpha g}{\sqrt s + \varepsilon}
+
+    References
+    ----------
+    Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
     """
 
     learning_rate: float = 0.01

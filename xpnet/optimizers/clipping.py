@@ -7,15 +7,26 @@ from xpnet.checks import check_above_zero
 
 
 def clip_by_global_norm(gradient: Array, max_norm: float) -> Array:
-    """The gradient, shortened to a length of ``max_norm`` where it is longer; the direction stays.
+    r"""The gradient, shortened to a length of ``max_norm`` where it is longer; the direction stays.
 
-        g = g·min(1, max_norm/(‖g‖ + 10⁻⁶)),  ‖g‖ = c·‖g/c‖ with c = max(1, max |g|)
+    Raises
+    ------
+    InputError
+        If the max_norm is not above 0.
+
+    Notes
+    -----
+    .. math::
+
+        g \leftarrow g \cdot \min\left(1, \frac{\mathrm{max\_norm}}{\|g\| + 10^{-6}}\right), \quad
+        \|g\| = c \, \|g/c\|, \quad c = \max(1, \max |g|)
 
     With c no square overflows. Nothing is read back to the host. A gradient that is not finite stays so, and shows in
     the next loss.
 
-    Raises InputError if the max_norm is not above 0.  Source: Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from
-    PyTorch.
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, ICML 2013; the 10⁻⁶ is from PyTorch.
     """
     check_clip_norm(max_norm)
     xp = array_namespace(gradient)

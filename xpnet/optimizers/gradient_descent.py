@@ -14,11 +14,21 @@ MOMENTUM_FORMS = ("moving-average", "heavy-ball", "nesterov")
 
 @dataclass(frozen=True)
 class SGD:
-    """Steepest descent with weight decay.
+    r"""Steepest descent with weight decay.
 
-        θ = θ - α·(g + λ·θ)
+    Parameters
+    ----------
+    learning_rate, weight_decay
+        α and λ.
 
-    Raises InputError if the learning rate or weight decay is negative or not finite.
+    Raises
+    ------
+    InputError
+        If the learning rate or weight decay is negative or not finite.
+
+    Notes
+    -----
+    .. math:: \theta \leftarrow \theta - \alpha \, (g + \lambda \theta)
     """
 
     learning_rate: float
@@ -41,21 +51,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Momentum:
-    """Gradient descent with a memory of earlier gradients, in three published forms.
-
-        moving-average:  m = μ·m + (1 - μ)·g;  θ = θ - α·(m + λ·θ)
-        heavy-ball:      v = μ·v - α·(g + λ·θ);  θ = θ + v
-        nesterov:        v = μ·v - α·(g + λ·θ);  θ = θ + μ·v - α·(g + λ·θ)
-
-    The moving average keeps the step's size at that of one gradient; a heavy ball's grows to 1/(1 - μ) times that, so
-    for equal pace its learning rate is (1 - μ) times the other's. Weight decay acts beside the average in the first
-    form and through the velocity in the others, as an L2 term in the loss would. Nesterov's form adds μ·v as well, the
-    way that the ball will roll next. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out
-    of the velocity, so that a change of α acts on past gradients as well.
-
-    Raises InputError if a setting is out of range.
-    Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (heavy ball); Sutskever et
-    al., ICML 2013 (Nesterov's form).
+    r"""Gradient descent with a memory of earlier gradients, in three published forms.
 
     Parameters
     ----------
@@ -63,6 +59,38 @@ class Momentum:
         α, μ in [0, 1), and λ.
     form
         One of the three.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+
+    Notes
+    -----
+    .. math::
+
+        \text{moving-average:} \quad m \leftarrow \mu m + (1 - \mu) g, \quad
+        \theta \leftarrow \theta - \alpha \, (m + \lambda \theta)
+
+    .. math::
+
+        \text{heavy-ball:} \quad v \leftarrow \mu v - \alpha \, (g + \lambda \theta), \quad \theta \leftarrow \theta + v
+
+    .. math::
+
+        \text{nesterov:} \quad v \leftarrow \mu v - \alpha \, (g + \lambda \theta), \quad
+        \theta \leftarrow \theta + \mu v - \alpha \, (g + \lambda \theta)
+
+    The moving average keeps the step's size at that of one gradient; a heavy ball's grows to 1/(1 - μ) times that, so
+    for equal pace its learning rate is (1 - μ) times the other's. Weight decay acts beside the average in the first
+    form and through the velocity in the others, as an L2 term in the loss would. Nesterov's form adds μ·v as well, the
+    way that the ball will roll next. The last two equal PyTorch's SGD at a constant learning rate; PyTorch keeps α out
+    of the velocity, so that a change of α acts on past gradients as well.
+
+    References
+    ----------
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (heavy ball); Sutskever et al.,
+    ICML 2013 (Nesterov's form).
     """
 
     learning_rate: float

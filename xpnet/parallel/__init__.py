@@ -25,7 +25,10 @@ ALONE = Group()
 def connect(engine: str | None) -> Group:
     """The ranks that an engine has started this process with; of None this process alone.
 
-    Raises InputError for an unknown engine, or one that cannot be loaded.
+    Raises
+    ------
+    InputError
+        For an unknown engine, or one that cannot be loaded.
     """
     return ALONE if engine is None else _connected(engine)
 

@@ -19,7 +19,9 @@ def calibration(bins: Calibration) -> Figure:
     The bars of perfectly calibrated predictions reach the diagonal; shorter ones say that a network is too sure of
     itself. The number of examples is on a logarithmic scale.
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, figure 4.
+    References
+    ----------
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, figure 4.
     """
     figure = make_figure(_SIDE, _SIDE + 1.2)
     axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)

@@ -72,9 +72,13 @@ def run_comparison(histories: Mapping[str, History]) -> Figure:
 def loss_curves(history: Columns, batches_per_epoch: int | None = None) -> Figure:
     """Draw the total loss, the classification loss and the weight-decay loss against the iteration.
 
-    With ``batches_per_epoch`` the axis counts epochs instead.
-    Reads the columns iteration, total_loss, loss and weight_decay_loss; values that are not
-    finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
+    With ``batches_per_epoch`` the axis counts epochs instead. Reads the columns iteration, total_loss, loss and
+    weight_decay_loss; values that are not finite leave a gap.
+
+    Raises
+    ------
+    InputError
+        For columns of unequal length, a missing one included.
     """
     labels = {
         "total_loss": "Total",
@@ -92,10 +96,14 @@ def loss_curves(history: Columns, batches_per_epoch: int | None = None) -> Figur
 def accuracy_curves(history: Columns, averaged: bool = True, batches_per_epoch: int | None = None) -> Figure:
     """Draw the training and validation accuracy, in percent, against the iteration.
 
-    ``averaged`` says that the training accuracy is the moving average over batches, which lags behind.
-    With ``batches_per_epoch`` the axis counts epochs instead.
-    Reads the columns iteration, train_accuracy and validation_accuracy, fractions in [0, 1]; values that are
-    not finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
+    ``averaged`` says that the training accuracy is the moving average over batches, which lags behind. With
+    ``batches_per_epoch`` the axis counts epochs instead. Reads the columns iteration, train_accuracy and
+    validation_accuracy, fractions in [0, 1]; values that are not finite leave a gap.
+
+    Raises
+    ------
+    InputError
+        For columns of unequal length, a missing one included.
     """
     figure = make_figure(PAGE_WIDTH, 3.6)
     axes = figure.subplots()
@@ -112,7 +120,12 @@ def error_rate_curves(history: Columns, batches_per_epoch: int) -> Figure:
 
     The scale is logarithmic, so that the first fall and the last mistakes both show; where a rate falls below 0.1 % it
     is linear from there to 0. Reads the columns iteration, train_accuracy and validation_accuracy; values that are not
-    finite leave a gap. Raises InputError for columns of unequal length, a missing one included.
+    finite leave a gap.
+
+    Raises
+    ------
+    InputError
+        For columns of unequal length, a missing one included.
     """
     rates = {name: 1 - np.asarray(history.get(name, ()), np.float64) for name in ACCURACIES}
     rates["iteration"] = np.asarray(history.get("iteration", ()))
@@ -136,7 +149,11 @@ def cost_comparison(histories: Mapping[str, Columns], batches_per_epoch: int) ->
     """Draw the total training loss of several runs, by their names, against epochs; on a logarithmic scale.
 
     Reads the columns iteration, which must be the same in all runs, and total_loss.
-    Raises InputError for columns of unequal length, a missing one included.
+
+    Raises
+    ------
+    InputError
+        For columns of unequal length, a missing one included.
     """
     figure, axes = _comparison("cost_comparison", histories, "total_loss", batches_per_epoch)
     axes.set(title="Training cost", ylabel="Total loss", yscale="log")
@@ -149,7 +166,11 @@ def accuracy_comparison(histories: Mapping[str, Columns], batches_per_epoch: int
     """Draw the validation accuracy of several runs, by their names, in percent against epochs.
 
     Reads the columns iteration, which must be the same in all runs, and validation_accuracy.
-    Raises InputError for columns of unequal length, a missing one included.
+
+    Raises
+    ------
+    InputError
+        For columns of unequal length, a missing one included.
     """
     figure, axes = _comparison("accuracy_comparison", histories, "validation_accuracy", batches_per_epoch, scale=100)
     axes.set(title="Validation accuracy", ylabel="Accuracy (%)")

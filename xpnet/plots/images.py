@@ -25,7 +25,12 @@ def filters(weight: Floats) -> Figure:
     one channel in colours symmetric about 0. With any other number of channels the rows are filters and the
     columns input channels, the first 16 of each. Weights that are not finite stay white.
 
-    Shapes: weight (O, kh, kw, C). Raises InputError for other shapes and for an empty weight.
+    Shapes: weight (O, kh, kw, C).
+
+    Raises
+    ------
+    InputError
+        For other shapes and for an empty weight.
     """
     if weight.ndim != 4 or weight.size == 0:
         raise InputError(
@@ -59,7 +64,12 @@ def feature_maps(output: Floats, image: Integers, name: str) -> Figure:
     The channels share one scale of colours; of more than 64 the first 64 are drawn. Values that are not finite stay
     white.
 
-    Shapes: output (H, W, C) or (units,); image uint8 (h, w, 1 or 3). Raises InputError for other shapes.
+    Shapes: output (H, W, C) or (units,); image uint8 (h, w, 1 or 3).
+
+    Raises
+    ------
+    InputError
+        For other shapes.
     """
     if output.ndim not in (1, 3) or output.size == 0:
         raise InputError(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from xpnet.datasets.base import Images
 from xpnet.errors import InputError
-from xpnet.metrics import check_class_indices, check_confusion, check_same_length
+from xpnet.metrics.classes import check_class_indices, check_confusion, check_same_length
 from xpnet.plots.style import (
     DIGIT_WIDTH,
     PAGE_WIDTH,
@@ -102,7 +102,11 @@ def confusion_matrix(matrix: Integers, class_names: Sequence[str]) -> Figure:
     Counts that would be too small to read are left out, and of many classes not every name is written.
 
     Shapes: matrix (classes, classes), rows true, columns predicted.
-    Raises InputError for a matrix that is not square and for another number of names.
+
+    Raises
+    ------
+    InputError
+        For a matrix that is not square and for another number of names.
     """
     where = "confusion_matrix"
     check_confusion(where, matrix)

@@ -26,7 +26,11 @@ def segmentation(images: Images, targets: Integers, predictions: Integers, class
     The first class is grey; of more than 11 classes colours repeat.
 
     Shapes: images (N, H, W, 1 or 3) of uint8, targets and predictions (N, H, W).
-    Raises InputError for other shapes.
+
+    Raises
+    ------
+    InputError
+        For other shapes.
     """
     shapes = images.shape[:-1], targets.shape, predictions.shape
     if len(targets.shape) != 3 or len(set(shapes)) > 1:

@@ -69,7 +69,10 @@ ACCURACIES = {"train_accuracy": "Training", "validation_accuracy": "Validation"}
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     """Write a figure to ``path``, whose suffix (.png, .pdf, .svg) gives the format; its folder is made if need be.
 
-    Raises InputError if it is not written: an unknown format, a folder that cannot be made.
+    Raises
+    ------
+    InputError
+        If it is not written: an unknown format, a folder that cannot be made.
     """
     check_suffix(path)
     check_held(Path(path))

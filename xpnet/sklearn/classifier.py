@@ -27,15 +27,11 @@ from xpnet.training.weights import check_class_weight
 
 @dataclass(eq=False, repr=False)
 class NetworkClassifier(ClassifierMixin, NetworkEstimator):
-    """A neural network that classifies, as a scikit-learn estimator.
+    r"""A neural network that classifies, as a scikit-learn estimator.
 
-    The settings are ``MLPClassifier``'s, and mean the same:
-
-        L = 1/n Σ loss + alpha/(2n) Σ w²   over a batch of n examples, w the weights but not the biases
-
-    Two classes and multi-label targets (n, k) are learned by binary cross-entropy, of labels the sum, several classes
-    by cross-entropy. Inputs are dense or sparse; they are computed with in float32 if that holds them (float32, 8 and
-    16 bits), else in float64.
+    The settings are ``MLPClassifier``'s, and mean the same. Two classes and multi-label targets (n, k) are learned by
+    binary cross-entropy, of labels the sum, several classes by cross-entropy. Inputs are dense or sparse; they are
+    computed with in float32 if that holds them (float32, 8 and 16 bits), else in float64.
 
     After ``fit``: ``network_`` (a ``xpnet.Network``), ``classes_``, ``loss_``, ``loss_curve_``, ``best_loss_``,
     ``validation_scores_``, ``best_validation_score_``, ``coefs_``, ``intercepts_``, ``n_iter_``, ``n_layers_``,
@@ -70,6 +66,12 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     device
         Where to compute, by default where X is.
 
+    Notes
+    -----
+    Over a batch of n examples, with all weights w but not the biases:
+
+    .. math:: L = \frac{1}{n} \sum \mathrm{loss} + \frac{\mathrm{alpha}}{2n} \sum w^2
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -96,7 +98,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkClassifier:
         """Train on inputs (n, features), or images for ``layers``, and classes (n,) or labels 0/1 (n, k).
 
-        Raises ValueError for data that do not fit, as scikit-learn's checks do, and for a single class.
+        Raises
+        ------
+        ValueError
+            For data that do not fit, as scikit-learn's checks do, and for a single class.
         """
         self._validate_params()
         X, y = self._checked(X, y, reset=True)
@@ -109,8 +114,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> NetworkClassifier:
         """One epoch on these examples, going on from what was learned; the first call needs all ``classes``.
 
-        Raises ValueError for classes that are not those of the first call, and for class_weight="balanced", which needs
-        all examples.
+        Raises
+        ------
+        ValueError
+            For classes that are not those of the first call, and for class_weight="balanced", which needs all examples.
         """
         self._validate_params()
         is_first = not hasattr(self, "network_")

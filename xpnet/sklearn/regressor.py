@@ -23,12 +23,10 @@ from xpnet.sklearn.settings import Settings
 
 @dataclass(eq=False, repr=False)
 class NetworkRegressor(RegressorMixin, NetworkEstimator):
-    """A neural network for real targets (n,) or (n, k), as a scikit-learn estimator.
+    r"""A neural network for real targets (n,) or (n, k), as a scikit-learn estimator.
 
     The settings are ``MLPRegressor``'s, and those beyond them and what is known after ``fit`` are
-    ``NetworkClassifier``'s. The loss is half of the squared error, summed over the k targets, with the same penalty:
-
-        L = 1/(2n) Σ (y - t)² + alpha/(2n) Σ w²
+    ``NetworkClassifier``'s. The loss is half of the squared error, summed over the k targets, with the same penalty.
 
     Parameters
     ----------
@@ -44,6 +42,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         As in ``MLPRegressor``.
     layers, dropout, batch_norm, normalize, optimizer, schedule, device
         As in ``NetworkClassifier``.
+
+    Notes
+    -----
+    .. math:: L = \frac{1}{2n} \sum (y - t)^2 + \frac{\mathrm{alpha}}{2n} \sum w^2
 
     Examples
     --------
@@ -69,7 +71,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkRegressor:
         """Train on inputs (n, features), or images for ``layers``, and real targets (n,) or (n, k).
 
-        Raises ValueError for data that do not fit, as scikit-learn's checks do.
+        Raises
+        ------
+        ValueError
+            For data that do not fit, as scikit-learn's checks do.
         """
         return self._learn(X, y, sample_weight, incremental=False)
 

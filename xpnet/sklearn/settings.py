@@ -97,7 +97,10 @@ class Settings(BaseEstimator):
         Initial weights are uniform with scikit-learn's bounds, √(6/(n_in + n_out)), or √(2/(n_in + n_out)) for the
         logistic function; biases are 0.
 
-        Raises InputError for layers that do not fit, and for settings of hidden layers beside ``layers``.
+        Raises
+        ------
+        InputError
+            For layers that do not fit, and for settings of hidden layers beside ``layers``.
         """
         init = VarianceScaling(1 / 3 if self.activation == "logistic" else 1.0, "average", "uniform")
         layers = self._hidden_layers(init) if self.layers is None else self._given_layers()

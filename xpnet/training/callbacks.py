@@ -19,10 +19,12 @@ class Callback:
     it after the current iteration. The network holds the current values from ``on_report`` on, during ``on_step`` those
     of the last report. Anything else that has all four methods is taken too.
 
-        class StopAt(Callback):
-            def on_report(self, trainer, record):
-                if record.train_score > 0.99:
-                    trainer.stop()
+    Examples
+    --------
+    >>> class StopAt(Callback):
+    ...     def on_report(self, trainer, record):
+    ...         if record.train_score > 0.99:
+    ...             trainer.stop()
     """
 
     def on_begin(self, trainer: Trainer) -> None:

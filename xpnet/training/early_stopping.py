@@ -30,8 +30,14 @@ class EarlyStopping:
 
     Without validation data the training loss is watched. Of equally good values the first are kept.
 
-    Raises InputError unless patience is an integer of at least 1 and min_delta at least 0.  Source: Goodfellow, Bengio
-    and Courville, "Deep Learning", 2016, algorithm 7.1.
+    Raises
+    ------
+    InputError
+        Unless patience is an integer of at least 1 and min_delta at least 0.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, "Deep Learning", 2016, algorithm 7.1.
     """
 
     patience: int

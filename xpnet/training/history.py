@@ -51,7 +51,10 @@ class Record(NamedTuple):
     def parse(cls, values: Sequence[Any]) -> Record:
         """From numbers or their texts; None and "" stand for what was not measured.
 
-        Raises TypeError or ValueError unless they are as many finite numbers.
+        Raises
+        ------
+        TypeError, ValueError
+            Unless they are as many finite numbers.
         """
         iteration, *others = values
         numbers: list[Any] = [None if value in (None, "") else float(value) for value in others]

@@ -55,17 +55,35 @@ class Mixing(ABC):
 
 @dataclass(frozen=True)
 class Mixup(Mixing):
-    """Adds a share of each example's partner to it.
+    r"""Adds a share of each example's partner to it.
 
-        x'[n] = λ x[n] + (1 - λ) x[m];  L' = λ L(z, y[n]) + (1 - λ) L(z, y[m]);  λ ~ Beta(α, α),  m = N - 1 - n
+    Parameters
+    ----------
+    alpha
+        α of the distribution from which λ is drawn once for each batch.
 
-    z are the outputs for x', y the targets, L the loss; λ is drawn once for each batch. For cross-entropy L' is that of
-    the targets λ t[n] + (1 - λ) t[m], with t one-hot; for the squared error its gradient is that of blended targets.
+    Raises
+    ------
+    InputError
+        Unless alpha is finite and above 0.
+
+    Notes
+    -----
+    With the outputs z for x', the targets t and the loss L:
+
+    .. math::
+
+        x'_n = \lambda x_n + (1 - \lambda) x_m, \quad L' = \lambda L(z, t_n) + (1 - \lambda) L(z, t_m), \quad
+        \lambda \sim \mathrm{Beta}(\alpha, \alpha), \quad m = N - 1 - n
+
+    For cross-entropy L' is that of the targets λ t[n] + (1 - λ) t[m], with t one-hot; for the squared error its
+    gradient is that of blended targets.
 
     Shapes: inputs (N, ...) of any shape, but not indices.
 
-    Raises InputError unless alpha is finite and above 0.
-    Source: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018, section 2 and figure 1.
+    References
+    ----------
+    Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018, section 2 and figure 1.
     """
 
     def _draw(self, rng: np.random.Generator, share: float, input_shape: Shape) -> np.ndarray:
@@ -78,19 +96,36 @@ class Mixup(Mixing):
 
 @dataclass(frozen=True)
 class CutMix(Mixing):
-    """Replaces a box in each image by that of its partner.
+    r"""Replaces a box in each image by that of its partner.
 
-        x'[n,i,j] = x[m,i,j] in the box, x[n,i,j] outside;  L' = λ L(z, y[n]) + (1 - λ) L(z, y[m]),  m = N - 1 - n
+    Parameters
+    ----------
+    alpha
+        α of the distribution from which λ is drawn once for each batch.
 
-    z are the outputs for x', y the targets, L the loss. The box has the sides H √(1 - λ) and W √(1 - λ) around a random
-    pixel, with λ ~ Beta(α, α), and is cut off at the border; in L', λ is the share of the pixels outside. Box and λ are
-    drawn once for each batch.
+    Raises
+    ------
+    InputError
+        Unless alpha is finite and above 0.
+
+    Notes
+    -----
+    With the outputs z for x', the targets t and the loss L:
+
+    .. math::
+
+        x'_{nij} = x_{mij} \text{ in the box, } x_{nij} \text{ outside}, \quad
+        L' = \lambda L(z, t_n) + (1 - \lambda) L(z, t_m), \quad m = N - 1 - n
+
+    The box has the sides H √(1 - λ) and W √(1 - λ) around a random pixel, with λ ~ Beta(α, α), and is cut off at the
+    border; in L', λ is the share of the pixels outside. The box is drawn once for each batch.
 
     Shapes: images (N, H, W, C).
 
-    Raises InputError unless alpha is finite and above 0.
-    Source: Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features", ICCV
-    2019, section 3.1.
+    References
+    ----------
+    Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features", ICCV 2019,
+    section 3.1.
     """
 
     def _draw(self, rng: np.random.Generator, share: float, input_shape: Shape) -> np.ndarray:

@@ -55,7 +55,10 @@ class Trainer:
     training examples. Another ``order`` gives other batches and random numbers, but sets the same examples apart for
     validation. ``runtime`` sets up the process; where it names a device it must be the network's.
 
-    Raises InputError if data, configuration, runtime and network do not fit together.
+    Raises
+    ------
+    InputError
+        If data, configuration, runtime and network do not fit together.
     """
 
     def __init__(
@@ -130,12 +133,14 @@ class Trainer:
         """Train until all iterations are done, early stopping ends it, or ``stop`` is called; returns the history.
 
         With ``detect_nonfinite`` the loss and θ are read back after every step, so that the first step that goes wrong
-        is known, and is repeated layer by layer to find where.
+        is known, and is repeated layer by layer to find where. Whatever else than TrainingDivergedError ends it, the
+        network has the values of the last complete step.
 
-        Raises TrainingDivergedError if the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first
-        layer whose output or gradient did, and the network has the values of the last record, or of the beginning.
-        Whatever else ends it, the network has the values of the last complete step. Raises InputError before
-        anything is done if the callbacks are not a list of callbacks.
+        Raises
+        ------
+        TrainingDivergedError
+            If the loss becomes infinite or NaN; with ``detect_nonfinite`` it names the first layer whose output or
+            gradient did, and the network has the values of the last record, or of the beginning.
         """
         network = self.network
         finite = network.theta, network.state
@@ -170,10 +175,7 @@ class Trainer:
         return self.history
 
     def step(self, *, detect_nonfinite: bool = False) -> StepMetrics:
-        """Train on the next batch, and nothing else: no record, and unless asked for no look at the loss.
-
-        Raises TrainingDivergedError as ``run`` does with ``detect_nonfinite``, and MemoryError, with the step's number.
-        """
+        """Train on the next batch and nothing else: no record, and no look at the loss without ``detect_nonfinite``."""
         try:
             return self._take_step(detect_nonfinite)
         except MemoryError as error:
@@ -194,8 +196,10 @@ class Trainer:
     def restore(self, snapshot: Snapshot, *, source: str = "Snapshot") -> None:
         """Go on from a snapshot of a run with the same settings, but for device, backend and length.
 
-        Raises InputError that begins with ``source`` if the snapshot is of other settings, naming the first tensor that
-        differs, or of a longer run.
+        Raises
+        ------
+        InputError
+            If the snapshot is of a longer run, or of other settings, naming the first tensor that differs.
         """
         if snapshot.progress.iteration > self.iterations:
             raise InputError(
