@@ -13,7 +13,7 @@ from xpnet.checks import pick
 from xpnet.function import LayeredFunction
 from xpnet.layers.base import State
 from xpnet.losses import Loss
-from xpnet.runtime import Runtime
+from xpnet.runtime import Runtime, configure_once
 from xpnet.shapes import check_positive
 from xpnet.torch_weights import torch_name
 
@@ -286,6 +286,7 @@ class Network(LayeredFunction):
         x = prediction_inputs("Network, inputs", x, self.input_shape)
         self._check_shape(x.shape)
         check_positive("Network", "batch_size", batch_size)
+        configure_once()
         results = []
         for start in range(0, x.shape[0], batch_size):
             rows = x[start : min(start + batch_size, x.shape[0]), ...]

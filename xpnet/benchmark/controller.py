@@ -131,7 +131,7 @@ def measure(
     for part in even_slices(rounds, -(-rounds // processes)):
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(name, case, device, threads)) for name in names]
-            for dtype, tolerance in case.tolerances(device).items() if part.start == 0 else ():
+            for dtype, tolerance in case.tolerances().items() if part.start == 0 else ():
                 workers = _same_work(workers, case, dtype, tolerance, say)
             for mode in modes:
                 workers = _take_turns(workers, mode, part.stop - part.start, taken[mode], say)
@@ -166,9 +166,9 @@ def _same_work(workers: Sequence[Worker], case: Case, dtype: str, tolerance: flo
                 if worker is workers[0]:
                     return []
                 continue
-            if not known:
+            if not known and dtype == case.dtype:  # once
                 say(f"{worker.implementation}: its gradients cannot be checked; its work is comparable, not equal.")
-            elif kept and (difference := _largest_difference(path, paths[0], tolerance)):
+            elif known and kept and (difference := _largest_difference(path, paths[0], tolerance)):
                 say(f"{worker.implementation} refused for {case.model}, other work in {dtype}: {difference}")
                 continue
             kept.append(worker)
