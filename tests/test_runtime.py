@@ -209,7 +209,9 @@ def test_fit_without_a_runtime_leaves_what_was_configured():
     assert sharing.threads() == 1
 
 
-@pytest.mark.parametrize("use", [Network.predict, Network.predict_proba, lambda network, x: network.evaluate(x, [0, 1])])
+@pytest.mark.parametrize(
+    "use", [Network.predict, Network.predict_proba, lambda network, x: network.evaluate(x, [0, 1])]
+)
 def test_a_first_prediction_uses_all_cores_and_tunes_malloc_once(monkeypatch, use):
     calls = []
     monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))

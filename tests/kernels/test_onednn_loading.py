@@ -1,5 +1,6 @@
 """Where oneDNN's library is found, and what is said of one that does not serve."""
 
+import ctypes
 import shutil
 import site
 import subprocess
@@ -41,11 +42,12 @@ def look_in(monkeypatch):
     forget_the_library()
 
 
-def build(path, source):
+def build(path, source, *others):
     if shutil.which("gcc") is None:
         pytest.skip("there is no C compiler")
     path.with_suffix(".c").write_text(source)
-    subprocess.run(["gcc", "-shared", "-fPIC", path.with_suffix(".c"), "-o", path], check=True)
+    linked = [argument for other in others for argument in (f"-L{path.parent}", f"-l:{other.name}")]
+    subprocess.run(["gcc", "-shared", "-fPIC", path.with_suffix(".c"), "-o", path, *linked], check=True)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,18 @@ def test_the_first_that_serves_is_taken(look_in, tmp_path):
     look_in(tmp_path / "missing.so", other, real)
     assert serving_library() == real
     assert table.find("conv2d", integers(2, 6, 6, 4), integers(4, 3, 3, 4), None, SAME, 1) is onednn_kernels
+
+
+def test_a_library_finds_those_that_it_needs_beside_it(tmp_path):
+    """As Intel's package of oneDNN and that of its OpenMP put them; nothing tells the loader to look there."""
+    build(tmp_path / "libneeded.so", "int needed(void) { return 7; }")
+    build(tmp_path / "libmain.so", "int needed(void); int called(void) { return needed(); }", tmp_path / "libneeded.so")
+    with pytest.raises(OSError, match=MISSING):
+        ctypes.CDLL(str(tmp_path / "libmain.so"))
+    assert onednn_loading._opened(str(tmp_path / "libmain.so")).called() == 7
+    (tmp_path / "libneeded.so").write_text("damaged")
+    with pytest.raises(OSError, match="ELF"):
+        onednn_loading._opened(str(tmp_path / "libneeded.so"))
 
 
 @needs_onednn

@@ -17,7 +17,7 @@ from xpnet.shapes import Window
 
 
 def onednn(otherwise):
-    """oneDNN's module where it is installed."""
+    """OneDNN's module where it is installed."""
     return "onednn_kernels" if onednn_kernels.is_available() else otherwise
 
 
@@ -34,8 +34,9 @@ SERVES = {
     "average_pool2d_input_gradient": (onednn("pooling"), "pooling", "torch_kernels", "jax_kernels", "pooling"),
     "batch_norm": (onednn(FORMULA), FORMULA, FORMULA, FORMULA, FORMULA),
     "batch_norm_by_running_statistics": (onednn(FORMULA), FORMULA, FORMULA, FORMULA, FORMULA),
-    "rectify": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
-    "rectify_gradient": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
+    "rectify": ("numpy_elements", "numpy_elements", "pointwise", "pointwise", "pointwise"),
+    "rectify_gradient": ("numpy_elements", "numpy_elements", "pointwise", "pointwise", "pointwise"),
+    "rectified_sum": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
     "normalize": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
     "elementwise": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
     "softmax_cross_entropy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),

@@ -77,8 +77,8 @@ class Case:
     def tolerances(self) -> dict[str, float]:
         """The dtypes that gradients are compared in, and by how much of a tensor they may differ.
 
-        What serves float32, a GPU's kernels or oneDNN, may serve no other dtype. There equal gradients of a network with
-        batch normalisation differ by up to 3 % on images of noise, because nearly all of it cancels.
+        What serves float32, a GPU's kernels or oneDNN, may serve no other dtype. In float32 equal
+        gradients of a network with batch normalisation differ by up to 3 % on images of noise: nearly all cancels.
         """
         normalizes = any(isinstance(leaf.layer, BatchNorm) for leaf in self.layer.leaves(self.input_shape))
         return {"float64": TOLERANCE, "float32": _TOLERANCE_WHERE_IT_CANCELS if normalizes else TOLERANCE}

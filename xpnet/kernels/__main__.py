@@ -38,6 +38,7 @@ def examples(asarray: Callable[[np.ndarray], Array]) -> dict[str, tuple[Any, ...
         "batch_norm_by_running_statistics": (x, params, state, 1e-5),
         "rectify": (x,),
         "rectify_gradient": (x, x),
+        "rectified_sum": (x, x),
         "normalize": (x, vector, vector),
         "elementwise": (x,),
         "softmax_cross_entropy": (rows, labels, 0.0),

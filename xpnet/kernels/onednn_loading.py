@@ -18,7 +18,7 @@ _WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}  # loops, millisecon
 
 
 def places() -> list[str]:
-    """Where the library may lie: where pip or conda puts it, also for an environment made of theirs; then the system."""
+    """Where pip or conda puts it, here or in the environment that this one was made from; then the loader searches."""
     prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, site.getuserbase()))
     found = [str(Path(prefix) / "lib" / NAME) for prefix in prefixes]
     return [*filter(os.path.exists, found), NAME]
@@ -34,10 +34,25 @@ def load() -> Library:
     with _brief_waiting():
         for place in places():
             try:
-                return Library(ctypes.CDLL(place))
+                return Library(_opened(place))
             except (OSError, AttributeError, OneDNNError) as error:  # AttributeError: another library of that name
                 failures.append(error)
     raise OneDNNError(str(failures[0]).partition("\n")[0]) from failures[0]
+
+
+def _opened(path: str) -> ctypes.CDLL:
+    """The library, with those that it needs where they lie beside it: Intel's packages do not tell the loader so."""
+    opened: set[Path] = set()
+    while True:
+        try:
+            return ctypes.CDLL(path)
+        except OSError as error:
+            needed = Path(path).parent / str(error).partition(":")[0]
+            is_there = needed.is_absolute() and needed.exists()
+            if not is_there or needed == Path(path) or needed in opened:
+                raise
+            _opened(str(needed))
+            opened.add(needed)
 
 
 @contextmanager
