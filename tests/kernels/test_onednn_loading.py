@@ -47,7 +47,9 @@ def build(path, source, *others):
         pytest.skip("there is no C compiler")
     path.with_suffix(".c").write_text(source)
     linked = [argument for other in others for argument in (f"-L{path.parent}", f"-l:{other.name}")]
-    subprocess.run(["gcc", "-shared", "-fPIC", path.with_suffix(".c"), "-o", path, *linked], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", path.with_suffix(".c"), "-o", path, *linked], check=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,9 +115,9 @@ def test_a_library_finds_those_that_it_needs_beside_it(tmp_path):
     with pytest.raises(OSError, match=MISSING):
         ctypes.CDLL(str(tmp_path / "libmain.so"))
     assert onednn_loading._opened(str(tmp_path / "libmain.so")).called() == 7
-    (tmp_path / "libneeded.so").write_text("damaged")
+    (tmp_path / "damaged.so").write_text("damaged" * 100)
     with pytest.raises(OSError, match="ELF"):
-        onednn_loading._opened(str(tmp_path / "libneeded.so"))
+        onednn_loading._opened(str(tmp_path / "damaged.so"))
 
 
 @needs_onednn

@@ -180,7 +180,7 @@ def _address(array: Any) -> int:
 
 
 class Step(NamedTuple):
-    """A primitive, or its description until the plan is compiled, with what it is given."""
+    """A primitive with what it is given."""
 
     primitive: ctypes.c_void_p
     length: int
@@ -201,7 +201,6 @@ class Plan:
         self._bytes = 0
         self._base = 0
         self._steps: list[Step] = []
-        self.is_compiled = False
 
     def array(self, layout: ctypes.c_void_p) -> Memory:
         """The next of the arrays that ``run`` is given."""
@@ -223,7 +222,7 @@ class Plan:
         if scratchpad and library.bytes(scratchpad):
             memories = {**memories, _SCRATCHPAD: self.buffer(scratchpad)}
         arguments = (_Argument * len(memories))(*((number, memory.value) for number, memory in memories.items()))
-        self._steps.append(Step(primitive_desc, len(memories), arguments))
+        self._steps.append(Step(library.create("primitive", primitive_desc), len(memories), arguments))
 
     def reorder(self, source: tuple[Memory, Any], target: tuple[Memory, Any]) -> None:
         """Add a copy from one memory with its layout to another."""
@@ -232,16 +231,8 @@ class Plan:
         primitive_desc = self._library.create("reorder_primitive_desc", *arguments)
         self.step(primitive_desc, {1: source[0], 17: target[0]})
 
-    def compile(self) -> None:
-        """Make the primitives, for which oneDNN writes code: a plan that only says what is served needs none."""
-        with self._threads:
-            self._steps = [
-                step._replace(primitive=self._library.create("primitive", step.primitive)) for step in self._steps
-            ]
-        self.is_compiled = True
-
     def run(self, *arrays: np.ndarray) -> None:
-        """Run a compiled plan on arrays that lie as was said, in that order.
+        """Run on arrays that lie as was said, in that order.
 
         Raises OneDNNError if a primitive fails, and InputError for an array of another size than it would read.
         """

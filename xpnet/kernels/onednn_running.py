@@ -46,9 +46,6 @@ def run(operation: str, description: Any, *arrays: np.ndarray) -> None:
 def execute(plan: Plan, *arrays: np.ndarray) -> None:
     """Run a plan; KernelError if it fails."""
     try:
-        if not plan.is_compiled:
-            with _building:
-                plan.compile()
         plan.run(*map(ready, arrays))
     except OneDNNError as error:
         raise _failure(error) from error
