@@ -67,6 +67,7 @@ def test_normalisation_and_relu_give_the_same_bits_together_as_apart(backend, fr
     for one, other in zip(*results, strict=True):
         assert_close(one, other)
 
+
 @pytest.mark.parametrize("shortcut", [None, Dense(3)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_residual_sum_and_relu_give_the_same_together_as_apart(backend, shortcut, dtype):
