@@ -9,8 +9,9 @@ import platform
 from dataclasses import dataclass
 
 from xpnet import kernels
-from xpnet.backend import check_names, resolve
+from xpnet.backend import resolve
 from xpnet.checks import check_bool, pick
+from xpnet.devices import check_names
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.parallel import ENGINES, connect
