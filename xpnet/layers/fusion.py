@@ -38,7 +38,8 @@ def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
     kinds = [*(type(layer) for _, layer in layers), None]
     for position, (name, layer) in enumerate(layers):
         before, after = found[-1].layer if found else None, kinds[position + 1]
-        joined = _RECTIFIED.get(type(before)) if type(layer) is ReLU and after is not MaxPool2D else None
+        is_free = type(layer) is ReLU and after is not MaxPool2D
+        joined = _RECTIFIED.get(type(before)) if before and is_free else None
         if before and joined:
             found[-1] = found[-1]._replace(layer=_with_relu(joined, before))
         elif type(before) is ReLU and type(layer) is MaxPool2D:
