@@ -23,7 +23,7 @@ PAGE = f"Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n"
 def folder(tmp_path):
     """A run of 4 epochs of 5 batches, reported twice an epoch, whose validation accuracy grows by a tenth each time."""
     folder = RunFolder.create(tmp_path / "run")
-    folder.write_config(make_run("mlp", epochs=4))
+    folder.write_config(make_run("mlp", epochs=4), {})
     history = HistoryFile(folder.history_path)
     for report, iteration in enumerate((3, 5, 8, 10, 13, 15, 18, 20), start=1):
         history.on_report(None, Record(iteration, 0.0, 0.0, 0.0, 1.0, 0.5, report / 10, 0.0, 0.1))

@@ -7,8 +7,10 @@ import subprocess
 import pytest
 
 import xpnet
-from xpnet import provenance
-from xpnet.provenance import code_version, processor
+from xpnet import kernels, provenance
+from xpnet.backend import resolve
+from xpnet.kernels import onednn_kernels
+from xpnet.provenance import code_version, processor, versions
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,15 @@ def test_in_a_clone_without_commits_it_is_the_number(tmp_path, monkeypatch):
     (tmp_path / ".git").write_text("gitdir: nowhere")
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     assert code_version() == xpnet.__version__
+
+
+def test_versions_are_those_of_what_computes():
+    found = versions(resolve("cpu"))
+    assert list(found) == ["xpnet", "python", "numpy", "oneDNN"]
+    assert found["oneDNN"] == onednn_kernels.version()
+    if onednn_kernels.is_available():
+        number, _, instructions = found["oneDNN"].partition(" ")
+        assert number.startswith("3.")
+        assert instructions
+    with kernels.using("pure"):
+        assert "oneDNN" not in versions(resolve("cpu"))

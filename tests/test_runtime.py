@@ -216,6 +216,27 @@ def test_fit_without_a_runtime_leaves_what_was_configured():
     assert sharing.threads() == 1
 
 
+@pytest.mark.parametrize(
+    "use", [Network.predict, Network.predict_proba, lambda network, x: network.evaluate(x, [0, 1])]
+)
+def test_a_first_prediction_uses_all_cores_and_tunes_malloc_once(monkeypatch, use):
+    calls = []
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(runtime, "_is_configured", False)
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    sharing.set_threads(1)
+    network = Network([Dense(2)], (3,))
+    for _ in range(2):
+        use(network, np.ones((2, 3)))
+    assert (sharing.threads(), calls) == (5, [1])
+
+
+def test_a_prediction_leaves_what_was_configured():
+    Runtime(threads=3, tune_malloc=False).configure()
+    Network([Dense(2)], (3,)).predict(np.ones((2, 3)))
+    assert sharing.threads() == 3
+
+
 def test_a_precision_that_float64_does_not_have_is_refused():
     for precision in ("float16", "tf32"):
         with refused("expected dtype='float32'", precision):

@@ -13,7 +13,7 @@ from xpnet.checks import pick
 from xpnet.function import LayeredFunction
 from xpnet.layers.base import State
 from xpnet.losses import Loss
-from xpnet.runtime import Runtime
+from xpnet.runtime import Runtime, configure_once
 from xpnet.shapes import check_positive
 from xpnet.torch_weights import torch_name
 
@@ -294,4 +294,5 @@ class Network(LayeredFunction):
         x = prediction_inputs("Network, inputs", x, self.input_shape)
         self._check_shape(x.shape)
         check_positive("Network", "batch_size", batch_size)
+        configure_once()
         return in_batches("Network, inputs", x, batch_size, self._asarray, function)

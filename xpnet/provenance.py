@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import threadpoolctl
 
 import xpnet
+from xpnet import kernels
+from xpnet.backend import Backend
 
 _ROOT = Path(xpnet.__file__).parents[1]
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -32,6 +35,17 @@ def blas() -> list[dict[str, Any]]:
         for pool in threadpoolctl.threadpool_info()
         if pool["user_api"] == "blas"
     ]
+
+
+def versions(backend: Backend) -> dict[str, str]:
+    """The versions that a result depends on; oneDNN's, which serves NumPy, with the instruction set it compiles for."""
+    return {
+        "xpnet": xpnet.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        backend.name: backend.version(),
+        **kernels.versions(backend.name),
+    }
 
 
 def code_version() -> str:

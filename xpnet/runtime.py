@@ -176,7 +176,7 @@ class Runtime:
 
 
 def configure_once() -> None:
-    """Use all cores and keep freed memory, unless this process was configured before; kernels stay as they are."""
+    """Use all cores and keep freed memory, unless this process was configured before, as ``fit`` and ``predict`` do."""
     global _is_configured
     if not _is_configured:
         _is_configured = True

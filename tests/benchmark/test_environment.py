@@ -38,3 +38,8 @@ def test_a_machine_without_nvidia_smi_has_an_unnamed_gpu(two_gpus, monkeypatch):
 def test_cudnn_is_named_whatever_cuda_it_is_for(monkeypatch):
     monkeypatch.setattr(environment, "version", lambda name: "9.28")
     assert {"nvidia-cudnn-cu12", "nvidia-cudnn-cu13"} <= environment.describe("cpu", 1)["versions"].keys()
+
+
+def test_the_code_that_was_measured_is_named(monkeypatch):
+    monkeypatch.setattr(environment, "code_version", lambda: "0123abc-dirty")
+    assert environment.describe("cpu", 1)["code"] == "0123abc-dirty"

@@ -70,6 +70,7 @@ def test_run_folder_is_complete(finished_run):
     )
     assert (summary["parameters"], summary["iterations"], summary["batch_size"]) == (14_682, 150, 16)
     assert summary["versions"]["xpnet"] == xpnet.__version__
+    assert json.loads((folder / "config.json").read_text())["versions"] == summary["versions"]
     assert summary["test_accuracy"] > 0.6  # six times what guessing gives; the figures themselves are tested elsewhere
     confusion = np.array(summary["confusion_matrix"])
     assert np.trace(confusion) / confusion.sum() == summary["test_accuracy"]

@@ -16,7 +16,8 @@ SERVED = ["numpy", "torch"]
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch):
     """Parts of two or three elements."""
-    monkeypatch.setattr(blockwise, "_BLOCK", 3)
+    for name in ("_BLOCK", "_TORCH_BLOCK"):
+        monkeypatch.setattr(blockwise, name, 3)
 
 
 @pytest.fixture(params=[1, 2])

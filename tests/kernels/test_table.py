@@ -1,4 +1,4 @@
-"""Which module of kernels serves what: a row for each operation, library and choice where that is of its own."""
+"""Which module of kernels serves what: a row for each operation, and a column for each library, dtype and choice."""
 
 import subprocess
 import sys
@@ -11,40 +11,61 @@ from xpnet import kernels
 from xpnet.backend import resolve
 from xpnet.errors import InputError
 from xpnet.kernels import choice, onednn_kernels, table
+from xpnet.kernels.__main__ import examples
 from xpnet.layers import AvgPool2D, BatchNorm, Conv2D, MaxPool2D, ReLU, Sequential
 from xpnet.shapes import Window
 
-ONEDNN = "onednn_kernels" if onednn_kernels.is_available() else None  # else the next in the row
-SIDE_BY_SIDE, OVERLAPPING = Window((2, 2), (2, 2)), Window((3, 3), (2, 2))
-SERVES = [
-    # library, choice, dtype, convolution, max-pool with winners, that with overlapping windows, batch normalisation
-    ("numpy", "fastest", "float32", ONEDNN or "numpy_kernels", ONEDNN or "numpy_pooling", ONEDNN or "pooling", ONEDNN),
-    ("numpy", "fastest", "float64", "numpy_kernels", "numpy_pooling", "pooling", None),
-    ("numpy", "pure", "float32", "unrolled", "pooling", "pooling", None),
-    ("torch", "fastest", "float32", "torch_kernels", "torch_kernels", "torch_kernels", None),
-    ("torch", "pure", "float32", "unrolled", "pooling", "pooling", None),
-    ("jax", "fastest", "float32", "jax_kernels", "pooling", "pooling", None),
-    ("jax", "pure", "float32", "unrolled", "pooling", "pooling", None),
-]
+
+def onednn(otherwise):
+    """OneDNN's module where it is installed."""
+    return "onednn_kernels" if onednn_kernels.is_available() else otherwise
 
 
-@pytest.mark.parametrize(("library", "name", "dtype", "convolution", "pool", "overlapping", "norm"), SERVES)
-def test_who_serves(library, name, dtype, convolution, pool, overlapping, norm):
-    pytest.importorskip(library)
+COLUMNS = ("numpy float32", "numpy float64", "torch float32", "jax float32", "pure")
+NUMPY, FORMULA = "numpy_kernels", "none"  # a formula serves that is elsewhere than among the kernels
+SERVES = {
+    "conv2d": (onednn(NUMPY), NUMPY, "torch_kernels", "jax_kernels", "unrolled"),
+    "conv2d_backward": (onednn(NUMPY), NUMPY, "torch_kernels", "jax_kernels", "unrolled"),
+    "conv2d_block": (onednn(FORMULA), FORMULA, FORMULA, FORMULA, FORMULA),
+    "max_pool2d": (onednn("numpy_pooling"), "numpy_pooling", "torch_kernels", "jax_kernels", "pooling"),
+    "max_pool2d_with_winners": (onednn("numpy_pooling"), "numpy_pooling", "torch_kernels", "pooling", "pooling"),
+    "rectified_max_pool2d": (FORMULA, FORMULA, FORMULA, FORMULA, FORMULA),
+    "average_pool2d": (onednn("pooling"), "pooling", "torch_kernels", "pooling", "pooling"),
+    "average_pool2d_input_gradient": (onednn("pooling"), "pooling", "torch_kernels", "jax_kernels", "pooling"),
+    "batch_norm": (onednn(FORMULA), FORMULA, FORMULA, FORMULA, FORMULA),
+    "batch_norm_by_running_statistics": (onednn(FORMULA), FORMULA, FORMULA, FORMULA, FORMULA),
+    "rectify": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
+    "rectify_gradient": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
+    "rectified_sum": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
+    "normalize": ("numpy_elements", "numpy_elements", "pointwise", "pointwise", "pointwise"),
+    "elementwise": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
+    "softmax_cross_entropy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
+    "accuracy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
+    "optimizer_update": ("blockwise", "blockwise", "blockwise", FORMULA, FORMULA),
+    "augment": (FORMULA, FORMULA, FORMULA, FORMULA, FORMULA),
+    "matmul": ("products", "products", "products", "products", "products"),
+    "join_vectors": ("products", "products", "products", "products", "products"),
+}
+
+
+def servers(library, dtype, choice):
     backend = resolve("cpu", library)
-    x, weight, vector = (backend.asarray(np.ones(shape), dtype) for shape in ((2, 8, 8, 4), (4, 3, 3, 4), (4,)))
-    params, state = {"weight": vector, "bias": vector}, {"running_mean": vector, "running_var": vector}
+    with kernels.using(choice):
+        arguments = examples(lambda array: backend.asarray(array, dtype))
+        return {operation: table.name_of(table.find(operation, *arguments[operation])) for operation in table.TABLE}
 
-    def server(*arguments):
-        module = table.find(*arguments)
-        return module and table.name_of(module)
 
-    with kernels.using(name):
-        assert server("conv2d", x, weight, vector, Window((3, 3)), 1) == convolution
-        assert server("conv2d_backward", x, x[:, :6, :6], weight, Window((3, 3)), 1) == convolution
-        assert server("max_pool2d_with_winners", x, SIDE_BY_SIDE) == pool
-        assert server("max_pool2d_with_winners", x, OVERLAPPING) == overlapping
-        assert server("batch_norm", x, params, state, 0.1, 1e-5) == norm
+@pytest.mark.parametrize("column", COLUMNS)
+def test_who_serves(column):
+    expected = {operation: row[COLUMNS.index(column)] for operation, row in SERVES.items()}
+    library, dtype = ("numpy", "float32") if column == "pure" else column.split()
+    pytest.importorskip(library)
+    assert servers(library, dtype, "pure" if column == "pure" else "fastest") == expected
+
+
+def test_without_onednn_overlapping_windows_go_to_the_pure_pooling():
+    x = np.ones((2, 8, 8, 4))
+    assert table.name_of(table.find("max_pool2d_with_winners", x, Window((3, 3), (2, 2)))) == "pooling"
 
 
 def test_backward_goes_to_who_ran_forward(backend):
@@ -100,6 +121,4 @@ def test_unknown_kernels_are_refused(name):
 def test_the_table_is_printed():
     printed = subprocess.run([sys.executable, "-m", "xpnet.kernels"], check=True, capture_output=True, text=True).stdout
     lines = {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:]}
-    assert lines.keys() == table.TABLE.keys()
-    assert lines["conv2d"] == (ONEDNN or "numpy_kernels")
-    assert lines["matmul"] == "products"
+    assert lines == {operation: row[0] for operation, row in SERVES.items()}

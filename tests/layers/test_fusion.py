@@ -1,4 +1,4 @@
-"""A ReLU before a max-pool is computed after it, one after a batch normalisation with it: the same bits."""
+"""A ReLU before a max-pool is computed after it, one after a batch normalisation or a sum with it: the same bits."""
 
 import dataclasses
 
@@ -7,9 +7,10 @@ import pytest
 
 from tests.helpers import assert_close, leaves
 from xpnet.errors import InputError
-from xpnet.layers import BatchNorm, Conv2D, Dense, MaxPool2D, ReLU, Sequential
+from xpnet.layers import BatchNorm, Conv2D, Dense, MaxPool2D, ReLU, Residual, Sequential
 from xpnet.layers.containers import map_leaves
 from xpnet.layers.fusion import prediction_steps, steps
+from xpnet.layout import map_tree
 
 
 def apart(layer):
@@ -65,6 +66,27 @@ def test_normalisation_and_relu_give_the_same_bits_together_as_apart(backend, fr
         results.append([y, *leaves(after), *leaves(grads), *([dx] if need_dx else []), net.forward(params, after, x).y])
     for one, other in zip(*results, strict=True):
         assert_close(one, other)
+
+
+@pytest.mark.parametrize("shortcut", [None, Dense(3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_residual_sum_and_relu_give_the_same_together_as_apart(backend, shortcut, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = (backend.asarray(rng.normal(size=(5, 3)), dtype) for _ in range(2))
+    layer = Sequential([Residual(Dense(3), shortcut), ReLU()])
+    results = []
+    for net in (layer, apart(layer)):
+        host = net.init(np.random.default_rng(1), (3,)).params
+        params = map_tree(lambda array: backend.asarray(array, dtype), host)
+        state = map_tree(lambda array: array, net.init(rng, (3,)).state)
+        assert len(steps(net.layers)) == (1 if net is layer else 2)
+        y, cache, _ = net.forward(params, state, x, train=True)
+        dx, grads = net.backward(params, cache, dy)
+        results.append([y, dx, *leaves(grads), net.forward(params, state, x).y])
+    for one, other in zip(*results, strict=True):
+        assert one.dtype == x.dtype
+        assert_close(one, other)
+    assert bool(backend.xp.any(results[0][0] == 0))
 
 
 def test_a_relu_joins_the_pool_after_it_rather_than_the_normalisation_before_it():

@@ -55,7 +55,7 @@ def make_folder(
     """The folder of a run of 40 iterations; of one that goes on, without ``is_over``."""
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
-    folder.write_config(make_run("mnist_starter", **settings))
+    folder.write_config(make_run("mnist_starter", **settings), {})
     versions = versions or {"xpnet": "0.1.0", "python": "3.11.7"}
     folder.write_json("start.json", Start(layers, (28, 28, 1), 4, 360, 40, 20, versions).to_json())
     lines = [line(iteration) for iteration in range(10, 41, 10)] if lines is None else lines

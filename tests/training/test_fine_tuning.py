@@ -87,7 +87,7 @@ def test_a_batch_norm_that_is_frozen_whole_keeps_every_bit(digits, tmp_path, fre
 
 def test_training_goes_on_from_the_weights_of_a_file_or_run(digits, trained, tmp_path):
     path, network = trained
-    RunFolder(tmp_path).write_config(make_run("mnist_starter"))
+    RunFolder(tmp_path).write_config(make_run("mnist_starter"), {})
     for weights in (path, str(tmp_path)):
         trainer = make_trainer(digits, weights=weights)
         assert np.array_equal(trainer.network.theta, network.theta)

@@ -44,6 +44,7 @@ WAYS = {
     "clipping": {**MLP, "clip_norm": 0.1},
     "float64": {**MLP, "dtype": "float64"},
     "convolutions": {"model": "mnist_starter"},
+    "convolutions, deterministic": {"model": "mnist_starter", "deterministic": True, "threads": 2},
     "everything": {
         "model": "mlp",
         "model_options": {"hidden": (6,), "dropout": 0.2, "batch_norm": True},

@@ -74,14 +74,12 @@ class Case:
         batch_size = min(self.batch_size, _COMPARED_IMAGES)
         return dataclasses.replace(self, layer=layer, dtype=dtype, batch_size=batch_size)
 
-    def tolerances(self, device: str) -> dict[str, float]:
-        """The dtypes that gradients are compared in on a device, and by how much of a tensor they may differ.
+    def tolerances(self) -> dict[str, float]:
+        """The dtypes that gradients are compared in, and by how much of a tensor they may differ.
 
-        A GPU's kernels of float32 serve no other dtype, so they are looked at in float32 too. There equal gradients of
-        a network with batch normalisation differ by up to 3 % on images of noise, because nearly all of it cancels.
+        What serves float32, a GPU's kernels or oneDNN, may serve no other dtype. In float32 equal
+        gradients of a network with batch normalisation differ by up to 3 % on images of noise: nearly all cancels.
         """
-        if device == "cpu":
-            return {"float64": TOLERANCE}
         normalizes = any(isinstance(leaf.layer, BatchNorm) for leaf in self.layer.leaves(self.input_shape))
         return {"float64": TOLERANCE, "float32": _TOLERANCE_WHERE_IT_CANCELS if normalizes else TOLERANCE}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ BLOCK_SECONDS = 0.25
 PAUSE_SECONDS = 0.05  # in which the threads of the process before go to sleep
 PROFILE_SECONDS = 3.0
 _PROCESSES, _FEWEST_ROUNDS = 3, 3  # of each implementation, one after the other, at most; of each of them, at least
+_ROUNDINGS = 1e4  # of a whole gradient: what is smaller says nothing of a tensor
 Say = Callable[[str], Any]
 
 
@@ -131,7 +133,7 @@ def measure(
     for part in even_slices(rounds, -(-rounds // processes)):
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(name, case, device, threads)) for name in names]
-            for dtype, tolerance in case.tolerances(device).items() if part.start == 0 else ():
+            for dtype, tolerance in case.tolerances().items() if part.start == 0 else ():
                 workers = _same_work(workers, case, dtype, tolerance, say)
             for mode in modes:
                 workers = _take_turns(workers, mode, part.stop - part.start, taken[mode], say)
@@ -166,9 +168,9 @@ def _same_work(workers: Sequence[Worker], case: Case, dtype: str, tolerance: flo
                 if worker is workers[0]:
                     return []
                 continue
-            if not known:
+            if not known and dtype == case.dtype:  # once
                 say(f"{worker.implementation}: its gradients cannot be checked; its work is comparable, not equal.")
-            elif kept and (difference := _largest_difference(path, paths[0], tolerance)):
+            elif known and kept and (difference := _largest_difference(path, paths[0], tolerance)):
                 say(f"{worker.implementation} refused for {case.model}, other work in {dtype}: {difference}")
                 continue
             kept.append(worker)
@@ -180,18 +182,23 @@ def _largest_difference(path: Path, reference_path: Path, tolerance: float) -> s
     with np.load(path) as gradient, np.load(reference_path) as reference:
         if set(gradient) != set(reference):
             return f"gradients of {', '.join(sorted(set(gradient) ^ set(reference)))} are there once"
-        differences = {name: _relative(gradient[name], reference[name]) for name in reference}
+        # A gradient that is 0 but for rounding, as of a scale before a normalisation, is compared with the whole's.
+        rounding = max(np.finfo(tensor.dtype).eps for tensor in reference.values())
+        least = _ROUNDINGS * rounding * math.hypot(*(np.linalg.norm(tensor) for tensor in reference.values()))
+        differences = {name: _relative(gradient[name], reference[name], least) for name in reference}
     worst = max(differences, key=lambda name: differences[name])
     if differences[worst] <= tolerance:
         return ""
     return f"the gradient of {worst} differs by {differences[worst]:.1e}, more than {tolerance:g}."
 
 
-def _relative(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Length of the difference by that of the expected; infinite for other shapes and numbers that are not finite."""
+def _relative(actual: np.ndarray, expected: np.ndarray, least: float) -> float:
+    """Length of the difference by that of the expected, at least the least; infinite for other shapes and NaN."""
     if actual.shape != expected.shape:
         return np.inf
-    difference = float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))
+    difference = float(
+        np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), least, np.finfo(np.float32).tiny)
+    )
     return difference if np.isfinite(difference) else np.inf
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import xpnet
 from xpnet import kernels
-from xpnet.provenance import blas, processor
+from xpnet.provenance import blas, code_version, processor
 
 _LIBRARIES = (
     "numpy",
@@ -29,6 +29,7 @@ _LIBRARIES = (
 def describe(device: str, threads: int) -> dict[str, Any]:
     """The machine, its libraries and their settings, as JSON can hold them."""
     return {
+        "code": code_version(),
         "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": threads,

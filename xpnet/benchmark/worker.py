@@ -37,6 +37,8 @@ class Session:
         self._set_up(self._case.precision)
         if implementation.startswith("torch"):
             import_module("torch").set_num_threads(threads)
+        if library(implementation) == "numpy":
+            kernels.versions("numpy")  # loads oneDNN: memory is counted from when each process has its libraries
         self._implementation: Implementation | None = None
         self._calls: dict[str, Callable[[], object]] = {}
 

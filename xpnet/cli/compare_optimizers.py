@@ -10,8 +10,9 @@ from rich.console import Console
 from xpnet import datasets
 from xpnet.cli import common, tables
 from xpnet.experiments import CONTENDERS, PUBLISHED_WITH_BATCH_NORM, Contender
+from xpnet.provenance import versions
 from xpnet.runs import RunConfig
-from xpnet.runs.folder import SUMMARY, RunFolder, versions
+from xpnet.runs.folder import SUMMARY, RunFolder
 from xpnet.runs.settings import make_run
 from xpnet.training import Callback, History, Record, Trainer
 from xpnet.training.progress import record_text

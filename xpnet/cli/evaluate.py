@@ -14,7 +14,8 @@ from xpnet import datasets
 from xpnet.cli import common, tables
 from xpnet.errors import InputError
 from xpnet.network import Network
-from xpnet.runs.folder import EVALUATION, RunFolder, versions
+from xpnet.provenance import versions
+from xpnet.runs.folder import EVALUATION, RunFolder
 from xpnet.runtime import Runtime
 from xpnet.training import Evaluation, Evaluator
 

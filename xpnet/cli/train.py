@@ -18,11 +18,12 @@ from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
+from xpnet.provenance import versions
 from xpnet.report.findings import Findings
 from xpnet.report.start import start_of
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
-from xpnet.runs.folder import START, SUMMARY, TENSORBOARD, RunFolder, versions
+from xpnet.runs.folder import START, SUMMARY, TENSORBOARD, RunFolder
 from xpnet.runs.lock import only_user
 from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
 from xpnet.runs.settings import make_run
@@ -108,7 +109,7 @@ def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack, group:
             folder = RunFolder.create(flags.out) if flags.out else RunFolder.create_default(config.model)
             stack.enter_context(only_user(folder.path))
             folder.make_checkpoints()  # before the settings: a run that is resumed without it has lost something
-            folder.write_config(config)
+            folder.write_config(config, versions(trainer.network.backend))
     return trainer, dataset, config, folder
 
 
@@ -140,7 +141,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack, group
     with together(group):
         if group.rank == 0:
             trainer.history.records += cut_back(folder.history_path, trainer.progress.reported, trainer.report_every)
-            folder.write_config(config)
+            folder.write_config(config, versions(trainer.network.backend))
     return trainer, dataset, config, folder if group.rank == 0 else None
 
 

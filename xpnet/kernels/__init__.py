@@ -45,6 +45,7 @@ __all__ = [
     "normalize",
     "rectified_max_pool2d",
     "rectified_max_pool2d_input_gradient",
+    "rectified_sum",
     "rectify",
     "rectify_gradient",
     "softmax_cross_entropy",
@@ -160,6 +161,12 @@ def rectify(x: Array) -> Array:
 def rectify_gradient(dy: Array, y: Array) -> Array:
     """Input gradient of ``rectify``: dy where its output y was above 0, else 0."""
     return table.call("rectify_gradient", dy, y)[1]
+
+
+def rectified_sum(a: Array, b: Array) -> Array:
+    """max(a + b, 0)."""
+    module, y = table.call("rectified_sum", a, b)
+    return y if module else rectify(a + b)
 
 
 def normalize(x: Array, mean: Array, scale: Array) -> Array:

@@ -19,11 +19,12 @@ from xpnet.optimizers import OPTIMIZERS
 Arrays = Mapping[str, Array]
 
 _BLOCK = 2**16  # elements: in float32, what a step reads and writes of them stays in 2 MB of second-level cache
+_TORCH_BLOCK = 3 * 2**17  # an operation of PyTorch's costs microseconds beside what it computes
 
 
 def serves(operation: str, theta: Array, optimizer: Any, *arguments: Any) -> bool:
     """Whether the optimizer is one of ours, and θ of such a library, in the computer's own memory and long enough."""
-    if type(optimizer) not in OPTIMIZERS.values() or theta.shape[0] <= _BLOCK:
+    if type(optimizer) not in OPTIMIZERS.values() or theta.shape[0] <= _block(theta):
         return False
     return (is_numpy_array(theta) or is_torch_array(theta)) and not on_accelerator(theta)
 
@@ -48,5 +49,9 @@ def optimizer_update(
 
     # Threads are not begun for this: a network without convolutions would lose more with BLAS's than it gains.
     is_shared = is_numpy_array(theta) and blas_has_one_thread()
-    parallel_map(update, even_slices(shape[0], _BLOCK), math.inf if is_shared else 0)
+    parallel_map(update, even_slices(shape[0], _block(theta)), math.inf if is_shared else 0)
     return new_theta, new_state
+
+
+def _block(theta: Array) -> int:
+    return _BLOCK if is_numpy_array(theta) else _TORCH_BLOCK

@@ -86,10 +86,10 @@ def _checked(choice: str) -> str:
 
 
 def _check_onednn() -> None:
-    library = import_module("xpnet.kernels.onednn_library")
+    loading = import_module("xpnet.kernels.onednn_loading")
     try:
-        library.load()
-    except library.OneDNNError as error:
+        loading.load()
+    except loading.OneDNNError as error:
         raise InputError(
             f"Kernels onednn: expected oneDNN 3, got: {error}. "
             'Install it with: pip install "xpnet[onednn]"; or choose fastest.'

@@ -16,7 +16,8 @@ import numpy as np
 
 from xpnet.kernels import onednn_running
 from xpnet.kernels.block import Normalization
-from xpnet.kernels.onednn_library import OneDNNError, load
+from xpnet.kernels.onednn_library import OneDNNError
+from xpnet.kernels.onednn_loading import load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling
 from xpnet.kernels.onednn_running import execute, has_plan, plan_of, ready, run
 from xpnet.kernels.pointwise import rectify, rectify_gradient
@@ -35,13 +36,13 @@ def is_available() -> bool:
     except OneDNNError as error:
         _logger.info("oneDNN does not serve NumPy's arrays: %s", error)
         return False
-    _logger.info("oneDNN %s for %s serves NumPy's arrays", library.version, library.instruction_set())
+    _logger.info("oneDNN %s for %s serves NumPy's arrays", library.version, library.instruction_set)
     return True
 
 
 def version() -> str:
     """OneDNN's version and the instruction set that it compiles for, on which rounding depends; none without it."""
-    return f"{load().version} {load().instruction_set()}" if is_available() else "none"
+    return f"{load().version} {load().instruction_set}" if is_available() else "none"
 
 
 def serves(operation: str, x: np.ndarray, *arguments: Any) -> bool:

@@ -7,23 +7,18 @@ Numbers are those of ``dnnl_types.h``.  Source: oneDNN developer guide and C API
 from __future__ import annotations
 
 import ctypes
-import os
-import site
-import sys
 import weakref
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.errors import InputError
 
-NAME = "libdnnl.so.3"
 _MAJOR = 3
 _CPU, _IN_ORDER, _FLOAT32, _USER_SCRATCHPAD = 1, 1, 3, 1
 _SEQUENTIAL, _OPENMP = 1, 2
+_RUNTIMES = {4: "TBB", 8: "a thread pool", 256: "OpenCL", 512: "SYCL"}
 _IMPLEMENTATION, _SCRATCHPAD_MD = 8, 136
 _SCRATCHPAD = 80
 _ALIGNMENT = 64  # bytes, a line of the cache
@@ -32,11 +27,13 @@ _INSTRUCTION_SETS = {
     0x3: "AVX",
     0x7: "AVX2",
     0xF: "AVX2-VNNI",
+    0x1F: "AVX2-VNNI-2",
     0x27: "AVX-512",
     0x67: "AVX-512-VNNI",
     0xE7: "AVX-512-BF16",
     0x1EF: "AVX-512-FP16",
     0xFEF: "AVX-512-AMX",
+    0x1FEF: "AVX-512-AMX-FP16",
 }
 
 Memory = ctypes.c_void_p
@@ -62,31 +59,6 @@ class _Argument(ctypes.Structure):
     _fields_ = (("number", ctypes.c_int), ("memory", ctypes.c_void_p))
 
 
-def places() -> list[str]:
-    """Where the library may lie: where pip or conda puts it, then where the system's loader looks."""
-    return [str(Path(prefix) / "lib" / NAME) for prefix in (sys.prefix, site.getuserbase())] + [NAME]
-
-
-@cache
-def load() -> Library:
-    """The library, loaded at the first call.
-
-    Raises OneDNNError where it is missing, damaged, of another major version, or built for threads other than OpenMP's.
-    """
-    path = next((place for place in places() if os.path.exists(place)), NAME)
-    # OpenMP's threads spin for milliseconds before they sleep. On a machine with other work that takes the time which
-    # the thread they wait for needs, and a step is ten times slower. libgomp reads this once, when it is loaded.
-    before = os.environ.get("GOMP_SPINCOUNT")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    try:
-        return Library(ctypes.CDLL(path))
-    except (OSError, AttributeError) as error:  # AttributeError: some other library of that name
-        raise OneDNNError(str(error).partition("\n")[0]) from error
-    finally:
-        if before is None:
-            del os.environ["GOMP_SPINCOUNT"]
-
-
 class Library:
     """The loaded library with an engine, which is the processor."""
 
@@ -98,7 +70,9 @@ class Library:
         if version.major != _MAJOR:
             raise OneDNNError(f"{functions._name} is version {self.version}, expected {_MAJOR}")
         if version.cpu_runtime not in (_SEQUENTIAL, _OPENMP):
-            raise OneDNNError(f"{functions._name} uses another threading runtime, expected OpenMP")
+            runtime = _RUNTIMES.get(version.cpu_runtime, hex(version.cpu_runtime))
+            raise OneDNNError(f"{functions._name} computes by {runtime}, expected OpenMP")
+        self.instruction_set = self._instruction_set()
         if version.cpu_runtime == _OPENMP:  # a symbol is looked up in what the library links too: its own OpenMP
             self.threads, self.set_threads = functions.omp_get_max_threads, functions.omp_set_num_threads
         else:
@@ -121,9 +95,11 @@ class Library:
             self.call("primitive_attr_set_post_ops", attributes, after)
         return attributes
 
-    def instruction_set(self) -> str:
+    def _instruction_set(self) -> str:
         """What oneDNN compiles for on this processor."""
         number = self.functions.dnnl_get_effective_cpu_isa()
+        if not number:
+            raise OneDNNError(f"oneDNN {self.version} has no kernels for this processor")
         return _INSTRUCTION_SETS.get(number, hex(number))
 
     def call(self, function: str, *arguments: Any) -> None:

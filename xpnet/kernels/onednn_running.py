@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.kernels import sharing
-from xpnet.kernels.onednn_library import OneDNNError, Plan, Scratch, Threads, UnsupportedError, load
+from xpnet.kernels.onednn_library import OneDNNError, Plan, Scratch, Threads, UnsupportedError
+from xpnet.kernels.onednn_loading import load
 from xpnet.kernels.onednn_plans import BatchNorm, Convolution, Pooling
 from xpnet.kernels.table import KernelError
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
 
 from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
+from xpnet.layers.branches import Residual
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
@@ -32,13 +33,15 @@ class Step(NamedTuple):
 
 
 def steps(layers: Sequence[tuple[str, Layer]]) -> list[Step]:
-    """Layers in order, with each ReLU taken together with a MaxPool2D after it, or else a BatchNorm before it."""
+    """Layers in order, with each ReLU taken together with a MaxPool2D after it, or else what it may join before it."""
     found: list[Step] = []
     kinds = [*(type(layer) for _, layer in layers), None]
     for position, (name, layer) in enumerate(layers):
         before, after = found[-1].layer if found else None, kinds[position + 1]
-        if type(before) is BatchNorm and type(layer) is ReLU and after is not MaxPool2D:
-            found[-1] = found[-1]._replace(layer=_with_relu(_RectifiedBatchNorm, before))
+        is_free = type(layer) is ReLU and after is not MaxPool2D
+        joined = _RECTIFIED.get(type(before)) if before and is_free else None
+        if before and joined:
+            found[-1] = found[-1]._replace(layer=_with_relu(joined, before))
         elif type(before) is ReLU and type(layer) is MaxPool2D:
             found[-1] = Step(position, name, _with_relu(_RectifiedMaxPool2D, layer))
         else:
@@ -130,6 +133,21 @@ class _RectifiedBatchNorm(BatchNorm):
     """Batch normalisation and ReLU: max(norm(x), 0), which a kernel may compute in one go."""
 
     relu: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class _RectifiedResidual(Residual):
+    """Sum of two branches and ReLU: max(branch(x) + shortcut(x), 0)."""
+
+    def join(self, x: Array, outputs: Mapping[str, Array]) -> tuple[Array, Cache]:
+        y = kernels.rectified_sum(outputs["branch"], outputs.get("shortcut", x))
+        return y, {"y": y}
+
+    def part(self, dy: Array, joined: Cache) -> tuple[list[Array], Array | None]:
+        return super().part(kernels.rectify_gradient(dy, joined["y"]), joined)
+
+
+_RECTIFIED: Mapping[type[Layer], type[Layer]] = {BatchNorm: _RectifiedBatchNorm, Residual: _RectifiedResidual}
 
 
 def _with_relu(kind: type[Layer], layer: Layer) -> Layer:

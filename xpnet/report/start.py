@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.network import Network
+from xpnet.provenance import versions
 from xpnet.report.values import as_count, as_text, as_texts
-from xpnet.runs.folder import versions
 from xpnet.shapes import Shape
 from xpnet.training import Trainer
 

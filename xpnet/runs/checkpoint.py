@@ -22,9 +22,9 @@ from xpnet.datasets import Dataset
 from xpnet.errors import InputError
 from xpnet.files import check_held, remove_partial
 from xpnet.layers.base import State
-from xpnet.provenance import blas
+from xpnet.provenance import blas, versions
 from xpnet.runs.config import RunConfig
-from xpnet.runs.folder import RunFolder, versions
+from xpnet.runs.folder import RunFolder
 from xpnet.runs.records import HistoryFile
 from xpnet.runs.settings import flatten
 from xpnet.runtime import threads_in_use

@@ -22,6 +22,7 @@ from xpnet.training.mixing import CutMix, Mixup
 from xpnet.training.trainer import Trainer
 
 FORMAT_VERSION = 2  # 1 had every setting of optimizers and schedules beside the others
+VERSIONS = "versions"  # beside the settings in a file of them, which nothing reads: what they were used with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ class RunConfig:
             )
         kinds = (TrainConfig, Runtime, EarlyStopping, RandomCrop, HorizontalFlip, Cutout, Mixup, CutMix, Warmup)
         others = (*kinds, *OPTIMIZERS.values(), *SCHEDULES.values())
-        settings = {name: from_config(value, others) for name, value in values.items() if name != "version"}
+        given = {name: value for name, value in values.items() if name not in ("version", VERSIONS)}
+        settings = {name: from_config(value, others) for name, value in given.items()}
         try:
             return cls(**settings)
         except TypeError as error:

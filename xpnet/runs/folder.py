@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import xpnet
-from xpnet import kernels
-from xpnet.backend import Backend
 from xpnet.errors import InputError
 from xpnet.files import atomic_write, is_file, require_regular_file
-from xpnet.runs.config import RunConfig
+from xpnet.runs.config import VERSIONS, RunConfig
 
 CONFIG, HISTORY, SUMMARY, WEIGHTS = "config.json", "history.csv", "summary.json", "weights.safetensors"
 EVALUATION, PLOTS, METRICS, CLASS_NAMES = "evaluation.json", "plots", "metrics.jsonl", "classes.txt"
@@ -107,9 +101,9 @@ class RunFolder:
         with reading(self.config_path, "the settings of a run", "Use the folder of a run."):
             return RunConfig.from_json(_read_json(self.config_path))
 
-    def write_config(self, config: RunConfig) -> None:
-        """Write everything that is needed to repeat the run."""
-        self.write_json(CONFIG, config.to_json())
+    def write_config(self, config: RunConfig, versions: Mapping[str, str]) -> None:
+        """Write everything that is needed to repeat the run, and the versions that its rounding depends on."""
+        self.write_json(CONFIG, {**config.to_json(), VERSIONS: versions})
 
     def read_summary(self) -> dict[str, Any]:
         """The results at the end of the run. Raises InputError if the file is missing or not one of results."""
@@ -188,14 +182,3 @@ def _read_text(path: Path) -> str:
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"more than {_MAX_CHARACTERS:,} characters")
     return text
-
-
-def versions(backend: Backend) -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
-        "xpnet": xpnet.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        backend.name: backend.version(),
-        **kernels.versions(backend.name),
-    }

@@ -20,7 +20,7 @@ from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Adam
 from xpnet.parallel import ALONE, Group
-from xpnet.runtime import Runtime
+from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import Constant
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
@@ -88,6 +88,7 @@ def evaluate(network: Network, x: Any, y: Any, group: Group = ALONE) -> AnyEvalu
         data = Dataset("arrays", _inputs(network, x), targets, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
+    configure_once()
     with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
         return Evaluator(network, group)(network.theta, network.state, inputs, targets)
 
