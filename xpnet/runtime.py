@@ -6,7 +6,8 @@ import ctypes
 import importlib
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from xpnet import kernels
 from xpnet.backend import check_names, resolve
@@ -14,6 +15,8 @@ from xpnet.checks import check_bool, pick
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.parallel import ENGINES, connect
+from xpnet.parallel.compression import WIRE_DTYPES
+from xpnet.parallel.cores import available, bind
 from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
@@ -51,6 +54,8 @@ class Runtime:
     parallel
         "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all together.
         Threads are then divided among the ranks of a machine.
+    allreduce_dtype
+        "float16" and "bfloat16" send gradients between ranks in that; None: as they were computed.
 
     Raises
     ------
@@ -73,6 +78,7 @@ class Runtime:
     deterministic: bool = False
     tune_malloc: bool = True
     parallel: str | None = None
+    allreduce_dtype: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.device or "auto", self.backend)
@@ -85,6 +91,13 @@ class Runtime:
         pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)
         if self.parallel is not None:
             pick("Runtime, parallel", ENGINES, self.parallel)
+        if self.allreduce_dtype is not None:
+            pick("Runtime, allreduce_dtype", {name: name for name in WIRE_DTYPES}, self.allreduce_dtype)
+            if self.parallel is None:
+                raise InputError(
+                    f"Runtime: expected parallel with allreduce_dtype='{self.allreduce_dtype}', got none. "
+                    "One process sends no gradients: leave allreduce_dtype out, or start several."
+                )
         if self.parallel is not None and self.graph:
             raise InputError(
                 f"Runtime: expected no graph with parallel='{self.parallel}', whose messages a CUDA graph cannot hold, "
@@ -95,6 +108,11 @@ class Runtime:
                 f"Runtime: expected dtype='float32' with precision='{self.precision}', got {self.dtype}. "
                 "Leave one of them out."
             )
+
+    @property
+    def alone(self) -> Runtime:
+        """The same for one process."""
+        return replace(self, parallel=None, allreduce_dtype=None)
 
     @property
     def own_device(self) -> str | None:
@@ -124,10 +142,11 @@ class Runtime:
         """
         global _is_configured
         _is_configured = True
-        threads = self.threads or connect(self.parallel).threads or cores()
+        group = connect(self.parallel)
+        threads = self.threads or group.threads or cores()
         sharing.set_threads(threads)
-        if self.parallel:
-            _limit_libraries(threads, self.backend or library)
+        if group.cores:
+            _limit_libraries(threads, group.cores, self.backend or library)
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
         if self.deterministic:
@@ -147,7 +166,7 @@ def configure_once() -> None:
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(available())
 
 
 def _check_threads(threads: int) -> None:
@@ -156,11 +175,13 @@ def _check_threads(threads: int) -> None:
         raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Use one for each core.")
 
 
-def _limit_libraries(threads: int, backend: str | None) -> None:
-    """Give the array libraries no more threads than this rank may use, or all ranks would fight for all cores."""
+def _limit_libraries(threads: int, cores: Sequence[int], backend: str | None) -> None:
+    """Give the array libraries no more threads or cores than this rank may use, or all ranks would fight for all."""
     importlib.import_module("threadpoolctl").threadpool_limits(limits=threads)
     if backend == "torch":
         importlib.import_module("torch").set_num_threads(threads)
+    if backend == "jax":  # whose threads have no setting: XLA starts one for each core that it may use
+        bind(cores)
 
 
 def _be_deterministic(backend: str | None) -> None:

@@ -51,14 +51,15 @@ def make_trainer(case: str, parallel: str | None, backend: str, dtype: str, step
     layers, settings = CASES[case]
     network = Network(layers, (6, 6, 2), dtype=dtype, device="cuda:0" if backend == "cupy" else "cpu", backend=backend)
     weights = np.arange(75) % 3 if case == "weighted" else None
-    as_stream = changes.pop("stream", False)
+    as_stream, allreduce_dtype = changes.pop("stream", False), changes.pop("allreduce_dtype", None)
     config = TrainConfig(
         **{"iterations": steps, "batch_size": 16, "report_every": min(steps, 20), **settings, **changes}
     )
     source: Any = data()
     if as_stream:
         source = [(source.train_inputs[i : i + 10], source.train_targets[i : i + 10]) for i in range(0, 75, 10)]
-    return Trainer(network, source, config, Runtime(parallel=parallel, threads=1), sample_weight=weights)
+    runtime = Runtime(parallel=parallel, threads=1, allreduce_dtype=allreduce_dtype)
+    return Trainer(network, source, config, runtime, sample_weight=weights)
 
 
 def outcome(trainer: Trainer) -> dict[str, Any]:

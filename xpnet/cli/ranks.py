@@ -1,7 +1,8 @@
-"""What the ranks of a run do beside training: write checkpoints together, and end together."""
+"""What the ranks of a run do beside training: start, write checkpoints and end together."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from xpnet.cli import common
 from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.parallel import Group, connect
+from xpnet.parallel import ENGINES, Group, connect
 from xpnet.parallel.agreement import AgreedError, together
 from xpnet.parallel.launch import launched
 from xpnet.training import Callback, Trainer
@@ -24,6 +25,23 @@ def join(parser: common.Parser, argv: Sequence[str] | None) -> None:
         parser.joined = lambda: together(
             connect(launch.engine)
         )  # of one rank that ended by itself the others would not know
+
+
+def add_parallel_argument(group: argparse._ArgumentGroup) -> None:
+    """Add the flag --parallel."""
+    group.add_argument(
+        "--parallel",
+        **common.choices((*ENGINES, "none")),
+        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
+        "none: each trains by itself; default: as they were started",
+    )
+
+
+def engine_of(flags: argparse.Namespace) -> str | None:
+    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
+    if flags.parallel is None:
+        return launched().engine
+    return None if flags.parallel == "none" else flags.parallel
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from xpnet import runtime
 from xpnet.cli import common, following, tables
-from xpnet.cli.ranks import CheckpointPartner, ending_all, join
-from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, engine_of, make_parser, settings_of
+from xpnet.cli.ranks import CheckpointPartner, ending_all, engine_of, join
+from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
@@ -100,7 +100,7 @@ def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack, group:
     trainer = config.make_trainer(dataset)
     backend = trainer.network.backend  # with --device auto, what was found
     device = backend.device_name() if group.size == 1 else backend.device_name().partition(":")[0]
-    config = replace(config, runtime=replace(config.runtime, device=device, backend=backend.name, parallel=None))
+    config = replace(config, runtime=replace(config.runtime.alone, device=device, backend=backend.name))
     folder = None
     with together(group):
         if group.rank == 0:
@@ -124,7 +124,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack, group
         fresh = replace(config, weights=None, replace_head=False) if newest else config
         dataset = fresh.load_data()
     trainer = fresh.make_trainer(dataset)
-    config = replace(config, runtime=replace(config.runtime, parallel=None))
+    config = replace(config, runtime=config.runtime.alone)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")

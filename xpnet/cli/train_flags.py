@@ -10,11 +10,11 @@ from typing import Any
 
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
+from xpnet.cli.ranks import add_parallel_argument, engine_of
 from xpnet.losses import CLASS_LOSSES
 from xpnet.models.hub import is_remote
 from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
-from xpnet.parallel import ENGINES
-from xpnet.parallel.launch import launched
+from xpnet.parallel.compression import WIRE_DTYPES
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
 from xpnet.runs.folder import TENSORBOARD
@@ -55,13 +55,6 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
             settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
     settings["parallel"] = engine_of(flags)
     return settings
-
-
-def engine_of(flags: argparse.Namespace) -> str | None:
-    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
-    if flags.parallel is None:
-        return launched().engine
-    return None if flags.parallel == "none" else flags.parallel
 
 
 def command_of(run: RunConfig) -> list[str]:
@@ -240,6 +233,11 @@ def _add_runtime(group: _Group) -> None:
     common.add_speed_arguments(group)
     add_parallel_argument(group)
     group.add_argument(
+        "--allreduce-dtype",
+        **choices(WIRE_DTYPES),
+        help="send gradients between processes in 16 bits, and round them to that; default: as they were computed",
+    )
+    group.add_argument(
         "--sync-batch-norm",
         action=_ON_OFF,
         help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
@@ -253,16 +251,6 @@ def _add_runtime(group: _Group) -> None:
         "--deterministic",
         action=_ON_OFF,
         help="the same bits from every run on a GPU, as on a CPU anyway; default: off",
-    )
-
-
-def add_parallel_argument(group: _Group) -> None:
-    """Add the flag --parallel."""
-    group.add_argument(
-        "--parallel",
-        **choices((*ENGINES, "none")),
-        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
-        "none: each trains by itself; default: as they were started",
     )
 
 
