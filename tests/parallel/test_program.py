@@ -18,6 +18,7 @@ import xpnet
 from tests.parallel.faulty import AT
 from tests.parallel.launching import command, needs_mpi, run, start
 from xpnet.cli.train import main
+from xpnet.parallel.launch import launched
 
 pytestmark = needs_mpi
 TRAIN = ("train", "--limit", "400", "--validation", "50", "--no-plots", "--report-every", "10")
@@ -165,7 +166,7 @@ def test_a_killed_rank_ends_all_and_nothing_is_lost(tmp_path, rank):
         os.kill(ranks[rank], signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]
+    assert_ended(ranks)
     iteration = int(max((tmp_path / "run" / "checkpoints").glob("iteration-*")).stem[10:])
     end = str(iteration + 10)
     assert main(["--no-plots", "--quiet", "--resume", str(tmp_path / "run"), "--iterations", end]) == 0
@@ -179,13 +180,13 @@ def rank_processes(launcher: int) -> dict[int, int]:
     found = {}
     for pid in children(launcher):
         try:
-            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            words = Path(f"/proc/{pid}/environ").read_text().split("\0")
             name = Path(f"/proc/{pid}/comm").read_text()
         except OSError:
             continue
-        ranks = [int(word.partition(b"=")[2]) for word in words if word.startswith(b"PMI_RANK=")]
-        if ranks and "python" in name:
-            found[ranks[0]] = pid
+        launch = launched(dict(word.split("=", 1) for word in words if "=" in word))
+        if launch.engine and "python" in name:
+            found[launch.rank] = pid
     return found
 
 
@@ -198,7 +199,7 @@ def test_a_stopped_rank_ends_all(tmp_path):
         _, text = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "rank 0: expected all ranks to answer within 10 s" in text
-    assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]
+    assert_ended(ranks)
 
 
 def test_other_code_on_one_rank_is_refused(tmp_path):
@@ -207,11 +208,19 @@ def test_other_code_on_one_rank_is_refused(tmp_path):
     with (copied / "errors.py").open("a") as file:
         file.write("# another version\n")
     first = program(1, *SHORT, "--out", "run")
-    second = ["-env", "PYTHONPATH", str(copied.parent), *first]
+    second = [*first[:2], "env", f"PYTHONPATH={copied.parent}", *first[2:]]
     done = run(first, second, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "Rank 1: expected code to be that of rank 0" in done.stderr
+
+
+def assert_ended(ranks: dict[int, int]) -> None:
+    """None of the processes is left, a few seconds after their launcher's end."""
+    end = time.monotonic() + 5
+    while left := [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def test_an_error_of_mpi_is_one_line(tmp_path):

@@ -1,7 +1,7 @@
 """How much faster several ranks train: images per second of one process, of two unrelated ones, and of ranks.
 
     python -m xpnet.benchmark.ranks mnist_starter:128 cnn_32_64:128 resnet18-small:32
-    mpiexec -n 2 python -m xpnet.benchmark.ranks --reductions [float16 | bfloat16]
+    mpiexec -n 2 python -m xpnet.benchmark.ranks --reductions [--dtype float16]
 
 Two unrelated processes are the machine's own limit: where they slow each other down, ranks cannot be faster.
 """
@@ -164,17 +164,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of each measurement")
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=("mpi", "none"), help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--reductions",
-        nargs="?",
-        const="float32",
-        choices=("float32", *WIRE_DTYPES),
-        help="under mpiexec: time all-reduces of many sizes, sent in this dtype",
-    )
+    parser.add_argument("--reductions", action="store_true", help="under mpiexec: time all-reduces of many sizes")
+    parser.add_argument("--dtype", choices=WIRE_DTYPES, help="with --reductions: what float32 is sent in")
     flags = parser.parse_args(argv)
     if flags.reductions:
         group = connect("mpi")
-        table = time_reductions(group, flags.reductions if flags.reductions in WIRE_DTYPES else None)
+        table = time_reductions(group, flags.dtype)
         if group.rank == 0:
             print(table)
     for case in flags.cases:
