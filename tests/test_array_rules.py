@@ -22,7 +22,7 @@ ARRAY_CODE = sorted(  # kernels for a single library may use all of it
         *set((PACKAGE / "kernels").rglob("*.py"))
         - {path for names in OF_ONE_LIBRARY for path in (PACKAGE / "kernels").rglob(names)},
         *(PACKAGE / "losses").rglob("*.py"),
-        PACKAGE / "optimizers.py",
+        *(PACKAGE / "optimizers").rglob("*.py"),
     ]
 )
 WITHOUT_BRANCHES = [path for path in ARRAY_CODE if PACKAGE / "kernels" not in path.parents]  # which choose
@@ -125,8 +125,8 @@ def of_one_library(module: str) -> bool:
 
 def test_the_files_are_found():
     names = {relative(path) for path in ARRAY_CODE}
-    assert {"layers/conv.py", "kernels/unrolled.py", "losses/classification.py", "optimizers.py"} <= names
-    assert {"layers/conv.py", "losses/classification.py", "optimizers.py"} <= {
+    assert {"layers/conv.py", "kernels/unrolled.py", "losses/classification.py", "optimizers/adam.py"} <= names
+    assert {"layers/conv.py", "losses/classification.py", "optimizers/adam.py"} <= {
         relative(path) for path in WITHOUT_BRANCHES
     }
 
@@ -147,6 +147,11 @@ def test_kernels_losses_and_optimizers_do_not_import_numpy(path):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             assert not any(module.split(".")[0] == "numpy" for module in modules)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=relative)
+def test_a_file_has_300_lines_at_most(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=relative)

@@ -228,7 +228,7 @@ def test_jax_that_would_compute_in_float32():
     chosen = resolve("cpu", "jax")
     jax.config.update("jax_enable_x64", False)
     try:
-        with refused("dtype float64: JAX computes in float32 unless told otherwise.", "JAX_ENABLE_X64=1"):
+        with refused("dtype float64: JAX computes in float32 by default.", "JAX_ENABLE_X64=1"):
             chosen.dtype("float64")
         assert chosen.dtype("float32") == np.float32
     finally:

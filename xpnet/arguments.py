@@ -56,7 +56,7 @@ def with_normalize(layer: Layer) -> Sequential:
 
 
 def check_indices(count: int | None, x: Array) -> None:
-    """Refuse what an ``Embedding`` of ``count`` vectors has none for, where a look at x makes no device wait.
+    """Raise InputError for indices outside an ``Embedding`` of ``count`` vectors, where reading x makes no device wait.
 
     None: the network takes no indices.
     """

@@ -1,7 +1,6 @@
-"""From a device string to an array library, and arrays from one to the other.
+"""The home of arrays: the library and device that they are on, and arrays from one to another.
 
-Apart from ``compile.py``, the kernels for one library and the engines of ``parallel/``, this is the only file that
-imports an array library by name. Layers find their namespace from the arrays they are given.
+Layers find their namespace from the arrays they are given.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ from typing import Any, TypeVar
 import array_api_compat
 import numpy as np
 
-from xpnet.checks import import_library
+from xpnet.devices import find
 from xpnet.errors import InputError
 
 Array = Any  # the standard has no type for "an array of any library" yet
 T = TypeVar("T")
-BACKENDS = ("numpy", "cupy", "torch", "jax")
-DEVICES = ("cpu", "cuda", "cuda:N", "mps", "auto")
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,11 @@ class Backend:
         """
         if name == "float64" and str(self.device) == "mps":
             raise InputError(
-                "device 'mps': expected dtype float32, which is all it computes in, got float64. Use device='cpu'."
+                "device 'mps': expected dtype float32, the only one it computes in, got float64. Use device='cpu'."
             )
         if self.name == "jax" and name == "float64" and not importlib.import_module("jax").config.jax_enable_x64:
             raise InputError(
-                "dtype float64: JAX computes in float32 unless told otherwise. "
-                "Set the environment variable JAX_ENABLE_X64=1."
+                "dtype float64: JAX computes in float32 by default. Set the environment variable JAX_ENABLE_X64=1."
             )
         return getattr(self.xp, name)
 
@@ -108,20 +104,7 @@ def resolve(device: str = "cpu", backend: str | None = None) -> Backend:
 
     Raises InputError, with what to install or choose, where the library or the device is missing.
     """
-    check_names(device, backend)
-    family, _, index = device.partition(":")
-    if backend is None:
-        return _resolve_default(family, device, index)
-    return _RESOLVERS[backend](family, device, index)
-
-
-def check_names(device: str, backend: str | None) -> None:
-    """Raise InputError for names of a device or an array library that cannot be."""
-    family, colon, index = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if family not in ("cpu", "cuda", "mps", "auto") or (colon and not (family == "cuda" and index.isdecimal())):
-        raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}. Choose one of these.")
-    if backend not in (None, *BACKENDS):
-        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}. Choose one of these.")
+    return Backend(*find(device, backend))
 
 
 def backend_of(array: Array) -> Backend:
@@ -178,7 +161,7 @@ def is_array(value: Any) -> bool:
 
 
 def check_array(where: str, value: Any) -> None:
-    """Refuse what is not an array of a supported library."""
+    """Raise InputError unless the value is an array of a supported library."""
     namespace_name(value, where)
 
 
@@ -274,102 +257,3 @@ def on_accelerator(array: Array) -> bool:
     if array_api_compat.is_jax_array(array):
         return importlib.import_module("jax").default_backend() != "cpu"
     return array_api_compat.is_cupy_array(array)
-
-
-def _resolve_default(family: str, device: str, index: str) -> Backend:
-    if family == "mps":
-        raise InputError("device 'mps': NumPy and CuPy have no such device. Add backend='torch', or use device='cpu'.")
-    if family == "cuda":
-        return _cupy(family, device, index)
-    if family == "auto":
-        try:
-            return _cupy(family, device, index)
-        except InputError:
-            pass
-    return _numpy("cpu", "cpu", "")
-
-
-def _numpy(family: str, device: str, index: str) -> Backend:
-    if family not in ("cpu", "auto"):
-        raise InputError(f"device {device!r}: NumPy computes on the CPU. Use device='cpu', or leave backend out.")
-    return Backend("numpy", importlib.import_module("array_api_compat.numpy"), "cpu")
-
-
-def _cupy(family: str, device: str, index: str) -> Backend:
-    if family not in ("cuda", "auto"):
-        raise InputError(f"device {device!r}: CuPy computes on CUDA GPUs. Use device='cuda', or leave backend out.")
-    cupy = import_library(
-        "cupy",
-        f"device {device!r}: CuPy is not installed. Install it with: "
-        'pip install "xpnet[cuda13]" (CUDA 13) or "xpnet[cuda12]"; or run with device=\'cpu\'.',
-    )
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"device {device!r}: CuPy is installed but finds no usable CUDA driver ({reason}). "
-            "Check that nvidia-smi lists a GPU; or run with device='cpu'."
-        ) from error
-    number = int(index or 0)
-    if number >= count:
-        raise InputError(f"device {device!r}: {_found(count)}. {_choose(count)}")
-    chosen = cupy.cuda.Device(number)
-    try:
-        chosen.use()  # for those who call layers on their own
-    except cupy.cuda.runtime.CUDARuntimeError as error:  # of a device whose memory others have filled
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"device {device!r}: the device cannot be used ({reason}). "
-            "See in nvidia-smi who uses it; choose another, or device='cpu'."
-        ) from error
-    return Backend("cupy", importlib.import_module("array_api_compat.cupy"), chosen)
-
-
-def _torch(family: str, device: str, index: str) -> Backend:
-    torch = import_library(
-        "torch",
-        "backend 'torch': PyTorch is not installed. "
-        'Install it with: pip install "xpnet[torch]"; or leave backend out.',
-    )
-    if family == "auto":
-        family = device = "cuda" if torch.cuda.is_available() else "cpu"
-    if family == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device 'mps': PyTorch finds no Apple GPU here. Use device='cpu'.")
-    if family == "cuda":
-        count = torch.cuda.device_count()
-        if int(index or 0) >= count:
-            raise InputError(f"device {device!r}: with PyTorch, {_found(count)}. {_choose(count)}")
-    return Backend("torch", importlib.import_module("array_api_compat.torch"), torch.device(device))
-
-
-def _jax(family: str, device: str, index: str) -> Backend:
-    jax = import_library(
-        "jax",
-        "backend 'jax': JAX is not installed. Install it with: pip install \"xpnet[jax]\"; or leave backend out.",
-    )
-    if family == "mps":
-        raise InputError("device 'mps': JAX is supported on cpu and cuda. Use backend='torch', or device='cpu'.")
-    if family == "auto":
-        family = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    try:
-        devices = jax.devices("cpu" if family == "cpu" else "gpu")
-    except RuntimeError:
-        devices = []
-    number = int(index or 0)
-    if number >= len(devices):
-        raise InputError(f"device {device!r}: with JAX, {_found(len(devices))}. {_choose(len(devices))}")
-    return Backend("jax", importlib.import_module("jax.numpy"), devices[number])
-
-
-_RESOLVERS = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax}
-
-
-def _found(count: int) -> str:
-    return f"{count or 'no'} CUDA device{'s' if count != 1 else ''} found"
-
-
-def _choose(count: int) -> str:
-    if count == 0:
-        return "Use device='cpu'."
-    return "Use device='cuda:0'" + (f" to cuda:{count - 1}." if count > 1 else ".")

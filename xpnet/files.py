@@ -95,7 +95,7 @@ def require_readable(path: object, what: str, kind: str) -> None:
 
 
 def require_regular_file(path: str | os.PathLike[str], what: str = "") -> None:
-    """Refuse a pipe, which may take for ever to open, and a device, which no file shall replace."""
+    """Refuse a pipe, which may take for ever to open, and a device, which no file may replace."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise InputError(f"{what} {path}: expected a file, got a pipe or a device. Use a regular file.".lstrip())
 

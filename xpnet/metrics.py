@@ -250,7 +250,7 @@ def root_mean_squared_error(targets: Reals, predictions: Reals) -> float:
 
 
 def check_class_indices(where: str, name: str, indices: Integers, classes: int) -> None:
-    """Refuse anything but a vector of integers in 0..classes-1 by an InputError from `where`."""
+    """Raise InputError, from ``where``, unless these are a vector of integers in 0..classes-1."""
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise InputError(
             f"{where}: expected {name} (N,) of integers, got shape {indices.shape} of {indices.dtype}. "
@@ -264,7 +264,7 @@ def check_class_indices(where: str, name: str, indices: Integers, classes: int) 
 
 
 def check_same_length(where: str, name: str, values: Sized, labels: Sized) -> None:
-    """Refuse values that are not one for each label by an InputError from `where`."""
+    """Raise InputError, from ``where``, unless there is one value for each label."""
     if len(values) != len(labels):
         raise InputError(
             f"{where}: expected {len(labels)} {name}, one for each label, got {len(values)}. "
@@ -273,7 +273,7 @@ def check_same_length(where: str, name: str, values: Sized, labels: Sized) -> No
 
 
 def check_confusion(where: str, confusion: Integers) -> None:
-    """Refuse anything but a square matrix by an InputError from `where`."""
+    """Raise InputError, from ``where``, unless this is a square matrix."""
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or confusion.size == 0:
         raise InputError(
             f"{where}: expected a confusion matrix (classes, classes), got shape {confusion.shape}. "

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xpnet import kernels
-from xpnet.backend import check_names, resolve
+from xpnet.backend import resolve
 from xpnet.checks import check_bool, pick
+from xpnet.devices import check_names
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.parallel import ENGINES, connect

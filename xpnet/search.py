@@ -237,7 +237,7 @@ class Search:
         for key in here.keys() & begun.keys():
             if here[key] != begun[key]:
                 raise InputError(
-                    f"Study {name!r}: expected {key} {begun[key]}, with which it was begun, got {here[key]}. "
+                    f"Study {name!r}: expected {key} {begun[key]}, as when it was begun, got {here[key]}. "
                     "Use the same settings, or another name of the study."
                 )
 

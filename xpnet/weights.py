@@ -179,7 +179,7 @@ def check_tensors(
     source: str,
     may_be_new: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Refuse tensors, naming the first, whose names, shapes or kinds are not those of the network."""
+    """Raise InputError, naming the first tensor whose name, shape or kind is not that of the network's."""
     holder = "file" if source.startswith("Weights") else "given tensors"
     for name in [*shapes, *tensors]:
         shape, there = shapes.get(name), tensors.get(name)
@@ -198,7 +198,7 @@ def check_tensors(
 
 
 def check_gradients(layout: Layout, grads: Any) -> None:
-    """Refuse gradients that are not those of a layer's parameters, naming the first."""
+    """Raise InputError, naming the first gradient that does not fit its layer's parameter."""
     given = dict(walk(grads))
     for name, slot in layout.slots().items():
         layer, _, parameter = name.rpartition(".")

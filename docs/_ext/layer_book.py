@@ -21,7 +21,7 @@ from xpnet.random import make_key
 FAMILIES = {
     "Dense and convolution": ("dense", "conv", "conv_transpose"),
     "Pooling and resizing": ("pooling", "global_pooling", "upsample"),
-    "Activations": ("activations", "gates"),
+    "Activations": ("activations", "rectifiers", "gates"),
     "Normalisation": ("normalization", "example_normalization"),
     "Regularisation": ("dropout",),
     "Sequences and attention": ("sequences", "attention"),
@@ -198,7 +198,7 @@ def _kernels(operations: list[str]) -> str:
 
 
 def _figure(kind: type[layers.Layer], example: layers.Layer) -> Any:
-    if kind.__module__.endswith(("activations", "gates")) and kind is not layers.Softmax:
+    if kind.__module__.endswith(FAMILIES["Activations"]) and kind is not layers.Softmax:
         return _curve(example)
     shown = [layer for layer in SHOWN if type(layer) is kind]
     return _before_and_after(shown[0]) if shown else None

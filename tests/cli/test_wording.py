@@ -1,5 +1,6 @@
-"""Errors of the library in the words of the command line."""
+"""Errors of the library in the words of the command line, and words that no text of xpnet has."""
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -8,12 +9,17 @@ import pytest
 
 import xpnet
 from xpnet.cli.main import COMMANDS
+from xpnet.cli.main import main as xpnet_main
 from xpnet.cli.train_flags import make_parser
 from xpnet.cli.wording import in_flags
 from xpnet.runs.settings import FIELDS
 
 TRAIN = make_parser("train").spellings()
 del TRAIN["help"]
+AVOIDED = re.compile(
+    r"whole numbers?|\bfigures\b|learned by heart|\banew\b|\bspare[sd]?\b|\bto be had\b|\bcounts? for nothing\b"
+    r"|\bnone's\b|(?<!there )(?<!There )\bis no (?!longer|more|less|larger|smaller|faster|better)"
+)
 
 
 @pytest.mark.parametrize("name", TRAIN)
@@ -92,3 +98,72 @@ def test_the_library_speaks_of_arguments():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_program(command):
     assert callable(import_module(f"xpnet.cli.{command.replace('-', '_')}").main)
+
+
+# Plain words
+
+
+def printed_by(words, capsys):
+    """Exit code, output and errors of a command as ``xpnet`` runs it."""
+    try:
+        code = xpnet_main(words)
+    except SystemExit as ended:
+        code = ended.code
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_word_to_avoid(capsys, command):
+    code, text, errors = printed_by([command, "--help"], capsys)
+    assert (code, errors) == (0, "")
+    assert text.startswith("usage: ")
+    assert AVOIDED.findall(" ".join(text.split())) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --lr -1",
+        "train --batch-size 0",
+        "train --optimizer adamm",
+        "train --optimizer adam --momentum 0.9",
+        "train --model mpl",
+        "train --data mnits",
+        "train --device mps",
+        "train --resume nowhere",
+        "train --weights nowhere.pth",
+        "train --mixup 0.2 --accumulate 2",
+        "evaluate nowhere",
+        "report nowhere",
+        "watch nowhere",
+        "search --sampler grdi",
+        "search --epochs 0",
+        "features nowhere.png --weights nowhere",
+        "export nowhere",
+        "gradcheck --entries 0",
+        "grade nowhere.py",
+        "benchmark --models nothing",
+        "experiments nothing",
+        "compare-optimizers --epochs 0",
+        "check-gpu --device cpu",
+    ],
+)
+def test_an_error_is_one_line_without_a_word_to_avoid(capsys, monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = printed_by(words.split(), capsys)
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert AVOIDED.findall(errors) == []
+
+
+def test_no_page_and_no_text_in_the_source_has_a_word_to_avoid():
+    root = Path(xpnet.__file__).parents[1]
+    pages = [*root.glob("*.md"), *(root / "docs").glob("*.md"), *(root / "course").glob("*.md")]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in pages}
+    for path in (root / "xpnet").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        texts[str(path.relative_to(root))] = "\n".join(found)
+    assert len(pages) > 20
+    assert {name: AVOIDED.findall(text) for name, text in texts.items() if AVOIDED.search(text)} == {}

@@ -251,7 +251,7 @@ NAN[2, 1], INFINITE[0, 0] = np.nan, np.inf
         (X.astype(object), "expected a dense array of real numbers, got object."),
         (X.astype(complex), "expected a dense array of real numbers, got complex128."),
         (X.astype("datetime64[s]"), "expected a dense array of real numbers, got datetime64[s]."),
-        ([[1, 2], [3]], "expected rows of equal length, got others."),
+        ([[1, 2], [3]], "rows of equal length, got"),
         (np.ma.masked_less(X, 0), "expected an array without a mask, got a masked one."),
         (Sparse(), "expected a dense array, got Sparse. Convert it with .toarray()."),
         ((row for row in X), "expected a dense array of real numbers, got object."),
@@ -276,7 +276,7 @@ def test_inputs_that_are_refused(x, message):
         (np.zeros(6, int), "expected two classes or more, got '0' for all 6 examples."),
         (["cat"] * 6, "expected two classes or more, got 'cat' for all 6 examples."),
         (np.ones(6, bool), "expected two classes or more, got True for all 6 examples."),
-        (CLASSES - 1, "expected class numbers from 0, no larger than there are examples, got -1 to 1."),
+        (CLASSES - 1, "expected class numbers from 0, below the number of examples, got -1 to 1."),
         (
             CLASSES * 3,
             "got 0 to 6. Pass names as text, or numbers from np.unique(",

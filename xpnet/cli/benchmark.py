@@ -40,9 +40,9 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         description="Measure how long a training step and a prediction take, beside the same network, optimizer and "
-        "data in other libraries. Each implementation has processes of its own; they compute in turns, and medians "
-        "are compared. Before that their gradients are: one that computes something else is not timed.",
-        epilog="Run it on a machine that does nothing else. Exit codes: 0 measured, 1 an implementation failed "
+        "data in other libraries. Each implementation has its own processes; they take turns, and medians are "
+        "compared. Gradients are compared first: an implementation with other gradients is not timed.",
+        epilog="Run it on an otherwise idle machine. Exit codes: 0 measured, 1 an implementation failed "
         "or was refused, 2 bad input or a file cannot be written. benchmarks/README.md says how to read the results.",
     )
     parser.add_argument("--device", default="cpu", help="cpu (NumPy), cuda or cuda:N (CuPy); default: cpu")
@@ -61,8 +61,8 @@ def make_parser(prog: str) -> common.Parser:
         metavar="A,B",
         help=f"what to compare with: on the CPU {', '.join(CPU_PEERS)} (for mlp alone), on a GPU "
         f"{', '.join(GPU_PEERS)}, or none; beside PyTorch and JAX, xpnet runs on their arrays too; default: all of "
-        f"these, with --scaling torch. Also {', '.join(CPU_PURE)}: xpnet with the kernels that are written for every "
-        "library alike, all of them as by train.py --kernels pure or one in place of NumPy's own",
+        f"these, with --scaling torch. Also {', '.join(CPU_PURE)}: xpnet with portable kernels, all of them as with "
+        "--kernels pure of train.py, or one in place of NumPy's own",
     )
     parser.add_argument(
         "--precision",
@@ -70,23 +70,23 @@ def make_parser(prog: str) -> common.Parser:
         default=Case.precision,
         help="precision of float32 products on a GPU, the same in every library; default: %(default)s",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of every process; default: one for each core")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of each process; default: one per core")
     parser.add_argument(
         "--rounds",
         type=int,
         default=12,
         metavar="N",
-        help="turns of each implementation, over up to three processes; default: 12",
+        help="measurements of each implementation, spread over up to three processes; default: 12",
     )
     parser.add_argument("--json", metavar="FILE", help="write environment and rows to this file; default: none")
     parser.add_argument("--plot", metavar="FILE", help="draw a chart (.png, .pdf, .svg); default: none")
     parser.add_argument(
-        "--profile", action="store_true", help="instead, show what each layer of xpnet's networks costs; default: no"
+        "--profile", action="store_true", help="instead, show what each layer of xpnet's networks costs; default: off"
     )
     parser.add_argument(
         "--scaling",
         action="store_true",
-        help="instead, vary batch size, image size, channels and depth of a plain network; default: no",
+        help="instead, vary batch size, image size, channels and depth of a plain network; default: off",
     )
     return parser
 
@@ -231,7 +231,7 @@ def _peers(names: Sequence[str] | None, device: str) -> list[str]:
 
 
 def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
-    """What there is of the peers, a missing one announced, after xpnet on the libraries that take part."""
+    """The installed peers, after xpnet on the libraries that take part; a line names each missing one."""
     libraries = dict.fromkeys(map(library, peers))
     for name in libraries:
         if not is_installed(name):
@@ -280,7 +280,7 @@ def _numbers(parts: Sequence[str]) -> tuple[int, ...]:
 
 
 def _threads(number: int) -> int:
-    """Refuse more threads than there are cores: they would wait for each other, and be written down as if they ran."""
+    """Refuse more threads than cores: they would wait for each other, and the rows would not show it."""
     check_positive("Benchmark", "--threads", number)
     if number > runtime.cores():
         raise InputError(

@@ -91,7 +91,7 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         description="Check xpnet on an NVIDIA GPU: the tests with CuPy, the time of a launch, and the benchmark of "
-        "mnist_starter and ResNet-50. It takes some minutes. A part that fails does not stop the others.",
+        "mnist_starter and ResNet-50. It takes a few minutes. A part that fails does not stop the others.",
         epilog="Exit codes: 0 all checks passed, 1 a check failed, 2 bad input or no GPU to check.",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N; default: cuda")

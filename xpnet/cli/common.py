@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from xpnet import datasets, kernels
-from xpnet.backend import BACKENDS
 from xpnet.cli.wording import in_flags
+from xpnet.devices import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
@@ -186,7 +186,7 @@ def add_data_arguments(group: argparse._ActionsContainer) -> None:
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="with --data folder: scale and crop images to this size; default: the size they all have",
+        help="with --data folder: scale and crop images to this size; default: their own, if it is the same",
     )
 
 
@@ -238,8 +238,8 @@ def add_speed_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--kernels",
         **choices(kernels.CHOICES),
-        help="fastest; pure: only those written for every array library; onednn: fastest, and an error without oneDNN "
-        "(extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
+        help="fastest; pure: only those that run on every array library; onednn: as fastest, but an error without "
+        "oneDNN (extra onednn); cudnn: cuDNN's on CuPy arrays (extra cudnn); default: fastest",
     )
     group.add_argument(
         "--no-malloc-tuning",

@@ -33,8 +33,8 @@ def make_parser(prog: str) -> common.Parser:
         prog=prog,
         description="Train a network with two hidden layers of 100 units on MNIST, with gradient descent, momentum, "
         "AdaGrad and Adam: the same initial weights and the same batches. Print each one's test accuracy beside the "
-        "published one, and draw training cost and validation accuracy against epochs. Learning rates, found by short "
-        f"tries: {rates}. Momentum is a moving average of gradients with μ = 0.9. Batches have {BATCH_SIZE} images.",
+        "published one, and draw training cost and validation accuracy against epochs. Learning rates, chosen in short "
+        f"runs: {rates}. Momentum is a moving average of gradients with μ = 0.9. Batches have {BATCH_SIZE} images.",
         epilog="Exit codes: 0 trained, 1 a loss became infinite or NaN, 2 bad input, 130 stopped by Ctrl-C.",
     )
     parser.add_argument(
@@ -47,7 +47,7 @@ def make_parser(prog: str) -> common.Parser:
         "--seed", type=int, default=0, metavar="N", help="seed of weights, split and batches; default: %(default)s"
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder with MNIST's files; default: those that come with xpnet"
+        "--data-dir", metavar="DIR", help="folder with MNIST's files; default: those bundled with xpnet"
     )
     parser.add_argument(
         "--out", metavar="DIR", help=f"folder for {SUMMARY} and the plots; default: runs/<time>-optimizers"

@@ -40,10 +40,10 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s [NAME ...] [options]",
-        description=f"Repeat published experiments and write what came out beside what was published: {RESULTS} keeps "
-        f"the metrics of every run, {PAGE} shows them. What is kept stays until the same experiment is run again with "
-        "the same seed.",
-        epilog="Exit codes: 0 all done, 2 bad input; otherwise that of the experiment that failed.",
+        description=f"Repeat published experiments and write the results beside the published ones: {RESULTS} keeps "
+        f"the metrics of every run, and {PAGE} shows them. They stay until the same experiment is run again with the "
+        "same seed.",
+        epilog="Exit codes: 0 all done, 2 bad input; otherwise the code of the experiment that failed.",
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; default: all, in this order"
@@ -52,13 +52,13 @@ def make_parser(prog: str) -> common.Parser:
         "--seeds",
         type=int,
         metavar="N",
-        help="run with the seeds 0 to N - 1; default: 3 of the short experiments, 1 of the long ones",
+        help="run with the seeds 0 to N - 1; default: 3 for short experiments, 1 for long ones",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10's files; default: they are downloaded")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10's files; default: downloaded")
     parser.add_argument(
         "--docs", default="docs", metavar="DIR", help="folder with the page and the results; default: %(default)s"
     )
-    parser.add_argument("--render", action="store_true", help="run nothing, only write the page from what is kept")
+    parser.add_argument("--render", action="store_true", help="run nothing, only write the page from the kept results")
     common.add_device_arguments(parser)
     return parser
 

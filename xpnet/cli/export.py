@@ -22,8 +22,8 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s RUN [options]",
-        description="Write a trained network as an ONNX file, which takes images as they are, (N, H, W, C), in any "
-        "number, and gives the network's outputs. Needs the package onnx (extra onnx).",
+        description="Write a trained network as an ONNX file. It takes batches of any size of raw images (N, H, W, C) "
+        "and gives the network's outputs. Needs the package onnx (extra onnx).",
         epilog="Exit codes: 0 written, 2 bad input.",
     )
     parser.add_argument(

@@ -57,7 +57,7 @@ def make_parser(prog: str) -> common.Parser:
         "--class-names",
         metavar="FILE",
         help="text file with the name of a class on each line; default: those of the weights, ImageNet's for "
-        "torchvision's 1000 classes if torchvision is installed, else numbers",
+        "torchvision's 1000 classes if torchvision is installed, otherwise numbers",
     )
     parser.add_argument("--pad", action="store_true", help="scale the whole image into the frame instead of cropping")
     parser.add_argument("--out", default="features.png", metavar="FILE", help="the plot; default: %(default)s")

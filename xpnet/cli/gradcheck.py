@@ -54,8 +54,8 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         description="Check that the library computes gradients correctly. Every layer has a hand-written backward "
-        "pass. This program moves one number at a time (of the input or of a parameter) a little up and down, sees how "
-        "much the output changes (the finite difference), and compares that with what backward says.",
+        "pass. This program moves one number at a time (of the input or of a parameter) slightly up and down, measures "
+        "how much the output changes (the finite difference), and compares that with the gradient from backward.",
         epilog=f"Exit codes: 0 all relative differences are at most {TOLERANCE:g}, 1 some are larger, 2 bad input.",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")

@@ -28,15 +28,15 @@ def make_parser(prog: str) -> common.Parser:
         usage="%(prog)s FILE [options]",
         description="Grade the exercises of a lesson (course/lesson1.py to lesson6.py): run each function on inputs "
         "that the lesson does not show, check its gradients, and say in one sentence what is wrong. The file is run "
-        "with your rights; what it prints is not shown.",
-        epilog="Exit codes: 0 all functions are right, 1 some are wrong or still to do, 2 bad input.",
+        "with your permissions; what it prints is not shown.",
+        epilog="Exit codes: 0 all functions are right, 1 some are wrong or missing, 2 bad input.",
     )
     parser.add_argument("file", metavar="FILE", help="Python file with the functions of a lesson")
     parser.add_argument(
         "--lesson", **common.choices(LESSONS), help=f"{common.listed(LESSONS)}; default: the name of the file"
     )
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, metavar="S", help="time for each function; default: %(default)g"
+        "--seconds", type=float, default=SECONDS, metavar="S", help="time limit for each function; default: %(default)g"
     )
     return parser
 

@@ -14,7 +14,7 @@ COMMANDS = {
     "train": "train a network; without options, on the bundled digits",
     "evaluate": "evaluate a finished run",
     "report": "write the report of one run or several",
-    "watch": "show runs in a browser as they go on",
+    "watch": "show runs in a browser while they go on",
     "search": "search for hyper-parameters",
     "features": "show what a network sees in an image",
     "export": "write the network of a finished run as an ONNX file",

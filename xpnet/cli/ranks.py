@@ -32,8 +32,8 @@ def add_parallel_argument(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--parallel",
         **common.choices((*ENGINES, "none")),
-        help="what joins processes that share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; "
-        "none: each trains by itself; default: as they were started",
+        help="how processes share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; none: not at "
+        "all, each trains by itself; default: as they were started",
     )
 
 

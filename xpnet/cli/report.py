@@ -24,7 +24,7 @@ def make_parser(prog: str) -> common.Parser:
         usage="%(prog)s RUN [RUN ...]",
         description=f"Write {REPORT} into the folder of the (first) run: settings, layers, learning curves, test "
         "results, misclassified images, filters, calibration, timing and versions on one page that needs no network "
-        "and no script; several runs stand side by side, with their differences marked. Training writes it by itself.",
+        "and no script; several runs are shown side by side, with their differences marked. Training writes it too.",
         epilog="Exit codes: 0 written, 2 bad input.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder that training wrote")

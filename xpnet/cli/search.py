@@ -58,8 +58,8 @@ def make_parser(prog: str) -> common.Parser:
         description="Search for the learning rate, weight decay, dropout and topology with the best validation "
         "accuracy. Without options: 20 short trainings of mlp on 5,000 MNIST digits, in about a minute; run it again "
         "and the search goes on. Prints the trials and the command that repeats the best one.",
-        epilog="Several processes, or machines with one database, work on a study when they have the same --storage "
-        "and --study. Exit codes: 0 done, 1 diverged (in a search: and this process completed no trial), 2 bad input, "
+        epilog="Processes with the same --storage and --study, also on several machines with one database, share a "
+        "study. Exit codes: 0 done, 1 diverged (in a search: and this process completed no trial), 2 bad input, "
         "130 Ctrl-C, 143 SIGTERM (the study stays usable).",
     )
     what = parser.add_argument_group("instead of a search")
@@ -72,7 +72,7 @@ def make_parser(prog: str) -> common.Parser:
     mode.add_argument(
         "--dropout-vs-l2",
         action="store_true",
-        help=f"train on few images with neither, with L2 and with dropout, {regularization.SEEDS} seeds each, and plot",
+        help=f"train on few images with neither, with L2, and with dropout, {regularization.SEEDS} seeds each; plot it",
     )
     train = parser.add_argument_group("every training")
     train.add_argument(
@@ -103,7 +103,7 @@ def make_parser(prog: str) -> common.Parser:
     options = parser.add_argument_group("model")
     common.add_model_arguments(options)
     values = parser.add_argument_group(
-        "values to try", "grid tries each; tpe and random anything between the smallest and the largest"
+        "values to try", "grid tries each; tpe and random try any value between the smallest and the largest"
     )
     values.add_argument(
         "--lr",
@@ -133,7 +133,7 @@ def make_parser(prog: str) -> common.Parser:
         "--hidden",
         nargs="+",
         metavar="N,N",
-        help="topologies, each the units of its hidden layers (mlp; no sampler goes between them); default: "
+        help="topologies, each the units of its hidden layers (mlp; every sampler tries only these); default: "
         f"{_listed(_TOPOLOGIES)}; otherwise one, default: the model's own",
     )
     study = parser.add_argument_group("study")

@@ -13,7 +13,8 @@ from xpnet.cli.common import choices, listed
 from xpnet.cli.ranks import add_parallel_argument, engine_of
 from xpnet.losses import CLASS_LOSSES
 from xpnet.models.hub import is_remote
-from xpnet.optimizers import MOMENTUM_FORMS, OPTIMIZERS
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.optimizers.gradient_descent import MOMENTUM_FORMS
 from xpnet.parallel.compression import WIRE_DTYPES
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
@@ -34,7 +35,7 @@ def make_parser(prog: str) -> common.Parser:
         description="Train a network. Without options: the MNIST starter network on the bundled digits, on the CPU, in "
         "15 to 25 seconds on two cores. Unset options use the model's recipe: as published, where that is known.",
         epilog="Exit codes: 0 trained, 1 diverged or cannot print, 2 bad input or a file cannot be written, 129 "
-        "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. What was stopped goes on with --resume.",
+        "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. --resume continues a stopped run.",
     )
     _add_common(parser.add_argument_group("common options"))
     _add_optimizer(parser.add_argument_group("optimizer"))
@@ -102,9 +103,9 @@ def _add_common(group: _Group) -> None:
     folder.add_argument(
         "--resume",
         metavar="RUN",
-        help="continue the run in this folder from its newest checkpoint; on the same CPU with the same result, bit "
-        "for bit, as if it had not been stopped. Only --epochs, --iterations, --data-dir and the options under "
-        "computing (but --dtype, --precision and --sync-batch-norm) may differ",
+        help="continue the run in this folder from its newest checkpoint; on the same CPU the result is that of a run "
+        "never stopped, bit for bit. Only --epochs, --iterations, --data-dir and the options under computing (except "
+        "--dtype, --precision and --sync-batch-norm) may differ",
     )
 
 
@@ -129,12 +130,12 @@ def _add_optimizer(group: _Group) -> None:
         "--momentum-form",
         **choices(MOMENTUM_FORMS),
         help="moving-average: m = μ·m + (1-μ)·g, θ -= α·(m + λ·θ); heavy-ball: v = μ·v - α·(g + λ·θ), θ += v; "
-        "nesterov: the same v, θ += μ·v - α·(g + λ·θ). The last two step 1/(1-μ) times as far with the same α",
+        "nesterov: the same v, θ += μ·v - α·(g + λ·θ). The last two take steps 1/(1-μ) times as long with the same α",
     )
     group.add_argument("--lr-decay", type=float, metavar="η", help="adagrad: α/(1 + η·(t - 1)) in step t")
-    group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: decay of the average of squared gradients")
-    group.add_argument("--beta1", type=float, metavar="β", help="adam, adamw: decay of the average of gradients")
-    group.add_argument("--beta2", type=float, metavar="β", help="adam, adamw: that of squared gradients")
+    group.add_argument("--rho", type=float, metavar="ρ", help="rmsprop: decay of the average squared gradient")
+    group.add_argument("--beta1", type=float, metavar="β", help="adam, adamw: decay of the average gradient")
+    group.add_argument("--beta2", type=float, metavar="β", help="adam, adamw: decay of the average squared gradient")
     group.add_argument("--epsilon", type=float, metavar="ε", help="adagrad, rmsprop, adam, adamw: added to divisors")
     group.add_argument(
         "--amsgrad", action="store_const", const=True, help="adam, adamw: divide by the largest average so far"
@@ -153,21 +154,21 @@ def _add_schedule(group: _Group) -> None:
         "--schedule",
         **choices(SCHEDULES),
         help="factor of α in iteration t. constant: 1; step: γ^floor(t/N); exponential: γ^(t/N); inverse-time: "
-        "1/(1+t/N); cosine: half a wave that ends with the run; plateau: times γ when validation no longer improves",
+        "1/(1+t/N); cosine: half a cosine wave over the run; plateau: times γ when validation no longer improves",
     )
     group.add_argument("--schedule-every", type=int, metavar="N", help="step, exponential, inverse-time: N")
     group.add_argument("--schedule-gamma", type=float, metavar="γ", help="step, exponential, plateau; default: 0.1")
     group.add_argument("--schedule-minimum", type=float, metavar="M", help="cosine: factor at the end; default: 0")
     group.add_argument("--schedule-patience", type=int, metavar="N", help="plateau: reports to wait; default: 10")
-    group.add_argument("--warmup", type=int, metavar="N", help="raise α linearly for N iterations first")
+    group.add_argument("--warmup", type=int, metavar="N", help="raise α linearly in the first N iterations")
 
 
 def _add_loss(group: _Group) -> None:
     group.add_argument("--loss", **choices(CLASS_LOSSES), help=f"{listed(CLASS_LOSSES)}; default: cross-entropy")
-    group.add_argument("--label-smoothing", type=float, metavar="S", help="cross-entropy: share given to all classes")
+    group.add_argument("--label-smoothing", type=float, metavar="S", help="cross-entropy: share spread over classes")
     group.add_argument("--focal-gamma", type=float, metavar="γ", help="focal; default: 2")
     group.add_argument(
-        "--class-weight", choices=["balanced"], metavar="HOW", help="balanced: weigh rare classes more; default: off"
+        "--class-weight", choices=["balanced"], metavar="HOW", help="balanced: rare classes weigh more; default: off"
     )
     group.add_argument(
         "--early-stopping",
@@ -185,7 +186,7 @@ def _add_images(group: _Group) -> None:
         "--validation",
         type=common.number,
         metavar="N",
-        help="training images set apart for validation: a number, a fraction, or 0; default: 2000, at most a tenth",
+        help="training images held out for validation: a number, a fraction, or 0; default: 2000, at most a tenth",
     )
     group.add_argument(
         "--normalize",
@@ -250,7 +251,7 @@ def _add_runtime(group: _Group) -> None:
     group.add_argument(
         "--deterministic",
         action=_ON_OFF,
-        help="the same bits from every run on a GPU, as on a CPU anyway; default: off",
+        help="the same bits from every run on a GPU too, as always on a CPU; default: off",
     )
 
 
@@ -270,7 +271,7 @@ def _add_output(group: _Group) -> None:
         "--checkpoint-minutes", type=float, metavar="M", help=f"and every M minutes; default: {plan.minutes:g}"
     )
     group.add_argument("--keep", type=int, metavar="N", help=f"keep the N newest checkpoints; default: {plan.keep}")
-    group.add_argument("--log-file", metavar="FILE", help="write a log with times to this file")
+    group.add_argument("--log-file", metavar="FILE", help="write a log with timestamps to this file")
     group.add_argument(
         "--log-level",
         **choices(following.LOG_LEVELS),

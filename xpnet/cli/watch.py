@@ -23,12 +23,13 @@ def make_parser(prog: str) -> common.Parser:
     parser = common.Parser(
         prog=prog,
         usage="%(prog)s RUN [RUN ...] [options]",
-        description="Show runs in a browser as they go on: settings, layers, learning curves and, at the end, results. "
-        "Only browsers on this machine can read the page. Of a folder of runs it shows the newest, and those to come.",
+        description="Show runs in a browser while they go on: settings, layers, learning curves and, at the end, "
+        "results. Only browsers on this machine can read the page. Of a folder of runs it shows the newest runs, "
+        "including later ones.",
         epilog="Ctrl-C ends it. Exit codes: 0 ended, 2 bad input or a port that is taken.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a folder of runs such as runs/")
-    parser.add_argument("--port", type=int, default=_PORT, metavar="N", help=f"0: any free one; default: {_PORT}")
+    parser.add_argument("--port", type=int, default=_PORT, metavar="N", help=f"port; 0: any free one; default: {_PORT}")
     return parser
 
 

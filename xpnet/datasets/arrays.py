@@ -105,7 +105,7 @@ def as_array(where: str, values: Any) -> Array:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{where}: expected rows of equal length, got others. Pad or cut them.") from error
+        raise InputError(f"{where}: expected rows of equal length, got different ones. Pad or cut them.") from error
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -174,7 +174,7 @@ def _classes(where: str, host: np.ndarray, class_names: Sequence[str] | None) ->
     if class_names is None:
         if least < 0 or most >= host.size:
             raise InputError(
-                f"{where}: expected class numbers from 0, no larger than there are examples, got {least} to {most}. "
+                f"{where}: expected class numbers from 0, below the number of examples, got {least} to {most}. "
                 "Pass names as text, or numbers from np.unique(y, return_inverse=True)[1]; for regression, convert to "
                 "a floating-point dtype."
             )

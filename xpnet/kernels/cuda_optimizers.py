@@ -11,7 +11,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.kernels.cuda_kernels import NO_ADDRESS, empty, floats, integers, over_elements, reads
-from xpnet.optimizers import Adam, AdamW, Factor, Momentum
+from xpnet.optimizers import Adam, AdamW, Momentum
+from xpnet.optimizers.base import Factor
 
 Arrays = Mapping[str, Array]
 

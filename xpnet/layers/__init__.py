@@ -1,18 +1,6 @@
 """Layers: one family per file, forward beside backward."""
 
-from xpnet.layers.activations import (
-    ELU,
-    SELU,
-    HardSigmoid,
-    LeakyReLU,
-    PReLU,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from xpnet.layers.activations import HardSigmoid, Sigmoid, Softmax, Tanh
 from xpnet.layers.attention import SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.layers.branches import Add, Concat, Residual, ScaleBy
@@ -27,6 +15,7 @@ from xpnet.layers.gates import GELU, HardSwish, SiLU
 from xpnet.layers.global_pooling import AdaptiveAvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalMaxPool2D
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.layers.pooling import AvgPool2D, MaxPool2D
+from xpnet.layers.rectifiers import ELU, SELU, LeakyReLU, PReLU, ReLU, ReLU6, Softplus
 from xpnet.layers.reshape import ChannelShuffle, Flatten, Identity, ImageToSequence, PadChannels, ZeroPad2D
 from xpnet.layers.sequences import ClassToken, Embedding, FirstPlace, LearnedPositions, SinusoidalPositions
 from xpnet.layers.upsample import Upsample2D

@@ -12,8 +12,9 @@ from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace, check_array, has_kind, same_location
 from xpnet.errors import InputError
-from xpnet.layers.errors import LayerError, batched, home, inside
-from xpnet.shapes import Pair, Shape, Window
+from xpnet.layers.errors import home, inside
+from xpnet.layers.shape_checks import ShapeChecks
+from xpnet.shapes import Shape
 
 # Trees of arrays, keyed by layer and then by tensor name.
 Params = Mapping[str, Any]
@@ -79,7 +80,7 @@ def _checked_backward(backward: Callable[..., Backward]) -> Callable[..., Backwa
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(ShapeChecks):
     """Base of all layers: frozen settings, and functions without side effects.
 
     A subclass defines ``output_shape``, ``forward`` and ``backward``, and ``init`` if it has parameters or state. The
@@ -120,7 +121,7 @@ class Layer:
 
     @property
     def index_count(self) -> int | None:
-        """Of a layer that takes indices: they are below this number. None for a layer of real numbers."""
+        """For a layer that takes indices, how many there are; None for a layer of real numbers."""
         return None
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -168,10 +169,6 @@ class Layer:
     def trace(self, params: Params, state: State, x: Array) -> Iterator[tuple[str, Array]]:
         """Outputs of the layers inside this one, by dotted name, and at last its own under the name ""."""
         yield "", self.forward(params, state, x).y
-
-    def error(self, message: str) -> LayerError:
-        """An InputError that begins with this layer's kind and, once it has left all containers, dotted path."""
-        return LayerError(self, message)
 
     def require_cache(self, cache: Cache) -> Cache:
         """The cache, or an error that says why there is none."""
@@ -251,46 +248,6 @@ class Layer:
             )
         if not same_location(key, like):
             raise self.error("expected a key beside the batch, got one of another library or device. Move the key.")
-
-    def check_features(self, shape: Shape) -> int:
-        """The number of features of a vector or sequence shape (without the batch)."""
-        if len(shape) not in (1, 2):
-            raise self.error(
-                f"expected vectors (N, features) or sequences (N, T, features), got shape {batched(shape)}. "
-                "Add a Flatten before it."
-            )
-        return shape[-1]
-
-    def check_groups(self, channels: int, groups: int) -> None:
-        """Raise InputError unless the channels can be cut into so many equal groups."""
-        if channels % groups:
-            raise self.error(f"expected channels to be a multiple of {groups} groups, got {channels}. Change groups.")
-
-    def check_sequences(self, shape: Shape) -> Pair:
-        """Length and channels of a sequence shape (without the batch)."""
-        if len(shape) != 2:
-            raise self.error(f"expected sequences (N, T, C), got shape {batched(shape)}. Reshape it.")
-        return shape[0], shape[1]
-
-    def check_images(self, shape: Shape) -> tuple[int, int, int]:
-        """Height, width and channels of an image shape (without the batch)."""
-        if len(shape) != 3:
-            raise self.error(
-                f"expected images (N, H, W, C), got shape {batched(shape)}. "
-                + ("Reshape the input to (N, H, W, C)." if len(shape) == 1 else "Add the missing axis.")
-            )
-        return shape[0], shape[1], shape[2]
-
-    def check_fits(self, window: Window, height: int, width: int) -> Pair:
-        """Positions of a window in an image, at least one along each axis."""
-        rows, columns = window.output_size(height, width)
-        if rows < 1 or columns < 1:
-            (top, bottom), (left, right) = window.padding
-            raise self.error(
-                f"window {window.extent[0]}x{window.extent[1]} is larger than its padded input "
-                f"{height + top + bottom}x{width + left + right}. Use a smaller window or more padding."
-            )
-        return rows, columns
 
 
 def shape_holder(x: Array) -> Array:

@@ -8,11 +8,11 @@ from typing import ClassVar, NamedTuple
 
 from xpnet import kernels
 from xpnet.backend import Array
-from xpnet.layers.activations import ReLU
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
 from xpnet.layers.conv import Conv2D
 from xpnet.layers.normalization import BatchNorm
 from xpnet.layers.pooling import MaxPool2D
+from xpnet.layers.rectifiers import ReLU
 
 
 class Step(NamedTuple):

@@ -54,7 +54,7 @@ class Loss(Protocol):
         ...
 
     def probabilities(self, outputs: Array) -> Array:
-        """Of each class or label; raises InputError for a loss of real numbers."""
+        """Probabilities of each class or label; raises InputError for a loss of real numbers."""
         ...
 
 

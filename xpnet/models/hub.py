@@ -102,7 +102,7 @@ def _download(source: str, repository: str, file: str) -> Path:
         return Path(hub.hf_hub_download(repository, file))
     except errors.GatedRepoError as error:
         raise InputError(
-            f"Weights {source}: expected files that all may read, got a repository that asks for an account. "
+            f"Weights {source}: expected a public repository, got one that asks for an account. "
             "Log in with: hf auth login."
         ) from error
     except errors.RepositoryNotFoundError as error:
@@ -127,7 +127,7 @@ def _download(source: str, repository: str, file: str) -> Path:
 
 
 def _check_unchanged(source: str, path: Path) -> None:
-    """Refuse a file whose SHA-256 is not the one that the hub keeps it under, which its cache names it by."""
+    """Refuse a file whose SHA-256 is not the hub's, by which its cache names the file."""
     expected = path.resolve().name
     if not re.fullmatch("[0-9a-f]{64}", expected):  # a cache without links
         return

@@ -106,7 +106,7 @@ def read_nodes(model: Any) -> Nodes:
                 )
             if used and used not in constants and used not in nodes and used != name:
                 raise InputError(
-                    f"ONNX {label(proto)}: expected inputs from nodes before it, got {used!r}, which is none's. "
+                    f"ONNX {label(proto)}: expected inputs from nodes before it, got {used!r}, which none gives. "
                     "Check the model for cycles and missing initializers."
                 )
         further.update(filter(None, proto.output[1:]))

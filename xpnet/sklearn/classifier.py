@@ -163,8 +163,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         if self.class_weight is not None:
             of_classes = compute_sample_weight(self._checked_class_weight(), y)
             weights = of_classes if weights is None else weights * of_classes
-        self._fit(X, y, targets, weights, incremental=incremental)
-        return self
+        return self._fit(X, y, targets, weights, incremental=incremental)
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = self._validated(X, y, reset=reset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
@@ -79,7 +79,7 @@ class NetworkEstimator(CallbackSupportMixin, Settings):
 
     def _fit(
         self, X: Any, y: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, *, incremental: bool
-    ) -> None:
+    ) -> Self:
         """Train on inputs and targets as the loss takes them; callbacks get ``y``."""
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -95,6 +95,7 @@ class NetworkEstimator(CallbackSupportMixin, Settings):
         # Not the one trained on, of which a file would know the name only.
         self.network_.loss = self.network_.own_loss = self._loss
         task.end()
+        return self
 
     @property
     def _is_lbfgs(self) -> bool:

@@ -96,8 +96,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
             )
         self.n_outputs_, self.out_activation_ = outputs, "identity"
         targets = y.astype(dtype_name(X), copy=False)
-        self._fit(X, y, targets, self._weights(sample_weight, X), incremental=incremental)
-        return self
+        return self._fit(X, y, targets, self._weights(sample_weight, X), incremental=incremental)
 
     @property
     def _loss(self) -> Loss:

@@ -11,7 +11,8 @@ from xpnet.checks import check_above_zero, check_bool
 from xpnet.datasets.augment import Augmentation
 from xpnet.errors import InputError, short
 from xpnet.losses import Loss, checked_loss
-from xpnet.optimizers import Adam, Optimizer, check_clip_norm
+from xpnet.optimizers import Adam, Optimizer
+from xpnet.optimizers.clipping import check_clip_norm
 from xpnet.random import check_seed
 from xpnet.schedules import Constant, Schedule, for_run
 from xpnet.shapes import check_positive, is_whole

@@ -28,7 +28,7 @@ from xpnet.layers.containers import Wrapper, map_leaves
 from xpnet.layout import map_tree
 from xpnet.losses import Loss, LossForward
 from xpnet.network import Network
-from xpnet.optimizers import OptimizerState
+from xpnet.optimizers.base import OptimizerState
 from xpnet.shapes import Shape
 from xpnet.training.rows import with_loss
 

@@ -17,7 +17,7 @@ from xpnet.errors import InputError, short
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
-from xpnet.optimizers import OptimizerState
+from xpnet.optimizers.base import OptimizerState
 from xpnet.parallel import ALONE, Group
 from xpnet.runtime import Runtime
 from xpnet.shapes import channels_last_advice
@@ -43,7 +43,7 @@ def check_runtime_kind(runtime: Any) -> None:
 
 
 def check_runtime(network: Network, runtime: Runtime) -> None:
-    """Refuse a runtime that names another place or dtype than the network's, which it would not change."""
+    """Refuse a runtime with another device or dtype than the network's, which it would not change."""
     check_runtime_kind(runtime)
     here = network.backend
     wanted = (runtime.device or here.device_name(), runtime.backend or here.name)
@@ -126,7 +126,7 @@ def settle_stream_loss(network: Network, targets: Array, config: TrainConfig) ->
 
 
 def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> None:
-    """Refuse data whose inputs the network does not take, or whose targets are not what it gives.
+    """Refuse data whose inputs or targets do not fit the network.
 
     Raises InputError that says what the data are and what the network is for.
     """

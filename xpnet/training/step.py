@@ -10,7 +10,8 @@ from xpnet.compile import compiled
 from xpnet.datasets.augment import Augmentation, augment
 from xpnet.layers.base import State
 from xpnet.network import Network
-from xpnet.optimizers import Factor, Optimizer, OptimizerState, clip_by_global_norm, optimizer_update
+from xpnet.optimizers import Optimizer, clip_by_global_norm, optimizer_update
+from xpnet.optimizers.base import Factor, OptimizerState
 from xpnet.parallel import ALONE, Group
 from xpnet.random import fold_in, for_rows
 from xpnet.training.average import moved

@@ -1,5 +1,5 @@
 // Optimizers on the flat vector theta: one thread for each parameter. Formulas, names and the order of operations are
-// those of xpnet/optimizers.py. What a step changes is written to new arrays.
+// those of xpnet/optimizers/. What a step changes is written to new arrays.
 //
 // A factor of alpha (one number) or of lambda (one for each parameter) that lies on the device is given by its address;
 // the address is 0 where the host has multiplied the factor in.
