@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,6 @@ from xpnet.parallel.nccl import nccl_sum
 from xpnet.parallel.watch import LIMIT, Watch
 
 _SLICE = 2**22  # values at once: between processes of one machine two thirds of the time that all of 45 MB take
-_FORWARDED = 0.2  # seconds: Open MPI's mpiexec drops what it has not forwarded yet
 _INSTALL = 'Install both with: pip install "xpnet[mpi]"; or leave parallel out.'
 
 
@@ -101,7 +99,6 @@ class MPIGroup(HostGroup):
 
     def abort(self, code: int) -> None:
         """End all ranks at once with an exit code."""
-        time.sleep(_FORWARDED)
         self._world.Abort(code)
 
     def set_patience(self, is_patient: bool) -> None:

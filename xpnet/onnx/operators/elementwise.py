@@ -80,8 +80,13 @@ def _power(call: Call, x: Array, y: Array) -> Array:
 
 
 def _shift(call: Call, x: Array, y: Array) -> Array:
-    xp = array_namespace(x)
-    return xp.bitwise_left_shift(x, y) if call.get("direction") == "LEFT" else xp.bitwise_right_shift(x, y)
+    xp, left = array_namespace(x), call.get("direction") == "LEFT"
+    bits = xp.iinfo(x.dtype).bits
+    most = xp.minimum(y, xp.full_like(y, bits - 1))  # C, and so CuPy, leaves shifts by all bits undefined
+    if not left and has_kind(x, "signed integer"):
+        return xp.bitwise_right_shift(x, most)
+    shifted = xp.bitwise_left_shift(x, most) if left else xp.bitwise_right_shift(x, most)
+    return xp.where(y < bits, shifted, xp.zeros_like(x))
 
 
 def _is_infinite(call: Call, x: Array) -> Array:
