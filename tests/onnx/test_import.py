@@ -471,6 +471,13 @@ def test_files_of_another_kind(content, tmp_path):
         Network.from_onnx(tmp_path / "net.onnx")
 
 
+def test_a_file_above_2_gb_is_not_read(tmp_path):
+    with (tmp_path / "net.onnx").open("wb") as file:
+        file.truncate(2**31)
+    with refused("at most 2 GB"):
+        Network.from_onnx(tmp_path / "net.onnx")
+
+
 def test_a_file_of_many_parts_is_refused_before_it_is_parsed(tmp_path):
     """A million empty nodes: 2 MB, which take 100 times as much once they are parsed."""
     nodes = b"\x0a\x00" * 1_000_000
