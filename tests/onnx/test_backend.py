@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.conftest import PRESENT
+from tests.emulated_cuda.records import IS_EMULATED
 from tests.helpers import refused
 from xpnet import backend as backends
 from xpnet.onnx import backend, cases
@@ -40,6 +41,8 @@ def test_there_are_so_many_cases():
 def test_all_cases_of_an_operator(operator, library):
     if library not in PRESENT:
         pytest.skip(f"{library} is not here")
+    if library == "cupy" and IS_EMULATED and operator in ("CumProd", "CumSum"):
+        pytest.skip("threads of CuPy's kernel miss a barrier, which the emulated device refuses")
     home = backends.resolve("cuda" if library == "cupy" else "cpu", library)
     assert runnable(operator, library)
     for case in runnable(operator, library):

@@ -156,7 +156,7 @@ def test_nodes_become_the_layers_that_they_came_from(tmp_path):
 
 @pytest.mark.parametrize(
     "layer",
-    [BatchNorm(0.3, 1e-3), LayerNorm(1e-3), GroupNorm(1e-3, 2), LeakyReLU(0.2), ELU(0.5), Dropout(0.25)],
+    [BatchNorm(0.3, 1e-3), LayerNorm(1e-3), GroupNorm(2, eps=1e-3), LeakyReLU(0.2), ELU(0.5), Dropout(0.25)],
     ids=str,
 )
 def test_settings_come_back(layer, tmp_path):
