@@ -116,7 +116,7 @@ def test_a_grid(digits_folder, tmp_path, capsys):
     for trials, waiting in ((3, True), (3, False)):
         assert main([*flags(digits_folder, tmp_path), *grid, "--trials", str(trials)]) == 0
         printed = capsys.readouterr().out
-        assert ("1 more wait to be tried" in printed) is waiting
+        assert ("Waiting trials: 1" in printed) is waiting
     assert len(re.findall(r"^ +\d .* (?:complete|pruned) +\d", printed, re.MULTILINE)) == 4
 
 
@@ -140,7 +140,7 @@ def test_a_stopped_search_leaves_a_usable_study(digits_folder, tmp_path, capsys,
     process.send_signal(number)
     printed, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (code, "")
-    assert f"{name}: the study keeps what was tried" in printed
+    assert f"{name}: the study keeps its trials" in printed
     assert "Best: trial" in printed
     assert "killed" not in printed
     assert main([*common, "--trials", "2"]) == 0
@@ -158,7 +158,7 @@ def test_a_search_says_how_many_trials_were_killed_or_run_elsewhere(digits_folde
         assert main(command) == 0
         printed = capsys.readouterr().out
         assert "Best: trial 1" in printed
-        assert "At work in another process, or killed: 1, shown as running." in printed
+        assert "killed: 1, shown as running." in printed
 
 
 def test_without_optuna_one_line_names_the_extra(digits_folder, tmp_path, capsys, monkeypatch):

@@ -463,7 +463,7 @@ def test_help_says_what_a_flag_is_without_it(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for default in ("the model's own", "default: mnist_starter", "default: cpu", "default: runs/<time>-<model>"):
         assert default in text
-    assert "1/(1-μ) times as far" in text
+    assert "1/(1-μ) times as" in text
 
 
 def test_fine_tuning_from_a_run(finished_run, digits_folder, tmp_path, monkeypatch):

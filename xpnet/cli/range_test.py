@@ -26,8 +26,8 @@ def run(console: Console, config: RunConfig, values: Parameters, out: str) -> in
     )
     if test.suggestion is None:
         console.print(
-            "The loss had not exploded at the highest rate, so no rate is suggested. Go on to a higher one with "
-            "--lr A B; if the loss is near 0, the network overfits these images: take more with --limit N."
+            "The loss had not exploded at the highest rate, so no rate is suggested. Try higher ones with "
+            "--lr A B; if the loss is near 0, the network overfits these images: use more with --limit N."
         )
     else:
         console.print(f"A tenth of that is a good rate to begin with: --lr {test.suggestion:.2g}")

@@ -246,17 +246,17 @@ def _run_study(console: Console, searched: Search, config: RunConfig, trials: in
     except KeyboardInterrupt as stop:
         is_sigterm = isinstance(stop, following.Terminated)
         name = "SIGTERM" if is_sigterm else "Ctrl-C"
-        console.print(f"{name}: the study keeps what was tried; run the same command again to go on.")
+        console.print(f"{name}: the study keeps its trials; run the same command again to continue.")
         code = common.EXIT_TERMINATED if is_sigterm else common.EXIT_INTERRUPTED
     waiting, running = searched.waiting(), searched.running()
     tried = [t for t in searched.trials() if t.state != WAITING]
     tables.print_trials(console, tried)
     if waiting:
-        console.print(f"{waiting} more wait to be tried: run the same command again, or several at a time.")
+        console.print(f"Waiting trials: {waiting}. Run the same command again, or several at a time.")
     if running:
         console.print(
-            f"At work in another process, or killed: {running}, shown as running. "
-            "What was killed is not tried again: try its values with another --study."
+            f"Running in another process, or killed: {running}, shown as running. "
+            "A killed trial is not repeated: try its values with another --study."
         )
     winner = best(tried)
     if winner is None:
