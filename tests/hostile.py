@@ -295,7 +295,7 @@ READERS = {
     "torch_safetensors": Reader(
         "t.safetensors",
         lambda: [save(_torch_tensors())],
-        lambda folder: _small().load_weights(folder / "t.safetensors", torch_name=str),
+        lambda folder: _small().load_tensors(folder / "t.safetensors", torch_name=str),
     ),
     "summary": Reader("summary.json", lambda: [_SUMMARY], lambda folder: RunFolder(folder).read_summary()),
     "class_names": Reader(
@@ -305,7 +305,7 @@ READERS = {
 }
 if find_spec("torch"):
     READERS["torch_state_dict"] = Reader(
-        "t.pth", _state_dicts, lambda folder: _small().load_weights(folder / "t.pth", torch_name=str)
+        "t.pth", _state_dicts, lambda folder: _small().load_tensors(folder / "t.pth", torch_name=str)
     )
 
 

@@ -170,11 +170,11 @@ def test_a_header_nested_without_end_is_refused(tmp_path, depth, digest, reason)
         Network.load(tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("read", ["load", "load_weights", "checkpoint"])
+@pytest.mark.parametrize("read", ["load", "load_tensors", "checkpoint"])
 def test_a_header_of_a_million_tensors_is_not_parsed(tmp_path, read):
     """It would take 1.7 GB."""
     path, network = tmp_path / "w.safetensors", Network(Sequential([Dense(3)]), (4,))
-    readers = {"load": Network.load, "load_weights": network.load_weights, "checkpoint": checkpoint.load}
+    readers = {"load": Network.load, "load_tensors": network.load_tensors, "checkpoint": checkpoint.load}
     header = b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(10**6))
     path.write_bytes(struct.pack("<Q", len(header) + 2) + b"{" + header + b"}")
     with refused(f" {path}: expected a header of at most 4,194,304 bytes, got {len(header) + 2:,}."):
@@ -308,7 +308,7 @@ def test_a_state_dict_that_would_grow_is_refused(tmp_path, content, reason):
 
     def refuse():
         with refused(f"Weights file {path}: expected a state_dict of tensors, got something else (", reason):
-            Network(Sequential([Dense(3)]), (4,)).load_weights(path)
+            Network(Sequential([Dense(3)]), (4,)).load_tensors(path)
 
     assert peak_of(refuse) < MEMORY
 
@@ -318,7 +318,7 @@ def test_a_tensor_of_one_value_repeated_is_refused(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"dense1.weight": torch.zeros(1, 1).expand(10**9, 10**9)}, path)
     with refused(f"Weights file {path}: ", "'dense1.weight' has more values than the file holds for it"):
-        Network(Sequential([Dense(3)]), (4,)).load_weights(path)
+        Network(Sequential([Dense(3)]), (4,)).load_tensors(path)
 
 
 @pytest.mark.parametrize("shape", [(10**12, 0), (10**6, 1), ()])

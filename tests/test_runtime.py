@@ -1,18 +1,24 @@
 """What programs change about their process."""
 
+import dataclasses
+import importlib.util
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from tests.helpers import refused
 from xpnet import Network, kernels, runtime
-from xpnet.kernels import sharing, table, unrolled
+from xpnet.backend import to_numpy
+from xpnet.datasets import Dataset
+from xpnet.kernels import onednn_kernels, sharing, table, unrolled
 from xpnet.layers import Dense
 from xpnet.runs.settings import make_run
 from xpnet.runtime import Runtime
 from xpnet.shapes import make_window
+from xpnet.training import TrainConfig, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +144,7 @@ def test_pooling_on_a_gpu_is_pytorchs_own_unless_it_must_be_deterministic():
         ({"kernels": "fast"}, ("kernels", "pure", "'fast'")),
         ({"precision": "float8"}, ("precision", "bfloat16", "'float8'")),
         ({"precision": "float16", "dtype": "float64"}, ("dtype='float32'", "float64")),
+        ({"precision": "tf32", "dtype": "float64"}, ("dtype='float32'", "float64")),
         ({"threads": 1.5}, ("threads", "1.5")),
         ({"device": "gpu"}, ("device 'gpu'", "cuda")),
         ({"backend": "tf"}, ("backend 'tf'", "torch")),
@@ -209,6 +216,14 @@ def test_fit_without_a_runtime_leaves_what_was_configured():
     assert sharing.threads() == 1
 
 
+def test_a_precision_that_float64_does_not_have_is_refused():
+    for precision in ("float16", "tf32"):
+        with refused("expected dtype='float32'", precision):
+            Network([Dense(2)], (3,), dtype="float64").fit(
+                np.ones((4, 3)), np.arange(4) % 2, progress=False, runtime=Runtime(precision=precision)
+            )
+
+
 def test_a_network_that_nobody_placed_goes_where_the_runtime_says():
     pytest.importorskip("torch", exc_type=ImportError)
     assert fit(device="cpu", backend="torch").backend.name == "torch"
@@ -238,3 +253,91 @@ def test_the_command_line_and_python_make_the_same_runtime():
     run = make_run("mlp", **settings_of(make_parser("train").parse_args(flags)))
     said = {"device": "cpu", "threads": 3, "kernels": "pure", "deterministic": True, "tune_malloc": False}
     assert run.runtime == Runtime(dtype="float32", **said)
+
+
+# Every field, on arrays of every library: applied, or refused
+
+
+def one_step(library, monkeypatch, **settings):
+    """What fields change, where they are seen: after one step of a network on the library's arrays."""
+    tuned = []
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: tuned.append(1))
+    rng = np.random.default_rng(0)
+    network = Network([Dense(2)], (3,), device="cpu", backend=library)
+    data = Dataset.from_arrays(rng.normal(size=(8, 3)), np.arange(8) % 2)
+    trainer = Trainer(network, data, TrainConfig(iterations=1), Runtime(**settings))
+    trainer.run()
+    return {
+        "threads": runtime.threads_in_use(network.backend),
+        "kernels": kernels.in_use()["kernels"],
+        "precision": to_numpy(network.theta).tobytes(),
+        "deterministic": kernels.is_deterministic(),
+        "tune_malloc": bool(tuned),
+    }
+
+
+# A value that is not the default, and the libraries whose arrays on the CPU take notice of it. All others refuse it.
+EVERY = ("numpy", "torch", "jax")
+FIELDS = [
+    ("device", "cuda", ()),
+    ("backend", "cupy", ()),
+    ("dtype", "float64", ()),
+    ("threads", runtime.cores() + 1, ("numpy", "torch")),
+    ("kernels", "pure", EVERY),
+    ("kernels", "onednn", ("numpy",)),
+    ("kernels", "cudnn", ()),
+    ("precision", "tf32", ()),
+    ("precision", "float16", EVERY),
+    ("precision", "bfloat16", ("torch", "jax")),
+    ("graph", True, ()),
+    ("deterministic", True, EVERY),
+    ("tune_malloc", False, EVERY),
+]
+
+
+def test_no_field_is_left_out():
+    """Of ``parallel`` tests/parallel shows what it does."""
+    assert {field.name for field in dataclasses.fields(Runtime)} == {name for name, *_ in FIELDS} | {"parallel"}
+
+
+@pytest.fixture
+def pytorch_as_it_was():
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    threads = torch.get_num_threads() if torch else None
+    yield
+    if torch:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("library", EVERY)
+@pytest.mark.parametrize(("name", "value", "where"), FIELDS)
+def test_a_field_is_applied_or_refused(name, value, where, library, monkeypatch, pytorch_as_it_was):
+    if library != "numpy":
+        pytest.importorskip(library, exc_type=ImportError)
+    if value == "onednn" and not onednn_kernels.is_available():
+        pytest.skip("oneDNN is not installed")
+    if library in where:
+        plain = one_step(library, monkeypatch)
+        assert one_step(library, monkeypatch, **{name: value})[name] != plain[name]
+        return
+    with refused("expected "):
+        one_step(library, monkeypatch, **{name: value})
+
+
+def test_pytorchs_threads_are_those_asked_for_and_otherwise_its_own(monkeypatch, pytorch_as_it_was):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    torch.set_num_threads(2)
+    one_step("torch", monkeypatch)
+    assert torch.get_num_threads() == 2
+    one_step("torch", monkeypatch, threads=3)
+    assert torch.get_num_threads() == 3
+
+
+def test_jax_on_a_gpu_that_has_begun_is_not_told_in_vain_to_be_deterministic(monkeypatch):
+    """A stand-in for the device."""
+    gpu = types.SimpleNamespace(name="jax", describe=lambda: "jax 1 on cuda:0", device_name=lambda: "cuda:0")
+    with refused("expected deterministic before JAX", "XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
+        Runtime(deterministic=True).check_applies(gpu, "float32")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    Runtime(deterministic=True).check_applies(gpu, "float32")

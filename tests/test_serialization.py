@@ -124,7 +124,7 @@ def test_a_file_that_must_not_be_read_is_called_that(tmp_path, monkeypatch, kind
         return real(name, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "open", forbidden)
-    read = {"weights": Network.load, "checkpoint": checkpoint.load}.get(kind, network.load_weights)
+    read = {"weights": Network.load, "checkpoint": checkpoint.load}.get(kind, network.load_tensors)
     with refused(f" {path}: expected a readable file, got: Permission denied. Check the path and its permissions."):
         read(path)
 
@@ -132,7 +132,7 @@ def test_a_file_that_must_not_be_read_is_called_that(tmp_path, monkeypatch, kind
 @pytest.mark.parametrize("path", [None, 3])
 def test_what_is_not_a_path_is_refused(path):
     network = Network([Dense(1)], (2,))
-    for use in (Network.load, network.load_weights, network.save):
+    for use in (Network.load, network.load_tensors, network.save):
         with refused(f"Weights file {path}: expected a path, got {type(path).__name__}."):
             use(path)
 

@@ -71,7 +71,7 @@ def path(tmp_path):
 def load(path, tensors, network=None, **options):
     save_file(tensors, path)
     network = network or small_network()
-    network.load_weights(path, **options)
+    network.load_tensors(path, **options)
     return network
 
 
@@ -111,7 +111,7 @@ def test_the_same_as_pytorch_from_its_own_file(path):
     images = np.random.default_rng(0).normal(size=(3, *IMAGE)).astype(np.float32)
     expected = twin(torch.tensor(np.moveaxis(images, -1, 1).copy())).detach().numpy()
     torch.save(twin.state_dict(), path.with_suffix(".pth"))
-    network.load_weights(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
+    network.load_tensors(path.with_suffix(".pth"), torch_name=lambda name: name.removeprefix("body."))
     np.testing.assert_allclose(network(images), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -215,11 +215,11 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
     if name.endswith(".pth"):
         pytest.importorskip("torch")
     with refused(f"{name}: expected a .pth or .safetensors file, found none"):
-        small_network().load_weights(tmp_path / name)
+        small_network().load_tensors(tmp_path / name)
     for content in (b"", b"abc", b"\x80\x02}q\x00." * 9):
         (tmp_path / name).write_bytes(content)
         with refused(f"{name}: expected a state_dict of tensors, got something else"):
-            small_network().load_weights(tmp_path / name)
+            small_network().load_tensors(tmp_path / name)
 
 
 def test_other_content_is_refused(tmp_path):
@@ -228,7 +228,7 @@ def test_other_content_is_refused(tmp_path):
     for content in (torch.nn.Linear(2, 2), {"model": {"weight": torch.ones(2)}}, torch.ones(2), {"epoch": 3}):
         torch.save(content, path)
         with refused("model.pth: expected a state_dict of tensors", "Save model.state_dict() alone"):
-            small_network().load_weights(path)
+            small_network().load_tensors(path)
 
 
 class Trap:
@@ -246,7 +246,7 @@ def test_no_code_of_a_file_is_run(tmp_path, protocol):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth", pickle_protocol=protocol)
     with refused("model.pth: expected a state_dict of tensors, got something else (it names "):
-        small_network().load_weights(tmp_path / "model.pth")
+        small_network().load_tensors(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -255,7 +255,7 @@ def test_pytorch_is_told_to_run_no_code_too(tmp_path, monkeypatch):
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth")
     monkeypatch.setattr(torch_weights, "_check_pickles", lambda path: None)
     with refused("model.pth: expected a state_dict of tensors"):
-        small_network().load_weights(tmp_path / "model.pth")
+        small_network().load_tensors(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -263,14 +263,14 @@ def test_without_pytorch_the_message_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "torch", None)
     with refused('Install it with: pip install "xpnet[torch]"; or give a .safetensors file'):
-        small_network().load_weights(tmp_path / "weights.pth")
+        small_network().load_tensors(tmp_path / "weights.pth")
 
 
 def test_a_pytorch_that_is_there_but_fails_says_so(tmp_path, broken):
     (tmp_path / "weights.pth").write_bytes(b"")
     broken("torch", ImportError("libtorch.so: cannot open shared object file"))
     with refused("torch: is installed but cannot be loaded (libtorch.so: cannot open shared object file)."):
-        small_network().load_weights(tmp_path / "weights.pth")
+        small_network().load_tensors(tmp_path / "weights.pth")
 
 
 def test_a_safetensors_file_needs_no_pytorch(path, monkeypatch):

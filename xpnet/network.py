@@ -260,7 +260,7 @@ class Network(LayeredFunction):
 
         export.save(self, path, opset)
 
-    def load_weights(
+    def load_tensors(
         self,
         path: str | os.PathLike[str],
         *,
@@ -277,7 +277,7 @@ class Network(LayeredFunction):
         Raises InputError if the file cannot be read, or, naming the tensor, if one is missing, left over, or has
         another shape than here.
         """
-        weights.load_weights(self, path, replace_head=replace_head, torch_name=torch_name)
+        weights.load_tensors(self, path, replace_head=replace_head, torch_name=torch_name)
 
     def _in_batches(self, x: Any, batch_size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function to inputs batch by batch; the result is an array of the inputs' own library."""

@@ -6,11 +6,11 @@ import ctypes
 import importlib
 import os
 import platform
-from collections.abc import Sequence
+import sys
 from dataclasses import dataclass, replace
 
 from xpnet import kernels
-from xpnet.backend import resolve
+from xpnet.backend import Backend, resolve
 from xpnet.checks import check_bool, pick
 from xpnet.devices import check_names
 from xpnet.errors import InputError
@@ -24,6 +24,8 @@ DTYPES = ("float32", "float64")
 HALF_PRECISIONS = ("float16", "bfloat16")  # of forward and backward passes, by training itself
 PRECISIONS = (*kernels.PRECISIONS, *HALF_PRECISIONS)
 _is_configured = False
+_ONLY_ON = {"onednn": "numpy", "cudnn": "cupy", "tf32": "cupy"}  # choices of kernels and precision that a library has
+_DETERMINISTIC_XLA = "--xla_gpu_deterministic_ops"
 _MOST_THREADS = 1024  # not this machine's cores: a run that is resumed may have begun on a larger one
 
 
@@ -39,7 +41,8 @@ class Runtime:
     dtype
         Of parameters and activations; None: float32, or that of the network that is trained.
     threads
-        Share NumPy's convolutions; None: one for each core.
+        Share the work of NumPy's kernels and of PyTorch on the CPU; None: one for each core, and PyTorch's as many as
+        it has.
     kernels
         "pure" leaves out those written for one library, "onednn" insists on oneDNN for NumPy arrays, "cudnn" adds
         cuDNN's on CuPy arrays.
@@ -49,9 +52,10 @@ class Runtime:
     graph
         Whether a training step is replayed as one CUDA graph.
     deterministic
-        Asks for the same bits from every run on a GPU too.
+        Asks for the same bits from every run on a GPU too. XLA has to know before JAX computes anything.
     tune_malloc
-        Lets glibc keep freed memory, which saves up to half of a step on the CPU.
+        Lets glibc keep freed memory, which saves up to half of a step on the CPU; a process that has begun to keeps
+        doing so.
     parallel
         "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all together.
         Threads are then divided among the ranks of a machine.
@@ -104,11 +108,7 @@ class Runtime:
                 f"Runtime: expected no graph with parallel='{self.parallel}', whose messages a CUDA graph cannot hold, "
                 "got both. Leave one of them out."
             )
-        if self.precision in HALF_PRECISIONS and self.dtype == "float64":
-            raise InputError(
-                f"Runtime: expected dtype='float32' with precision='{self.precision}', got {self.dtype}. "
-                "Leave one of them out."
-            )
+        self._check_dtype(self.dtype)
 
     @property
     def alone(self) -> Runtime:
@@ -133,6 +133,35 @@ class Runtime:
             raise InputError(f"{error} Each rank of a machine has a GPU of its own: use fewer ranks.") from error
         return own
 
+    def _check_dtype(self, dtype: str | None) -> None:
+        if self.precision != "float32" and dtype == "float64":
+            raise InputError(
+                f"Runtime: expected dtype='float32' with precision='{self.precision}', got float64. "
+                "Leave one of them out."
+            )
+
+    def check_applies(self, backend: Backend, dtype: str) -> None:
+        """Raise InputError for a setting that such arrays on this device would not take notice of."""
+        self._check_dtype(dtype)
+        here = backend.describe()
+        if self.threads is not None and not _has_threads(backend):
+            raise InputError(
+                f"Runtime: expected threads with NumPy or PyTorch on the CPU, got {here}. Leave threads out."
+            )
+        for name in ("kernels", "precision"):
+            library = _ONLY_ON.get(getattr(self, name), backend.name)
+            if library != backend.name:
+                raise InputError(
+                    f"Runtime: expected {name}={getattr(self, name)!r} with arrays of {library} only, got {here}. "
+                    f"Leave {name} out."
+                )
+        is_on_gpu = not backend.device_name().startswith("cpu")
+        if self.deterministic and backend.name == "jax" and is_on_gpu and not _xla_was_told():
+            raise InputError(
+                "Runtime: expected deterministic before JAX has begun to compute, got it after. "
+                f"Set the environment variable XLA_FLAGS={_DETERMINISTIC_XLA}=true."
+            )
+
     def configure(self, library: str | None = None) -> None:
         """Set threads, kernels and allocator of this whole process, as training does when it begins.
 
@@ -144,10 +173,14 @@ class Runtime:
         global _is_configured
         _is_configured = True
         group = connect(self.parallel)
-        threads = self.threads or group.threads or cores()
-        sharing.set_threads(threads)
-        if group.cores:
-            _limit_libraries(threads, group.cores, self.backend or library)
+        threads = self.threads or group.threads
+        sharing.set_threads(threads or cores())
+        if self.parallel:  # or all ranks would fight for all cores
+            importlib.import_module("threadpoolctl").threadpool_limits(limits=threads or cores())
+        if threads and (self.backend or library) == "torch":
+            importlib.import_module("torch").set_num_threads(threads)
+        if group.cores and (self.backend or library) == "jax":  # XLA starts a thread for each core that it may use
+            bind(group.cores)
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
         if self.deterministic:
@@ -176,13 +209,15 @@ def _check_threads(threads: int) -> None:
         raise InputError(f"Runtime: expected threads to be at most {most}, got {threads}. Use one for each core.")
 
 
-def _limit_libraries(threads: int, cores: Sequence[int], backend: str | None) -> None:
-    """Give the array libraries no more threads or cores than this rank may use, or all ranks would fight for all."""
-    importlib.import_module("threadpoolctl").threadpool_limits(limits=threads)
-    if backend == "torch":
-        importlib.import_module("torch").set_num_threads(threads)
-    if backend == "jax":  # whose threads have no setting: XLA starts one for each core that it may use
-        bind(cores)
+def threads_in_use(backend: Backend) -> int | None:
+    """Among how many threads a network's work on the CPU is shared; None where ``threads`` does not say it."""
+    if not _has_threads(backend):
+        return None
+    return sharing.threads() if backend.name == "numpy" else importlib.import_module("torch").get_num_threads()
+
+
+def _has_threads(backend: Backend) -> bool:
+    return backend.name in ("numpy", "torch") and backend.device_name() == "cpu"
 
 
 def _be_deterministic(backend: str | None) -> None:
@@ -191,13 +226,16 @@ def _be_deterministic(backend: str | None) -> None:
     Source: PyTorch, "Reproducibility"; XLA, "Determinism"; cuBLAS, section "Results reproducibility".
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "--xla_gpu_deterministic_ops" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if "jax" not in sys.modules and not _xla_was_told():
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC_XLA}=true".strip()
     if backend == "torch":
         torch = importlib.import_module("torch")
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # what is read is written first
+
+
+def _xla_was_told() -> bool:
+    return _DETERMINISTIC_XLA in os.environ.get("XLA_FLAGS", "")
 
 
 def keep_freed_memory() -> None:

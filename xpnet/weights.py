@@ -83,7 +83,7 @@ def load(
     return network
 
 
-def load_weights(
+def load_tensors(
     network: Network, path: str | os.PathLike[str], *, replace_head: bool, torch_name: Callable[[str], str]
 ) -> None:
     """Take over parameters and state from a file of xpnet's, PyTorch's or ONNX's."""

@@ -12,8 +12,6 @@ from xpnet.benchmark.implementation import GPU_PURE
 from xpnet.benchmark.profile import Cost, Profile
 from xpnet.cli import benchmark, common
 from xpnet.cli.benchmark import main
-from xpnet.layers import Conv2D
-from xpnet.work import multiplications
 
 QUICK = ("--models", "mnist_starter", "--batch-sizes", "2", "--rounds", "1", "--threads", "1")
 PROFILE = Profile(
@@ -274,8 +272,7 @@ def test_no_two_implementations_look_alike_in_the_chart(monkeypatch, own, device
 
 def test_growth_is_drawn_against_the_multiplications():
     case = scaling.plain_network(side=8, channels=4, depth=2)
-    assert multiplications(Conv2D(6, 3, groups=3, padding=1), (4, 5, 9)) == 4 * 5 * 6 * 9 * 3
-    assert multiplications(case.layer, case.input_shape) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
+    assert case.layer.multiplications(case.input_shape) == 8 * 8 * 9 * (3 * 4 + 4 * 4) + 4 * 10
 
     def point(value, multiplications, speed):
         row = controller.Row("plain", 32, "train", "xpnet-numpy", 1.0, 1.0, 1.0, speed, None, None)

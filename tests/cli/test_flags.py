@@ -36,9 +36,9 @@ from xpnet.training import CutMix, EarlyStopping, Mixup, TrainConfig
 
 # Of the command itself: what it prints, writes and looks for while a run goes.
 OF_THE_COMMAND = {
-    *("help", "out", "resume", "report_every", "no_plots", "quiet", "log_file", "log_level", "tensorboard"),
+    *("help", "help_all", "out", "resume", "no_plots", "quiet", "log_file", "log_level", "tensorboard"),
     *("checkpoint_every", "checkpoint_minutes", "keep", "detect_nonfinite"),
-} - {"report_every"}
+}
 NO_FLAG = {
     ("TrainConfig", "optimizer"): "--optimizer and its settings",
     ("TrainConfig", "schedule"): "--schedule and its settings",
@@ -119,7 +119,23 @@ RUNS = [
     ),
     make_run("mlp", mixup=0.2),
     make_run("mlp", cutmix=1.0, label_smoothing=0.1, dtype="float64", threads=2, tune_malloc=False, deterministic=True),
+    make_run(
+        "mlp", optimizer="momentum", momentum=0.8, momentum_form="nesterov", activation="tanh", weight_init="lecun"
+    ),
+    make_run("mlp", optimizer="adagrad", lr_decay=0.1, epsilon=1e-6, schedule="plateau", schedule_patience=3, epochs=2),
+    make_run(
+        "mlp", optimizer="rmsprop", rho=0.8, schedule="cosine", schedule_minimum=0.1, batch_size=7, weight_decay=0.1
+    ),
+    make_run("mlp", optimizer="adamw", beta1=0.8, beta2=0.9, parallel="mpi", allreduce_dtype="float16"),
+    make_run("mlp", sync_batch_norm=False, report_every=9),
+    make_run("resnet18", stem="small", crop_padding=2, weights="/w", replace_head=True, measure_training=True),
+    make_run("mlp", device="cuda:1", backend="cupy", kernels="cudnn", precision="tf32", graph=True),
 ]
+
+
+def test_the_runs_above_say_every_setting():
+    said = {name for run in RUNS for name, value in flatten(run).items() if value != flatten(make_run(run.model))[name]}
+    assert set(SETTINGS) - said == {"model"}
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -153,17 +169,19 @@ def test_no_validation_is_0():
 # How the help looks
 
 
-def help_of(command, **environment):
-    arguments = [sys.executable, "-m", "xpnet", *command.split(), "--help"]
+def help_of(command, flag="--help", **environment):
+    arguments = [sys.executable, "-m", "xpnet", *command.split(), flag]
     environment = {**os.environ, "COLUMNS": "80", **environment}
     ended = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_fits_80_columns_and_says_how_it_was_called(command):
-    lines = help_of(command).splitlines()
+@pytest.mark.parametrize(
+    ("command", "flag"), [*((name, "--help") for name in ("", *COMMANDS)), ("train", "--help-all")]
+)
+def test_help_fits_80_columns_and_says_how_it_was_called(command, flag):
+    lines = help_of(command, flag).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"usage: python -m xpnet {command}".rstrip())
     assert lines[1] == ""  # the usage is one line
@@ -174,8 +192,8 @@ def test_the_list_of_commands_fits_a_screen_and_common_flags_of_train_another():
     assert len(listed) <= 24
     for command in COMMANDS:
         assert any(line.startswith(f"  {command} ") for line in listed)
-    shown = help_of("train").split("common options:\n")[1].split("\n\n")[0]
-    assert len(shown.splitlines()) <= 24
+    shown = help_of("train")
+    assert len(shown.splitlines()) <= 40
     for flag in [
         "--model",
         "--data",
@@ -190,6 +208,25 @@ def test_the_list_of_commands_fits_a_screen_and_common_flags_of_train_another():
         "--seed",
     ]:
         assert f"  {flag} " in shown
+
+
+def test_train_shows_everyday_flags_and_names_the_others_groups():
+    parser = make_parser("train")
+    short, full = parser.format_help(), parser.format_full_help()
+    _, everyday, *others = [group for group in parser._action_groups if group._group_actions]
+    for group in others:
+        assert f"\n  {group.title} " in short
+        assert f"\n{group.title}:\n" in full
+        for action in group._group_actions:
+            assert action.option_strings[0] in full
+            assert f"  {action.option_strings[0]} " not in short
+    assert {"--parallel", "--allreduce-dtype", "--sync-batch-norm"} == _flags_under(parser, "several processes")
+    assert len(everyday._group_actions) <= 12
+
+
+def _flags_under(parser, title):
+    (group,) = [group for group in parser._action_groups if group.title == title]
+    return {action.option_strings[0] for action in group._group_actions}
 
 
 def test_help_on_a_full_disk_fails():

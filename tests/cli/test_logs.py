@@ -47,6 +47,11 @@ def test_a_level_leaves_out_what_is_below_it(flags, tmp_path, capsys):
     assert capsys.readouterr().err.removeprefix("error: ").strip() in line
 
 
+def test_a_level_without_a_file_is_refused(flags, capsys):
+    assert main([*flags, "--log-level", "debug"]) == 2
+    assert "expected a --log-file with it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("level", ["debug", "error"])
 def test_a_warning_is_seen_whatever_is_logged(flags, tmp_path, capsys, monkeypatch, level):
     step = Trainer.step

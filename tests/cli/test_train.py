@@ -406,7 +406,7 @@ def test_ctrl_c_leaves_a_usable_run(digits_folder, tmp_path):
 
 def test_help_is_for_newcomers(capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["--help"])
+        main(["--help-all"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for flag in SPELLED_OUT.split():
@@ -459,7 +459,7 @@ def test_a_device_found_by_itself_is_written_down(digits_folder, tmp_path):
 
 def test_help_says_what_a_flag_is_without_it(capsys):
     with pytest.raises(SystemExit):
-        main(["--help"])
+        main(["--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     for default in ("the model's own", "default: mnist_starter", "default: cpu", "default: runs/<time>-<model>"):
         assert default in text
@@ -489,3 +489,12 @@ def test_threads_and_kernels_are_written_down_and_hold_when_resumed(digits_folde
     sharing.set_threads(1)
     assert main(["--resume", str(folder), "--quiet", "--no-plots"]) == 0
     assert kernels.in_use() == {"kernels": "pure", "threads": "3"}
+
+
+def test_threads_stay_behind_where_a_run_moves_to_another_library(digits_folder, tmp_path):
+    pytest.importorskip("jax", exc_type=ImportError)
+    folder = tmp_path / "run"
+    flags = ["--data-dir", str(digits_folder), "--iterations", "2", "--quiet", "--no-plots"]
+    assert main([*flags, "--out", str(folder), "--threads", "3"]) == 0
+    assert main(["--resume", str(folder), "--quiet", "--no-plots", "--backend", "jax"]) == 0
+    assert RunFolder(folder).read_config().runtime.threads is None

@@ -15,7 +15,7 @@ from xpnet.cli.wording import in_flags
 from xpnet.runs.settings import FIELDS
 
 TRAIN = make_parser("train").spellings()
-del TRAIN["help"]
+del TRAIN["help"], TRAIN["help_all"]
 AVOIDED = re.compile(
     r"whole numbers?|\bfigures\b|learned by heart|\banew\b|\bspare[sd]?\b|\bto be had\b|\bcounts? for nothing\b"
     r"|\bnone's\b|(?<!there )(?<!There )\bis no (?!longer|more|less|larger|smaller|faster|better)"
@@ -112,9 +112,9 @@ def printed_by(words, capsys):
     return code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_no_word_to_avoid(capsys, command):
-    code, text, errors = printed_by([command, "--help"], capsys)
+@pytest.mark.parametrize("words", [*([command, "--help"] for command in COMMANDS), ["train", "--help-all"]])
+def test_help_has_no_word_to_avoid(capsys, words):
+    code, text, errors = printed_by(words, capsys)
     assert (code, errors) == (0, "")
     assert text.startswith("usage: ")
     assert AVOIDED.findall(" ".join(text.split())) == []

@@ -274,3 +274,27 @@ def test_a_key_of_another_library_is_refused_by_name(backend):
     x = backend.asarray(np.ones((2, 3), np.float32))
     with refused("Dropout 'stage.part': expected a key beside the batch"):
         layer.forward(*layer.init(np.random.default_rng(0), (3,))[:2], x, train=True, key=make_key(0))
+
+
+def test_a_layer_with_matrices_says_how_many_multiplications_they_take(example: Example):
+    """But for tables, whose rows are looked up or added."""
+    for _, layer, shape in example.layer.leaves(example.input_shape):
+        has_matrices = any(array.ndim > 1 for array in leaves(layer.init(np.random.default_rng(0), shape).params))
+        if type(layer).__name__ not in ("Embedding", "LearnedPositions", "SelfAttention"):
+            assert (layer.multiplications(shape) > 0) == has_matrices
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (Sequential([Dense(4), Dense(2)]), (3,), 3 * 4 + 4 * 2),
+        (Dense(4), (5, 3), 5 * 3 * 4),
+        (Conv2D(6, 3, groups=3, padding=1), (4, 5, 9), 4 * 5 * 6 * 9 * 3),
+        (xpnet.layers.DepthwiseConv2D(3, multiplier=2), (4, 5, 7), 2 * 3 * 14 * 9),
+        (xpnet.layers.Conv1D(6, 3, groups=2), (8, 4), 6 * 6 * 3 * 2),
+        (xpnet.layers.ConvTranspose2D(6, 2, stride=2), (4, 5, 3), 4 * 5 * 3 * 4 * 6),
+        (xpnet.layers.SelfAttention(2), (7, 12), 2 * 7 * 7 * 4),
+    ],
+)
+def test_multiplications(layer, shape, expected):
+    assert layer.multiplications(shape) == expected

@@ -32,7 +32,7 @@ def nchw(images):
 
 def load(network, state_dict, path):
     torch.save(state_dict, path)
-    network.load_weights(path)
+    network.load_tensors(path)
     path.unlink()  # of hundreds of megabytes
     return network
 
@@ -51,7 +51,7 @@ def test_alexnet(tmp_path):
 
     twin, network = randomize(AlexNet(1000)), models.create("alexnet", input_shape=(227, 227, 3))
     save_file(twin.state_dict(), tmp_path / "alexnet.safetensors")
-    network.load_weights(tmp_path / "alexnet.safetensors")
+    network.load_tensors(tmp_path / "alexnet.safetensors")
     assert_same_logits(network, twin, draw_images(1, 227))
 
 
@@ -107,7 +107,7 @@ def test_unet(model, width, batch_norm, tmp_path):
     twin, path = randomize(UNet(width, 3, 4, batch_norm)), tmp_path / "weights.pth"
     network = models.create(model, input_shape=(32, 48, 3))
     torch.save(twin.state_dict(), path)
-    network.load_weights(path, torch_name=UNet.name)
+    network.load_tensors(path, torch_name=UNet.name)
     images = draw_images(2, 32, width=48)
     with torch.no_grad():
         expected = np.moveaxis(twin(nchw(images)).numpy(), 1, -1)

@@ -65,7 +65,7 @@ def test_logits_are_theirs(model, size, tmp_path):
     twin, path = randomize(make_twin(model, size, classes=10)), tmp_path / "weights.safetensors"
     save_file(twin.state_dict(), path)
     network = models.create(model, input_shape=(size, size, 3), classes=10, seed=None)
-    network.load_weights(path)
+    network.load_tensors(path)
     path.unlink()
     assert_same_logits(network, twin, draw_images(2, size))
 
@@ -89,7 +89,7 @@ def test_logits_with_timms_weights(architecture, size, tmp_path):
     path, model = tmp_path / "weights.safetensors", ARCHITECTURES[architecture]
     save_file(twin.state_dict(), path)
     network = models.create(model, input_shape=(size, size, 3), classes=10, seed=None)
-    network.load_weights(path, torch_name=lambda name: timm_name(model, name))
+    network.load_tensors(path, torch_name=lambda name: timm_name(model, name))
     path.unlink()
     assert_same_logits(network, twin, draw_images(1, size))
 
@@ -107,5 +107,5 @@ def test_names_of_older_densenets(tmp_path):
     for number, tensors in enumerate((state_dict, old)):
         save_file(tensors, tmp_path / f"{number}.safetensors")
         networks.append(models.create("densenet121", input_shape=(64, 64, 3), classes=10))
-        networks[-1].load_weights(tmp_path / f"{number}.safetensors")
+        networks[-1].load_tensors(tmp_path / f"{number}.safetensors")
     assert np.array_equal(networks[0].theta, networks[1].theta)

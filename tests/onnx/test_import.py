@@ -84,7 +84,7 @@ def test_every_network_comes_back_and_trains(name, tmp_path):
     assert back.parameter_count == network.parameter_count
     other = small(name, seed=5, dropout=False)
     other.set_normalization(0.0, 1.0)
-    other.load_weights(tmp_path / "net.onnx")
+    other.load_tensors(tmp_path / "net.onnx")
     assert all(np.array_equal(theirs, other.tensors()[key]) for key, theirs in network.tensors().items())
 
     x, before = inputs(network), network(inputs(network))
@@ -509,11 +509,11 @@ def test_large_weights_are_not_what_is_bounded(where, tmp_path, monkeypatch):
 def test_weights_of_other_layers(tmp_path):
     path = saved(to_model(Network([Conv2D(4, 3), Flatten(), Dense(3)], (5, 4, 2))), tmp_path)
     with refused(str(path), "network's 1", "got 2"):
-        Network([Flatten(), Dense(3)], (5, 4, 2)).load_weights(path)
+        Network([Flatten(), Dense(3)], (5, 4, 2)).load_tensors(path)
     with refused(str(path), "'dense1'"):
-        Network([Conv2D(4, 3), Flatten(), Dense(5)], (5, 4, 2)).load_weights(path)
+        Network([Conv2D(4, 3), Flatten(), Dense(5)], (5, 4, 2)).load_tensors(path)
     other = Network([Conv2D(4, 3), Flatten(), Dense(5)], (5, 4, 2), seed=3)
     head = other.parameters()["dense1.weight"].copy()
-    other.load_weights(path, replace_head=True)
+    other.load_tensors(path, replace_head=True)
     assert np.array_equal(other.parameters()["dense1.weight"], head)
     assert np.array_equal(other.parameters()["conv1.weight"], Network.from_onnx(path).parameters()["conv1.weight"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -57,8 +58,10 @@ def make_trainer(case: str, parallel: str | None, backend: str, dtype: str, step
     )
     source: Any = data()
     if as_stream:
+        config = dataclasses.replace(config, batch_size=10)
         source = [(source.train_inputs[i : i + 10], source.train_targets[i : i + 10]) for i in range(0, 75, 10)]
-    runtime = Runtime(parallel=parallel, threads=1, allreduce_dtype=allreduce_dtype)
+    threads = 1 if backend in ("numpy", "torch") else None
+    runtime = Runtime(parallel=parallel, threads=threads, allreduce_dtype=allreduce_dtype)
     return Trainer(network, source, config, runtime, sample_weight=weights)
 
 

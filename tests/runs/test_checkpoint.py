@@ -276,7 +276,8 @@ def test_another_number_of_threads_or_another_blas_is_told(trainer, tmp_path, mo
     trainer.run()
     save(tmp_path / "c.safetensors", trainer, RUN)
     monkeypatch.setattr(checkpoint_module, "blas", lambda: [{"library": "openblas", "version": "0.1", "kernel": "Z80"}])
-    monkeypatch.setattr(kernels, "in_use", lambda: {"kernels": "pure", "threads": "64"})
+    monkeypatch.setattr(kernels, "in_use", lambda: {"kernels": "pure"})
+    monkeypatch.setattr(checkpoint_module, "threads_in_use", lambda backend: 64)
     path = tmp_path / "c.safetensors"
     changed = resume(RUN.make_trainer(digits), RUN, path, load(path))
     assert [text.split()[0] for text in changed] == ["BLAS", "kernels", "threads"]

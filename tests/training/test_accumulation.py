@@ -65,7 +65,7 @@ def test_parts_count_by_their_weights(digits):
 
 def test_parts_of_iterables_too(digits):
     batches = [(digits.train_inputs[i : i + 10], digits.train_targets[i : i + 10]) for i in range(0, 45, 10)]
-    whole, parts = (train(batches, limit=None, accumulate=n) for n in (1, 3))
+    whole, parts = (train(batches, limit=None, batch_size=10, accumulate=n) for n in (1, 3))
     assert_equal(parts, whole)
 
 
@@ -145,7 +145,7 @@ def test_parts_without_examples_are_refused():
 
 def test_parts_that_batch_normalisation_cannot_take_are_refused(digits):
     settings = {"model": "mlp", "model_options": {"hidden": (6,), "batch_norm": True}}
-    with refused("at least 2 examples in every batch", "in a part of"):
+    with refused("at least 2 examples in every batch", "in a part of", "smaller accumulate"):
         make_trainer(digits, batch_size=16, accumulate=9, **settings)
 
 

@@ -109,6 +109,7 @@ MISTAKES = {
     "a callback without a list": ((X, Y), {"callbacks": Callback()}, ["callbacks", "Callback", "list"]),
     "no callbacks": ((X, Y), {"callbacks": None}, ["callbacks", "None", "list"]),
     "a misspelled hook": ((X, Y), {"callbacks": [Misspelled()]}, ["Misspelled", "on_epoch_end", "on_report"]),
+    "early stopping as callback": ((X, Y), {"callbacks": [EarlyStopping(3)]}, ["EarlyStopping", "early_stopping="]),
     "a number as early stopping": ((X, Y), {"early_stopping": 3}, ["early_stopping", "3"]),
     "augmentation without brackets": ((X, Y), {"augmentation": HorizontalFlip()}, ["augmentation", "list"]),
     "augmentation of vectors": ((X, Y), {"augmentation": [HorizontalFlip()]}, ["(H, W, C)"]),
@@ -147,6 +148,14 @@ def test_a_trainer_checks_its_callbacks(callbacks):
     with refused("on_report" if isinstance(callbacks, list) else "list"):
         trainer.run(callbacks)
     assert trainer.iteration == 0
+
+
+def test_a_size_that_batches_do_not_have_is_refused():
+    """It would be accepted and ignored otherwise."""
+    net = Network([Dense(3)], (2,))
+    with refused("expected no batch_size", "12 examples", "got 4"):
+        net.fit(generator(2), iterations=2, batch_size=4, progress=False)
+    net.fit(generator(3), iterations=2, batch_size=12, progress=False)
 
 
 def test_steps_before_a_bad_batch_are_kept():

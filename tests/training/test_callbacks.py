@@ -14,7 +14,7 @@ from xpnet.errors import TrainingDivergedError
 from xpnet.layers import Dense, ReLU
 from xpnet.optimizers import SGD
 from xpnet.runs.records import HistoryFile, MetricsFile
-from xpnet.training import Callback, TrainConfig, Trainer
+from xpnet.training import Callback, EarlyStopping, TrainConfig, Trainer
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 
@@ -180,3 +180,30 @@ def test_the_mlflow_callback_of_the_docs(tmp_path, monkeypatch):
     (history,) = fits
     logged = client.get_metric_history(run.info.run_id, "validation_score")
     assert [(metric.step, metric.value) for metric in logged] == [(r.iteration, r.validation_score) for r in history]
+
+
+class StopEarly(Callback):
+    """Early stopping by the public protocol alone."""
+
+    def __init__(self, patience):
+        self.patience, self.best, self.values, self.since = patience, -np.inf, None, 0
+
+    def on_report(self, trainer, record):
+        self.since += 1
+        if record.monitored > self.best:
+            self.best, self.values, self.since = record.monitored, trainer.network.parameters(), 0
+        if self.since >= self.patience:
+            trainer.stop()
+
+    def on_end(self, trainer):
+        trainer.network.set_tensors({**trainer.network.tensors(), **self.values})
+
+
+def test_early_stopping_needs_no_private_way():
+    settings = {"iterations": 60, "report_every": 1, "optimizer": SGD(2.0), "validation": 8}
+    ours, theirs = network(), network()
+    stopper = StopEarly(3)
+    history = fit(stopper, net=ours, **settings)
+    assert timeless(history) == timeless(fit(net=theirs, early_stopping=EarlyStopping(3), **settings))
+    assert len(history) < 60
+    np.testing.assert_array_equal(ours.theta, theirs.theta)

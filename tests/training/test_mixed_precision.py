@@ -8,7 +8,20 @@ from tests.training.runs import StopAfter, make_trainer
 from xpnet.backend import to_numpy
 from xpnet.compile import compiled, graphed
 from xpnet.errors import TrainingDivergedError
-from xpnet.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, Normalize, ReLU, Sequential
+from xpnet.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    LocalResponseNorm,
+    Normalize,
+    ReLU,
+    Sequential,
+)
+from xpnet.layers.base import Backward, Forward
 from xpnet.network import Network
 from xpnet.optimizers import SGD, Adam, Momentum
 from xpnet.random import make_key
@@ -339,3 +352,31 @@ def test_settings_that_do_not_fit_are_refused():
             Runtime(precision=precision, dtype="float64")
     with refused("precision", "float16", "float61"):
         Runtime(precision="float61")
+
+
+class OwnNorm(Layer):
+    """A normalisation of somebody's own, which says that it stays in float32."""
+
+    in_float32 = True
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+    def forward(self, params, state, x, *, train=False, key=None):
+        assert "float32" in str(x.dtype)
+        return Forward(x * 1e-5 * 1e5, {"x": x} if train else None, state)
+
+    def backward(self, params, cache, dy, *, need_dx=True):
+        assert "float32" in str(dy.dtype)
+        return Backward(dy, {})
+
+
+@pytest.mark.parametrize("norm", [OwnNorm(), LocalResponseNorm()])
+def test_a_layer_that_stays_in_float32_does(norm, library):
+    """Squares of 300 are infinite in float16."""
+    network = Network([Dense(4), norm, Dense(5)], (3,), backend=library)
+    mixed = MixedPrecision(network)
+    x = network.backend.asarray(np.full((2, 3), 300, np.float32))
+    labels = network.backend.asarray(np.zeros(2, np.int32))
+    result = mixed.loss_and_gradient(network.theta, network.state, 1.0, x, labels, None, None)
+    assert np.isfinite(to_numpy(result.gradient)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from xpnet.backend import Array, Backend
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.xpnet_implementation import XpnetImplementation
 from xpnet.kernels import sharing
+from xpnet.layers import AvgPool2D, Conv2D, Dense, GlobalAvgPool2D, Layer, MaxPool2D
 from xpnet.layers.base import Backward, Cache, Forward, Params, State
 from xpnet.layers.containers import Wrapper, map_leaves
-from xpnet.work import multiplications, values_moved
+from xpnet.shapes import Shape
 
 REST = "loss, θ, optimizer"
 _SIDE, _COPIED = 2048, 1 << 24  # the side of a matrix, and values of an array that fits into no cache
@@ -27,7 +29,7 @@ _SIDE, _COPIED = 2048, 1 << 24  # the side of a matrix, and values of an array t
 class Cost(NamedTuple):
     """A layer's milliseconds in a step, the billions of operations in its products, and what it reads and writes.
 
-    Operations are multiplications and additions. Megabytes are those of ``work.values_moved``, or, in the row REST,
+    Operations are multiplications and additions. Megabytes are those of ``_values_moved``, or, in the row REST,
     of θ, its gradient and what the optimizer keeps. That row's milliseconds are all under ``forward_ms``.
     """
 
@@ -129,14 +131,26 @@ def profile(case: Case, device: str, backend: str, seconds: float) -> Profile:
     costs = []
     for name, layer, shape in case.layer.leaves(case.input_shape):
         forward, backward = (1e3 * median(noted.get((name, way), [0.0])) for way in ("forward", "backward"))
-        gflop = 2e-9 * multiplications(layer, shape) * case.batch_size
+        gflop = 2e-9 * layer.multiplications(shape) * case.batch_size
         wanted = gradients.get(name, 0)
-        megabytes = 4e-6 * case.batch_size * values_moved(layer, shape, gradients=wanted)
+        megabytes = 4e-6 * case.batch_size * _values_moved(layer, shape, gradients=wanted)
         costs.append(Cost(name, type(layer).__name__, forward, backward, gflop, gflop * wanted, megabytes))
     rest = max(0.0, 1e3 * median(steps) - sum(cost.ms for cost in costs))
     costs.append(Cost(REST, "", rest, 0.0, 0.0, 0.0, _update_megabytes(case, network.parameter_count)))
     # Last: where threads share the copying, BLAS has one thread from then on.
     return Profile(costs, product_rate, _copy_rate(network.backend, implementation.wait))
+
+
+def _values_moved(layer: Layer, input_shape: Shape, *, gradients: int) -> int:
+    """Values of one image that a step reads and writes where element-wise layers are computed with their neighbours.
+
+    Convolutions, dense layers and pools read x and write y; backward they read dL/dy and x, and write dL/dx where it is
+    asked for, for which ``gradients`` is 2.
+    """
+    if not isinstance(layer, Conv2D | Dense | MaxPool2D | AvgPool2D | GlobalAvgPool2D):
+        return 0
+    ours, theirs = math.prod(input_shape), math.prod(layer.output_shape(input_shape))
+    return (1 + gradients) * ours + 2 * theirs
 
 
 def _update_megabytes(case: Case, parameters: int) -> float:

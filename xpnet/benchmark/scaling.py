@@ -10,7 +10,6 @@ import numpy as np
 from xpnet.benchmark.cases import Case
 from xpnet.benchmark.controller import Row, Say, measure
 from xpnet.layers import Conv2D, Dense, GlobalAvgPool2D, Normalize, ReLU, Sequential
-from xpnet.work import multiplications
 
 BATCH_SIZE, SIDE, CHANNELS, DEPTH = 32, 32, 16, 4
 WORK = "proportional to multiplications"
@@ -48,7 +47,7 @@ def measure_scaling(
         for value, case in cases:
             settings = {"device": device, "threads": threads, "rounds": rounds, "modes": ("train",)}
             for row in measure(case, implementations, say, **settings):
-                yield Point(varied, value, multiplications(case.layer, case.input_shape), row)
+                yield Point(varied, value, case.layer.multiplications(case.input_shape), row)
 
 
 def curves(points: Sequence[Point]) -> dict[str, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What the command-line programs share: how they parse, end and print, and their flags for data and devices."""
+"""What the command-line programs share: how they end and print, and their flags for data and devices."""
 
 from __future__ import annotations
 
@@ -8,80 +8,26 @@ import io
 import os
 import stat
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
 from xpnet import datasets, kernels
+from xpnet.cli.parser import EXIT_BAD_INPUT, Parser
 from xpnet.cli.wording import in_flags
 from xpnet.devices import BACKENDS
 from xpnet.errors import InputError, TrainingDivergedError, printable
 from xpnet.files import require_regular_file
 from xpnet.models import mlp, resnet
+from xpnet.parallel import ENGINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_OK, EXIT_FAILED = 0, 1
 EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED = 130, 141, 143  # 128 + the signal, as shells say it
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser of flags, in full, whose errors are one line, and which takes no empty text for a value."""
-
-    def __init__(
-        self,
-        *,
-        usage: str = "%(prog)s [options]",
-        formatter_class: type[argparse.HelpFormatter] | None = None,
-        **settings: Any,
-    ) -> None:
-        self.is_silent = False  # on all ranks but the first, which prints the same
-        self.joined: Callable[[], AbstractContextManager[Any]] | None = None  # in which ranks end by an error of one
-        super().__init__(allow_abbrev=False, usage=usage, formatter_class=formatter_class or _Formatter, **settings)
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # pyright: ignore
-        """The flags; an empty one is an error: of ``--resume "$RUN"`` the variable may not be set."""
-        with self.joined() if self.joined else nullcontext():
-            return self._parsed(args, namespace)
-
-    def _parsed(self, args: Sequence[str] | None, namespace: Any) -> Any:
-        flags = super().parse_args(args, namespace)
-        for action in self._actions:
-            value = getattr(flags, action.dest, None)
-            if value == "" or (isinstance(value, list) and "" in value):
-                name = action.option_strings[0] if action.option_strings else action.metavar
-                self.error(f"argument {name}: expected a value, got an empty text")
-        return flags
-
-    def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
-        if self.joined:
-            raise InputError(f"{message}. {self.prog} --help lists the options.")
-        self.exit(EXIT_BAD_INPUT, f"error: {printable(message)}. {self.prog} --help lists the options.\n")
-
-    def spellings(self) -> dict[str, tuple[str, ...]]:
-        """How each setting is given on the command line, by its name in Python."""
-        return {action.dest: tuple(action.option_strings) for action in self._actions if action.option_strings}
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Let a full disk be an error: argparse would ignore it."""
-        if not self.is_silent:
-            (file or sys.stderr).write(message)
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Breaks lines at spaces alone, not within names such as mean-squared-error."""
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(indent + line for line in self._split_lines(text, width))
 
 
 def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int]) -> int:
@@ -178,9 +124,13 @@ def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def add_data_arguments(group: argparse._ActionsContainer) -> None:
-    """Add the flags --data, --data-dir and --image-size."""
+    """Add the flags --data and --data-dir."""
     group.add_argument("--data", metavar="NAME", help=f"{listed(datasets.names())}; default: the model's own")
     group.add_argument("--data-dir", metavar="DIR", help="folder with the data; default: bundled or downloaded")
+
+
+def add_image_size_argument(group: argparse._ActionsContainer) -> None:
+    """Add the flag --image-size."""
     group.add_argument(
         "--image-size",
         type=int,
@@ -234,7 +184,7 @@ def add_backend_argument(group: argparse._ActionsContainer) -> None:
 
 def add_speed_arguments(group: argparse._ActionsContainer) -> None:
     """Add the flags that change how fast the same results are computed."""
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads for NumPy; default: one per core")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: one per core")
     group.add_argument(
         "--kernels",
         **choices(kernels.CHOICES),
@@ -247,6 +197,16 @@ def add_speed_arguments(group: argparse._ActionsContainer) -> None:
         action="store_false",
         default=None,
         help="leave the C library's memory allocator as it is (slower on the CPU)",
+    )
+
+
+def add_parallel_argument(group: argparse._ActionsContainer) -> None:
+    """Add the flag --parallel."""
+    group.add_argument(
+        "--parallel",
+        **choices((*ENGINES, "none")),
+        help="how processes share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; none: not at "
+        "all, each trains by itself; default: as they were started",
     )
 
 

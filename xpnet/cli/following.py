@@ -123,19 +123,23 @@ def note(console: Console, text: str) -> None:
 
 
 @contextmanager
-def logging_to(path: str | None, level: str, spellings: Mapping[str, Sequence[str]], who: str = "") -> Iterator[None]:
+def logging_to(
+    path: str | None, level: str | None, spellings: Mapping[str, Sequence[str]], who: str = ""
+) -> Iterator[None]:
     """Write the package's log, and how the program ends, to a file; each line is in it before the program goes on.
 
     ``spellings`` are those of the program's flags, in which errors are worded.
 
     Warnings go to the terminal as well, with a file or without; ``who`` begins their text.
 
-    Raises InputError if the file cannot be opened.
+    Raises InputError if the file cannot be opened, or for a level without a file.
     """
+    if level and path is None:
+        raise InputError(f"--log-level {level}: expected a --log-file with it, got none. Add one.")
     with writing(f"--log-file {path}"):
         file = _LogFile(path) if path else logging.NullHandler()
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    file.setLevel(level.upper())
+    file.setLevel((level or "info").upper())
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter(f"warning: {who}%(message)s"))
     terminal.addFilter(lambda record: record.levelno == logging.WARNING)

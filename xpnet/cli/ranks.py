@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from xpnet.cli import common
 from xpnet.cli.wording import in_flags
 from xpnet.errors import InputError, TrainingDivergedError
-from xpnet.parallel import ENGINES, Group, connect
+from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import AgreedError, together
 from xpnet.parallel.launch import launched
 from xpnet.training import Callback, Trainer
@@ -25,16 +25,6 @@ def join(parser: common.Parser, argv: Sequence[str] | None) -> None:
         parser.joined = lambda: together(
             connect(launch.engine)
         )  # of one rank that ended by itself the others would not know
-
-
-def add_parallel_argument(group: argparse._ArgumentGroup) -> None:
-    """Add the flag --parallel."""
-    group.add_argument(
-        "--parallel",
-        **common.choices((*ENGINES, "none")),
-        help="how processes share every batch. mpi: those of mpiexec or srun; torch: those of torchrun; none: not at "
-        "all, each trains by itself; default: as they were started",
-    )
 
 
 def engine_of(flags: argparse.Namespace) -> str | None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from xpnet import models
 from xpnet.cli import common, following, range_test, regularization, tables
-from xpnet.cli.ranks import add_parallel_argument, ending_all, engine_of, join
+from xpnet.cli.ranks import ending_all, engine_of, join
 from xpnet.cli.train_flags import command_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
@@ -79,6 +79,7 @@ def make_parser(prog: str) -> common.Parser:
         "--model", default="mlp", metavar="NAME", help=f"{', '.join(models.names())}; default: %(default)s"
     )
     common.add_data_arguments(train)
+    common.add_image_size_argument(train)
     train.add_argument(
         "--limit",
         type=int,
@@ -99,7 +100,7 @@ def make_parser(prog: str) -> common.Parser:
     )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers; default: 0")
     common.add_device_arguments(train)
-    add_parallel_argument(train)
+    common.add_parallel_argument(train)
     options = parser.add_argument_group("model")
     common.add_model_arguments(options)
     values = parser.add_argument_group(

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 from rich.console import Console
 
-from xpnet import runtime
 from xpnet.cli import common, following, tables
 from xpnet.cli.ranks import CheckpointPartner, ending_all, engine_of, join
 from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
@@ -28,6 +27,7 @@ from xpnet.runs.lock import only_user
 from xpnet.runs.records import HistoryFile, MetricsFile, cut_back
 from xpnet.runs.settings import make_run
 from xpnet.runs.tensorboard import TensorBoardFile, find_library
+from xpnet.runtime import threads_in_use
 from xpnet.training import Callback, Evaluation, Trainer
 from xpnet.training.divergence import check_finite
 from xpnet.training.fit import evaluate
@@ -51,7 +51,8 @@ def _train(flags: argparse.Namespace) -> int:
     tensorboard = find_library() if flags.tensorboard and is_first else None
     spellings = make_parser("train").spellings()
     who = "" if is_first else f"rank {group.rank}: "
-    logging = following.logging_to(flags.log_file if is_first else None, flags.log_level, spellings, who)
+    log = (flags.log_file, flags.log_level) if is_first else (None, None)
+    logging = following.logging_to(*log, spellings, who)
     with ending_all(group, spellings), logging, ExitStack() as stack:
         begin = _resume if flags.resume else _begin
         trainer, dataset, config, folder = begin(flags, console, stack, group)
@@ -93,14 +94,14 @@ _Begun = tuple[Trainer, Dataset, RunConfig, RunFolder | None]  # the folder is t
 
 def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack, group: Group) -> _Begun:
     """A new run in a new folder."""
-    threads = group.threads or runtime.cores()
     with together(group):
-        config = make_run(**{"model": DEFAULT_MODEL, "threads": threads, **settings_of(flags)})
+        config = make_run(**{"model": DEFAULT_MODEL, **settings_of(flags)})
         dataset = config.load_data()
     trainer = config.make_trainer(dataset)
     backend = trainer.network.backend  # with --device auto, what was found
     device = backend.device_name() if group.size == 1 else backend.device_name().partition(":")[0]
-    config = replace(config, runtime=replace(config.runtime.alone, device=device, backend=backend.name))
+    place = {"device": device, "backend": backend.name, "threads": threads_in_use(backend)}
+    config = replace(config, runtime=replace(config.runtime.alone, **place))
     folder = None
     with together(group):
         if group.rank == 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
-from xpnet.cli.ranks import add_parallel_argument, engine_of
+from xpnet.cli.ranks import engine_of
 from xpnet.losses import CLASS_LOSSES
 from xpnet.models.hub import is_remote
 from xpnet.optimizers import OPTIMIZERS
@@ -37,14 +37,19 @@ def make_parser(prog: str) -> common.Parser:
         epilog="Exit codes: 0 trained, 1 diverged or cannot print, 2 bad input or a file cannot be written, 129 "
         "terminal closed (SIGHUP), 130 Ctrl-C, 143 SIGTERM. --resume continues a stopped run.",
     )
-    _add_common(parser.add_argument_group("common options"))
-    _add_optimizer(parser.add_argument_group("optimizer"))
-    _add_schedule(parser.add_argument_group("learning-rate schedule"))
-    _add_loss(parser.add_argument_group("loss and early stopping"))
-    _add_images(parser.add_argument_group("images"))
-    _add_model(parser.add_argument_group("model"))
-    _add_runtime(parser.add_argument_group("computing"))
-    _add_output(parser.add_argument_group("output"))
+    parser.add_help_all()
+    _add_common(parser.add_argument_group("everyday options"))
+    for title, description, add in (
+        ("optimizer", "weight decay, momentum, clipping, frozen parameters", _add_optimizer),
+        ("schedule", "how the learning rate changes; warm-up", _add_schedule),
+        ("loss", "which, label smoothing, class weights; early stopping", _add_loss),
+        ("images", "how many, validation, normalisation, augmentation", _add_images),
+        ("model", "sizes and variants; weights to start from", _add_model),
+        ("computing", "array library, precision, threads, kernels", _add_runtime),
+        ("several processes", "MPI, torchrun", _add_processes),
+        ("output", "reports, plots, checkpoints, logs, TensorBoard", _add_output),
+    ):
+        add(parser.add_argument_group(title, description))
     return parser
 
 
@@ -78,7 +83,8 @@ def _spelled(flags: Sequence[str], value: Any) -> list[str]:
     if flags == ("--normalize",) and isinstance(value, bool):
         value = "yes" if value else "no"
     if isinstance(value, bool):
-        return [flags[0] if value else flags[-1]]
+        flag = flags[0] if value else flags[-1]
+        return [flag] if value or flag.startswith("--no-") else []  # what is off unless said cannot be said
     return [flags[0], *map(str, value if isinstance(value, list | tuple) else [value])]
 
 
@@ -86,8 +92,7 @@ def _add_common(group: _Group) -> None:
     group.add_argument(
         "--model",
         metavar="NAME",
-        help="mnist_starter, cifar10_starter, mlp, lenet5, cnn_32_64, resnet18, vit_tiny or another of "
-        f"docs/networks.md; default: {DEFAULT_MODEL}",
+        help=f"mlp, lenet5, resnet18, vit_tiny or another of docs/networks.md; default: {DEFAULT_MODEL}",
     )
     common.add_data_arguments(group)
     length = group.add_mutually_exclusive_group()
@@ -103,9 +108,8 @@ def _add_common(group: _Group) -> None:
     folder.add_argument(
         "--resume",
         metavar="RUN",
-        help="continue the run in this folder from its newest checkpoint; on the same CPU the result is that of a run "
-        "never stopped, bit for bit. Only --epochs, --iterations, --data-dir and the options under computing (except "
-        "--dtype, --precision and --sync-batch-norm) may differ",
+        help="continue the run in this folder from its newest checkpoint, on the same CPU bit for bit; only its "
+        "length, --data-dir and how it is computed may differ",
     )
 
 
@@ -180,6 +184,7 @@ def _add_loss(group: _Group) -> None:
 
 
 def _add_images(group: _Group) -> None:
+    common.add_image_size_argument(group)
     group.add_argument("--limit", type=int, metavar="N", help="train on N images only")
     group.add_argument("--shuffle", action=_ON_OFF, help="a new order of the images in each epoch; default: on")
     group.add_argument(
@@ -232,17 +237,6 @@ def _add_runtime(group: _Group) -> None:
         "and JAX's arrays, without a scale; default: float32",
     )
     common.add_speed_arguments(group)
-    add_parallel_argument(group)
-    group.add_argument(
-        "--allreduce-dtype",
-        **choices(WIRE_DTYPES),
-        help="send gradients between processes in 16 bits, and round them to that; default: as they were computed",
-    )
-    group.add_argument(
-        "--sync-batch-norm",
-        action=_ON_OFF,
-        help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
-    )
     group.add_argument(
         "--graph",
         action=_ON_OFF,
@@ -252,6 +246,20 @@ def _add_runtime(group: _Group) -> None:
         "--deterministic",
         action=_ON_OFF,
         help="the same bits from every run on a GPU too, as always on a CPU; default: off",
+    )
+
+
+def _add_processes(group: _Group) -> None:
+    common.add_parallel_argument(group)
+    group.add_argument(
+        "--allreduce-dtype",
+        **choices(WIRE_DTYPES),
+        help="send gradients between processes in 16 bits, and round them to that; default: as they were computed",
+    )
+    group.add_argument(
+        "--sync-batch-norm",
+        action=_ON_OFF,
+        help="batch normalisation by the statistics of the whole batch, not of each process's part; default: on",
     )
 
 
@@ -275,8 +283,7 @@ def _add_output(group: _Group) -> None:
     group.add_argument(
         "--log-level",
         **choices(following.LOG_LEVELS),
-        default="info",
-        help="debug, info, warning, error; default: info",
+        help="with --log-file: debug, info, warning, error; default: info",
     )
     group.add_argument(
         "--tensorboard", action="store_true", help=f"write event files for TensorBoard to {TENSORBOARD}/ in the folder"

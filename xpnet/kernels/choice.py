@@ -62,7 +62,7 @@ def chosen() -> Choice:
 
 
 def in_use() -> dict[str, str]:
-    """What rounding depends on beside library and device: which kernels may serve, and NumPy's number of threads."""
+    """Which kernels may serve, and the number of threads of NumPy's."""
     return {"kernels": _choice.kernels, "threads": str(sharing.threads())}
 
 

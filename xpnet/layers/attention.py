@@ -60,6 +60,10 @@ class SelfAttention(Layer):
             )
         return length, channels // 3
 
+    def multiplications(self, input_shape: Shape) -> int:
+        length, width = self.output_shape(input_shape)
+        return 2 * length * length * width
+
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:

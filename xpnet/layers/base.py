@@ -93,6 +93,7 @@ class Layer(ShapeChecks):
     """
 
     prefix: ClassVar[str] = "layer"  # of the names that a container gives: conv1, conv2, ...
+    in_float32: ClassVar[bool] = False  # also where the network computes in 16 bits, for which its sums are too fine
     _kinds: ClassVar[dict[str, type[Layer]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -127,6 +128,13 @@ class Layer(ShapeChecks):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output for an input shape, both without the batch; InputError if the input does not fit."""
         raise NotImplementedError
+
+    def multiplications(self, input_shape: Shape) -> int:
+        """Those of matrix products and convolutions in one example's forward pass.
+
+        In training each gradient takes as many again.
+        """
+        return sum(layer.multiplications(shape) for _, layer, shape in self.sublayers(input_shape))
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         """Draw initial parameters and state as float64 NumPy arrays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -65,6 +66,10 @@ class Conv2D(Layer):
 
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[3] * self.groups
+
+    def multiplications(self, input_shape: Shape) -> int:
+        taps = math.prod(self.window.kernel) * input_shape[2] // self.groups
+        return math.prod(self.output_shape(input_shape)) * taps
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
@@ -139,6 +144,10 @@ class Conv1D(Layer):
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[2] * self.groups
 
+    def multiplications(self, input_shape: Shape) -> int:
+        taps = self.kernel_size * input_shape[1] // self.groups
+        return math.prod(self.output_shape(input_shape)) * taps
+
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
         weight = self.weight_init(rng, (self.filters, self.kernel_size, input_shape[1] // self.groups))
@@ -203,6 +212,9 @@ class DepthwiseConv2D(Layer):
 
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[0] // self.multiplier
+
+    def multiplications(self, input_shape: Shape) -> int:
+        return math.prod(self.output_shape(input_shape)) * math.prod(self.window.kernel)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)

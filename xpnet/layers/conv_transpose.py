@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -77,6 +78,9 @@ class ConvTranspose2D(Layer):
 
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[0]
+
+    def multiplications(self, input_shape: Shape) -> int:
+        return math.prod(input_shape) * math.prod(self.window.kernel) * self.filters
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)

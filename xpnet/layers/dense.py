@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +43,9 @@ class Dense(Layer):
 
     def input_features(self, params: Params, state: State) -> int:
         return params["weight"].shape[1]
+
+    def multiplications(self, input_shape: Shape) -> int:
+        return math.prod(input_shape) * self.units
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)

@@ -49,6 +49,7 @@ class _ExampleNorm(Layer):
     """A layer y = weight * x̂ + bias with x̂ made of one example's values alone; eps keeps its divisor above 0."""
 
     eps: float = 1e-5
+    in_float32: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_above_zero(type(self).__name__, "eps", self.eps, "Try 1e-5.")
@@ -205,6 +206,7 @@ class LocalResponseNorm(Layer):
     beta: float = 0.75
     k: float = 1.0
     prefix: ClassVar[str] = "lrn"
+    in_float32: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if check_positive("LocalResponseNorm", "size", self.size) % 2 == 0:

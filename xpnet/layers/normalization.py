@@ -37,6 +37,7 @@ class Normalize(Layer):
     """
 
     prefix: ClassVar[str] = "normalize"
+    in_float32: ClassVar[bool] = True
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
@@ -85,6 +86,7 @@ class BatchNorm(Layer):
     eps: float = 1e-5
     frozen: bool = False
     prefix: ClassVar[str] = "bn"
+    in_float32: ClassVar[bool] = True
     relu: ClassVar[bool] = False  # whether a ReLU after it is computed with it; set in fusion.py only
 
     def __post_init__(self) -> None:

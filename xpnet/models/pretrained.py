@@ -29,7 +29,7 @@ def start_from(
     name ends in its hash. PyTorch's files hold no normalisation: those of the hub come with settings that do, all
     others are taken to be of torchvision's models. ``model`` is the network's name, if it has one.
 
-    Raises InputError if the weights cannot be downloaded or are of another model, and as ``Network.load_weights`` does.
+    Raises InputError if the weights cannot be downloaded or are of another model, and as ``Network.load_tensors`` does.
     """
     weights = find(source)
     _check_model(source, model, weights)
@@ -86,7 +86,7 @@ def load_weights(
 
 
 def _take_over(network: Network, weights: Weights, model: str | None, replace_head: bool) -> None:
-    network.load_weights(weights.path, replace_head=replace_head, torch_name=weights.torch_name)
+    network.load_tensors(weights.path, replace_head=replace_head, torch_name=weights.torch_name)
     if not is_onnx(weights.path) and not is_written_by_xpnet(weights.path):
         network.set_normalization(*(weights.pixels or (pixels(model) if model else IMAGENET_PIXELS)))
 

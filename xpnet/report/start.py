@@ -13,7 +13,6 @@ from xpnet.report.values import as_count, as_text, as_texts
 from xpnet.runs.folder import versions
 from xpnet.shapes import Shape
 from xpnet.training import Trainer
-from xpnet.work import multiplications
 
 _MOST_LAYERS = 2000
 _MOST_AXES = 8
@@ -82,7 +81,7 @@ def layers_of(network: Network) -> list[LayerWork]:
     """The layers of a network that hold no others."""
     leaves = network.layer.leaves(network.input_shape)
     return [
-        LayerWork(*info, multiplications(layer, shape))
+        LayerWork(*info, layer.multiplications(shape))
         for info, (_, layer, shape) in zip(network.layer_info(), leaves, strict=True)
     ]
 

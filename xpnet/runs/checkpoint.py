@@ -27,6 +27,7 @@ from xpnet.runs.config import RunConfig
 from xpnet.runs.folder import RunFolder, versions
 from xpnet.runs.records import HistoryFile
 from xpnet.runs.settings import flatten
+from xpnet.runtime import threads_in_use
 from xpnet.schedules import depends_on_length
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.shapes import check_positive
@@ -147,6 +148,8 @@ def resumed_config(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
         train = dataclasses.replace(train, **length)
     if "device" in changes and runtime.backend in ("numpy", "cupy"):  # each is the default of its own devices only
         changes = {"backend": None, **changes}
+    if {"device", "backend"} & changes.keys():
+        changes = {"threads": None, **changes}
     runtime = dataclasses.replace(runtime, **{name: changes[name] for name in _PLACE if name in changes})
     return dataclasses.replace(config, train=train, runtime=runtime, data_dir=changes.get("data_dir", config.data_dir))
 
@@ -281,7 +284,8 @@ def _made_on(trainer: Trainer) -> dict[str, str]:
     backend = trainer.network.backend
     products = ", ".join(" ".join(map(str, library.values())) for library in blas())
     place = {"backend": backend.name, "device": backend.device_name()}
-    return {**place, "ranks": str(trainer.group.size), **versions(backend), "BLAS": products, **kernels.in_use()}
+    in_use = {**kernels.in_use(), "threads": str(threads_in_use(backend))}
+    return {**place, "ranks": str(trainer.group.size), **versions(backend), "BLAS": products, **in_use}
 
 
 def _dataset_of(trainer: Trainer) -> Dataset:

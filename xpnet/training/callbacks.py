@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import InputError
+from xpnet.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
     from xpnet.training.history import Record
@@ -54,6 +55,10 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             raise InputError(
                 f"Training: expected callbacks to be objects, got the class {callback.__name__}. "
                 f"Pass an instance: {callback.__name__}()."
+            )
+        if isinstance(callback, EarlyStopping):  # whose best values count in one assignment with the report
+            raise InputError(
+                "Training: expected no EarlyStopping among callbacks, got one. Pass early_stopping=EarlyStopping(10)."
             )
         methods = {name for name in dir(callback) if name.startswith("on_") and callable(getattr(callback, name, None))}
         if not isinstance(callback, Callback) and not methods.issuperset(_HOOKS):

@@ -168,10 +168,16 @@ def prepare_stream(
     classes = network.output_shape[-1] if loss is None or loss.target == "classes" else None
     feed = IterableFeed(network.backend, batches, network.input_shape, classes)
     first = feed.batch(0)
+    count = first.y.shape[0]
+    if config.batch_size not in (TrainConfig.batch_size, count):
+        raise InputError(
+            f"Training: expected no batch_size with an iterable of batches, which have {count} examples, got "
+            f"{config.batch_size}. Leave it out."
+        )
     part = Part(first.x, first.y)
     if group.size == 1 and config.accumulate == 1:
         return TrainingData(feed, part, None, per_epoch, 0)
-    check_enough(group, first.y.shape[0])
+    check_enough(group, count)
     own = RowFeed(feed, group, getattr(loss, "class_weights", None), config.accumulate)
     return TrainingData(own, part, None, per_epoch, 0, own.rows)
 

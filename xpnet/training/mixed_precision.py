@@ -22,7 +22,6 @@ from array_api_compat import device
 from xpnet.backend import Array, array_namespace
 from xpnet.errors import InputError
 from xpnet.function import LossAndGradient
-from xpnet.layers import BatchNorm, GroupNorm, LayerNorm, Normalize, RMSNorm
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.layers.containers import Wrapper, map_leaves
 from xpnet.layout import map_tree
@@ -35,7 +34,6 @@ from xpnet.training.rows import with_loss
 FIRST_SCALE, GROWTH, BACKOFF, INTERVAL = 65536.0, 2.0, 0.5, 2000
 LEAST_SCALE = 2.0**-16  # below it no gradient is left in float16 that a further halving would save
 SCALE, GOOD_STEPS = "loss_scale", "good_steps"  # kept beside the optimizer's state
-_NORMS = BatchNorm | GroupNorm | LayerNorm | Normalize | RMSNorm  # their sums and differences would lose too much
 
 
 class MixedPrecision:
@@ -100,7 +98,7 @@ class MixedPrecision:
 
     def _safe(self, name: str, layer: Layer) -> Layer:
         """Normalisation computes in float32."""
-        return _InFloat32(layer, self._dtype) if isinstance(layer, _NORMS) else layer
+        return _InFloat32(layer, self._dtype) if layer.in_float32 else layer
 
     @staticmethod
     def skip_on_overflow(before: Any, after: Any, gradient: Array) -> Any:

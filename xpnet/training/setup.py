@@ -57,6 +57,7 @@ def check_runtime(network: Network, runtime: Runtime) -> None:
             f"Training: expected dtype {network.dtype}, the network's, got {runtime.dtype}. "
             "Pass dtype to Network instead."
         )
+    runtime.check_applies(here, network.dtype)
 
 
 def settle_data(
@@ -206,7 +207,7 @@ def settle_network(
         network.freeze(*config.freeze)
     if data.count and (iterations >= data.batches_per_epoch or config.accumulate > 1):
         parts = config.accumulate * (1 if config.sync_batch_norm else group.size)
-        _check_last_batch(network, data, config.batch_size, parts)
+        _check_last_batch(network, data, config, parts)
     normalize_inputs(network, data.train, config)
 
 
@@ -239,18 +240,19 @@ def _is_set(network: Network) -> bool:
     return bool(np.any(to_numpy(state["mean"]) != 0) or np.any(to_numpy(state["scale"]) != 1))
 
 
-def _check_last_batch(network: Network, data: TrainingData, batch_size: int, parts: int) -> None:
+def _check_last_batch(network: Network, data: TrainingData, config: TrainConfig, parts: int) -> None:
     """Refuse an epoch that ends with a batch of one example where batch normalisation would have one value to go by.
 
     So does a batch of which each of several ``parts`` is normalised by itself.
     """
-    last = max(((data.count - 1) % batch_size + 1) // parts, 1)
+    last = max(((data.count - 1) % config.batch_size + 1) // parts, 1)
+    advice = "Use a smaller accumulate, or change batch_size." if config.accumulate > 1 else "Change batch_size."
     for name, layer, shape in network.layer.leaves(network.input_shape):
         if isinstance(layer, BatchNorm) and not layer.frozen and last * math.prod(shape[:-1]) == 1:
             raise InputError(
                 f"Training: expected at least 2 examples in every batch for batch normalisation ('{name}'), got 1 in "
                 f"{'a part of ' if parts > 1 else ''}the last one of {data.count:,} examples in batches of "
-                f"{batch_size}. Change batch_size."
+                f"{config.batch_size}. {advice}"
             )
 
 
