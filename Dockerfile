@@ -27,7 +27,7 @@ RUN useradd --create-home --uid 1000 xpnet \
     && install --directory --owner=xpnet --group=xpnet /home/xpnet/runs /home/xpnet/.cupy
 USER 1000
 WORKDIR /home/xpnet
-ENV CUPY_CACHE_DIR=/home/xpnet/.cupy PYTHONUNBUFFERED=1
+ENV CUPY_CACHE_DIR=/home/xpnet/.cupy MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
 VOLUME ["/home/xpnet/runs", "/home/xpnet/.cupy"]
 
 ENTRYPOINT ["python", "/opt/xpnet/scripts/train.py"]

@@ -20,6 +20,7 @@ _NUMBERS_THAT_CHANGE: Mapping[str, str | None] = {  # None: θ's dtype
     "iteration": "int32",
     "lr_scale": None,
     "average_share": None,
+    "mix": None,
 }
 _TOLERANCE = 1e-3  # of the length of the step: far above rounding, far below any wrong address
 _ROUNDING = 1e-6  # of the values, where a step hardly changes them
@@ -103,7 +104,7 @@ class _Recording:
         dtypes = {name: dtype or values.theta.dtype for name, dtype in _NUMBERS_THAT_CHANGE.items()}
         self._values = type(values)(**map_tree(self._copy, values._asdict()))
         self._inputs = {name: self._buffer(value, dtypes.get(name)) for name, value in inputs.items()}
-        self._changing = [name for name, buffer in self._inputs.items() if hasattr(buffer, "shape")]
+        self._changing = [name for name, buffer in self._inputs.items() if _is_filled(buffer)]
         self._seen = dict(inputs)
         # Both are kept with the graph: it goes on writing to memory that was freed while recording, and libraries know
         # the stream by an address that another one could get.
@@ -127,9 +128,7 @@ class _Recording:
         if values is not self._values:
             self._put_back(values)
         for name in self._changing:
-            value, seen = inputs[name], self._seen[name]
-            if value is not seen and not (isinstance(value, int | float) and value == seen):
-                self._cupy.copyto(self._inputs[name], value)
+            self._fill(self._inputs[name], inputs[name], self._seen[name])
         self._seen = dict(inputs)
         self._graph.launch()
         return self._values, type(self._metrics)(*map(self._copy, self._metrics))
@@ -144,14 +143,28 @@ class _Recording:
             if value is not buffers[name]:
                 self._cupy.copyto(buffers[name], value)
 
+    def _fill(self, buffer: Any, value: Any, seen: Any) -> None:
+        """Copy a value into its buffer, or each of several, unless it is the last one's."""
+        if isinstance(buffer, tuple):
+            for one in zip(buffer, value, seen, strict=True):
+                self._fill(*one)
+        elif value is not seen and not (isinstance(value, int | float) and value == seen):
+            self._cupy.copyto(buffer, value)
+
     def _buffer(self, value: Any, dtype: Any) -> Any:
-        """Where an array lies, and a number that has a dtype; what else there is stays as it is."""
+        """Where an array lies, and a number or numbers that have a dtype; what else there is stays as it is."""
         if hasattr(value, "shape"):
             return self._copy(value)
+        if dtype is not None and isinstance(value, tuple):
+            return tuple(self._buffer(number, dtype) for number in value)
         return value if dtype is None else self._cupy.full((), value, dtype=dtype)
 
     def _copy(self, array: Array) -> Array:
         return self._cupy.array(array, copy=True)
+
+
+def _is_filled(buffer: Any) -> bool:
+    return hasattr(buffer, "shape") or (isinstance(buffer, tuple) and any(map(_is_filled, buffer)))
 
 
 def _shape(name: str, value: Any) -> Any:

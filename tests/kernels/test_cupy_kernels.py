@@ -95,3 +95,23 @@ def test_a_folded_key_is_that_of_every_library(backend, number):
         actual = fold_in(backend.asarray(key), given_number)
         assert (actual.shape, actual.dtype) == ((2,), backend.xp.int32)
         np.testing.assert_array_equal(to_numpy(actual), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_examples_are_taken_as_by_array_operations(module, backend, dtype):
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.integers(0, 256, (9, 3, 4, 2)).astype(dtype), rng.integers(0, 5, 9).astype(np.int32)
+    indices = np.array([8, 0, 3, 3, 5])
+    arrays = backend.asarray(inputs), backend.asarray(targets), backend.asarray(indices)
+    for wanted, result in ((None, dtype), (backend.dtype("float32"), "float32")):
+        x, y = kernels.take_examples(*arrays, wanted)
+        assert x.dtype == result
+        np.testing.assert_array_equal(to_numpy(x), inputs[indices].astype(result))
+        np.testing.assert_array_equal(to_numpy(y), targets[indices])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_interpolation_has_the_bits_of_array_operations(module, backend, dtype):
+    start, end = np.random.default_rng(0).normal(size=(2, 7, 5)).astype(dtype)
+    actual = kernels.lerp(backend.asarray(start), backend.asarray(end)[::-1], 0.3)
+    np.testing.assert_array_equal(to_numpy(actual), start + 0.3 * (end[::-1] - start))

@@ -33,8 +33,19 @@ def on_gpu(digits):
 
 @pytest.mark.parametrize(
     ("settings", "most"),
-    [({}, 31), (MLP, 28), (AUGMENTED, 34), ({**MLP, "precision": "float16"}, 73)],
-    ids=["starter", "mlp", "augmented", "float16"],
+    [
+        ({}, 29),
+        (AUGMENTED, 33),
+        ({"ema": 0.9}, 30),
+        ({"mixup": 1.0}, 37),
+        ({"cutmix": 1.0}, 46),
+        ({"accumulate": 4}, 131),
+        ({"precision": "float16"}, 90),
+        (MLP, 26),
+        ({**MLP, **AUGMENTED}, 29),
+        ({**MLP, "precision": "float16"}, 71),
+    ],
+    ids=str,
 )
 def test_a_step_is_few_launches_and_nobody_waits(on_gpu, settings, most):
     trainer = on_gpu(settings)
@@ -45,12 +56,17 @@ def test_a_step_is_few_launches_and_nobody_waits(on_gpu, settings, most):
     assert record.count("to device") <= 1, str(record)
 
 
-def test_a_report_reads_but_steps_do_not(on_gpu):
-    trainer, kinds = on_gpu({}), []
+@pytest.mark.parametrize(
+    ("settings", "copies"), [({"validation": 0}, 1), ({"validation": 0, "precision": "float16"}, 1), ({}, 2)], ids=str
+)
+def test_a_report_is_one_copy_and_one_of_each_part_that_is_evaluated(on_gpu, settings, copies):
+    """One of everything would have to come behind the evaluation, whose time would be taken for the training's."""
+    trainer = on_gpu({"iterations": 6, "report_every": 6, **settings})
     with recorded() as record:
         trainer.run()
-    kinds = [kind for kind, _ in record]
-    assert 0 < kinds.count("to host") <= 3 * 7, str(record)  # three reports, each with two batches of validation
+    assert record.count("to device") == 4, str(record)  # the batches of the four steps that were left
+    assert record.count("to host") == copies, str(record)
+    assert record.count("wait") <= copies, str(record)
 
 
 @pytest.mark.parametrize("loss", REGRESSIONS, ids=lambda loss: type(loss).__name__)

@@ -37,6 +37,7 @@ __all__ = [
     "in_use",
     "is_deterministic",
     "join_vectors",
+    "lerp",
     "matmul",
     "max_pool2d",
     "max_pool2d_input_gradient",
@@ -47,6 +48,7 @@ __all__ = [
     "rectify",
     "rectify_gradient",
     "softmax_cross_entropy",
+    "take_examples",
     "use",
     "using",
     "vector",
@@ -163,6 +165,16 @@ def rectify_gradient(dy: Array, y: Array) -> Array:
 def normalize(x: Array, mean: Array, scale: Array) -> Array:
     """(x - mean) * scale, each of the last two with a value for each channel, (C,)."""
     return table.call("normalize", x, mean, scale)[1]
+
+
+def lerp(start: Array, end: Array, share: float | Array) -> Array:
+    """Linear interpolation: start + share (end - start), with one number for all elements."""
+    return table.call("lerp", start, end, share)[1]
+
+
+def take_examples(inputs: Array, targets: Array, indices: Array, dtype: Any = None) -> tuple[Array, Array]:
+    """The inputs and the targets of some examples; the inputs in ``dtype`` where that costs nothing."""
+    return table.call("take_examples", inputs, targets, indices, dtype)[1]
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ Source: Chellapilla, Puri and Simard, "High performance convolutional neural net
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -76,6 +77,25 @@ _add_patches = cupy.ElementwiseKernel(
 
 _rectify_gradient = cupy.ElementwiseKernel("T dy, T y", "T dx", "dx = dy * T(y > T(0))", "xpnet_rectify_gradient")
 _normalize = cupy.ElementwiseKernel("T x, T mean, T scale", "T y", "y = (x - mean) * scale", "xpnet_normalize")
+_lerp = cupy.ElementwiseKernel(
+    "T start, T end, T share",
+    "T y",
+    "y = start + share * (end - start)",
+    "xpnet_lerp",
+    options=("--fmad=false",),  # the product is rounded before it is added, as in array operations
+)
+
+# One thread for each value of a batch's inputs, the first of each example for its target too.
+_take_examples = cupy.ElementwiseKernel(
+    "raw X inputs, raw Y targets, raw I indices, int64 width",
+    "T x, raw Y y",
+    """
+    ptrdiff_t row = i / width, place = i % width, from = indices[row];
+    x = T(inputs[from * width + place]);
+    if (place == 0) y[row] = targets[from];
+    """,
+    "xpnet_take_examples",
+)
 
 # Which vector an element comes from is found by bisection: ends[k] is where vector k ends in the result.
 _JOIN = """
@@ -105,6 +125,9 @@ def serves(operation: str, first: Array, *others: Any) -> bool:
         return first.dtype.itemsize in _WORDS and all(
             vector.dtype == first.dtype and vector.flags.c_contiguous for vector in vectors
         )
+    if operation == "take_examples":
+        targets = others[0]
+        return targets.ndim == 1 and first.size > 0 and first.dtype.kind in "biuf"
     return first.dtype.kind == "f"
 
 
@@ -160,6 +183,19 @@ def rectify_gradient(dy: Array, y: Array) -> Array:
 def normalize(x: Array, mean: Array, scale: Array) -> Array:
     """(x - mean) * scale."""
     return _normalize(x, mean, scale)
+
+
+def lerp(start: Array, end: Array, share: float | Array) -> Array:
+    """Linear interpolation: start + share (end - start)."""
+    return _lerp(start, end, share)
+
+
+def take_examples(inputs: Array, targets: Array, indices: Array, dtype: Any) -> tuple[Array, Array]:
+    """The inputs, in ``dtype``, and the targets of some examples."""
+    x = cupy.empty((len(indices), *inputs.shape[1:]), dtype=dtype or inputs.dtype)
+    y = cupy.empty(len(indices), dtype=targets.dtype)
+    _take_examples(inputs, targets, indices, math.prod(inputs.shape[1:]), x, y)
+    return x, y
 
 
 def _patches(x: Array, window: Window) -> Array:

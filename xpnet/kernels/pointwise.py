@@ -29,3 +29,8 @@ def rectify_gradient(dy: Array, y: Array) -> Array:
 def normalize(x: Array, mean: Array, scale: Array) -> Array:
     """(x - mean) * scale."""
     return (x - mean) * scale
+
+
+def lerp(start: Array, end: Array, share: float | Array) -> Array:
+    """Linear interpolation: start + share (end - start)."""
+    return start + share * (end - start)

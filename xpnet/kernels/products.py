@@ -1,4 +1,4 @@
-"""Products and vectors by an operation of the array library."""
+"""Products, vectors and batches by operations of the array library."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def matmul(a: Array, b: Array) -> Array:
 def join_vectors(first: Array, *others: Array) -> Array:
     """One vector of several."""
     return array_namespace(first).concat((first, *others))
+
+
+def take_examples(inputs: Array, targets: Array, indices: Array, dtype: Any) -> tuple[Array, Array]:
+    """The inputs and the targets of some examples; to convert the inputs would be a pass of its own."""
+    xp = array_namespace(inputs)
+    return xp.take(inputs, indices, axis=0), xp.take(targets, indices, axis=0)

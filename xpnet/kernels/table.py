@@ -64,11 +64,13 @@ TABLE: dict[str, tuple[Candidate, ...]] = {
     "rectify": (CUPY, POINTWISE),
     "rectify_gradient": (CUPY, POINTWISE),
     "normalize": (CUPY, POINTWISE),
+    "lerp": (CUPY, POINTWISE),
     "elementwise": (NUMPY_ELEMENTS,),
     "softmax_cross_entropy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "accuracy": (CUDA, NUMPY_LOSS, CROSS_ENTROPY),
     "optimizer_update": (CUDA_OPTIMIZERS, BLOCKWISE),
     "augment": (CUPY_AUGMENT,),
+    "take_examples": (CUPY, PRODUCTS),
     "matmul": (GRAPH, NUMPY_PRODUCTS, PRODUCTS),
     "join_vectors": (CUPY, PRODUCTS),
 }

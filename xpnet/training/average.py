@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xpnet import kernels
 from xpnet.backend import Array
 from xpnet.layers.base import State
 
@@ -32,6 +33,10 @@ def moved(average: Mapping[str, Any], theta: Array, state: State, share: Array |
 
 def _moved(average: Mapping[str, Any], values: Mapping[str, Any], share: Array | float) -> dict[str, Any]:
     return {
-        name: _moved(mean, values[name], share) if isinstance(mean, Mapping) else mean + share * (values[name] - mean)
+        name: _moved(mean, values[name], share) if isinstance(mean, Mapping) else _mean(mean, values[name], share)
         for name, mean in average.items()
     }
+
+
+def _mean(mean: Array, value: Array, share: Array | float) -> Array:
+    return mean if value is mean else kernels.lerp(mean, value, share)  # statistics of inputs never change

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, is_readable, to_numpy
+from xpnet.backend import Array, is_readable, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.augment import check_fits
 from xpnet.datasets.rows import subset
@@ -97,7 +97,7 @@ class TrainingData:
 def prepare(
     dataset: Dataset,
     config: TrainConfig,
-    backend: Backend,
+    network: Network,
     sample_weight: Array | None,
     seed: int,
     group: Group = ALONE,
@@ -123,15 +123,16 @@ def prepare(
         weights = weights_of_examples(train.targets, train.weights, class_weights)
         own = RowSampler(sampler, group, weights, config.accumulate)
         rows = own.rows
-    feed = make_feed(backend, train.inputs, train.targets, train.weights, own)
+    dtype = None if config.augmentation else network.dtype  # an augmentation is given images as they are
+    feed = make_feed(network.backend, *train, own, dtype)
     check_fits(config.augmentation, dataset.input_shape)
     if config.augmentation and len(dataset.target_shape) > 1:
         raise InputError(
             f"Training: expected no augmentation with a class for each pixel, got {config.augmentation[0]}, which "
             "would move the pixels away from their classes. Leave it out."
         )
-    if validation is not None and not stays_on_host(backend, validation.inputs):
-        validation = validation._replace(inputs=backend.asarray(validation.inputs))
+    if validation is not None and not stays_on_host(network.backend, validation.inputs):
+        validation = validation._replace(inputs=network.backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count, rows)
 
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array
 from xpnet.errors import TrainingDivergedError
 from xpnet.network import Network
 from xpnet.random import fold_in, for_rows
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import Batch
 from xpnet.training.mixed_precision import LEAST_SCALE, SCALE, MixedPrecision
-from xpnet.training.mixing import with_mixed_targets
+from xpnet.training.mixing import Mix, with_mixed_targets
 from xpnet.training.nonfinite import all_finite, first_nonfinite
 from xpnet.training.rows import Rows, parts_of
 from xpnet.training.step import TrainState, prepared
@@ -43,13 +43,15 @@ def _change(config: TrainConfig) -> str:
     return f"learning_rate={config.optimizer.learning_rate / 10:g}"
 
 
-def check_scale(state: TrainState, iteration: int) -> None:
-    """Raise TrainingDivergedError if gradients overflow whatever the loss scale, so that every step is left out."""
-    scale = float(to_numpy(state.optimizer[SCALE])[0])
-    if scale < LEAST_SCALE:
+def check_scale(scale: Sequence[float], iteration: int) -> None:
+    """Raise TrainingDivergedError if gradients overflow whatever the loss scale, so that every step is left out.
+
+    Nothing is scaled, and none is given, unless the passes are in float16.
+    """
+    if scale and scale[0] < LEAST_SCALE:
         raise TrainingDivergedError(
-            f"Training: by iteration {iteration} the loss scale fell to {scale:.1g}, since gradients do not fit into "
-            "float16. Try precision=float32."
+            f"Training: by iteration {iteration} the loss scale fell to {scale[0]:.1g}, since gradients do not fit "
+            "into float16. Try precision=float32."
         )
 
 
@@ -63,7 +65,7 @@ def check_step(
     key: Array,
     iteration: int,
     rows: Sequence[Rows] = (),
-    mix: Array | None = None,
+    mix: Mix | None = None,
 ) -> None:
     """Raise TrainingDivergedError with the first layer that went wrong if a step, from one state to another, did."""
     before, after = states
@@ -87,7 +89,7 @@ def _first_of_part(
     batch: Batch,
     key: Array,
     rows: Rows | None,
-    mix: Array | None,
+    mix: Mix | None,
 ) -> str | None:
     """The first layer that goes wrong in one part of a step; see ``nonfinite``."""
     theta = before.theta

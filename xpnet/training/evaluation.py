@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet import metrics
+from xpnet import kernels, metrics
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
 from xpnet.layers.base import State
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.parallel import ALONE, Group
+from xpnet.shapes import Pair
 
 BATCH_SIZE = 250
 LARGEST_OUTPUT = 1 << 26  # bytes, of one layer for a batch; what a convolution needs beside it is a few times as much
@@ -207,12 +208,21 @@ class Evaluator:
     def __call__(self, theta: Array, state: State, inputs: Any, targets: Array) -> AnyEvaluation:
         """Evaluate the network with the given values."""
         own = self._group.rows(targets.shape[0])
-        outputs = [
-            to_numpy(self._outputs(theta, state, self._network.backend.asarray(inputs[start:stop])))
-            for start, stop in _bounds(own.start, own.stop, self.batch_size)
-        ]
+        outputs = self._on_host(theta, state, inputs, _bounds(own.start, own.stop, self.batch_size))
         whole = np.concatenate(outputs) if self._group.size == 1 else self._joined(outputs, own, targets.shape[0])
         return evaluate(self._network.loss, whole, to_numpy(targets))
+
+    def _on_host(self, theta: Array, state: State, inputs: Any, bounds: list[Pair]) -> list[np.ndarray]:
+        """The outputs for the inputs between bounds; up to 64 MiB come from the device in one copy."""
+        backend, shape, copied = self._network.backend, self._network.output_shape, []
+        size = self.batch_size * math.prod(shape) * np.dtype(self._network.dtype).itemsize
+        at_once = max(LARGEST_OUTPUT // size, 1)
+        with backend.current():
+            for first in range(0, len(bounds), at_once):
+                batches = (backend.asarray(inputs[start:stop]) for start, stop in bounds[first : first + at_once])
+                outputs = [backend.xp.reshape(self._outputs(theta, state, x), (-1,)) for x in batches]
+                copied.append(to_numpy(kernels.join_vectors(outputs)).reshape(-1, *shape))
+        return copied
 
     def _joined(self, outputs: list[np.ndarray], own: slice, count: int) -> np.ndarray:
         """The outputs of all ranks, each of which has some rows of them."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from array_api_compat import is_array_api_obj
 
+from xpnet import kernels
 from xpnet.backend import Array, Backend, array_namespace, backend_of, check_real_numbers, is_readable, to_numpy
 from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finite, check_labels, check_together
 from xpnet.datasets.batches import Sampler
@@ -41,18 +42,30 @@ class Feed(Protocol):
 
 
 class DeviceFeed:
-    """Batches gathered where all examples lie: on the network's device, to which host arrays are moved once."""
+    """Batches gathered where all examples lie: on the network's device, to which host arrays are moved once.
+
+    Inputs are given as ``dtype``, if there is one, where that costs nothing.
+    """
 
     def __init__(
-        self, backend: Backend, inputs: Array, targets: Array, weights: Array | None, sampler: Sampler
+        self,
+        backend: Backend,
+        inputs: Array,
+        targets: Array,
+        weights: Array | None,
+        sampler: Sampler,
+        dtype: str | None = None,
     ) -> None:
         self._backend, self._sampler = backend, sampler
-        self._arrays = [None if array is None else backend.asarray(array) for array in (inputs, targets, weights)]
+        self._inputs, self._targets = backend.asarray(inputs), backend.asarray(targets)
+        self._weights = None if weights is None else backend.asarray(weights)
+        self._dtype = dtype and backend.dtype(dtype)
 
     def batch(self, step: int) -> Batch:
         """The examples to train on in this step, counted from 0."""
-        xp, indices = self._backend.xp, self._backend.asarray(self._sampler.batch(step))
-        return Batch(*(None if array is None else xp.take(array, indices, axis=0) for array in self._arrays))
+        indices = self._backend.asarray(self._sampler.batch(step))
+        x, y = kernels.take_examples(self._inputs, self._targets, indices, self._dtype)
+        return Batch(x, y, None if self._weights is None else self._backend.xp.take(self._weights, indices, axis=0))
 
 
 class HostFeed:
@@ -190,13 +203,17 @@ def stays_on_host(backend: Backend, inputs: Any) -> bool:
 
 
 def make_feed(
-    backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: Sampler
+    backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: Sampler, dtype: str | None = None
 ) -> DeviceFeed | HostFeed:
-    """The feed that suits where the training inputs are; ``weights`` (N,) are those of the examples, or None."""
+    """The feed that suits where the training inputs are; ``weights`` (N,) are those of the examples, or None.
+
+    The step converts inputs to ``dtype``, unless that is None.
+    """
     if isinstance(inputs, ImageFiles):
         return FileFeed(backend, inputs, targets, weights, sampler)
-    feed = HostFeed if stays_on_host(backend, inputs) else DeviceFeed
-    return feed(backend, inputs, targets, weights, sampler)
+    if stays_on_host(backend, inputs):
+        return HostFeed(backend, inputs, targets, weights, sampler)
+    return DeviceFeed(backend, inputs, targets, weights, sampler, dtype)
 
 
 def input_statistics(inputs: Any) -> tuple[np.ndarray, np.ndarray]:

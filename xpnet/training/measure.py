@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, to_numpy
+from xpnet import kernels
+from xpnet.backend import Array, array_namespace, to_numpy
 from xpnet.network import Network
 from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
@@ -18,25 +20,31 @@ from xpnet.training.snapshot import Progress
 
 
 def read_metrics(
-    progress: Progress, pending: Any, network: Network, config: TrainConfig, group: Group = ALONE
-) -> Progress:
+    progress: Progress, pending: Any, config: TrainConfig, group: Group = ALONE, others: Sequence[Array] = ()
+) -> tuple[Progress, list[float]]:
     """The progress with the moving averages of the loss and the score after all steps that are pending.
 
-    ``pending`` is (metrics, (metrics, ... None)), the newest first; each rank has its addends. Raises
-    TrainingDivergedError for the first loss that is not finite.
+    ``pending`` is (metrics, (metrics, ... None)), the newest first; each rank has its addends. The values of
+    ``others``, arrays of one element, come from the device in the same copy. Raises TrainingDivergedError for the
+    first loss that is not finite.
     """
-    metrics = []
+    steps = []
     while pending is not None:
         newest, pending = pending
-        metrics.append(newest)
-    stack = network.backend.xp.stack
-    columns = zip(*reversed(metrics), strict=True)
-    losses, scores = (to_numpy(group.all_reduce(stack(column))).tolist() for column in columns)
-    first, loss, score = progress.iteration - len(metrics) + 1, progress.loss, progress.score
-    for number, (one_loss, one_score) in enumerate(zip(losses, scores, strict=True), start=first):
-        check_finite(config, "loss", one_loss, number)
-        loss, score = loss.add(one_loss), score.add(one_score)
-    return progress._replace(loss=loss, score=score)
+        steps.append(newest)
+    steps.reverse()
+    own = [step.loss for step in steps] + [step.score for step in steps]
+    shared = [group.all_reduce(_vector(own))] if own else []
+    values = to_numpy(_vector([*shared, *others])).tolist()
+    count, loss, score = len(steps), progress.loss, progress.score
+    for number in range(count):
+        check_finite(config, "loss", values[number], progress.iteration - count + 1 + number)
+        loss, score = loss.add(values[number]), score.add(values[count + number])
+    return progress._replace(loss=loss, score=score), values[2 * count :]
+
+
+def _vector(arrays: Sequence[Array]) -> Array:
+    return kernels.join_vectors([array_namespace(array).reshape(array, (-1,)) for array in arrays])
 
 
 def measure(
@@ -46,16 +54,18 @@ def measure(
     evaluate: Evaluator,
     progress: Progress,
     *,
-    decay_mask: Array | float,
+    sum_of_squares: float,
     learning_rate: float,
 ) -> Record:
     """The record of the network's values: what the progress says, and what has to be evaluated for it.
+
+    ``sum_of_squares`` is that of the values that decay.
 
     Raises TrainingDivergedError if the parameters or a loss are not finite.
     """
     theta, state, loss = network.theta, network.state, progress.loss.value
     with np.errstate(over="ignore", invalid="ignore"):
-        decay = weight_decay_loss(network, config, decay_mask)
+        decay = config.optimizer.weight_decay / 2 * sum_of_squares
         check_finite(config, "sum of the squared weights", decay, progress.iteration)
         train_score = progress.score.value
         if config.measure_training:
@@ -76,5 +86,10 @@ def measure(
 
 def weight_decay_loss(network: Network, config: TrainConfig, decay_mask: Array | float) -> float:
     """λ/2·‖θ‖² over the values that decay."""
-    theta = network.theta
-    return config.optimizer.weight_decay / 2 * float(network.backend.xp.sum(decay_mask * theta * theta))
+    return config.optimizer.weight_decay / 2 * float(decaying_squares(network, decay_mask))
+
+
+def decaying_squares(network: Network, decay_mask: Array | float) -> Array:
+    """‖θ‖² over the values that decay, as an array without axes."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return network.backend.xp.sum(decay_mask * network.theta * network.theta)

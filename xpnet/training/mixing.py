@@ -8,12 +8,14 @@ same on every backend.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import device
 
+from xpnet import kernels
 from xpnet.backend import Array, array_namespace
 from xpnet.checks import check_above_zero
 from xpnet.errors import InputError
@@ -23,6 +25,8 @@ from xpnet.random import Stream, generator
 from xpnet.shapes import Shape
 from xpnet.training.rows import with_loss
 from xpnet.training.scores import Score
+
+Mix = Sequence[float | Array]  # numbers of one batch, λ first; arrays of one element where a CUDA graph holds them
 
 
 @dataclass(frozen=True)
@@ -34,19 +38,19 @@ class Mixing(ABC):
     def __post_init__(self) -> None:
         check_above_zero(type(self).__name__, "alpha", self.alpha, "Try 0.2 for Mixup, 1 for CutMix.")
 
-    def draw(self, seed: int, step: int, network: Network) -> Array:
-        """What ``blend`` needs for the batch of a step, where the network is: a function of seed and step."""
+    def draw(self, seed: int, step: int, network: Network) -> Mix:
+        """What ``blend`` needs for the batch of a step, rounded to the network's dtype: a function of seed and step."""
         rng = generator(seed, Stream.MIXING, step)
         numbers = self._draw(rng, rng.beta(self.alpha, self.alpha), network.input_shape)
-        return network.backend.asarray(numbers, network.dtype)
+        return tuple(numbers.astype(network.dtype).tolist())
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator, share: float, input_shape: Shape) -> np.ndarray:
         """The numbers of one batch, of which the first is λ, given the value of λ that was drawn."""
 
     @abstractmethod
-    def blend(self, x: Array, mix: Array) -> Array:
-        """Inputs (N, ...) of one batch blended with their partners, given its numbers in the dtype of the inputs."""
+    def blend(self, x: Array, mix: Mix) -> Array:
+        """Inputs (N, ...) of one batch blended with their partners, given its numbers."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,9 @@ class Mixup(Mixing):
     def _draw(self, rng: np.random.Generator, share: float, input_shape: Shape) -> np.ndarray:
         return np.array([share])
 
-    def blend(self, x: Array, mix: Array) -> Array:
+    def blend(self, x: Array, mix: Mix) -> Array:
         """The blended inputs x' of a batch."""
-        partners = _partners(x)
-        return partners + mix[0] * (x - partners)
+        return kernels.lerp(_partners(x), x, mix[0])
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class CutMix(Mixing):
         pixels = np.prod([end - start for start, end in sides])
         return np.array([1 - pixels / np.prod(input_shape[:2]), *sides[0], *sides[1]])
 
-    def blend(self, x: Array, mix: Array) -> Array:
+    def blend(self, x: Array, mix: Mix) -> Array:
         """The blended inputs x' of a batch."""
         xp, (height, width) = array_namespace(x), x.shape[1:3]
         rows, columns = (xp.arange(length, dtype=x.dtype, device=device(x)) for length in (height, width))
@@ -121,17 +124,17 @@ def check_mixing(mixing: Mixing | None, network: Network, targets: Any, parts: i
         )
 
 
-def mixed_score(score: Score, mix: Array) -> Score:
+def mixed_score(score: Score, mix: Mix) -> Score:
     """λ times the score on the examples' own targets and 1 - λ times that on their partners'."""
 
     def mixed(outputs: Array, targets: Array, dtype: Any) -> Array:
         own, other = score(outputs, targets, dtype), score(outputs, _partners(targets), dtype)
-        return mix[0] * own + (1 - mix[0]) * other
+        return kernels.lerp(other, own, mix[0])
 
     return mixed
 
 
-def with_mixed_targets(network: Network, mix: Array) -> Network:
+def with_mixed_targets(network: Network, mix: Mix) -> Network:
     """The network with the loss of a blended batch."""
     return with_loss(network, _MixedLoss(network.loss, mix))
 
@@ -141,19 +144,19 @@ class _MixedLoss:
     """λ times the loss of examples' own targets and 1 - λ times that of their partners', with the weights of each."""
 
     inner: Loss
-    mix: Array
+    mix: Mix
 
     def forward(self, outputs: Array, targets: Array, weights: Array | None = None) -> LossForward:
         """The loss, and a cache for ``backward``."""
         own = self.inner.forward(outputs, targets, weights)
         other = self.inner.forward(outputs, _partners(targets), None if weights is None else _partners(weights))
         cache: Any = {"own": own.cache, "other": other.cache}
-        return LossForward(self.mix[0] * own.loss + (1 - self.mix[0]) * other.loss, cache)
+        return LossForward(kernels.lerp(other.loss, own.loss, self.mix[0]), cache)
 
     def backward(self, cache: Any) -> Array:
         """Gradient with respect to the outputs."""
         own, other = self.inner.backward(cache["own"]), self.inner.backward(cache["other"])
-        return self.mix[0] * own + (1 - self.mix[0]) * other
+        return kernels.lerp(other, own, self.mix[0])
 
 
 def _partners(array: Array) -> Array:

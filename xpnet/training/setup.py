@@ -76,7 +76,7 @@ def settle_data(
         loss = settle_loss(network, dataset, config)
         check_fits(network, dataset, loss)
         class_weights = getattr(loss, "class_weights", None)
-        data = prepare(dataset, config, network.backend, sample_weight, seed, group, class_weights)
+        data = prepare(dataset, config, network, sample_weight, seed, group, class_weights)
         network.class_names = dataset.class_names
         if (config.loss or network.own_loss) is None:
             _warn_of_one_hot(dataset.train_targets)

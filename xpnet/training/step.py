@@ -17,7 +17,7 @@ from xpnet.random import fold_in, for_rows
 from xpnet.training.average import moved
 from xpnet.training.feed import Batch
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
-from xpnet.training.mixing import Mixing, mixed_score, with_mixed_targets
+from xpnet.training.mixing import Mix, Mixing, mixed_score, with_mixed_targets
 from xpnet.training.rows import Rows, parts_of, with_share
 from xpnet.training.scores import Score
 
@@ -86,7 +86,7 @@ def make_step(
         key: Array | None,
         iteration: int | Array,
         rows: Rows | None,
-        mix: Array | None,
+        mix: Mix | None,
     ) -> tuple[Array, State, StepMetrics]:
         key = None if key is None else fold_in(key, iteration)
         if key is not None and rows:
@@ -143,7 +143,7 @@ def make_step(
         lr_scale: Factor = 1.0,
         decay_mask: Factor = 1.0,
         rows: Sequence[Rows] = (),
-        mix: Array | None = None,
+        mix: Mix | None = None,
         average_share: Factor = 0.0,
     ) -> tuple[TrainState, StepMetrics]:
         parts = parts_of(Batch(x, targets, weights), rows)

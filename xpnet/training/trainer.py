@@ -28,8 +28,8 @@ from xpnet.training.divergence import check_scale, check_step
 from xpnet.training.early_stopping import Best
 from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import History, Record
-from xpnet.training.measure import measure, read_metrics
-from xpnet.training.mixed_precision import MixedPrecision
+from xpnet.training.measure import decaying_squares, measure, read_metrics
+from xpnet.training.mixed_precision import SCALE, MixedPrecision
 from xpnet.training.ranks import Step, check_same_start, same_at_report, same_start, shared_step
 from xpnet.training.setup import (
     check_runtime,
@@ -245,7 +245,6 @@ class Trainer:
             for callback in callbacks:
                 callback.on_step(self)
             self._stop = bool(self.group.largest(self._stop))
-        self.flush_metrics()
 
     def _add_seconds(self, seconds: float) -> None:
         progress = self.progress._replace(training_seconds=self.progress.training_seconds + seconds)
@@ -256,16 +255,20 @@ class Trainer:
         return self.config.optimizer.learning_rate * (self._schedule.factor(step) * self.progress.plateau.factor)
 
     @on_own_device
-    def flush_metrics(self) -> None:
-        """Read the metrics of all steps since the last report or snapshot, of all ranks: the only wait for a device."""
+    def flush_metrics(self, *others: Array) -> list[float]:
+        """Read the metrics of all steps since the last report or snapshot, of all ranks: the only wait for a device.
+
+        The values of ``others``, arrays of one element, come in the same copy, and are returned.
+        """
         _, progress, pending, _ = self._position
-        if pending is None:
-            return
+        if pending is None and not others:
+            return []
         start = time.perf_counter()
-        progress = read_metrics(progress, pending, self.network, self.config, self.group)
+        progress, values = read_metrics(progress, pending, self.config, self.group, others)
         now = time.perf_counter()
         seconds = {"training_seconds": progress.training_seconds + now - start, "seconds": now - self._started}
         self._position = self._position._replace(progress=progress._replace(**seconds), pending=None)
+        return values
 
     @on_own_device
     def publish(self) -> None:
@@ -282,10 +285,11 @@ class Trainer:
         own = self._position.state
         self._position = self._position._replace(state=same_at_report(self.group, self.config, own, self.iteration))
         self.publish()
-        if self._mixed and self._mixed.has_scale:
-            check_scale(self._position.state, self.iteration)
+        scale = [self._position.state.optimizer[SCALE]] if self._mixed and self._mixed.has_scale else []
+        squares, *scale = self.flush_metrics(decaying_squares(self.network, self.decay_mask), *scale)
+        check_scale(scale, self.iteration)
         where = (self.network, self.data, self.config, self._evaluate, self.progress)
-        record = measure(*where, decay_mask=self.decay_mask, learning_rate=self._rate(self.iteration - 1))
+        record = measure(*where, sum_of_squares=squares, learning_rate=self._rate(self.iteration - 1))
         seconds = time.perf_counter() - self._started
         self._position = self._position._replace(progress=self.progress._replace(seconds=seconds))
         return record._replace(seconds=seconds)
