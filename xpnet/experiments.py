@@ -157,6 +157,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         picture="accuracy",
         seeds=1,
     ),
+    "vit_digits": Experiment(
+        "train.py --model vit_digits",
+        (Metric("test accuracy", "", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
     "unet": Experiment(
         "train.py --model unet_small",
         (

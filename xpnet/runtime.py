@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xpnet import kernels
 from xpnet.backend import Backend, resolve
@@ -16,6 +16,8 @@ from xpnet.devices import check_names
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.parallel import ENGINES, connect
+from xpnet.parallel.compression import WIRE_DTYPES
+from xpnet.parallel.cores import available, bind
 from xpnet.shapes import check_positive
 
 DTYPES = ("float32", "float64")
@@ -57,6 +59,8 @@ class Runtime:
     parallel
         "mpi" lets the ranks that ``mpiexec`` has started share every batch; the batch size is that of all together.
         Threads are then divided among the ranks of a machine.
+    allreduce_dtype
+        "float16" and "bfloat16" send gradients between ranks in that; None: as they were computed.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class Runtime:
     deterministic: bool = False
     tune_malloc: bool = True
     parallel: str | None = None
+    allreduce_dtype: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.device or "auto", self.backend)
@@ -91,12 +96,24 @@ class Runtime:
         pick("Runtime, precision", {name: name for name in PRECISIONS}, self.precision)
         if self.parallel is not None:
             pick("Runtime, parallel", ENGINES, self.parallel)
+        if self.allreduce_dtype is not None:
+            pick("Runtime, allreduce_dtype", {name: name for name in WIRE_DTYPES}, self.allreduce_dtype)
+            if self.parallel is None:
+                raise InputError(
+                    f"Runtime: expected parallel with allreduce_dtype='{self.allreduce_dtype}', got none. "
+                    "One process sends no gradients: leave allreduce_dtype out, or start several."
+                )
         if self.parallel is not None and self.graph:
             raise InputError(
                 f"Runtime: expected no graph with parallel='{self.parallel}', whose messages a CUDA graph cannot hold, "
                 "got both. Leave one of them out."
             )
         self._check_dtype(self.dtype)
+
+    @property
+    def alone(self) -> Runtime:
+        """The same for one process."""
+        return replace(self, parallel=None, allreduce_dtype=None)
 
     @property
     def own_device(self) -> str | None:
@@ -161,12 +178,15 @@ class Runtime:
         """
         global _is_configured
         _is_configured = True
-        threads = self.threads or connect(self.parallel).threads
+        group = connect(self.parallel)
+        threads = self.threads or group.threads
         sharing.set_threads(threads or cores())
         if self.parallel:  # or all ranks would fight for all cores
             importlib.import_module("threadpoolctl").threadpool_limits(limits=threads or cores())
         if threads and (self.backend or library) == "torch":
             importlib.import_module("torch").set_num_threads(threads)
+        if group.cores and (self.backend or library) == "jax":  # XLA starts a thread for each core that it may use
+            bind(group.cores)
         precision = self.precision if self.precision in kernels.PRECISIONS else "float32"
         kernels.use(self.kernels, precision, recordable=self.graph, deterministic=self.deterministic)
         if self.deterministic:
@@ -186,7 +206,7 @@ def configure_once() -> None:
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(available())
 
 
 def _check_threads(threads: int) -> None:

@@ -27,7 +27,7 @@ from xpnet.training import Callback, Record, Trainer
 SAMPLERS = ("tpe", "random", "grid")
 COMPLETE, DIVERGED, RUNNING, WAITING = "complete", "diverged", "running", "waiting"
 LOGARITHMIC = ("learning_rate", "weight_decay")
-_OF_THIS_MACHINE = ("data_dir", "device", "backend", "threads", "kernels", "tune_malloc", "parallel")
+_OF_THIS_MACHINE = ("data_dir", "device", "backend", "threads", "kernels", "tune_malloc", "parallel", "allreduce_dtype")
 _ATTEMPTS, _PAUSE_SECONDS = 3, 0.5  # to open a database: of two processes that make its tables at once, one fails
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(?=@)|(password=)[^&]*")  # in the URL of a database
 _NO_OPTUNA = (

@@ -69,3 +69,13 @@ def test_ranks_are_timed_with_their_reduction():
     assert done.returncode == 0, done.stderr
     assert "GB/s; error" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["reduction"] > 0
+
+
+@needs_mpi
+def test_an_overlap_is_timed():
+    words = ("--values", "1000", "--products", "50", "--size", "8", "--rounds", "2")
+    done = run(command(2, *words, module="xpnet.benchmark.overlap"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 7
+    assert lines[1] == "| at the end | 1.00 |"

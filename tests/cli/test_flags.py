@@ -126,7 +126,8 @@ RUNS = [
     make_run(
         "mlp", optimizer="rmsprop", rho=0.8, schedule="cosine", schedule_minimum=0.1, batch_size=7, weight_decay=0.1
     ),
-    make_run("mlp", optimizer="adamw", beta1=0.8, beta2=0.9, sync_batch_norm=False, parallel="mpi", report_every=9),
+    make_run("mlp", optimizer="adamw", beta1=0.8, beta2=0.9, parallel="mpi", allreduce_dtype="float16"),
+    make_run("mlp", sync_batch_norm=False, report_every=9),
     make_run("resnet18", stem="small", crop_padding=2, weights="/w", replace_head=True, measure_training=True),
     make_run("mlp", device="cuda:1", backend="cupy", kernels="cudnn", precision="tf32", graph=True),
 ]
@@ -219,7 +220,7 @@ def test_train_shows_everyday_flags_and_names_the_others_groups():
         for action in group._group_actions:
             assert action.option_strings[0] in full
             assert f"  {action.option_strings[0]} " not in short
-    assert {"--parallel", "--sync-batch-norm"} == _flags_under(parser, "several processes")
+    assert {"--parallel", "--allreduce-dtype", "--sync-batch-norm"} == _flags_under(parser, "several processes")
     assert len(everyday._group_actions) <= 12
 
 

@@ -37,6 +37,7 @@ def test_settings_out_of_range():
         LayerNorm(eps=0)
     with refused("GroupNorm: expected groups to be an integer of at least 1, got 0."):
         GroupNorm(groups=0)
+    assert GroupNorm(4) == GroupNorm(groups=4, eps=1e-5)
     with refused("GroupNorm: expected channels to be a multiple of 4 groups, got 6. Change groups."):
         GroupNorm(groups=4).output_shape((5, 5, 6))
     with refused("LocalResponseNorm: expected an odd size, got 4. Add 1."):

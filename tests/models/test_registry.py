@@ -1,5 +1,8 @@
 """Networks by name, their recipes and options."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from xpnet import models
@@ -63,3 +66,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_one():
         models.create("mnist_startr")
     with pytest.raises(InputError, match="Choose one of these"):
         models.recipe("zzz")
+
+
+def test_every_network_has_its_row():
+    """The courses' networks are on the page of results."""
+    rows = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    others = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    missing = [name for name in models.names() if f"`{name}`" not in rows and name not in others]
+    assert [name for name in missing if not re.fullmatch(r"vgg1[369]_bn", name)] == []

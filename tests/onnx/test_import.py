@@ -156,7 +156,7 @@ def test_nodes_become_the_layers_that_they_came_from(tmp_path):
 
 @pytest.mark.parametrize(
     "layer",
-    [BatchNorm(0.3, 1e-3), LayerNorm(1e-3), GroupNorm(1e-3, 2), LeakyReLU(0.2), ELU(0.5), Dropout(0.25)],
+    [BatchNorm(0.3, 1e-3), LayerNorm(1e-3), GroupNorm(2, eps=1e-3), LeakyReLU(0.2), ELU(0.5), Dropout(0.25)],
     ids=str,
 )
 def test_settings_come_back(layer, tmp_path):
@@ -468,6 +468,13 @@ def test_a_part_of_a_file_that_is_not_there(entries, tmp_path):
 def test_files_of_another_kind(content, tmp_path):
     (tmp_path / "net.onnx").write_bytes(content)
     with refused(str(tmp_path / "net.onnx")):
+        Network.from_onnx(tmp_path / "net.onnx")
+
+
+def test_a_file_above_2_gb_is_not_read(tmp_path):
+    with (tmp_path / "net.onnx").open("wb") as file:
+        file.truncate(2**31)
+    with refused("at most 2 GB"):
         Network.from_onnx(tmp_path / "net.onnx")
 
 

@@ -13,6 +13,7 @@ from tests.conftest import PRESENT
 from tests.helpers import blocks_of
 from tests.parallel.launching import ROOT, command, needs_mpi, run, torchrun
 from tests.parallel.worker import CASES, STEPS, make_trainer, outcome
+from xpnet.parallel.cores import available
 
 pytestmark = needs_mpi
 
@@ -64,6 +65,50 @@ def test_float32_differs_in_rounding_only():
 @pytest.mark.parametrize("library", [name for name in PRESENT if name in ("cupy", "torch", "jax")])
 def test_ranks_of_other_libraries_learn_the_same(library):
     assert_equal(alone("random"), shared(2, "random", library), 1e-10)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
+def test_gradients_sent_in_16_bits_are_rounded(ranks, dtype, error):
+    """A report would end a training whose ranks did not have the same bits."""
+    rounded = shared(ranks, "plain", allreduce_dtype=dtype)
+    assert_equal(alone("plain"), rounded, error)
+    with pytest.raises(AssertionError):
+        assert_equal(alone("plain"), rounded, error / 100)
+
+
+@pytest.mark.skipif("torch" not in PRESENT, reason="PyTorch is not installed")
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
+def test_torchrun_sends_16_bits_too(dtype, error):
+    changes = json.dumps({"allreduce_dtype": dtype})
+    done = torchrun("-m", "tests.parallel.worker", "plain", "torch", "torch", "float64", str(STEPS), changes)
+    assert done.returncode == 0, done.stderr
+    rounded = json.loads(done.stdout)
+    assert_equal(alone("plain"), rounded, error)
+    with pytest.raises(AssertionError):
+        assert_equal(alone("plain"), rounded, error / 100)
+
+
+@pytest.mark.skipif("jax" not in PRESENT, reason="JAX is not installed")
+@pytest.mark.skipif(len(available()) < 2, reason="there is one core")
+def test_the_threads_of_jax_keep_to_the_cores_of_their_rank(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os\n"
+        "from tests.parallel.worker import make_trainer\n"
+        "trainer = make_trainer('plain', 'mpi', 'jax', 'float32', 2)\n"
+        "trainer.run()\n"
+        "threads = map(int, os.listdir('/proc/self/task'))\n"
+        "cores = set().union(*map(os.sched_getaffinity, threads))\n"
+        "open(f'rank{trainer.group.rank}', 'w').write(' '.join(map(str, sorted(cores))))\n"
+    )
+    done = run(command(2, str(program), module="mpi4py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (set(map(int, (tmp_path / f"rank{rank}").read_text().split())) for rank in range(2))
+    assert first
+    assert second
+    assert not first & second
+    assert first | second == set(available())
 
 
 @pytest.mark.parametrize("case", ["plain", "weighted"])

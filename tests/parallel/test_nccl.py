@@ -29,6 +29,16 @@ class First(Group):
     rank, size = 0, 2
 
 
+class OnDevice:
+    """Five numbers of CuPy, of which another dtype lies elsewhere."""
+
+    def __init__(self, address: int, dtype: str) -> None:
+        self.data, self.size, self.dtype = SimpleNamespace(ptr=address), 5, np.dtype(dtype)
+
+    def astype(self, dtype: str | np.dtype, copy: bool) -> OnDevice:
+        return self if self.dtype == dtype and not copy else OnDevice(self.data.ptr + 1, str(np.dtype(dtype)))
+
+
 @pytest.fixture
 def nccl(monkeypatch):
     """A module like cupy.cuda.nccl that keeps what it is asked for."""
@@ -43,7 +53,8 @@ def nccl(monkeypatch):
             fake.calls.append(arguments)
 
     fake.NcclCommunicator, fake.get_unique_id = Communicator, lambda: IDENTIFIER
-    fake.NCCL_UNIQUE_ID_BYTES, fake.NCCL_FLOAT32, fake.NCCL_FLOAT64, fake.NCCL_SUM = 128, 7, 8, 0
+    fake.NCCL_UNIQUE_ID_BYTES, fake.NCCL_SUM = 128, 0
+    fake.NCCL_FLOAT16, fake.NCCL_FLOAT32, fake.NCCL_FLOAT64 = 6, 7, 8
     cupy = ModuleType("cupy")
     cupy.cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=99))
     for name, module in (("cupy", cupy), ("cupy.cuda", ModuleType("cupy.cuda")), ("cupy.cuda.nccl", fake)):
@@ -54,10 +65,11 @@ def nccl(monkeypatch):
 @pytest.mark.parametrize("group", [First(), Second()])
 def test_ranks_meet_by_the_first_ones_identifier_and_sum_in_place(nccl, group):
     summed = nccl_sum(group)
-    array = SimpleNamespace(data=SimpleNamespace(ptr=1234), size=5, dtype=np.dtype("float64"))
+    array = OnDevice(1234, "float64")
     assert summed is not None
-    assert summed(array) is array
-    assert nccl.calls == [(2, IDENTIFIER, group.rank), (1234, 1234, 5, 8, 0, 99)]
+    assert summed(array, None) is array
+    assert summed(array, "float16").dtype == "float64"
+    assert nccl.calls == [(2, IDENTIFIER, group.rank), (1234, 1234, 5, 8, 0, 99), (1235, 1235, 5, 6, 0, 99)]
 
 
 def test_without_nccl_there_is_one_warning(nccl, monkeypatch, caplog):

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import xpnet
 from tests.parallel.faulty import AT
 from tests.parallel.launching import command, needs_mpi, run, start
 from xpnet.cli.train import main
+from xpnet.parallel.launch import launched
 
 pytestmark = needs_mpi
 TRAIN = ("train", "--limit", "400", "--validation", "50", "--no-plots", "--report-every", "10")
@@ -77,6 +80,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
         ([], ["--data-dir", "nowhere"], "Rank 1: mnist: expected"),
         (["--model", "mlp", "--hidden", "9"], ["--model", "mlp", "--hidden", "8"], "expected network to be"),
         (["--graph"], ["--graph"], "--graph"),
+        ([], ["--allreduce-dtype", "float16"], "Rank 1: expected --allreduce-dtype to be that of rank 0"),
     ],
 )
 def test_bad_input_is_one_line_and_ends_all(tmp_path, first, second, words):
@@ -106,12 +110,13 @@ def test_an_mpi_library_that_does_not_load_is_one_line(tmp_path):
     [
         ("fail", 1, "rank 1: a bug of rank 1"),
         ("disk", 1, "rank 1: [Errno 28] No space left"),
-        ("hang", 1, "rank 0: expected all ranks to answer within 3 s"),
+        ("hang", 1, "rank 0: expected all ranks to answer within 10 s"),
         ("differ", 2, f"by iteration {AT // 10 * 10 + 10} the parameters of rank 1 are not those of rank 0"),
     ],
 )
 def test_a_fault_of_one_rank_ends_all_with_its_message(tmp_path, fault, code, words):
-    done = run(faulty(2, fault, *LONG, "--out", "run"), cwd=tmp_path, XPNET_RANK_TIMEOUT="3")
+    limit = {"XPNET_RANK_TIMEOUT": "10"} if fault == "hang" else {}
+    done = run(faulty(2, fault, *LONG, "--out", "run"), cwd=tmp_path, **limit)
     assert done.returncode == code
     assert len(errors(done.stderr)) == 1
     assert words in errors(done.stderr)[0]
@@ -161,7 +166,7 @@ def test_a_killed_rank_ends_all_and_nothing_is_lost(tmp_path, rank):
         os.kill(ranks[rank], signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]
+    assert_ended(ranks)
     iteration = int(max((tmp_path / "run" / "checkpoints").glob("iteration-*")).stem[10:])
     end = str(iteration + 10)
     assert main(["--no-plots", "--quiet", "--resume", str(tmp_path / "run"), "--iterations", end]) == 0
@@ -175,14 +180,47 @@ def rank_processes(launcher: int) -> dict[int, int]:
     found = {}
     for pid in children(launcher):
         try:
-            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            words = Path(f"/proc/{pid}/environ").read_text().split("\0")
             name = Path(f"/proc/{pid}/comm").read_text()
         except OSError:
             continue
-        ranks = [int(word.partition(b"=")[2]) for word in words if word.startswith(b"PMI_RANK=")]
-        if ranks and "python" in name:
-            found[ranks[0]] = pid
+        launch = launched(dict(word.split("=", 1) for word in words if "=" in word))
+        if launch.engine and "python" in name:
+            found[launch.rank] = pid
     return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_a_stopped_rank_ends_all(tmp_path):
+    with start(program(2, *LONG, "--out", "run"), cwd=tmp_path, XPNET_RANK_TIMEOUT="10") as process:
+        wait_for_checkpoint(tmp_path / "run")
+        ranks = rank_processes(process.pid)
+        os.kill(ranks[1], signal.SIGSTOP)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "rank 0: expected all ranks to answer within 10 s" in text
+    assert_ended(ranks)
+
+
+def test_other_code_on_one_rank_is_refused(tmp_path):
+    copied = tmp_path / "other" / "xpnet"
+    shutil.copytree(Path(xpnet.__file__).parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copied / "errors.py").open("a") as file:
+        file.write("# another version\n")
+    first = program(1, *SHORT, "--out", "run")
+    second = [*first[:2], "env", f"PYTHONPATH={copied.parent}", *first[2:]]
+    done = run(first, second, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "Rank 1: expected code to be that of rank 0" in done.stderr
+
+
+def assert_ended(ranks: dict[int, int]) -> None:
+    """None of the processes is left, a few seconds after their launcher's end."""
+    end = time.monotonic() + 5
+    while left := [pid for pid in ranks.values() if Path(f"/proc/{pid}/stat").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def test_an_error_of_mpi_is_one_line(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
 from xpnet.layers.normalization import SynchronizedBatchNorm
 from xpnet.parallel import ALONE, Group, connect
+from xpnet.parallel.compression import pack, unpack
+from xpnet.parallel.cores import share
 from xpnet.parallel.launch import Launch, launched
 from xpnet.parallel.watch import Watch, time_limit
 from xpnet.training.rows import RowSampler, check_enough, weights_of_examples
@@ -102,7 +105,7 @@ def test_launchers_are_known_by_their_environment():
 
 @pytest.mark.parametrize("text", ["", "x", "0", "nan", "inf"])
 def test_a_time_limit_is_a_number_of_seconds(monkeypatch, text):
-    assert time_limit() == 600
+    assert time_limit() is None
     monkeypatch.setenv("XPNET_RANK_TIMEOUT", text)
     with pytest.raises(InputError, match="XPNET_RANK_TIMEOUT"):
         time_limit()
@@ -114,6 +117,59 @@ def test_a_watch_calls_where_a_wait_is_too_long(monkeypatch):
     watch = Watch(late.set)
     with watch:
         assert late.wait(10)
+
+
+def test_a_watch_is_patient_until_ranks_answer_soon(monkeypatch):
+    """Then a wait may be ten times as long as the longest before."""
+    monkeypatch.setattr("xpnet.parallel.watch.PATIENT", 60.0)
+    monkeypatch.setattr("xpnet.parallel.watch._LEAST", 0.2)
+    late = threading.Event()
+    watch = Watch(late.set)
+    with watch:
+        assert not late.wait(0.5)
+    assert watch.limit == 60
+    watch.is_patient = False
+    end = time.monotonic() + 10
+    while watch.limit < 2 and time.monotonic() < end:
+        time.sleep(0.01)  # until the watch has looked
+    assert 2 <= watch.limit < 60
+    with watch:
+        assert not late.wait(1)
+        assert late.wait(60)
+
+
+@pytest.mark.parametrize("fast", ["", "fast"])
+def test_a_watch_without_long_waits(monkeypatch, fast):
+    monkeypatch.setattr("xpnet.parallel.watch._LEAST", 0.2)
+    late = threading.Event()
+    watch = Watch(late.set)
+    watch.is_patient = not fast
+    with watch:
+        assert late.wait(10 if fast else 1) == bool(fast)
+
+
+def test_cores_are_shared():
+    assert [share([2, 3, 5], rank, 2) for rank in range(2)] == [[2], [3, 5]]
+    assert [share([2, 3], rank, 3) for rank in range(3)] == [[2], [3], [2]]
+    assert share([4, 7], 0, 1) == [4, 7]
+
+
+@given(value=st.floats(width=32))
+@pytest.mark.parametrize(("dtype", "digits", "least"), [("float16", 11, 2**-14), ("bfloat16", 8, 2**-126)])
+def test_numbers_in_16_bits(dtype, digits, least, value):
+    with np.errstate(over="ignore"):
+        (other,) = unpack(pack(np.array([value], np.float32), dtype), dtype)
+    if not np.isfinite(value) or (dtype == "float16" and abs(value) > 65504):
+        assert np.isnan(other) == np.isnan(value)
+        assert np.isnan(value) or np.sign(other) == np.sign(value)
+    elif abs(value) >= least and np.isfinite(other):
+        assert abs(float(other) - value) <= 2.0**-digits * abs(value)
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float16", 2**-10), ("bfloat16", 2**-7)])
+def test_of_two_numbers_in_16_bits_as_near_the_even_one(dtype, step):
+    halves = np.array([1 + step / 2, 1 + step * 3 / 2, -1 - step / 2], np.float32)
+    np.testing.assert_array_equal(unpack(pack(halves, dtype), dtype), [1, 1 + 2 * step, -1])
 
 
 def test_synchronised_statistics_of_one_process_are_its_own(backend):

@@ -52,7 +52,7 @@ def make_trainer(case: str, parallel: str | None, backend: str, dtype: str, step
     layers, settings = CASES[case]
     network = Network(layers, (6, 6, 2), dtype=dtype, device="cuda:0" if backend == "cupy" else "cpu", backend=backend)
     weights = np.arange(75) % 3 if case == "weighted" else None
-    as_stream = changes.pop("stream", False)
+    as_stream, allreduce_dtype = changes.pop("stream", False), changes.pop("allreduce_dtype", None)
     config = TrainConfig(
         **{"iterations": steps, "batch_size": 16, "report_every": min(steps, 20), **settings, **changes}
     )
@@ -61,7 +61,8 @@ def make_trainer(case: str, parallel: str | None, backend: str, dtype: str, step
         config = dataclasses.replace(config, batch_size=10)
         source = [(source.train_inputs[i : i + 10], source.train_targets[i : i + 10]) for i in range(0, 75, 10)]
     threads = 1 if backend in ("numpy", "torch") else None
-    return Trainer(network, source, config, Runtime(parallel=parallel, threads=threads), sample_weight=weights)
+    runtime = Runtime(parallel=parallel, threads=threads, allreduce_dtype=allreduce_dtype)
+    return Trainer(network, source, config, runtime, sample_weight=weights)
 
 
 def outcome(trainer: Trainer) -> dict[str, Any]:

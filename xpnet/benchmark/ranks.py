@@ -1,7 +1,7 @@
 """How much faster several ranks train: images per second of one process, of two unrelated ones, and of ranks.
 
     python -m xpnet.benchmark.ranks mnist_starter:128 cnn_32_64:128 resnet18-small:32
-    mpiexec -n 2 python -m xpnet.benchmark.ranks --reductions
+    mpiexec -n 2 python -m xpnet.benchmark.ranks --reductions [--dtype float16]
 
 Two unrelated processes are the machine's own limit: where they slow each other down, ranks cannot be faster.
 """
@@ -26,6 +26,7 @@ from xpnet.benchmark.cases import SEED, find_cases
 from xpnet.benchmark.efficiency import fit_reductions
 from xpnet.errors import InputError
 from xpnet.parallel import Group, connect
+from xpnet.parallel.compression import WIRE_DTYPES
 from xpnet.random import make_key
 from xpnet.runtime import Runtime
 from xpnet.training.config import TrainConfig
@@ -86,10 +87,13 @@ def measure(model: str, batch_size: int, *, parallel: str | None, threads: int, 
     }
 
 
-def time_reductions(group: Group) -> str:
-    """A table of the times of all-reduces of float32 vectors, the least of many, and what the model makes of them."""
+def time_reductions(group: Group, dtype: str | None) -> str:
+    """A table of the times of all-reduces of float32 vectors, the least of many, and what the model makes of them.
+
+    ``dtype`` is what they are sent in; of one of 16 bits there is the error of the sum.
+    """
     counts = 4 ** np.arange(3, 13)
-    seconds = np.array([_reduction_time(group, int(count), min) for count in counts])
+    seconds = np.array([_reduction_time(group, int(count), min, dtype) for count in counts])
     sizes = 4.0 * counts
     fit = fit_reductions(group.size, sizes, seconds)
     lines = [f"| {size:,.0f} | {1e6 * time:,.1f} |" for size, time in zip(sizes, seconds, strict=True)]
@@ -97,16 +101,26 @@ def time_reductions(group: Group) -> str:
         f"latency {1e6 * fit.latency:.1f} us, bandwidth {1e-9 * fit.bandwidth:.2f} GB/s; "
         f"error {100 * fit.error:.0f} %, at most {100 * fit.largest_error:.0f} %"
     )
+    if dtype:
+        last += f"; error of the sum of {dtype} {_error(group, dtype):.1e}"
     return "\n".join(["| bytes | us |", "|---|---|", *lines, "", last])
 
 
-def _reduction_time(group: Group, values: int, pick: Callable[[list[float]], float]) -> float:
+def _error(group: Group, dtype: str) -> float:
+    """The relative error, in length, of a sum of normal numbers that are sent in 16 bits."""
+    own = np.random.default_rng(group.rank).normal(scale=1e-3, size=1_000_000)
+    rounded = group.all_reduce(own.astype(np.float32), dtype)
+    exact = group.all_reduce(own)
+    return float(np.linalg.norm(rounded - exact) / np.linalg.norm(exact))
+
+
+def _reduction_time(group: Group, values: int, pick: Callable[[list[float]], float], dtype: str | None = None) -> float:
     times = []
     for _ in range(20 if group.size > 1 else 0):
         buffer = np.ones(values, np.float32)
         group.barrier()
         start = time.perf_counter()
-        group.all_reduce(buffer)
+        group.all_reduce(buffer, dtype)
         times.append(time.perf_counter() - start)
     return pick(times) if times else 0.0
 
@@ -151,10 +165,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=("mpi", "none"), help=argparse.SUPPRESS)
     parser.add_argument("--reductions", action="store_true", help="under mpiexec: time all-reduces of many sizes")
+    parser.add_argument("--dtype", choices=WIRE_DTYPES, help="with --reductions: what float32 is sent in")
     flags = parser.parse_args(argv)
     if flags.reductions:
         group = connect("mpi")
-        table = time_reductions(group)
+        table = time_reductions(group, flags.dtype)
         if group.rank == 0:
             print(table)
     for case in flags.cases:

@@ -1,7 +1,8 @@
-"""What the ranks of a run do beside training: write checkpoints together, and end together."""
+"""What the ranks of a run do beside training: start, write checkpoints and end together."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,13 @@ def join(parser: common.Parser, argv: Sequence[str] | None) -> None:
         parser.joined = lambda: together(
             connect(launch.engine)
         )  # of one rank that ended by itself the others would not know
+
+
+def engine_of(flags: argparse.Namespace) -> str | None:
+    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
+    if flags.parallel is None:
+        return launched().engine
+    return None if flags.parallel == "none" else flags.parallel
 
 
 @contextmanager

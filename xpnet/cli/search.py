@@ -16,8 +16,8 @@ from rich.console import Console
 
 from xpnet import models
 from xpnet.cli import common, following, range_test, regularization, tables
-from xpnet.cli.ranks import ending_all, join
-from xpnet.cli.train_flags import command_of, engine_of
+from xpnet.cli.ranks import ending_all, engine_of, join
+from xpnet.cli.train_flags import command_of
 from xpnet.errors import InputError
 from xpnet.layers import Dense, Dropout
 from xpnet.optimizers import OPTIMIZERS
@@ -192,7 +192,7 @@ def _by_all_ranks(flags: argparse.Namespace, group: Group) -> int:
             signal.signal(number, signal.SIG_IGN)  # the first rank, which gets it too, ends all
         searched.run(flags.trials)
         return common.EXIT_OK
-    alone = replace(run, runtime=replace(run.runtime, parallel=None))  # as it is to be repeated
+    alone = replace(run, runtime=run.runtime.alone)  # as it is to be repeated
     return _run_study(console, searched, alone, flags.trials, flags.out)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from xpnet.cli import common, following, tables
-from xpnet.cli.ranks import CheckpointPartner, ending_all, join
-from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, engine_of, make_parser, settings_of
+from xpnet.cli.ranks import CheckpointPartner, ending_all, engine_of, join
+from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
 from xpnet.datasets import Dataset
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
@@ -101,8 +101,8 @@ def _begin(flags: argparse.Namespace, console: Console, stack: ExitStack, group:
     trainer = config.make_trainer(dataset)
     backend = trainer.network.backend  # with --device auto, what was found
     device = backend.device_name() if group.size == 1 else backend.device_name().partition(":")[0]
-    place = {"device": device, "backend": backend.name, "threads": threads_in_use(backend), "parallel": None}
-    config = replace(config, runtime=replace(config.runtime, **place))
+    place = {"device": device, "backend": backend.name, "threads": threads_in_use(backend)}
+    config = replace(config, runtime=replace(config.runtime.alone, **place))
     folder = None
     with together(group):
         if group.rank == 0:
@@ -126,7 +126,7 @@ def _resume(flags: argparse.Namespace, console: Console, stack: ExitStack, group
         fresh = replace(config, weights=None, replace_head=False) if newest else config
         dataset = fresh.load_data()
     trainer = fresh.make_trainer(dataset)
-    config = replace(config, runtime=replace(config.runtime, parallel=None))
+    config = replace(config, runtime=config.runtime.alone)
     if newest:
         for error in newest.unreadable:
             following.note(console, f"{error} The one before it is used.")

@@ -10,11 +10,12 @@ from typing import Any
 
 from xpnet.cli import common, following
 from xpnet.cli.common import choices, listed
+from xpnet.cli.ranks import engine_of
 from xpnet.losses import CLASS_LOSSES
 from xpnet.models.hub import is_remote
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.optimizers.gradient_descent import MOMENTUM_FORMS
-from xpnet.parallel.launch import launched
+from xpnet.parallel.compression import WIRE_DTYPES
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan
 from xpnet.runs.folder import TENSORBOARD
@@ -60,13 +61,6 @@ def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
             settings[name] = os.path.abspath(settings[name])  # so that config.json holds from anywhere
     settings["parallel"] = engine_of(flags)
     return settings
-
-
-def engine_of(flags: argparse.Namespace) -> str | None:
-    """What joins the processes of this run: as the flag says, or as the launcher does that has started several."""
-    if flags.parallel is None:
-        return launched().engine
-    return None if flags.parallel == "none" else flags.parallel
 
 
 def command_of(run: RunConfig) -> list[str]:
@@ -257,6 +251,11 @@ def _add_runtime(group: _Group) -> None:
 
 def _add_processes(group: _Group) -> None:
     common.add_parallel_argument(group)
+    group.add_argument(
+        "--allreduce-dtype",
+        **choices(WIRE_DTYPES),
+        help="send gradients between processes in 16 bits, and round them to that; default: as they were computed",
+    )
     group.add_argument(
         "--sync-batch-norm",
         action=_ON_OFF,

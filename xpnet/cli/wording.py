@@ -31,7 +31,7 @@ def in_flags(message: str, spellings: Mapping[str, Sequence[str]]) -> str:
     if not names:
         return message
     message = re.sub(
-        rf"\b({names})=('[^']*'|\([^)]*\)|[^\s,;)]*?)(?=[.,;)]*(?:\s|$))",
+        rf"\b({names})=('[^']*'|\([^)]*\)|[^\s,;)]*?)(?=[.,;:)]*(?:\s|$))",
         lambda found: _assigned(known[found[1]], found[2]),
         message,
     )

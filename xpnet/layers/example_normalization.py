@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -158,6 +158,7 @@ class GroupNorm(_ExampleNorm):
     Wu and He, ECCV 2018; InstanceNorm: Ulyanov, Vedaldi and Lempitsky, arXiv:1607.08022.
     """
 
+    eps: float = field(default=1e-5, kw_only=True)  # behind groups: GroupNorm(4) has four
     groups: int = 1
     prefix: ClassVar[str] = "group_norm"
 

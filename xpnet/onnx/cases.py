@@ -19,11 +19,12 @@ from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.operators.call import DTYPES
 
-TYPES, RANDOM, UINT64 = "other types", "random bits", "uint64"
+TYPES, RANDOM, UINT64, HALF = "other types", "random bits", "uint64", "float16"
 REASONS: Mapping[str, str] = {
     TYPES: "a text, a sequence, or numbers that not every array library has (bfloat16 and narrower)",
     RANDOM: "zeros drawn by NumPy's legacy generator, which no formula defines",
     UINT64: "PyTorch does not compute with it",
+    HALF: "CuPy rounds attention in other places than the reference, whose own rounding is as large as the tolerance",
 }
 
 
@@ -77,6 +78,8 @@ def left_out(case: Any, library: str) -> str | None:
         return RANDOM
     if library == "torch" and "uint64" in {DTYPES[number] for number in numbers}:
         return UINT64
+    if library == "cupy" and case.name.startswith("test_attention") and case.name.endswith("fp16_expanded"):
+        return HALF
     return None
 
 

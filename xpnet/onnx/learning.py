@@ -149,7 +149,7 @@ def _instance_norm(node: Node, parts: Parts, x: Signal) -> Signal:
         scale, bias = (np.repeat(vector, channels // groups) for vector in (scale, bias))
     else:
         groups = channels_first(node, x, ranks=(2, 3)).shape[-1]
-    parts.add(node, layers.GroupNorm(eps, groups), {"weight": scale, "bias": bias})
+    parts.add(node, layers.GroupNorm(groups, eps=eps), {"weight": scale, "bias": bias})
     return x
 
 
@@ -158,7 +158,7 @@ def _group_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     scale, bias = node.constant(1, "a scale"), node.constant(2, "a bias")
     if node.opset < 21:
         scale, bias = (np.repeat(vector, channels // groups) for vector in (scale, bias))
-    parts.add(node, layers.GroupNorm(node.get("epsilon", 1e-5), groups), {"weight": scale, "bias": bias})
+    parts.add(node, layers.GroupNorm(groups, eps=node.get("epsilon", 1e-5)), {"weight": scale, "bias": bias})
     return x
 
 

@@ -6,7 +6,6 @@ Source: MPI Forum, "MPI: A Message-Passing Interface Standard", version 4.1.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 from xpnet.backend import Array, namespace_name
 from xpnet.checks import import_library
 from xpnet.errors import InputError
+from xpnet.parallel.compression import pack, unpack
+from xpnet.parallel.cores import available, share
 from xpnet.parallel.group import HostGroup
 from xpnet.parallel.launch import launched
 from xpnet.parallel.nccl import nccl_sum
@@ -45,26 +46,42 @@ class MPIGroup(HostGroup):
             )
         machine = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.local_rank = machine.rank
-        # A launcher may have given each rank cores of its own already.
-        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        self.threads = max(len(set().union(*machine.allgather(set(own)))) // machine.size, 1)
-
+        own = available()
+        cores = sorted(set().union(*machine.allgather(own)))
+        is_bound = len(own) < len(cores)  # by the launcher
+        self.cores = own if is_bound else share(cores, machine.rank, machine.size)
+        self.threads = max(len(cores) // machine.size, 1)
         self._watch = Watch(self._give_up)
         self._asked_nccl, self._by_nccl = False, None
 
-    def all_reduce(self, array: Array) -> Array:
+    def all_reduce(self, array: Array, dtype: str | None = None) -> Array:
         """The sum of all ranks' arrays, on each of them; the array may be overwritten."""
-        if namespace_name(array) != "cupy":
-            return super().all_reduce(array)
+        if namespace_name(array) != "cupy" or dtype == "bfloat16":  # which CuPy does not have
+            return super().all_reduce(array, dtype)
         if not self._asked_nccl:
             self._asked_nccl, self._by_nccl = True, nccl_sum(self)
-        return self._by_nccl(array) if self._by_nccl else super().all_reduce(array)
+        return self._by_nccl(array, dtype) if self._by_nccl else super().all_reduce(array, dtype)
 
-    def sum_in_place(self, buffer: np.ndarray) -> None:
-        """Replace the buffer by the sum of all ranks' buffers."""
+    def sum_in_place(self, buffer: np.ndarray, dtype: str | None = None) -> None:
+        """Replace the buffer by the sum of all ranks' buffers, which are sent in their own dtype or in another one."""
         values = buffer.reshape(-1)
-        for part in range(0, values.size, _SLICE):
-            self._call(self._world.Allreduce, self._mpi.IN_PLACE, values[part : part + _SLICE])
+        for start in range(0, values.size, _SLICE):
+            part = values[start : start + _SLICE]
+            if dtype:
+                self._sum_packed(part, dtype)
+            else:
+                self._call(self._world.Allreduce, self._mpi.IN_PLACE, part)
+
+    def _sum_packed(self, values: np.ndarray, dtype: str) -> None:
+        """Each rank adds up its share of the values, in float32, and sends the sum to all: they have the same bits."""
+        share = -(-values.size // self.size)
+        padded = np.zeros((self.size, share), np.float32)
+        padded.reshape(-1)[: values.size] = values
+        bits = pack(padded, dtype)
+        received = np.empty_like(bits)
+        self._call(self._world.Alltoall, bits, received)
+        self._call(self._world.Allgather, pack(unpack(received, dtype).sum(axis=0), dtype), bits)
+        values[:] = unpack(bits, dtype).reshape(-1)[: values.size]
 
     def copy_from(self, buffer: np.ndarray, root: int) -> None:
         """Replace the buffer by that of one rank."""
@@ -83,6 +100,10 @@ class MPIGroup(HostGroup):
     def abort(self, code: int) -> None:
         """End all ranks at once with an exit code."""
         self._world.Abort(code)
+
+    def set_patience(self, is_patient: bool) -> None:
+        """Whether another rank may take minutes to answer, as where it loads or compiles; at first it may."""
+        self._watch.is_patient = is_patient
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call what all ranks call. Raises ConnectionError if MPI cannot do it, as where another rank was killed."""

@@ -18,8 +18,10 @@ from xpnet.parallel.group import Group
 _log = logging.getLogger(__name__)
 
 
-def nccl_sum(group: Group) -> Callable[[Array], Array] | None:
-    """A function that replaces an array of float32 or float64 by the sum of all ranks' arrays, on its device's stream.
+def nccl_sum(group: Group) -> Callable[[Array, str | None], Array] | None:
+    """A function that gives the sum of all ranks' arrays of float32 or float64, computed on their device's stream.
+
+    It takes the array, which it may overwrite, and the dtype to send and add it in: "float16", or None for its own.
 
     None, with a warning of rank 0, unless every rank has NCCL and a GPU of its own.
     """
@@ -43,11 +45,12 @@ def nccl_sum(group: Group) -> Callable[[Array], Array] | None:
             reason = str(problem or "another rank has none").partition("\n")[0]
             _log.warning("NCCL cannot be used (%s): gradients go through the host's memory, by MPI.", reason)
         return None
-    kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+    kinds = {"float16": nccl.NCCL_FLOAT16, "float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
 
-    def summed(array: Array) -> Array:
-        address, stream = array.data.ptr, cupy.cuda.get_current_stream().ptr
-        communicator.allReduce(address, address, array.size, kinds[array.dtype.name], nccl.NCCL_SUM, stream)
-        return array
+    def summed(array: Array, dtype: str | None) -> Array:
+        sent = array.astype(dtype or array.dtype, copy=False)
+        address, stream = sent.data.ptr, cupy.cuda.get_current_stream().ptr
+        communicator.allReduce(address, address, sent.size, kinds[sent.dtype.name], nccl.NCCL_SUM, stream)
+        return sent.astype(array.dtype, copy=False)
 
     return summed

@@ -12,8 +12,9 @@ import numpy as np
 from xpnet.backend import Array, namespace_name
 from xpnet.checks import import_library
 from xpnet.errors import InputError
+from xpnet.parallel.cores import available, share
 from xpnet.parallel.group import HostGroup
-from xpnet.parallel.watch import time_limit
+from xpnet.parallel.watch import PATIENT, time_limit
 
 
 class TorchGroup(HostGroup):
@@ -32,23 +33,28 @@ class TorchGroup(HostGroup):
                 "parallel='torch': expected a process that torchrun has started, got another. Use torchrun."
             )
         kinds = "cpu:gloo,cuda:nccl" if self._torch.cuda.is_available() else "gloo"
-        self._comm.init_process_group(kinds, timeout=timedelta(seconds=time_limit()))
+        self._comm.init_process_group(kinds, timeout=timedelta(seconds=time_limit() or PATIENT))
         # Otherwise Gloo's threads may outlive what they need, and end the process by SIGABRT (PyTorch's issue 190489).
         atexit.register(self._leave)
         self.rank, self.size = self._comm.get_rank(), self._comm.get_world_size()
         self.local_rank = int(os.environ["LOCAL_RANK"])
-        self.threads = max((os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"]), 1)
+        self.cores = share(available(), self.local_rank, int(os.environ["LOCAL_WORLD_SIZE"]))
+        self.threads = len(self.cores)
 
-    def all_reduce(self, array: Array) -> Array:
+    def all_reduce(self, array: Array, dtype: str | None = None) -> Array:
         """The sum of all ranks' arrays, on each of them; the array may be overwritten."""
         if namespace_name(array) != "torch" or array.device.type != "cuda":
-            return super().all_reduce(array)
-        self._comm.all_reduce(array)
-        return array
+            return super().all_reduce(array, dtype)
+        return self._sum_tensors(array, dtype)
 
-    def sum_in_place(self, buffer: np.ndarray) -> None:
-        """Replace the buffer by the sum of all ranks' buffers."""
-        self._comm.all_reduce(self._torch.from_numpy(buffer))
+    def sum_in_place(self, buffer: np.ndarray, dtype: str | None = None) -> None:
+        """Replace the buffer by the sum of all ranks' buffers, which are sent in their own dtype or in another one."""
+        self._sum_tensors(self._torch.from_numpy(buffer), dtype)
+
+    def _sum_tensors(self, tensor: Any, dtype: str | None) -> Any:
+        sent = tensor.to(getattr(self._torch, dtype)) if dtype else tensor
+        self._comm.all_reduce(sent)
+        return tensor.copy_(sent) if dtype else tensor
 
     def copy_from(self, buffer: np.ndarray, root: int) -> None:
         """Replace the buffer by that of one rank."""

@@ -41,7 +41,10 @@ BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
 # Settings that a resumed run may have of its own: where it computes, and for how long.
-_PLACE = ("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc", "parallel")
+_PLACE = (
+    *("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc"),
+    *("parallel", "allreduce_dtype"),
+)
 _LENGTH = {"iterations", "epochs"}
 
 

@@ -39,6 +39,7 @@ def check_same_start(group: Group, network: Network, data: TrainingData, config:
             **_settings(config),
             "dtype": network.dtype,
             "precision": runtime.precision,
+            "allreduce_dtype": runtime.allreduce_dtype,
             "network": network.layer,
             "data": _digest(data),
             "code": code_digest(),

@@ -263,9 +263,9 @@ def weights_only(network: Network) -> Array:
 
 
 def step_of(
-    network: Network, config: TrainConfig, targets: Any, mixed: MixedPrecision | None, group: Group
+    network: Network, config: TrainConfig, targets: Any, mixed: MixedPrecision | None, group: Group, sent: str | None
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """The training step of a configuration, whose ``lr_scale`` is the whole rate: it then rounds as in an array."""
+    """A configuration's step, of gradients ``sent`` in a dtype; ``lr_scale`` is the whole rate, to round as arrays."""
     return make_step(
         network,
         dataclasses.replace(config.optimizer, learning_rate=1.0),
@@ -275,6 +275,7 @@ def step_of(
         mixing=config.mixing,
         mixed=mixed,
         group=group,
+        allreduce_dtype=sent,
         accumulate=config.accumulate,
     )
 

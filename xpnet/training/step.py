@@ -58,6 +58,7 @@ def make_step(
     mixing: Mixing | None = None,
     mixed: MixedPrecision | None = None,
     group: Group = ALONE,
+    allreduce_dtype: str | None = None,
     accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """One training step as a pure function: (state, x, targets, ...) -> (state, metrics of the batch).
@@ -72,8 +73,9 @@ def make_step(
     partners, and so are the loss and the score. A state that holds an ``average`` moves it by ``average_share``.
 
     Where a ``group`` of processes shares a batch, each is given its ``rows``, and g is the sum of all processes'
-    gradients of the whole batch's loss. The metrics are this process's addends of the batch's. With ``accumulate`` the
-    rows are those of so many parts, whose gradients are computed one after the other and added.
+    gradients of the whole batch's loss, sent in ``allreduce_dtype``. The metrics are this process's addends of the
+    batch's. With ``accumulate`` the rows are those of so many parts, whose gradients are computed one after the other
+    and added.
     """
 
     def gradient(
@@ -152,7 +154,7 @@ def make_step(
             addend, layers, more = own_gradient(now, *part, key, iteration, own, mix)
             gradient = gradient + addend
             metrics = StepMetrics(metrics.loss + more.loss, metrics.score + more.score)
-        gradient = group.all_reduce(gradient)
+        gradient = group.all_reduce(gradient, allreduce_dtype)
         return own_update(state, gradient, layers, lr_scale, decay_mask, average_share), metrics
 
     return step if is_split else compiled(step, network.backend)

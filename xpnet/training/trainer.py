@@ -93,7 +93,8 @@ class Trainer:
         self._mixed = MixedPrecision(network, precision) if precision in HALF_PRECISIONS else None
 
         def make(in_step: Network) -> Step:
-            return step_of(in_step, config, targets, self._mixed and MixedPrecision(in_step, precision), self.group)
+            mixed = self._mixed and MixedPrecision(in_step, precision)
+            return step_of(in_step, config, targets, mixed, self.group, self.runtime.allreduce_dtype)
 
         self._plain_step = shared_step(make, network, self.group, config)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
@@ -161,12 +162,15 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_report(self, record)
                 self._stop = bool(self.group.largest(self._stop))
+                self.group.set_patience(False)  # all has been compiled
         except TrainingDivergedError:
             (network.theta, network.state), network.optimizer_memory = finite, None
             raise
         except BaseException:
             self.publish()
             raise
+        finally:
+            self.group.set_patience(True)
         self.publish()
         if self.best:
             network.theta, network.state = self.best.theta, self.best.state

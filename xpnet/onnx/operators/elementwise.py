@@ -63,9 +63,17 @@ def _divide(call: Call, x: Array, y: Array) -> Array:
 def _modulo(call: Call, x: Array, y: Array) -> Array:
     xp = array_namespace(x)
     if not call.get("fmod", 0) or has_kind(x, "unsigned integer"):
-        return xp.remainder(x, y)
-    rest = xp.remainder(xp.abs(x), xp.abs(y))
+        return _remainder(xp, x, y)
+    rest = _remainder(xp, xp.abs(x), xp.abs(y))
     return xp.where(x < 0, -rest, rest)
+
+
+def _remainder(xp: Any, x: Array, y: Array) -> Array:
+    """The rest x - y floor(x / y), and for infinite y its limit, where CuPy's own is NaN."""
+    if not is_floating(x):
+        return xp.remainder(x, y)
+    limit = xp.where((x == 0) | ((x < 0) == (y < 0)), x, y)
+    return xp.where(xp.isinf(y) & xp.isfinite(x), limit, xp.remainder(x, y))
 
 
 def _power(call: Call, x: Array, y: Array) -> Array:
@@ -80,8 +88,14 @@ def _power(call: Call, x: Array, y: Array) -> Array:
 
 
 def _shift(call: Call, x: Array, y: Array) -> Array:
-    xp = array_namespace(x)
-    return xp.bitwise_left_shift(x, y) if call.get("direction") == "LEFT" else xp.bitwise_right_shift(x, y)
+    xp, left = array_namespace(x), call.get("direction") == "LEFT"
+    bits = xp.iinfo(x.dtype).bits
+    is_inside = (y >= 0) & (y < bits)  # other shifts are undefined in C, and so on CuPy: here they are by all bits
+    most = xp.where(is_inside, y, xp.full_like(y, bits - 1))
+    if not left and has_kind(x, "signed integer"):
+        return xp.bitwise_right_shift(x, most)
+    shifted = xp.bitwise_left_shift(x, most) if left else xp.bitwise_right_shift(x, most)
+    return xp.where(is_inside, shifted, xp.zeros_like(x))
 
 
 def _is_infinite(call: Call, x: Array) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from array_api_compat import device
+
 from xpnet import layers
 from xpnet.backend import Array, array_namespace
 from xpnet.onnx.operators.call import (
@@ -131,7 +133,7 @@ def _log_softmax(xp: Any, x: Array) -> Array:
 
 def _hardmax(xp: Any, x: Array) -> Array:
     first = xp.argmax(x, axis=-1, keepdims=True)
-    places = xp.cumulative_sum(xp.ones_like(x, dtype=first.dtype), axis=-1) - 1
+    places = xp.arange(x.shape[-1], dtype=first.dtype, device=device(x))
     return astype(places == first, x.dtype)
 
 
