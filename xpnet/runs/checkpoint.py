@@ -41,10 +41,7 @@ BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
 # Settings that a resumed run may have of its own: where it computes, and for how long.
-_PLACE = (
-    *("device", "backend", "threads", "kernels", "graph", "deterministic", "tune_malloc"),
-    *("parallel", "allreduce_dtype"),
-)
+_PLACE = "device backend threads kernels graph deterministic tune_malloc parallel allreduce_dtype".split()
 _LENGTH = {"iterations", "epochs"}
 
 

@@ -21,6 +21,7 @@ from xpnet.parallel.agreement import together
 from xpnet.random import Stream, generator, make_key
 from xpnet.runtime import HALF_PRECISIONS, Runtime, configure_once
 from xpnet.schedules import for_run, plateau_of
+from xpnet.training import setup
 from xpnet.training.average import share_of_newest
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
@@ -31,15 +32,6 @@ from xpnet.training.history import History, Record
 from xpnet.training.measure import decaying_squares, measure, read_metrics
 from xpnet.training.mixed_precision import SCALE, MixedPrecision
 from xpnet.training.ranks import Step, check_same_start, same_at_report, same_start, shared_step
-from xpnet.training.setup import (
-    check_runtime,
-    first_state,
-    metric_name,
-    settle_data,
-    settle_network,
-    step_of,
-    weights_only,
-)
 from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
 from xpnet.training.step import StepMetrics
 
@@ -72,35 +64,35 @@ class Trainer:
         order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
-        check_runtime(network, runtime or Runtime())
+        setup.check_runtime(network, runtime or Runtime())
         self.runtime = runtime or Runtime()
         self.runtime.configure(network.backend.name) if runtime else configure_once()
         self.group = connect(self.runtime.parallel)
         seed = generator(config.seed, Stream.AGAIN, order).integers(2**32) if order else config.seed
         with together(self.group):
-            self.data = settle_data(network, dataset, config, sample_weight, int(seed), self.group)
+            self.data = setup.settle_data(network, dataset, config, sample_weight, int(seed), self.group)
             per_epoch = self.data.batches_per_epoch
             self.iterations = config.iterations or (config.epochs or 1) * per_epoch
-            settle_network(network, self.data, config, self.iterations, self.group)
+            setup.settle_network(network, self.data, config, self.iterations, self.group)
         check_same_start(self.group, network, self.data, config, self.runtime)
         self.report_every = config.report_every or per_epoch
         self._schedule, self._plateau = for_run(config.schedule, self.iterations), plateau_of(config.schedule)
         self._is_random = network.layer.is_random or bool(config.augmentation)
         self._seed, self._key = int(seed), network.backend.asarray(make_key(int(seed)))
-        self.decay_mask = 1.0 if config.decay_biases else weights_only(network)
+        self.decay_mask = 1.0 if config.decay_biases else setup.weights_only(network)
 
         precision, targets = self.runtime.precision, self.data.train.targets
         self._mixed = MixedPrecision(network, precision) if precision in HALF_PRECISIONS else None
 
         def make(in_step: Network) -> Step:
             mixed = self._mixed and MixedPrecision(in_step, precision)
-            return step_of(in_step, config, targets, mixed, self.group, self.runtime.allreduce_dtype)
+            return setup.step_of(in_step, config, targets, mixed, self.group, self.runtime.allreduce_dtype)
 
         self._plain_step = shared_step(make, network, self.group, config)
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
-        self.history = History([], metric_name(network.loss, targets), self.data.batches_per_epoch)
-        first = first_state(network, config, self._mixed)
+        self.history = History([], setup.metric_name(network.loss, targets), self.data.batches_per_epoch)
+        first = setup.first_state(network, config, self._mixed)
         self._position = Position(same_start(self.group, first), Progress())
         self._stop, self._started = False, 0.0
 
