@@ -125,10 +125,10 @@ class GroupNorm(_ExampleNorm):
 
     Parameters
     ----------
-    eps
-        What keeps the divisor above 0.
     groups
         Into how many equal parts the channels are cut.
+    eps
+        What keeps the divisor above 0.
 
     Raises
     ------

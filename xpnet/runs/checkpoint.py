@@ -27,7 +27,7 @@ from xpnet.runs.config import RunConfig
 from xpnet.runs.folder import RunFolder
 from xpnet.runs.records import HistoryFile
 from xpnet.runs.settings import flatten
-from xpnet.runtime import threads_in_use
+from xpnet.runtime import Runtime, threads_in_use
 from xpnet.schedules import depends_on_length
 from xpnet.serialization import read_tensors, write_tensors
 from xpnet.shapes import check_positive
@@ -41,7 +41,7 @@ BEST = "best.safetensors"
 
 _log = logging.getLogger(__name__)
 # Settings that a resumed run may have of its own: where it computes, and for how long.
-_PLACE = "device backend threads kernels graph deterministic tune_malloc parallel allreduce_dtype".split()
+_PLACE = [field.name for field in dataclasses.fields(Runtime) if field.name not in ("dtype", "precision")]
 _LENGTH = {"iterations", "epochs"}
 
 
