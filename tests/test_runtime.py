@@ -313,11 +313,12 @@ FIELDS = [
     ("graph", True, ()),
     ("deterministic", True, EVERY),
     ("tune_malloc", False, EVERY),
+    ("allreduce_dtype", "float16", ()),
 ]
 
 
 def test_no_field_is_left_out():
-    """Of ``parallel`` tests/parallel shows what it does."""
+    """Of ``parallel``, also with ``allreduce_dtype``, tests/parallel shows what it does."""
     assert {field.name for field in dataclasses.fields(Runtime)} == {name for name, *_ in FIELDS} | {"parallel"}
 
 

@@ -16,6 +16,7 @@ from xpnet.devices import check_names
 from xpnet.errors import InputError
 from xpnet.kernels import sharing
 from xpnet.parallel import ENGINES, connect
+from xpnet.parallel.agreement import together
 from xpnet.parallel.compression import WIRE_DTYPES
 from xpnet.parallel.cores import available, bind
 from xpnet.shapes import check_positive
@@ -130,10 +131,11 @@ class Runtime:
         if not resolve(self.device, self.backend).device_name().startswith("cuda"):
             return self.device
         own = f"cuda:{group.local_rank}"
-        try:
-            resolve(own, self.backend)
-        except InputError as error:
-            raise InputError(f"{error} Each rank of a machine has a GPU of its own: use fewer ranks.") from error
+        with together(group):
+            try:
+                resolve(own, self.backend)
+            except InputError as error:
+                raise InputError(f"{error} Each rank of a machine has a GPU of its own: use fewer ranks.") from error
         return own
 
     def _check_dtype(self, dtype: str | None) -> None:

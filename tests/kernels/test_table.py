@@ -38,11 +38,13 @@ SERVES = {
     "rectify_gradient": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
     "rectified_sum": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
     "normalize": ("numpy_elements", "numpy_elements", "pointwise", "pointwise", "pointwise"),
+    "lerp": ("pointwise", "pointwise", "pointwise", "pointwise", "pointwise"),
     "elementwise": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
     "softmax_cross_entropy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
     "accuracy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
     "optimizer_update": ("blockwise", "blockwise", "blockwise", FORMULA, FORMULA),
     "augment": (FORMULA, FORMULA, FORMULA, FORMULA, FORMULA),
+    "take_examples": ("products", "products", "products", "products", "products"),
     "matmul": ("products", "products", "products", "products", "products"),
     "join_vectors": ("products", "products", "products", "products", "products"),
 }

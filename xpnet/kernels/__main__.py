@@ -40,11 +40,13 @@ def examples(asarray: Callable[[np.ndarray], Array]) -> dict[str, tuple[Any, ...
         "rectify_gradient": (x, x),
         "rectified_sum": (x, x),
         "normalize": (x, vector, vector),
+        "lerp": (x, x, 0.5),
         "elementwise": (x,),
         "softmax_cross_entropy": (rows, labels, 0.0),
         "accuracy": (rows, labels, rows.dtype),
         "optimizer_update": (theta, optimizer, theta, optimizer.init(theta), 1.0, 1.0),
         "augment": (x, (), (), vector),
+        "take_examples": (x, labels, labels, None),
         "matmul": (rows, rows),
         "join_vectors": (vector, vector),
     }

@@ -2,7 +2,7 @@
 
 A module has functions named as its rows, and ``serves(operation, *arguments)``, which is given the arguments of such a
 function and says whether it takes them. The first that does computes. To add a kernel: a module, its name in the rows,
-and its name in ``tests/kernels/test_table.py``.
+and its name in ``tests/kernels/test_table.py``; a new row needs an example in ``kernels/__main__.py`` too.
 """
 
 from __future__ import annotations

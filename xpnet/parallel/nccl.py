@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +31,15 @@ def nccl_sum(group: Group) -> Callable[[Array, str | None], Array] | None:
     communicator: Any = None
     problem: Exception | None = None
     try:
-        nccl = importlib.import_module("cupy.cuda.nccl")
+        with warnings.catch_warnings(action="ignore"):  # CuPy's, of nine lines and every rank
+            nccl = importlib.import_module("cupy.cuda.nccl")
         identifier = np.array(nccl.get_unique_id() if group.rank == 0 else [0] * nccl.NCCL_UNIQUE_ID_BYTES, np.int64)
-    except (ImportError, AttributeError, RuntimeError) as error:
+    except (ImportError, AttributeError):  # CuPy leaves the module empty where the library is missing
+        problem, identifier = (
+            ImportError("its library is missing: pip install nvidia-nccl-cu13, or -cu12"),
+            np.zeros(0, np.int64),
+        )
+    except RuntimeError as error:
         problem, identifier = error, np.zeros(0, np.int64)
     if not group.largest(problem is not None):
         identifier = tuple(map(int, group.broadcast(identifier)))
