@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xpnet import backend as backends
 from xpnet import summary, weights
 from xpnet.backend import Array
@@ -176,7 +178,7 @@ class Network(LayeredFunction):
         ``[net.class_names[i] for i in net.predict(x)]`` are the names of classes.
         """
         outputs = self(x, batch_size=batch_size)
-        with backends.backend_of(outputs).current():
+        with backends.backend_of(outputs).current(), np.errstate(over="ignore", invalid="ignore"):
             return self.loss.predictions(outputs)
 
     def predict_proba(self, x: Array | Dataset, *, batch_size: int = 256) -> Array:
@@ -188,7 +190,7 @@ class Network(LayeredFunction):
             As calling the network does, and of a network for real targets, which has none.
         """
         outputs = self(x, batch_size=batch_size)
-        with backends.backend_of(outputs).current():
+        with backends.backend_of(outputs).current(), np.errstate(over="ignore", invalid="ignore"):
             return self.loss.probabilities(outputs)
 
     def features(self, x: Array | Dataset, name: str, *, batch_size: int = 256) -> Array:
@@ -295,4 +297,4 @@ class Network(LayeredFunction):
         self._check_shape(x.shape)
         check_positive("Network", "batch_size", batch_size)
         configure_once()
-        return in_batches("Network, inputs", x, batch_size, self._asarray, function)
+        return in_batches("Network, inputs", x, batch_size, self.backend, self.dtype, function)

@@ -1,5 +1,7 @@
 """Mistakes with data and settings: one line that says what was expected, what came and what to do; nothing is lost."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tests.helpers import refused
 from xpnet import Network, models
 from xpnet.datasets import Dataset, split_indices
 from xpnet.datasets.augment import HorizontalFlip
-from xpnet.errors import InputError, TrainingDivergedError
+from xpnet.errors import InputError
 from xpnet.layers import Conv2D, Dense, Flatten, Layer, ReLU
 from xpnet.losses import BinaryCrossEntropy, Huber, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.optimizers import Adam
@@ -117,7 +119,7 @@ MISTAKES = {
     "no epochs": ((X, Y), {"epochs": 0}, ["epochs", "0"]),
     "a batch of none": ((X, Y), {"batch_size": 0}, ["batch_size", "0"]),
     "a generator without length": ((generator(3),), {"epochs": 2}, ["iterations"]),
-    "a generator that ends early": ((generator(3),), {"iterations": 5}, ["step 3", "end of the iterable"]),
+    "a generator that ends early": ((generator(3),), {"iterations": 5}, ["batch for step 4,", "end of the iterable"]),
     "batches of another width": (([(X, Y), (X[:, :1], Y)],), {}, ["Batch 1", "(2,)", "(1,)"]),
     "batches of other lengths": (([(X, Y), (X[:4], Y)],), {}, ["Batch 1", "4", "12"]),
     "batches without targets": (([X, X],), {}, ["Batch 0", "(x, y)"]),
@@ -289,13 +291,89 @@ def test_dates_are_no_targets():
 def test_numbers_too_large_are_refused_without_a_warning_before():
     """Warnings are errors here."""
     with refused("Training inputs", "standard deviation", "feature 0", "Scale the inputs."):
-        Network([Dense(3)], (2,)).fit(np.full((12, 2), 1e308), Y, progress=False)
+        Network([Dense(3)], (2,), dtype="float64").fit(np.full((12, 2), 1e308), Y, progress=False)
     with refused("Network: expected scale to be finite float32 numbers, got 1e+308. Change scale."):
         Network([Dense(3)], (2,)).fit(X, Y, normalize=1e308, progress=False)
-    with refused("Network: expected mean to be finite float32 numbers, got"):
+    with refused("x: expected numbers within the range of float32", "row 0", "Scale them"):
         Network([Dense(3)], (2,)).fit(X * 1e100, Y, progress=False)
-    with pytest.raises(TrainingDivergedError):
+    with refused("y: expected numbers within the range of float32", "row 0"):
         Network([Dense(1)], (2,)).fit(X, X[:, 0] * 1e300, progress=False)
+
+
+def with_huge(array, row=5):
+    array = array.astype(float)
+    array[row] = -1e300
+    return array
+
+
+HUGE = with_huge(X)
+BEYOND = ["within the range of float32", "-1e+300 in row 5", "dtype='float64'"]
+SUM_BEYOND = ["a sum within the range of float32", "e+30", "Divide the weights"]
+
+TOO_LARGE = {
+    "calling": (lambda net: net(HUGE), ["Network, inputs", *BEYOND]),
+    "in a second batch": (lambda net: net(HUGE, batch_size=4), ["Network, inputs", *BEYOND]),
+    "predict": (lambda net: net.predict(HUGE), ["Network, inputs", *BEYOND]),
+    "predict_proba": (lambda net: net.predict_proba(HUGE), ["Network, inputs", *BEYOND]),
+    "features": (lambda net: net.features(HUGE, "dense1"), ["Network, inputs", *BEYOND]),
+    "evaluate": (lambda net: net.evaluate(HUGE, Y), ["x: ", *BEYOND]),
+    "evaluate a test part": (lambda net: net.evaluate(Dataset.from_arrays(X, Y, test=(HUGE, Y))), ["test x", *BEYOND]),
+    "another fit": (lambda net: net.fit(HUGE, Y), ["x: ", *BEYOND]),
+    "validation": (lambda net: net.fit(X, Y, validation=(HUGE, Y)), ["validation x", *BEYOND]),
+    "batches": (lambda net: net.fit([(X, Y), (HUGE, Y)]), ["Batch 1, x", *BEYOND]),
+    "batches' weights": (lambda net: net.fit([(X, Y, 1e300 * Y)]), ["Batch 0", "sample_weight", *SUM_BEYOND]),
+    "sample_weight": (lambda net: net.fit(X, Y, sample_weight=1e300 * Y), ["sample_weight", *SUM_BEYOND]),
+    "class_weight": (lambda net: net.fit(X, Y, class_weight={1: 1e300}), ["class_weight", *SUM_BEYOND]),
+    "class_weights": (
+        lambda net: net.fit([(X, Y)], loss=SoftmaxCrossEntropy(class_weights=(1, 1e300, 1))),
+        ["class_weight", *SUM_BEYOND],
+    ),
+}
+
+
+@pytest.mark.parametrize("door", TOO_LARGE)
+def test_finite_numbers_that_float32_cannot_hold_are_called_that(learned, door):
+    call, parts = TOO_LARGE[door]
+    net = copy.deepcopy(learned)
+    with refused(*parts):
+        call(net)
+
+
+def test_real_targets_that_float32_cannot_hold():
+    net = Network([Dense(1)], (2,))
+    net.fit(X, X[:, 0], progress=False)
+    y = with_huge(X[:, :1])
+    for call in (lambda: net.fit(X, y), lambda: net.evaluate(X, y), lambda: net.fit([(X, y)])):
+        with refused("y: ", *BEYOND):
+            call()
+
+
+def test_rows_of_a_memory_map_that_float32_cannot_hold(learned, tmp_path):
+    rows = np.memmap(tmp_path / "rows", np.float64, "w+", shape=X.shape)
+    rows[:] = HUGE
+    net = copy.deepcopy(learned)
+    for call in (lambda: net(rows), lambda: net.evaluate(rows, Y), lambda: net.fit(rows, Y)):
+        with refused("nputs: ", *BEYOND):
+            call()
+    rows[5] = np.nan
+    with refused("Evaluation inputs", "NaN or infinity", "first in row 5"):
+        net.evaluate(rows, Y)
+
+
+def test_numbers_that_the_dtype_holds_are_taken():
+    net = Network([Dense(3)], (2,), dtype="float64")
+    net.fit(X, Y, progress=False)
+    assert np.isfinite(net(HUGE)).all()
+    narrow = Network([Dense(3)], (2,))
+    largest = np.float64(np.finfo(np.float32).max)
+    assert narrow(np.full((1, 2), largest / 8)).shape == (1, 3)
+    assert narrow.evaluate(np.full((12, 2), largest), Y).confusion.sum() == 12
+
+
+def test_logits_that_overflow_leak_no_warning(learned):
+    huge = np.full((2, 2), 3e38, np.float32)
+    assert learned.predict_proba(huge).shape == (2, 3)
+    assert learned.predict(huge).shape == (2,)
 
 
 @pytest.mark.parametrize(

@@ -275,12 +275,12 @@ def test_a_later_step_is_reached_by_leaving_out_batches():
 def test_a_generator_that_ends_early(batches):
     feed = IterableFeed(backends.resolve(), batches, (2,), 2)
     feed.batch(0), feed.batch(1)
-    with refused("Batches: expected a batch for step 2, got the end of the iterable. Train for fewer iterations"):
+    with refused("Batches: expected a batch for step 3, got the end of the iterable. Train for fewer iterations"):
         feed.batch(2)
 
 
 def test_an_empty_iterable_and_what_is_not_iterable():
-    with refused("Batches: expected a batch for step 0, got the end"):
+    with refused("Batches: expected a batch for step 1, got the end"):
         IterableFeed(backends.resolve(), [], (2,)).batch(0)
     with refused("Batches: expected an iterable of pairs (x, y), got int."):
         IterableFeed(backends.resolve(), 3, (2,))

@@ -15,6 +15,7 @@ from xpnet.backend import (
     backend_of,
     check_array,
     check_real_numbers,
+    has_kind,
     location,
     same_location,
     to_numpy,
@@ -111,18 +112,37 @@ def as_array(where: str, values: Any) -> Array:
 
 def check_finite(where: str, array: Array, indices: np.ndarray | None = None) -> None:
     """Raise InputError for a NaN or an infinity, naming its row: by ``indices`` where the array has some rows only."""
-    xp = array_namespace(array)
-    if not xp.isdtype(array.dtype, "real floating"):
+    if not has_kind(array, "real floating") or is_finite(array):
         return
-    with np.errstate(invalid="ignore"):
-        if math.isfinite(xp.min(array)) and math.isfinite(xp.max(array)):  # NaN is both
-            return
+    xp = array_namespace(array)
     rows = xp.reshape(array, (array.shape[0], -1))
     is_bad = to_numpy(xp.any(~xp.isfinite(rows), axis=1))
     first = int(is_bad.argmax())
     raise InputError(
         f"{where}: expected finite numbers, got NaN or infinity in {int(is_bad.sum())} of {len(is_bad)} rows, first "
         f"in row {first if indices is None else indices[first]}. Remove these examples, or fill in their values."
+    )
+
+
+def is_finite(array: Array) -> bool:
+    """Whether an array of floating-point numbers has neither NaN nor infinity."""
+    xp = array_namespace(array)
+    with np.errstate(invalid="ignore"):
+        return math.isfinite(xp.min(array)) and math.isfinite(xp.max(array))  # NaN is both
+
+
+def check_range(where: str, array: Array, dtype: str, indices: np.ndarray | None = None) -> None:
+    """Raise InputError for finite numbers that ``dtype`` cannot hold, naming the row as ``check_finite`` does."""
+    xp, limit = array_namespace(array), float(np.finfo(dtype).max)
+    if not has_kind(array, "real floating") or float(xp.finfo(array.dtype).max) <= limit:
+        return
+    if -limit <= xp.min(array) and xp.max(array) <= limit:
+        return
+    rows = to_numpy(xp.reshape(array, (array.shape[0], -1)))
+    row, column = np.argwhere(np.abs(rows) > limit)[0]
+    raise InputError(
+        f"{where}: expected numbers within the range of {dtype} (up to {limit:.2g}), got {rows[row, column]:.3g} in "
+        f"row {row if indices is None else indices[row]}. Scale them, or make the network with dtype='float64'."
     )
 
 

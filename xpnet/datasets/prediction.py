@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of, check_real_numbers, has_kind, is_traced
-from xpnet.datasets.arrays import as_array, check_finite
+from xpnet.backend import Array, Backend, backend_of, check_real_numbers, has_kind, is_traced
+from xpnet.datasets.arrays import as_array, check_finite, check_range, is_finite
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.rows import HostRows
@@ -42,21 +42,24 @@ def with_channel(x: Any, input_shape: Shape) -> Any:
 
 
 def in_batches(
-    where: str, x: Any, batch_size: int, asarray: Callable[[Any], Array], function: Callable[[Array], Array]
+    where: str, x: Any, batch_size: int, backend: Backend, dtype: str, function: Callable[[Array], Array]
 ) -> Array:
-    """A function of batches that ``asarray`` makes arrays of; the result is an array of the inputs' own library."""
+    """A function of batches on a backend, in a dtype; the result is an array of the inputs' own library."""
     results = []
-    for start in range(0, x.shape[0], batch_size):
-        rows = x[start : min(start + batch_size, x.shape[0]), ...]
-        batch = finite_batch(where, rows, asarray(rows), start)
-        results.append(backend_of(rows).asarray(function(batch)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, x.shape[0], batch_size):
+            rows = x[start : min(start + batch_size, x.shape[0]), ...]
+            batch = backend.asarray(rows, dtype)
+            check_batch(where, rows, batch, dtype, start)
+            results.append(backend_of(rows).asarray(function(batch)))
     home = backend_of(results[0])
     with home.current():
         return results[0] if len(results) == 1 else home.xp.concat(results)
 
 
-def finite_batch(where: str, rows: Array, batch: Array, first: int) -> Array:
-    """A batch that was converted from rows of the inputs. Raises InputError, naming the row, for NaN and infinity."""
-    if has_kind(rows, "real floating") and not is_traced(rows):
-        check_finite(where, batch, np.arange(first, first + rows.shape[0]))
-    return batch
+def check_batch(where: str, rows: Array, batch: Array, dtype: str, first: int) -> None:
+    """Raise InputError unless rows of the inputs are finite, also in the batch that was made of them."""
+    if has_kind(rows, "real floating") and not is_traced(rows) and not is_finite(batch):
+        indices = np.arange(first, first + rows.shape[0])
+        check_finite(where, rows, indices)
+        check_range(where, rows, dtype, indices)

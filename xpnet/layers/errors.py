@@ -14,7 +14,7 @@ class LayerError(InputError):
     """An InputError raised by a layer; the containers around it complete the layer's dotted path."""
 
     def __init__(self, layer: Any, message: str) -> None:
-        super().__init__(message)
+        super().__init__(layer, message)  # with which a pickle makes it again, for another process
         self.kind = type(layer).__name__
         self.message = message
         self.path: tuple[str, ...] = ()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, is_readable, to_numpy
+from xpnet.backend import Array, is_array, is_readable, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
+from xpnet.datasets.arrays import check_range
 from xpnet.datasets.augment import check_fits
 from xpnet.datasets.rows import subset
 from xpnet.errors import InputError
@@ -18,7 +20,7 @@ from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
 from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
 from xpnet.training.rows import RowFeed, Rows, RowSampler, WhichRows, check_enough, weights_of_examples
-from xpnet.training.weights import check_sample_weights
+from xpnet.training.weights import check_sample_weights, check_weight_range
 
 _VALIDATION_EXAMPLES = 2000
 _OF_DATA_SETS = ("class_weight", "validation", "limit", "measure_training")
@@ -110,7 +112,13 @@ def prepare(
     are all 0.
     """
     if sample_weight is not None:
-        sample_weight = check_sample_weights("Training", sample_weight, dataset.train_targets.shape[0])
+        count = dataset.train_targets.shape[0]
+        sample_weight = check_sample_weights("Training", sample_weight, count, network.dtype)
+    if class_weights is not None:
+        largest_sum = max(class_weights) * math.prod(dataset.train_targets.shape)
+        check_weight_range("Training: expected class_weight", largest_sum, network.dtype)
+    for part in ("train", "validation"):
+        check_part_range(dataset, part, network.dtype)
     train, validation = split(dataset, config, sample_weight)
     if train.weights is not None and is_readable(train.weights) and not to_numpy(train.weights).any():
         raise InputError(
@@ -134,6 +142,17 @@ def prepare(
     if validation is not None and not stays_on_host(network.backend, validation.inputs):
         validation = validation._replace(inputs=network.backend.asarray(validation.inputs))
     return TrainingData(feed, train, validation, sampler.batches_per_epoch, sampler.count, rows)
+
+
+def check_part_range(dataset: Dataset, part: str, dtype: str) -> None:
+    """Raise InputError for numbers of a part of the data set, such as "test", that a network's dtype cannot hold.
+
+    Those in memory maps and large arrays are checked as they are read.
+    """
+    for values in ("inputs", "targets"):
+        array = getattr(dataset, f"{part}_{values}")
+        if is_array(array) and not isinstance(array, np.memmap):
+            check_range(dataset.name_of(values, part), array, dtype)
 
 
 def prepare_stream(
@@ -167,7 +186,9 @@ def prepare_stream(
     check_fits(config.augmentation, network.input_shape)
     loss = config.loss or network.own_loss
     classes = network.output_shape[-1] if loss is None or loss.target == "classes" else None
-    feed = IterableFeed(network.backend, batches, network.input_shape, classes)
+    if (class_weights := getattr(loss, "class_weights", None)) is not None:
+        check_weight_range("Training: expected class_weights", class_weights, network.dtype)
+    feed = IterableFeed(network.backend, batches, network.input_shape, classes, network.dtype)
     first = feed.batch(0)
     count = first.y.shape[0]
     if config.batch_size not in (TrainConfig.batch_size, count):
@@ -179,7 +200,7 @@ def prepare_stream(
     if group.size == 1 and config.accumulate == 1:
         return TrainingData(feed, part, None, per_epoch, 0)
     check_enough(group, count)
-    own = RowFeed(feed, group, getattr(loss, "class_weights", None), config.accumulate)
+    own = RowFeed(feed, group, class_weights, config.accumulate)
     return TrainingData(own, part, None, per_epoch, 0, own.rows)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from xpnet import kernels, metrics
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
+from xpnet.datasets.arrays import check_finite, check_range
+from xpnet.datasets.rows import HostRows, row_numbers
 from xpnet.layers.base import State
 from xpnet.losses import Loss
 from xpnet.network import Network
@@ -219,10 +221,19 @@ class Evaluator:
         at_once = max(LARGEST_OUTPUT // size, 1)
         with backend.current():
             for first in range(0, len(bounds), at_once):
-                batches = (backend.asarray(inputs[start:stop]) for start, stop in bounds[first : first + at_once])
+                batches = (self._batch(inputs, *pair) for pair in bounds[first : first + at_once])
                 outputs = [backend.xp.reshape(self._outputs(theta, state, x), (-1,)) for x in batches]
                 copied.append(to_numpy(kernels.join_vectors(outputs)).reshape(-1, *shape))
         return copied
+
+    def _batch(self, inputs: Any, start: int, stop: int) -> Array:
+        """Rows of the inputs on the device; those that are read only now are checked now."""
+        rows = inputs[start:stop]
+        if isinstance(inputs, HostRows | np.memmap):
+            indices = row_numbers(inputs, np.arange(start, stop))
+            check_finite("Evaluation inputs", rows, indices)
+            check_range("Evaluation inputs", rows, self._network.dtype, indices)
+        return self._network.backend.asarray(rows)
 
     def _joined(self, outputs: list[np.ndarray], own: slice, count: int) -> np.ndarray:
         """The outputs of all ranks, each of which has some rows of them."""

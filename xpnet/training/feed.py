@@ -12,7 +12,15 @@ from array_api_compat import is_array_api_obj
 
 from xpnet import kernels
 from xpnet.backend import Array, Backend, array_namespace, backend_of, check_real_numbers, is_readable, to_numpy
-from xpnet.datasets.arrays import as_array, as_inputs, check_counts, check_finite, check_labels, check_together
+from xpnet.datasets.arrays import (
+    as_array,
+    as_inputs,
+    check_counts,
+    check_finite,
+    check_labels,
+    check_range,
+    check_together,
+)
 from xpnet.datasets.batches import Sampler
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.rows import HostRows, is_large, row_numbers
@@ -71,11 +79,19 @@ class DeviceFeed:
 class HostFeed:
     """Batches gathered on the host, from memory maps or arrays too large for the device, and moved one at a time.
 
-    Raises InputError for NaN or infinity in a batch.
+    Raises InputError for NaN, infinity, and numbers that ``dtype`` cannot hold.
     """
 
-    def __init__(self, backend: Backend, inputs: Any, targets: Array, weights: Array | None, sampler: Sampler) -> None:
-        self._backend, self._sampler = backend, sampler
+    def __init__(
+        self,
+        backend: Backend,
+        inputs: Any,
+        targets: Array,
+        weights: Array | None,
+        sampler: Sampler,
+        dtype: str | None = None,
+    ) -> None:
+        self._backend, self._sampler, self._dtype = backend, sampler, dtype
         self._inputs, self._targets = inputs, to_numpy(targets)
         self._weights = None if weights is None else to_numpy(weights)
 
@@ -89,6 +105,8 @@ class HostFeed:
         indices = self._sampler.batch(step)
         rows = np.asarray(self._inputs[indices], self._inputs.dtype.newbyteorder("="))
         check_finite("Training inputs", rows, row_numbers(self._inputs, indices))
+        if self._dtype:
+            check_range("Training inputs", rows, self._dtype, row_numbers(self._inputs, indices))
         return rows
 
 
@@ -119,14 +137,21 @@ class IterableFeed:
 
     It is iterated over again when it ends, if it can be, as a list or a data loader can. A step beyond the next one is
     reached by leaving out batches, so a run can be resumed if the iterable gives the same batches in every process.
-    ``input_shape`` is that of the network, ``classes`` the number of its classes if targets are class numbers.
+    ``input_shape`` and ``dtype`` are those of the network, ``classes`` the number of its classes if targets are class
+    numbers.
 
     Raises InputError for what is not iterable, and, with the step, for an end that comes early, for batches of another
-    form or shape, and for targets out of range, NaN and infinity where they can be read without waiting for a device.
+    form or shape, and, where they can be read without waiting for a device, for targets out of range, NaN, infinity and
+    numbers that ``dtype`` cannot hold.
     """
 
     def __init__(
-        self, backend: Backend, batches: Iterable[Any], input_shape: tuple[int, ...], classes: int | None = None
+        self,
+        backend: Backend,
+        batches: Iterable[Any],
+        input_shape: tuple[int, ...],
+        classes: int | None = None,
+        dtype: str = "float32",
     ) -> None:
         if not isinstance(batches, Iterable):
             raise InputError(
@@ -134,7 +159,7 @@ class IterableFeed:
                 "Pass a list or a data loader."
             )
         self._backend, self._batches = backend, batches
-        self._input_shape, self._classes = input_shape, classes
+        self._input_shape, self._classes, self._dtype = input_shape, classes, dtype
         self._iterator: Iterator[Any] = iter(batches)
         self._last: tuple[int, Any] = (-1, None)  # in one assignment: a step that is interrupted comes again
 
@@ -155,7 +180,7 @@ class IterableFeed:
             except StopIteration:
                 self._iterator = iter(self._batches)  # a generator is its own iterator, and stays at its end
         raise InputError(
-            f"Batches: expected a batch for step {self._last[0] + 1}, got the end of the iterable. Train for fewer "
+            f"Batches: expected a batch for step {self._last[0] + 2}, got the end of the iterable. Train for fewer "
             "iterations, or pass an iterable that can be restarted, such as a list."
         )
 
@@ -172,8 +197,11 @@ class IterableFeed:
             )
         if is_readable(x):
             check_finite(f"{where}, x", x)
+            check_range(f"{where}, x", x, self._dtype)
         y = self._checked_targets(f"{where}, y", item[1], x)
-        weights = check_sample_weights(where, item[2], x.shape[0]) if len(item) == 3 and item[2] is not None else None
+        weights = item[2] if len(item) == 3 else None
+        if weights is not None:
+            weights = check_sample_weights(where, weights, x.shape[0], self._dtype)
         return _moved(self._backend, x, y, weights)
 
     def _checked_targets(self, where: str, values: Any, x: Array) -> Array:
@@ -186,6 +214,7 @@ class IterableFeed:
         if not xp.isdtype(y.dtype, "integral"):
             if is_readable(y):
                 check_finite(where, y)
+                check_range(where, y, self._dtype)
             return y
         if self._classes is not None and y.ndim != 2 and is_readable(y):
             check_labels(where, to_numpy(y), self._classes)
@@ -212,7 +241,7 @@ def make_feed(
     if isinstance(inputs, ImageFiles):
         return FileFeed(backend, inputs, targets, weights, sampler)
     if stays_on_host(backend, inputs):
-        return HostFeed(backend, inputs, targets, weights, sampler)
+        return HostFeed(backend, inputs, targets, weights, sampler, dtype)
     return DeviceFeed(backend, inputs, targets, weights, sampler, dtype)
 
 

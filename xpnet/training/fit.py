@@ -24,6 +24,7 @@ from xpnet.runtime import Runtime, configure_once
 from xpnet.schedules import Constant
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
+from xpnet.training.data import check_part_range
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History
 from xpnet.training.progress import ProgressBar
@@ -88,6 +89,7 @@ def evaluate(network: Network, x: Any, y: Any, group: Group = ALONE) -> AnyEvalu
         data = Dataset("arrays", _inputs(network, x), targets, class_names=network.class_names)
         inputs, targets = data.train_inputs, data.train_targets
     check_fits(network, data)
+    check_part_range(data, "test" if isinstance(x, Dataset) else "train", network.dtype)
     configure_once()
     with network.backend.current(), np.errstate(over="ignore", invalid="ignore"):
         return Evaluator(network, group)(network.theta, network.state, inputs, targets)

@@ -25,6 +25,7 @@ from xpnet.training import setup
 from xpnet.training.average import share_of_newest
 from xpnet.training.callbacks import Callback, check_callbacks
 from xpnet.training.config import TrainConfig
+from xpnet.training.copying import CopiedOnly
 from xpnet.training.divergence import check_scale, check_step
 from xpnet.training.early_stopping import Best
 from xpnet.training.evaluation import Evaluator
@@ -36,7 +37,7 @@ from xpnet.training.snapshot import Position, Progress, Snapshot, put_back, take
 from xpnet.training.step import StepMetrics
 
 
-class Trainer:
+class Trainer(CopiedOnly):
     """Trains a network on a data set as a configuration says.
 
     ``run`` trains to the end; ``stop``, called by a callback, ends it after the current step. Calling ``run`` again
@@ -92,8 +93,7 @@ class Trainer:
         self._step = graphed(self._plain_step, self.backend) if self.runtime.graph else self._plain_step
         self._evaluate = Evaluator(network, self.group)
         self.history = History([], setup.metric_name(network.loss, targets), self.data.batches_per_epoch)
-        first = setup.first_state(network, config, self._mixed)
-        self._position = Position(same_start(self.group, first), Progress())
+        self._position = Position(same_start(self.group, setup.first_state(network, config, self._mixed)), Progress())
         self._stop, self._started = False, 0.0
 
     @property

@@ -69,11 +69,11 @@ def _number(key: Any, class_names: Sequence[str]) -> int:
     )
 
 
-def check_sample_weights(where: str, values: Any, count: int) -> Array:
+def check_sample_weights(where: str, values: Any, count: int, dtype: str = "float32") -> Array:
     """Weights (N,) of the examples, where they are.
 
     Raises InputError unless they are ``count`` real numbers and, where no device has to be waited for, finite and at
-    least 0.
+    least 0, with a sum that ``dtype`` can hold.
     """
     weights = as_array(f"{where}, sample_weight", values)
     check_real_numbers(f"{where}, sample_weight", weights)
@@ -89,4 +89,16 @@ def check_sample_weights(where: str, values: Any, count: int) -> Array:
                 f"{where}: expected sample_weight to be finite and at least 0, got {least} to {most}. "
                 "Change sample_weight."
             )
+        check_weight_range(f"{where}: expected sample_weight", to_numpy(weights), dtype)
     return weights
+
+
+def check_weight_range(expected: str, weights: Any, dtype: str) -> None:
+    """Raise InputError, beginning with what was ``expected``, if the sum of weights is more than ``dtype`` can hold."""
+    with np.errstate(over="ignore"):
+        total, limit = float(np.sum(weights, dtype=np.float64)), float(np.finfo(dtype).max)
+    if total > limit:
+        raise InputError(
+            f"{expected} with a sum within the range of {dtype} (up to {limit:.2g}), got {total:.3g}. "
+            "Divide the weights by their largest: only ratios count."
+        )
