@@ -80,12 +80,12 @@ def test_jax_on_a_gpu(monkeypatch, device, expected):
     "device", ["gpu", "", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:", "cpu:0", "auto:1", "mps:0"]
 )
 def test_unknown_device(device):
-    with refused(f"device {device!r}: expected one of cpu, cuda, cuda:N, mps, auto."):
+    with refused(f"device {device!r}", "one of cpu, cuda, cuda:N, mps, auto."):
         resolve(device)
 
 
 def test_unknown_backend():
-    with refused("backend 'tensorflow': expected one of numpy, cupy, torch, jax."):
+    with refused("backend 'tensorflow'", "one of numpy, cupy, torch, jax."):
         resolve("cpu", "tensorflow")
 
 
@@ -219,7 +219,7 @@ def test_numpy_keeps_its_name_when_a_gradient_of_integers_by_jax_is_the_first_ar
 
 @pytest.mark.parametrize("value", [[1, 2], 3.0, "image.png", None])
 def test_what_is_no_array(value):
-    with refused(f"Array: expected an array of NumPy, CuPy, PyTorch or JAX, got {type(value).__name__}."):
+    with refused("Array", "an array of NumPy, CuPy, PyTorch or JAX", f"got {type(value).__name__}"):
         resolve("cpu").asarray(value)
 
 

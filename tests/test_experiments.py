@@ -64,7 +64,7 @@ def test_a_damaged_summary_is_refused(folder, content, reason):
     if content is not None:
         path.write_bytes(content)
     for read in (experiments.final_accuracy, experiments.optimizer_accuracy("Adam"), experiments.machine):
-        with refused(f"{path}: expected the results of a finished run, got something else (", reason, "Run it again."):
+        with refused(f"{path}", "the results of a finished run", "got something else (", reason, "Run it again."):
             read(folder)
 
 
@@ -142,7 +142,7 @@ def test_a_page_without_the_marks_is_refused(tmp_path):
 def test_damaged_results_are_refused(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_text(content)
-    with refused(f"{path}: expected the results of experiments, got something else (", "Put back an earlier copy."):
+    with refused(f"{path}", "the results of experiments", "got something else (", "Put back an earlier copy."):
         read_results(tmp_path)
 
 

@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch, what
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_only_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with refused(f"{tmp_path / 'pipe'}: expected a file, got a pipe or a device."):
+    with refused(f"{tmp_path / 'pipe'}", "a file", "got a pipe or a device"):
         atomic_write(tmp_path / "pipe", b"new")
     assert (tmp_path / "pipe").is_fifo()
 

@@ -177,7 +177,7 @@ def test_a_header_of_a_million_tensors_is_not_parsed(tmp_path, read):
     readers = {"load": Network.load, "load_tensors": network.load_tensors, "checkpoint": checkpoint.load}
     header = b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(10**6))
     path.write_bytes(struct.pack("<Q", len(header) + 2) + b"{" + header + b"}")
-    with refused(f" {path}: expected a header of at most 4,194,304 bytes, got {len(header) + 2:,}."):
+    with refused(f" {path}", "a header of at most 4,194,304 bytes", f"got {len(header) + 2:,}"):
         readers[read](path)
 
 
@@ -193,7 +193,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value):
     tensors = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
     tensors["dense1.bias"][1] = value
     write_tensors(path, tensors, header)
-    with refused(f"Weights file {path}: expected finite float32 values in 'dense1.bias', got NaN or infinity."):
+    with refused(f"Weights file {path}", "finite float32 values in 'dense1.bias'", "got NaN or infinity"):
         Network.load(path)
     before = network.theta.copy()
     with refused("'dense1.bias'"):
@@ -307,7 +307,7 @@ def test_a_state_dict_that_would_grow_is_refused(tmp_path, content, reason):
     path.write_bytes(content)
 
     def refuse():
-        with refused(f"Weights file {path}: expected a state_dict of tensors, got something else (", reason):
+        with refused(f"Weights file {path}", "a state_dict of tensors", "got something else (", reason):
             Network(Sequential([Dense(3)]), (4,)).load_tensors(path)
 
     assert peak_of(refuse) < MEMORY

@@ -282,7 +282,7 @@ def test_clipping_hides_no_gradient_that_is_not_finite():
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
 def test_clipping_to_no_length(limit):
-    with refused(f"Clipping: expected a finite norm above 0, got {limit}. Try 1."):
+    with refused("Clipping", "a finite norm above 0", f"got {limit}"):
         clip_by_global_norm(THETA, limit)
 
 
@@ -302,7 +302,7 @@ def test_moving_average_is_the_default_form():
     ],
 )
 def test_momentum_out_of_range_is_refused_with_the_reason(momentum, reason):
-    with refused(f"Momentum: expected a momentum in [0, 1), got {momentum}: {reason}. Try 0.9."):
+    with refused("Momentum", "a momentum in [0, 1)", f"got {momentum}: {reason}"):
         Momentum(ALPHA, momentum)
 
 
@@ -312,7 +312,7 @@ def test_momentum_that_is_no_number():
 
 
 def test_unknown_form():
-    with refused("Momentum, form: expected one of moving-average, heavy-ball, nesterov, got 'nestrov'.", "'nesterov'?"):
+    with refused("Momentum, form", "one of moving-average, heavy-ball, nesterov", "got 'nestrov'", "'nesterov'?"):
         Momentum(ALPHA, form="nestrov")
 
 
@@ -320,7 +320,7 @@ def test_unknown_form():
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 @pytest.mark.parametrize("setting", ["learning_rate", "weight_decay"])
 def test_rates_out_of_range(optimizer, setting, value):
-    with refused(f"{optimizer.__name__}: expected a finite {setting} of at least 0, got {value}. Change {setting}."):
+    with refused(f"{optimizer.__name__}", f"a finite {setting} of at least 0", f"got {value}"):
         optimizer(**{"learning_rate": ALPHA, setting: value})
 
 
@@ -343,20 +343,20 @@ def test_rates_out_of_range(optimizer, setting, value):
     ],
 )
 def test_averages_out_of_range_are_refused_with_the_reason(optimizer, setting, example, value, reason):
-    with refused(f"{optimizer.__name__}: expected a {setting} in [0, 1), got {value}: {reason}. Try {example}."):
+    with refused(f"{optimizer.__name__}", f"a {setting} in [0, 1)", f"got {value}: {reason}"):
         optimizer(**{setting: value})
 
 
 @pytest.mark.parametrize("optimizer", [AdaGrad, RMSProp, Adam, AdamW])
 @pytest.mark.parametrize("value", [0.0, -1e-8, math.nan, math.inf])
 def test_epsilon_out_of_range(optimizer, value):
-    with refused(f"{optimizer.__name__}: expected a finite epsilon above 0, got {value}.", "0/0. Try 1e-8."):
+    with refused(f"{optimizer.__name__}", "a finite epsilon above 0", f"got {value}", "0/0. Try 1e-8."):
         optimizer(epsilon=value)
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_decay_of_adagrads_learning_rate_out_of_range(value):
-    with refused(f"AdaGrad: expected a finite lr_decay of at least 0, got {value}. Change lr_decay."):
+    with refused("AdaGrad", "a finite lr_decay of at least 0", f"got {value}"):
         AdaGrad(lr_decay=value)
 
 

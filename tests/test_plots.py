@@ -591,7 +591,7 @@ def test_a_vector_of_features_is_drawn_as_bars():
 
 
 def test_feature_maps_of_a_batch_are_refused():
-    with refused("feature_maps: expected the output (H, W, C) or (units,) for one image, got shape (1, 2, 2, 3)"):
+    with refused("feature_maps", "the output (H, W, C) or (units,) for one image", "got shape (1, 2, 2, 3)"):
         plots.feature_maps(np.zeros((1, 2, 2, 3)), np.zeros((8, 8, 1), np.uint8), "conv1")
 
 
@@ -599,7 +599,7 @@ def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
     figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "a.png"
-    with refused(f"Plot {path}: expected {path.parent} to be a folder, found a file. Move it"):
+    with refused(f"Plot {path}", f"{path.parent} to be a folder, found a file. Move it"):
         plots.save(figure, path)
     path = tmp_path / f"{'a' * 300}.png"
     with refused(f"Plot {path}: cannot be written ("):
@@ -609,7 +609,7 @@ def test_a_plot_that_cannot_be_written_is_an_input_error(tmp_path):
 @pytest.mark.parametrize("name", ["f10", "f10.", "f10.xyz", ".png"])
 def test_a_plot_whose_name_gives_no_format_is_refused(tmp_path, name):
     figure = plots.feature_maps(np.zeros(2), np.zeros((8, 8, 1), np.uint8), "dense1")
-    with refused(f"Plot {tmp_path / name}: expected a name that ends in .png, .pdf or .svg, got "):
+    with refused(f"Plot {tmp_path / name}", "a name that ends in .png, .pdf or .svg"):
         plots.save(figure, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -734,5 +734,5 @@ def test_segmentation_shows_images_classes_and_mistakes(tmp_path):
     np.testing.assert_array_equal(only_image(drawn[11]).get_array(), predictions[2] != targets[2])
     assert f"{np.mean(predictions != targets):.1%}" in figure.get_suptitle()
     assert pixels(figure, tmp_path / "s.png").ndim == 3
-    with refused("segmentation: expected images (N, H, W, C), targets and predictions (N, H, W), got shapes"):
+    with refused("segmentation", "images (N, H, W, C), targets and predictions (N, H, W)", "got shapes"):
         plots.segmentation(images, targets[:, 0], predictions, ["a"] * 4)

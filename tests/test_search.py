@@ -365,5 +365,5 @@ def test_best_is_the_first_of_the_completed_ones():
 
 def test_topologies_as_text():
     assert parse_hidden("300,100") == [300, 100]
-    with refused("Topology: expected units of each hidden layer such as 100,100, got '30x2'"):
+    with refused("Topology", "units of each hidden layer such as 100,100", "got '30x2'"):
         parse_hidden("30x2")

@@ -43,7 +43,7 @@ def test_layers_defined_elsewhere_are_found_by_name():
 
 
 def test_a_layer_of_ones_own_may_not_take_the_name_of_xpnets():
-    with refused("Layer: expected a name that xpnet does not use, got Dense. Choose another"):
+    with refused("Layer", "a name that xpnet does not use", "got Dense"):
         type("Dense", (Layer,), {"__module__": "notebook"})
     assert Layer.kinds()["Dense"] is Dense
     for _ in range(2):  # a cell that is run again
@@ -107,7 +107,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 def test_no_such_file(tmp_path):
     for path in (tmp_path / "weights.safetensors", tmp_path):
-        with refused(f"Weights file {path}: expected a .safetensors file, found none. Check the path."):
+        with refused(f"Weights file {path}", "a .safetensors file, found none. Check the path."):
             read_tensors(path)
 
 
@@ -125,7 +125,7 @@ def test_a_file_that_must_not_be_read_is_called_that(tmp_path, monkeypatch, kind
 
     monkeypatch.setattr(builtins, "open", forbidden)
     read = {"weights": Network.load, "checkpoint": checkpoint.load}.get(kind, network.load_tensors)
-    with refused(f" {path}: expected a readable file, got: Permission denied. Check the path and its permissions."):
+    with refused(f" {path}", "a readable file, got: Permission denied. Check the path and its permissions."):
         read(path)
 
 
@@ -133,7 +133,7 @@ def test_a_file_that_must_not_be_read_is_called_that(tmp_path, monkeypatch, kind
 def test_what_is_not_a_path_is_refused(path):
     network = Network([Dense(1)], (2,))
     for use in (Network.load, network.load_tensors, network.save):
-        with refused(f"Weights file {path}: expected a path, got {type(path).__name__}."):
+        with refused(f"Weights file {path}", "a path", f"got {type(path).__name__}"):
             use(path)
 
 
@@ -216,6 +216,6 @@ def test_safetensors_of_another_program_or_version(tmp_path, metadata, message):
 @pytest.mark.parametrize("units", [1 << 30, 10**30])
 def test_settings_larger_than_any_network_needs(units):
     layers = {"type": "Sequential", "layers": [["a", {"type": "Dense", "units": units}]]}
-    with refused(f"Configuration: expected integers of at most {LARGEST}, got {units}."):
+    with refused("Configuration", f"integers of at most {LARGEST}", f"got {units}"):
         check_reasonable({"layer": layers})
     assert LARGEST**2 * 8 < 1 << 63

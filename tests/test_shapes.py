@@ -61,12 +61,12 @@ def test_settings_are_integers_from_1(what, value):
 
 @pytest.mark.parametrize("value", [-1, 0.5, False, None, (1, -1), (1, 1, 1, 1)])
 def test_padding_is_integers_from_0(value):
-    with refused("Conv2D: expected padding to be an integer of at least 0 or a pair of them, got"):
+    with refused("Conv2D", "padding to be an integer of at least 0 or a pair of them, got"):
         make_window("Conv2D", 3, 1, value)
 
 
 def test_padding_by_an_unknown_name():
-    with refused("MaxPool2D: expected padding to be a number, a pair, 'same' or 'valid', got 'full'"):
+    with refused("MaxPool2D", "padding to be a number, a pair, 'same' or 'valid'", "got 'full'"):
         make_window("MaxPool2D", 3, 1, "full")
 
 
@@ -78,5 +78,5 @@ def test_same_padding_needs_stride_1():
 def test_check_positive():
     assert check_positive("Dense", "units", 3) == 3
     for value in (0, -2, 1.0, True, "3", None):
-        with refused(f"Dense: expected units to be an integer of at least 1, got {value!r}. Change units."):
+        with refused("Dense", "units to be an integer of at least 1", f"got {value!r}"):
             check_positive("Dense", "units", value)

@@ -218,7 +218,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
         small_network().load_tensors(tmp_path / name)
     for content in (b"", b"abc", b"\x80\x02}q\x00." * 9):
         (tmp_path / name).write_bytes(content)
-        with refused(f"{name}: expected a state_dict of tensors, got something else"):
+        with refused(f"{name}", "a state_dict of tensors", "got something else"):
             small_network().load_tensors(tmp_path / name)
 
 
@@ -245,7 +245,7 @@ class Trap:
 def test_no_code_of_a_file_is_run(tmp_path, protocol):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "model.pth", pickle_protocol=protocol)
-    with refused("model.pth: expected a state_dict of tensors, got something else (it names "):
+    with refused("model.pth", "a state_dict of tensors", "got something else (it names "):
         small_network().load_tensors(tmp_path / "model.pth")
     assert not (tmp_path / "sprung").exists()
 

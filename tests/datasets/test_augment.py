@@ -182,7 +182,7 @@ def test_no_augmentation_changes_nothing():
 @pytest.mark.parametrize("value", [0, -1, 2**20 + 1, 1.5, True, 2**33])
 @pytest.mark.parametrize(("kind", "name"), [(RandomCrop, "padding"), (Cutout, "size")])
 def test_sizes_out_of_range_are_refused(kind, name, value):
-    with refused(f"{kind.__name__}: expected {name} to be an integer from 1 to 1048576, got {value!r}."):
+    with refused(f"{kind.__name__}", f"{name} to be an integer from 1 to 1048576", f"got {value!r}"):
         kind(value)
 
 
@@ -190,14 +190,14 @@ def test_sizes_out_of_range_are_refused(kind, name, value):
 def test_sizes_that_can_leave_nothing_of_an_image_do_not_fit(kind, name):
     for shape in ((6, 5, 3), (5, 6, 3)):
         check_fits([HorizontalFlip(), kind(4)], shape)
-        with refused(f"{kind.__name__}: expected {name} below 5, the smaller side of the images, got 5."):
+        with refused(f"{kind.__name__}", f"{name} below 5, the smaller side of the images", "got 5"):
             check_fits([HorizontalFlip(), kind(5)], shape)
 
 
 @pytest.mark.parametrize("augmentation", [RandomCrop(1), HorizontalFlip(), Cutout(1), VerticalFlip()])
 def test_only_images_are_augmented(augmentation):
     check_fits([], (784,))
-    with refused(f"{type(augmentation).__name__}: expected images (H, W, C), got inputs of shape (784,)."):
+    with refused(f"{type(augmentation).__name__}", "images (H, W, C)", "got inputs of shape (784,)"):
         check_fits([augmentation], (784,))
 
 

@@ -171,7 +171,7 @@ def test_names_and_lists_go_where_the_inputs_are(backend):
 def test_not_finite_inputs_of_every_library(backend):
     x = X.copy()
     x[4, 1], x[5, 3] = np.nan, -np.inf
-    with refused("x: expected finite numbers, got NaN or infinity in 2 of 6 rows, first in row 4."):
+    with refused("x", "finite numbers", "got NaN or infinity in 2 of 6 rows, first in row 4"):
         Dataset.from_arrays(backend.asarray(x), backend.asarray(CLASSES))
 
 
@@ -213,7 +213,7 @@ def test_images_in_files_are_not_decoded(monkeypatch):
 def test_arrays_of_two_libraries_are_refused(other):
     backend = backends.resolve("cuda" if other == "cupy" else "cpu", other)
     for x, y in ((X, backend.asarray(CLASSES)), (backend.asarray(X), CLASSES)):
-        with refused("y: expected all arrays of a data set in one library and on one device, got"):
+        with refused("y", "all arrays of a data set in one library and on one device"):
             Dataset.from_arrays(x, y)
     with refused("test x: expected all arrays of a data set in one library", "numpy"):
         Dataset.from_arrays(backend.asarray(X), backend.asarray(CLASSES), test=(X, CLASSES))
@@ -222,7 +222,7 @@ def test_arrays_of_two_libraries_are_refused(other):
 def test_arrays_on_two_devices_are_refused():
     jax = pytest.importorskip("jax", exc_type=ImportError)
     one, other = jax.devices("cpu")
-    with refused("y: expected all arrays of a data set in one library and on one device", "jax on cpu:1"):
+    with refused("y", "all arrays of a data set in one library and on one device", "jax on cpu:1"):
         Dataset.from_arrays(jax.device_put(X, one), jax.device_put(CLASSES, other))
 
 

@@ -53,15 +53,15 @@ def test_places_can_be_exchanged(layer):
 
 
 def test_what_does_not_fit():
-    with refused("SelfAttention: expected channels to be a multiple of 3 * 4 heads, got 32."):
+    with refused("SelfAttention", "channels to be a multiple of 3 * 4 heads", "got 32"):
         SelfAttention(4).output_shape((5, 32))
-    with refused("SelfAttention: expected sequences (N, T, C), got shape (N, 4, 4, 12)."):
+    with refused("SelfAttention", "sequences (N, T, C)", "got shape (N, 4, 4, 12)"):
         SelfAttention(4).output_shape((4, 4, 12))
-    with refused("SelfAttention: expected heads to be an integer of at least 1, got 0."):
+    with refused("SelfAttention", "heads to be an integer of at least 1", "got 0"):
         SelfAttention(0)
-    with refused("multi_head_self_attention: expected units to be a multiple of 3 heads, got 8."):
+    with refused("multi_head_self_attention", "units to be a multiple of 3 heads", "got 8"):
         multi_head_self_attention(8, 3)
-    with refused("transformer_block: expected expansion to be an integer of at least 1, got 0."):
+    with refused("transformer_block", "expansion to be an integer of at least 1", "got 0"):
         transformer_block(8, 2, expansion=0)
     with refused("Residual 'residual1': the branch gives (5, 8) but the shortcut gives (5, 7)."):
         transformer_block(8, 2).output_shape((5, 7))

@@ -168,5 +168,5 @@ def test_whole_channels_and_whole_examples_are_dropped():
         assert set(np.unique(y)) == {0, 1 / 0.75}
         np.testing.assert_array_equal(y.min(axis=axes), y.max(axis=axes))
         assert 0.1 < np.mean(y.min(axis=axes) == 0) < 0.4
-        with refused(f"{type(layer).__name__}: expected p, the probability of dropping, in [0, 1), got 1. Try 0.5."):
+        with refused(f"{type(layer).__name__}", "p, the probability of dropping, in [0, 1)", "got 1"):
             type(layer)(1)

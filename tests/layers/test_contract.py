@@ -230,7 +230,7 @@ def test_a_gradient_of_another_dtype_device_or_library_is_refused(example: Examp
     run = start(example, backend)
     cache = run.forward().cache
     for dy in [backend.asarray(run.dy, "float32"), *(moved(run.dy, other) for other in elsewhere(backend))]:
-        with refused(f"{type(example.layer).__name__}: expected dy to be float64 of"):
+        with refused(f"{type(example.layer).__name__}", "dy to be float64 of"):
             example.layer.backward(run.params, cache, dy)
 
 
@@ -264,7 +264,7 @@ def test_a_batch_of_another_device_or_library_is_refused_by_name(example: Exampl
 def test_an_empty_batch_is_refused_by_name(example: Example, backend):
     run = start(example, backend)
     for train in (False, True):
-        with refused(f"{type(example.layer).__name__}: expected a batch of at least one example, got shape (0"):
+        with refused(f"{type(example.layer).__name__}", "a batch of at least one example", "got shape (0"):
             example.layer.forward(run.params, run.state, run.x[:0, ...], train=train, key=run.key)
 
 

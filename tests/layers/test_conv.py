@@ -27,9 +27,9 @@ def test_by_hand():
 def test_vectors_are_no_images():
     with refused("Conv2D: expected images (N, H, W, C), got shape (N, 784).", "Reshape"):
         Conv2D(2, 3).output_shape((784,))
-    with refused("Conv2D: expected images (N, H, W, C), got shape (N, 28, 28). Add the missing axis."):
+    with refused("Conv2D", "images (N, H, W, C)", "got shape (N, 28, 28)"):
         Conv2D(2, 3).output_shape((28, 28))
-    with refused("Conv2D: expected images (N, H, W, C), got shape (N, 2, 28, 28, 1)."):
+    with refused("Conv2D", "images (N, H, W, C)", "got shape (N, 2, 28, 28, 1)"):
         Conv2D(2, 3).output_shape((2, 28, 28, 1))
 
 
@@ -97,5 +97,5 @@ def test_a_depthwise_convolution_is_one_of_as_many_groups_as_channels():
     np.testing.assert_array_equal(layer.forward(params, {}, x).y, Conv2D(8, 3, groups=4).forward(params, {}, x).y)
     with refused("DepthwiseConv2D: expected 4 channels, got 3."):
         layer.forward(params, {}, x[..., :3])
-    with refused("DepthwiseConv2D: expected multiplier to be an integer of at least 1, got 0."):
+    with refused("DepthwiseConv2D", "multiplier to be an integer of at least 1", "got 0"):
         DepthwiseConv2D(3, multiplier=0)

@@ -23,7 +23,7 @@ def test_by_hand():
 
 
 def test_images_need_flattening_first():
-    with refused("Dense: expected vectors (N, features) or sequences (N, T, features), got shape (N, 28, 28, 1)."):
+    with refused("Dense", "vectors (N, features) or sequences (N, T, features)", "got shape (N, 28, 28, 1)"):
         Dense(2).output_shape((28, 28, 1))
 
 
@@ -35,7 +35,7 @@ def test_other_features_than_at_init():
 
 @pytest.mark.parametrize("units", [0, -1, 2.0, True, "ten"])
 def test_units(units):
-    with refused(f"Dense: expected units to be an integer of at least 1, got {units!r}."):
+    with refused("Dense", "units to be an integer of at least 1", f"got {units!r}"):
         Dense(units)
 
 

@@ -70,7 +70,7 @@ def test_containers_know_whether_they_need_a_key():
 
 def test_training_without_a_key():
     layer = Sequential([("drop", Dropout(0.5))])
-    with refused("Dropout 'drop': expected a key for its random numbers while training, got none."):
+    with refused("Dropout 'drop'", "a key for its random numbers while training", "got none"):
         layer.forward({"drop": {}}, {"drop": {}}, np.ones((1, 2)), train=True)
 
 

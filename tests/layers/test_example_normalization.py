@@ -35,10 +35,10 @@ def test_alexnets_local_response_by_hand():
 def test_settings_out_of_range():
     with refused("LayerNorm: expected a finite eps above 0, got 0. Try 1e-5."):
         LayerNorm(eps=0)
-    with refused("GroupNorm: expected groups to be an integer of at least 1, got 0."):
+    with refused("GroupNorm", "groups to be an integer of at least 1", "got 0"):
         GroupNorm(groups=0)
     assert GroupNorm(4) == GroupNorm(groups=4, eps=1e-5)
-    with refused("GroupNorm: expected channels to be a multiple of 4 groups, got 6. Change groups."):
+    with refused("GroupNorm", "channels to be a multiple of 4 groups", "got 6"):
         GroupNorm(groups=4).output_shape((5, 5, 6))
     with refused("LocalResponseNorm: expected an odd size, got 4. Add 1."):
         LocalResponseNorm(4)

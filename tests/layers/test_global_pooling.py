@@ -28,10 +28,10 @@ def test_the_first_of_equals_takes_the_gradient():
 
 
 def test_what_does_not_fit():
-    with refused("AdaptiveAvgPool2D: expected output_size to be an integer of at least 1 or a pair of them, got 0."):
+    with refused("AdaptiveAvgPool2D", "output_size to be an integer of at least 1 or a pair of them", "got 0"):
         AdaptiveAvgPool2D(0)
     for layer in (AdaptiveAvgPool2D(2), GlobalMaxPool2D()):
-        with refused(f"{type(layer).__name__}: expected images (N, H, W, C), got shape (N, 7)."):
+        with refused(f"{type(layer).__name__}", "images (N, H, W, C)", "got shape (N, 7)"):
             layer.output_shape((7,))
-    with refused("GlobalAvgPool1D: expected sequences (N, T, C), got shape (N, 7, 7, 2)."):
+    with refused("GlobalAvgPool1D", "sequences (N, T, C)", "got shape (N, 7, 7, 2)"):
         GlobalAvgPool1D().output_shape((7, 7, 2))

@@ -57,7 +57,7 @@ def test_a_channel_without_variance_gives_its_bias_and_finite_gradients():
 def test_a_batch_of_one_cannot_be_trained_on_unless_frozen():
     x, params = np.zeros((1, 2)), {"weight": np.ones(2), "bias": np.zeros(2)}
     state = {"running_mean": np.zeros(2), "running_var": np.ones(2)}
-    with refused("BatchNorm: expected at least 2 values in each channel to train on, got 1."):
+    with refused("BatchNorm", "at least 2 values in each channel to train on", "got 1"):
         BatchNorm().forward(params, state, x, train=True)
     assert BatchNorm(frozen=True).forward(params, state, x, train=True).y.shape == (1, 2)
     assert BatchNorm().forward(params, state, x).y.shape == (1, 2)
@@ -67,7 +67,7 @@ def test_batch_norm_settings_and_channels():
     with refused("BatchNorm: expected a momentum in [0, 1], got 1.5."):
         BatchNorm(momentum=1.5)
     for eps in (0, float("inf")):
-        with refused(f"BatchNorm: expected a finite eps above 0, got {eps}. Try 1e-5."):
+        with refused("BatchNorm", "a finite eps above 0", f"got {eps}"):
             BatchNorm(eps=eps)
     params, state, _ = BatchNorm().init(np.random.default_rng(0), (3,))
     with refused("BatchNorm: expected 3 features, got 2."):

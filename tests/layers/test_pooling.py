@@ -26,19 +26,19 @@ def test_by_hand():
 
 @pytest.mark.parametrize(("kernel_size", "padding"), [(2, 2), (3, 2), ((4, 2), (0, 2)), (1, 1)])
 def test_padding_beyond_half_the_window(kernel_size, padding):
-    with refused(f"MaxPool2D: expected padding of at most half the window {kernel_size}, got {padding}."):
+    with refused("MaxPool2D", f"padding of at most half the window {kernel_size}", f"got {padding}"):
         MaxPool2D(kernel_size, padding=padding)
 
 
 def test_settings_out_of_range():
-    with refused("MaxPool2D: expected kernel_size to be an integer of at least 1 or a pair of them, got 0."):
+    with refused("MaxPool2D", "kernel_size to be an integer of at least 1 or a pair of them", "got 0"):
         MaxPool2D(0)
     with refused("MaxPool2D: padding 'same' is defined for stride 1, got stride (2, 2)."):
         MaxPool2D(2, padding="same")
 
 
 def test_images_it_does_not_take():
-    with refused("MaxPool2D: expected images (N, H, W, C), got shape (N, 784).", "Reshape"):
+    with refused("MaxPool2D", "images (N, H, W, C)", "got shape (N, 784)", "Reshape"):
         MaxPool2D(2).forward({}, {}, np.zeros((1, 784)))
     with refused("MaxPool2D: window 3x3 is larger than its padded input 2x2."):
         MaxPool2D(3).forward({}, {}, np.zeros((1, 2, 2, 1)))

@@ -20,7 +20,7 @@ def test_the_pixels_of_an_image_row_by_row():
     y, cache, _ = ImageToSequence().forward({}, {}, x, train=True)
     assert y[1, :, 0].tolist() == [12, 14, 16, 18, 20, 22]
     np.testing.assert_array_equal(ImageToSequence().backward({}, cache, y).dx, x)
-    with refused("ImageToSequence: expected images (N, H, W, C), got shape (N, 3, 2)."):
+    with refused("ImageToSequence", "images (N, H, W, C)", "got shape (N, 3, 2)"):
         ImageToSequence().output_shape((3, 2))
 
 
@@ -28,7 +28,7 @@ def test_channels_of_zeros():
     y = PadChannels(1, 2).forward({}, {}, np.array([[5.0, 6.0]])).y
     assert y.tolist() == [[0, 5, 6, 0, 0]]
     assert PadChannels(1, 2).backward({}, {}, y + 1).dx.tolist() == [[6, 7]]
-    with refused("PadChannels: expected after to be an integer of at least 0, got -1."):
+    with refused("PadChannels", "after to be an integer of at least 0", "got -1"):
         PadChannels(0, -1)
 
 

@@ -49,7 +49,7 @@ def test_positions_are_added():
     y, cache, _ = LearnedPositions().forward(params, {}, x, train=True)
     assert y[1].tolist() == [[1, 2], [3, 4]]
     assert LearnedPositions().backward(params, cache, x + 1).grads["weight"].tolist() == [[2, 2], [2, 2], [0, 0]]
-    with refused("LearnedPositions: expected sequences of at most 3 places, got 4. Cut them."):
+    with refused("LearnedPositions", "sequences of at most 3 places", "got 4"):
         LearnedPositions().forward(params, {}, np.zeros((1, 4, 2)))
     with refused("LearnedPositions: expected 2 channels, got 3."):
         LearnedPositions().forward(params, {}, np.zeros((1, 3, 3)))
@@ -59,7 +59,7 @@ def test_waves_by_hand():
     y = SinusoidalPositions().forward({}, {}, np.zeros((1, 8, 4))).y[0]
     np.testing.assert_allclose(y[0], [0, 1, 0, 1])
     np.testing.assert_allclose(y[7], [np.sin(7), np.cos(7), np.sin(0.07), np.cos(0.07)], rtol=1e-13)
-    with refused("SinusoidalPositions: expected an even number of channels, got 5. Add one."):
+    with refused("SinusoidalPositions", "an even number of channels", "got 5"):
         SinusoidalPositions().output_shape((8, 5))
 
 
@@ -78,7 +78,7 @@ def test_a_class_token_goes_in_front_and_comes_out_again():
 
 def test_settings_out_of_range():
     for name in ("count", "units"):
-        with refused(f"Embedding: expected {name} to be an integer of at least 1, got 0."):
+        with refused("Embedding", f"{name} to be an integer of at least 1", "got 0"):
             Embedding(**{"count": 3, "units": 2, name: 0})
 
 

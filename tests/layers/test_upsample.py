@@ -25,9 +25,9 @@ def test_a_mean_over_each_square_undoes_nearest_and_keeps_the_total_of_both(mode
 
 
 def test_settings_out_of_range():
-    with refused("Upsample2D: expected scale to be an integer of at least 1 or a pair of them, got 0.5."):
+    with refused("Upsample2D", "scale to be an integer of at least 1 or a pair of them", "got 0.5"):
         Upsample2D(0.5)
-    with refused("Upsample2D, mode: expected one of nearest, bilinear, got 'cubic'."):
+    with refused("Upsample2D, mode", "one of nearest, bilinear", "got 'cubic'"):
         Upsample2D(2, "cubic")
     with refused("Upsample2D: expected images (N, H, W, C), got shape (N, 7)."):
         Upsample2D().output_shape((7,))

@@ -267,7 +267,7 @@ def test_other_data_are_told_by_their_labels(trainer, digits, tmp_path, make_wri
     half = {name: getattr(digits, name)[:, ::2, ::2] for name in ("train_inputs", "test_inputs")}
     for changes in ({"train_targets": digits.train_targets[::-1]}, {"class_names": digits.class_names[::-1]}, half):
         other = RUN.make_trainer(dataclasses.replace(digits, **changes))
-        with refused(f"Checkpoint {newest.path}: expected the training data that the run began with"):
+        with refused(f"Checkpoint {newest.path}", "the training data that the run began with"):
             resume(other, RUN, newest.path, newest.checkpoint)
     assert resume(RUN.make_trainer(digits), RUN, newest.path, newest.checkpoint) == []
 
@@ -290,8 +290,8 @@ def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(trainer, tmp_p
     (folder.checkpoints_path / "iteration-backup.safetensors").write_bytes(b"")  # somebody's own
     assert load_newest(folder).path.name == "iteration-000000012.safetensors"
     folder.checkpoints_path.rename(tmp_path / "elsewhere")
-    with refused(f"{folder.checkpoints_path}: expected the folder of the run's checkpoints, got: No such file"):
+    with refused(f"{folder.checkpoints_path}", "the folder of the run's checkpoints, got: No such file"):
         load_newest(folder)
     folder.checkpoints_path.symlink_to(tmp_path / "not mounted")
-    with refused(f"{folder.checkpoints_path}: expected the folder of the run's checkpoints, got: No such file"):
+    with refused(f"{folder.checkpoints_path}", "the folder of the run's checkpoints, got: No such file"):
         load_newest(folder)

@@ -256,7 +256,7 @@ def test_rows_that_are_not_the_runs_are_refused(history, rows):
     head, row, *_ = history.read_text().splitlines()
     content = "\n".join([head, *(row.replace("100", str(n), 1) for n in rows), ""])
     history.write_text(content)
-    with refused(f"{history}: expected records up to iteration 300, found them up to "):
+    with refused(f"{history}", "records up to iteration 300, found them up to "):
         cut_back(history, 300, 100)
     assert history.read_text() == content
 
@@ -273,5 +273,5 @@ def test_a_history_that_cannot_be_read_is_called_that(history, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "open", forbidden)
-    with refused(f"{history}: expected the run's records, got: Permission denied."):
+    with refused(f"{history}", "the run's records, got: Permission denied."):
         cut_back(history, 200, 100)

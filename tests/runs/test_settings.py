@@ -108,7 +108,7 @@ def test_every_optimizer_has_its_settings(optimizer, expected):
 
 @pytest.mark.parametrize(("optimizer", "name", "value"), NOT_ITS_OWN)
 def test_settings_of_other_optimizers_are_refused(optimizer, name, value):
-    with refused(f"expected no {name} with the optimizer {optimizer}, got {value}"):
+    with refused(f"no {name} with the optimizer {optimizer}", f"got {value}"):
         train(optimizer=optimizer, **{name: value})
 
 

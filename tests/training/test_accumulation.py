@@ -139,7 +139,7 @@ def test_a_number_of_parts_out_of_range_is_refused(parts):
 
 
 def test_parts_without_examples_are_refused():
-    with refused("Training: expected accumulate to be at most batch_size, 16, got 17."):
+    with refused("Training", "accumulate to be at most batch_size, 16", "got 17"):
         TrainConfig(batch_size=16, accumulate=17)
 
 

@@ -2,7 +2,10 @@
 
 import copy
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -38,12 +41,32 @@ def test_a_copy_of_a_network_predicts_and_learns_as_the_network(learned, twin_of
     assert not np.array_equal(net.theta, learned.theta)
 
 
+IN_A_POOL = """
+import multiprocessing, sys
+import numpy as np
+from xpnet import Network
+
+if __name__ == "__main__":
+    method, network, inputs, outputs = sys.argv[1:]
+    net, x = Network.load(network), np.load(inputs)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        np.save(outputs, pool.map(net.predict_proba, [x[:20], x[20:]]))
+"""
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_predict_alike(learned, method):
+def test_processes_predict_alike(learned, tmp_path, method):
+    """In a program of their own: JAX, which other tests import, forbids to fork."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method}")
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        parts = pool.map(learned.predict_proba, [X[:20], X[20:]])
+    script, network, inputs, outputs = (tmp_path / name for name in ("pool.py", "net.safetensors", "x.npy", "p.npy"))
+    script.write_text(IN_A_POOL)
+    learned.save(network)
+    np.save(inputs, X)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, script, method, network, inputs, outputs]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    parts = list(np.load(outputs))
     assert_same_bits(parts, [learned.predict_proba(X[:20]), learned.predict_proba(X[20:])])
 
 

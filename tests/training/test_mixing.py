@@ -202,9 +202,9 @@ def test_what_cannot_be_blended_is_refused():
     classes, of_pixels = np.zeros(8, np.int32), np.zeros((8, 7, 5), np.int32)
     for mixing, network, targets in ((Mixup(1.0), vectors, classes), (Mixup(1.0), pixels, of_pixels), (None, words, Y)):
         check_mixing(mixing, network, targets, 1)
-    with refused("CutMix: expected images (H, W, C), got inputs of shape (4,)."):
+    with refused("CutMix", "images (H, W, C)", "got inputs of shape (4,)"):
         check_mixing(CutMix(1.0), vectors, classes, 1)
-    with refused("CutMix: expected one target for each image, got one for each pixel."):
+    with refused("CutMix", "one target for each image", "got one for each pixel"):
         check_mixing(CutMix(1.0), pixels, of_pixels, 1)
     with refused("Mixup: expected inputs that can be blended, got indices."):
         check_mixing(Mixup(1.0), words, classes, 1)

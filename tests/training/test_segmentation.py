@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused():
         network().fit(Dataset("toy", X, Y, class_names=("a", "b", "c", "d")), progress=False)
     with refused("expected labels from 0 to 2, got 3"):
         Dataset("toy", X, Y + 1, class_names=("a", "b", "c"))
-    with refused("expected no augmentation with a class for each pixel, got HorizontalFlip()"):
+    with refused("no augmentation with a class for each pixel", "got HorizontalFlip()"):
         network().fit(X, Y, augmentation=[HorizontalFlip()], progress=False)
     with refused("expected outputs of shape (6, 5, 3)", "got outputs of shape (7, 5, 3)"):
         Network([Conv2D(3, 1, padding=(0, 0))], (7, 5, 1)).fit(np.zeros((40, 7, 5, 1)), Y, progress=False)

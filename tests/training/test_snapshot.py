@@ -220,9 +220,9 @@ def test_another_network_is_refused_by_its_first_tensor(digits):
 
 
 def test_another_optimizer_is_refused(digits):
-    with refused("Snapshot: expected 'optimizer/steps' to be float32 (1,), got missing."):
+    with refused("Snapshot", "'optimizer/steps' to be float32 (1,)", "got missing"):
         make({**MLP, "optimizer": "adam"}, digits).restore(make(MLP, digits).snapshot())
-    with refused("Snapshot: expected 'optimizer/velocity' to be missing, got float32 (4780,)."):
+    with refused("Snapshot", "'optimizer/velocity' to be missing", "got float32 (4780,)"):
         make({**MLP, "optimizer": "sgd"}, digits).restore(make(MLP, digits).snapshot())
 
 
@@ -230,7 +230,7 @@ def test_a_snapshot_without_a_key_or_with_another_dtype_is_refused(digits):
     snapshot = make(MLP, digits).snapshot()
     tensors = dict(snapshot.tensors)
     tensors["optimizer/velocity"] = tensors["optimizer/velocity"].astype(np.float64)
-    with refused("Snapshot: expected 'optimizer/velocity' to be float32 (4780,), got float64 (4780,)."):
+    with refused("Snapshot", "'optimizer/velocity' to be float32 (4780,)", "got float64 (4780,)"):
         make(MLP, digits).restore(snapshot._replace(tensors=tensors))
     del tensors["key"], tensors["optimizer/velocity"]
     tensors["optimizer/velocity"] = snapshot.tensors["optimizer/velocity"]

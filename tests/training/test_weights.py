@@ -72,7 +72,7 @@ def test_sample_weights_stay_where_they_are(backend):
         ([[1], [2], [3]], "Training: expected sample_weight of shape (3,), one for each example, got (3, 1)."),
         ([1, -2, 3], "Training: expected sample_weight to be finite and at least 0, got -2.0 to 3.0."),
         ([1, np.inf, 3], "Training: expected sample_weight to be finite and at least 0, got 1.0 to inf."),
-        ([1, 3e38, 3e38], "Training: expected sample_weight with a sum within the range of float32 (up to 3.4e+38)"),
+        ([1, 3e38, 3e38], "sum within the range of float32"),
         (["a", "b", "c"], "Training, sample_weight: expected a dense array of real numbers, got <U1."),
     ],
 )
