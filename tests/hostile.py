@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
+from xpnet import weights
 from xpnet.datasets import Dataset, cifar10, fer2013, image_files, image_folder
 from xpnet.datasets.idx import read_idx
 from xpnet.errors import InputError, TrainingDivergedError
@@ -165,6 +166,7 @@ def _header() -> dict[str, Any]:
     network = _network()
     return {
         "format": FORMAT_VERSION,
+        "network": weights.FORMAT_VERSION,
         "layer": to_config(network.layer),
         "input_shape": list(network.input_shape),
         "dtype": "float32",

@@ -17,6 +17,7 @@ from tests.helpers import (
 )
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
+from xpnet.cli import export, features
 from xpnet.datasets import Dataset
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.errors import InputError
@@ -525,6 +526,47 @@ def test_files_whose_header_does_not_describe_a_network(tmp_path, changes, messa
     rewrite(tmp_path / "weights.safetensors", change_header=changes)
     with refused(message):
         Network.load(tmp_path / "weights.safetensors")
+
+
+def test_another_format_version_is_refused_by_its_number(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    rewrite(path, change_header={"network": 3})
+    with refused(f"Weights file {path}: expected a network of format version 2, got 3. Use the xpnet version"):
+        Network.load(path)
+
+
+def of_version_1(path, network):
+    """Save a network as an xpnet before 0.2.0 did: without the version, and with its name of ``kernel_size``."""
+    network.save(path)
+    tensors, header = read_tensors(path)
+    del header["network"]
+    write_tensors(path, tensors, json.loads(json.dumps(header).replace('"kernel_size"', '"kernel"')))
+
+
+@pytest.mark.parametrize("program", [None, features, export])
+def test_a_file_from_before_0_2_0_is_refused_by_its_number(tmp_path, capsys, program):
+    path, image = tmp_path / "weights.safetensors", tmp_path / "image.png"
+    of_version_1(path, small_network())
+    Image.new("L", (6, 6)).save(image)
+    words = f"Weights file {path}: expected a network of format version 2, got 1. Load it with the xpnet before 0.2.0"
+    if program is None:
+        with refused(words, "load_tensors"):
+            Network.load(path)
+    else:
+        assert program.main([str(image), "--weights", str(path)] if program is features else [str(path)]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_values_of_a_file_from_before_0_2_0_are_taken_over(tmp_path):
+    of_version_1(tmp_path / "weights.safetensors", small_network(seed=5))
+    network = small_network()
+    network.load_tensors(tmp_path / "weights.safetensors")
+    np.testing.assert_array_equal(network.theta, small_network(seed=5).theta)
+
+
+def test_a_file_of_0_2_0_which_has_no_version_is_read(tmp_path):
+    rewrite(tmp_path / "weights.safetensors", change_header={"network": None})
+    np.testing.assert_array_equal(Network.load(tmp_path / "weights.safetensors").theta, small_network().theta)
 
 
 def test_a_network_keeps_its_values_when_new_ones_do_not_fit():

@@ -222,10 +222,8 @@ class LayeredFunction:
         if self.normalization is None:
             self.layer, self.as_built = with_normalize(self.layer), with_normalize(self.as_built)
             self.layout = replace(self.layout, tree={NORMALIZE: {}, **self.layout.tree})
-        self.state = {
-            str(self.normalization): values,
-            **{k: v for k, v in self.state.items() if k != self.normalization},
-        }
+        first = str(self.normalization)
+        self.state = {first: values, **{name: value for name, value in self.state.items() if name != first}}
 
     def mask(self, predicate: Callable[[str], bool]) -> Array:
         """A vector like θ: 1 in the tensors whose dotted name the predicate accepts, 0 in the others."""

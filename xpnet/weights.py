@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from xpnet.function import LayeredFunction
     from xpnet.network import Network
 
+FORMAT_VERSION = (
+    2  # of the layers' settings. 1 had `kernel` for `kernel_size`; files of 1 and of 0.2.0 do not say theirs
+)
+
 
 def save(network: Network, path: str | os.PathLike[str], values: tuple[Array, State]) -> None:
     """Write layers, parameters, state, loss and names of classes to a safetensors file."""
     tensors = {name: backends.to_numpy(tensor) for name, tensor in network.tensors(*values).items()}
     header: dict[str, Any] = {
+        "network": FORMAT_VERSION,
         "layer": to_config(network.as_built),
         "input_shape": list(network.input_shape),
         "dtype": network.dtype,
@@ -53,6 +58,8 @@ def load(
     """Read a network that ``save`` wrote; no memory is taken for layers whose tensors the file does not hold."""
     tensors, header = read_tensors(path)
     source = f"Weights file {path}"
+    if header.get("network", FORMAT_VERSION) != FORMAT_VERSION:
+        raise _other_version(source, header["network"], "Use the xpnet version that wrote it.")
     own_loss = header.get("loss")
     if loss is None and isinstance(own_loss, str):
         raise InputError(
@@ -74,6 +81,9 @@ def load(
     except KeyError as error:
         raise InputError(f"{source}: its header lacks {error}. Get a new copy.") from error
     except Exception as error:  # settings of another type or size lead to many kinds
+        if isinstance(error.__cause__, TypeError) and "network" not in header:  # settings that a layer does not have
+            advice = "Load it with the xpnet before 0.2.0 that wrote it, or make its layers here and call load_tensors."
+            raise _other_version(source, 1, advice) from error
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"{source}: its header does not describe a network ({reason}). Get a new copy.") from error
     check_tensors(shapes, tensors, dtype, source)
@@ -81,6 +91,10 @@ def load(
     network.class_names = None if class_names is None else tuple(class_names)
     network.theta, network.state = from_tensors(network, tensors, source)
     return network
+
+
+def _other_version(source: str, version: Any, advice: str) -> InputError:
+    return InputError(f"{source}: expected a network of format version {FORMAT_VERSION}, got {version!r}. {advice}")
 
 
 def load_tensors(

@@ -296,5 +296,4 @@ class FirstPlace(Layer):
         return Forward(x[:, 0, :], {"x_shape": shape_holder(x)} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
-        others = cache["x_shape"].shape[1] - 1
-        return Backward(pad(dy[:, None, :], 1, 0, others) if need_dx else None, {})
+        return Backward(pad(dy[:, None, :], 1, 0, cache["x_shape"].shape[1] - 1) if need_dx else None, {})

@@ -294,7 +294,6 @@ def _first_optimizer_state(network: Network, config: TrainConfig, mixed: MixedPr
     with network.backend.current():
         fresh = {**config.optimizer.init(network.theta), **(mixed.init(network.theta) if mixed else {})}
     before, state = network.optimizer_memory or (None, {})
-    ours = config.optimizer
-    rates = {"learning_rate": ours.learning_rate, "weight_decay": ours.weight_decay}
-    is_alike = before is not None and dataclasses.replace(before, **rates) == ours
+    rates = {"learning_rate": config.optimizer.learning_rate, "weight_decay": config.optimizer.weight_decay}
+    is_alike = before is not None and dataclasses.replace(before, **rates) == config.optimizer
     return state if is_alike and state.keys() == fresh.keys() else fresh

@@ -15,7 +15,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.reliability.storm import damage, trials
+from tests.reliability.storm import bombs, damage, trials
 from tests.reliability.storm.faults import FAULTS
 
 KINDS = {
@@ -30,7 +30,9 @@ KINDS = {
         trials.crowds,
         damage.files,
         damage.readers,
-        damage.bombs,
+        bombs.headers,
+        bombs.pickles,
+        bombs.images,
     )
 }
 

@@ -1,29 +1,17 @@
 """Trials of files that were damaged while no run was going on: taken for what they are, or refused in one line."""
 
-import os
-import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.hostile import READERS
 from tests.hostile import Trial as ReaderTrial
 from tests.reliability.storm.blows import digests
-from tests.reliability.storm.trials import LONGEST, Trial
+from tests.reliability.storm.trials import Trial
 from tests.test_hostile_files import damaged
 from xpnet.errors import InputError
 from xpnet.runs import checkpoint
 from xpnet.serialization import read_tensors, write_tensors
-
-MEMORY = 400 << 20  # more than a process has that imports xpnet
-BOMB = (
-    "import sys; from xpnet.errors import InputError; from xpnet.network import Network\n"
-    "try: Network.load(sys.argv[1])\n"
-    "except InputError as error: print(error, file=sys.stderr)\n"
-    # Not ru_maxrss, which begins with what the parent has.
-    "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-)
 
 
 def checkpoints(trial: Trial) -> list[Path]:
@@ -152,17 +140,3 @@ def readers(trial: Trial) -> None:
         valid = reader.reader.valid()
         for _ in range(50):
             reader.read(edited(trial, trial.draw.choice(valid)))
-
-
-def bombs(trial: Trial) -> None:
-    """A small header that would take gigabytes."""
-    path = trial.folder / "weights.safetensors"
-    count = trial.draw.randint(300_000, 600_000)
-    header = b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(count))
-    path.write_bytes(struct.pack("<Q", len(header) + 2) + b"{" + header + b"}")
-    command = [sys.executable, "-c", f"{trial.fault}\n{BOMB}", str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
-    assert str(path) in result.stderr
-    assert result.stderr.count("\n") == 1
-    kilobytes = int(result.stdout)
-    assert kilobytes << 10 < MEMORY, f"{kilobytes >> 10} MB for {os.path.getsize(path) >> 20} MB"

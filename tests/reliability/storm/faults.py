@@ -25,6 +25,12 @@ snapshot._check_best = lambda *arguments: None""",
     "parses any header": """
 from xpnet import serialization
 serialization._LONGEST_HEADER = 1 << 40""",
+    "builds any dictionary": """
+from xpnet.datasets import cifar10
+cifar10._check_keys = lambda keys: None""",
+    "decodes without a bound": """
+from xpnet.datasets import image_files
+image_files._MEMORY_BYTES = 1 << 40""",
     "has no lock": """
 import contextlib
 from xpnet.cli import train
