@@ -44,7 +44,7 @@ myst_heading_anchors = 3
 nitpicky = True
 # Types of results that have no page: arrays, figures and aliases; what only xpnet makes.
 nitpick_ignore_regex = [
-    ("py:class", r"Array|Figure|NDArray|np\..*|Cache|OptimizerState|Pair|Shape|State"),
+    ("py:class", r"Array|Figure|NDArray|np\..*|Cache|Mix|OptimizerState|Pair|Shape|State"),
     ("py:class", r"Best|LossAndGradient|Part|Snapshot|StepMetrics|summary\.LayerInfo"),
 ]
 autodoc_typehints = "none"  # signatures would be unreadable; the parameters have their types
@@ -63,7 +63,6 @@ html_show_sourcelink = False
 html_sidebars = {
     page: [] for page in ("install", "tour", "backprop", "results", "architecture")
 }  # they have no subpages
-html_context = {"default_mode": "auto"}
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "navbar_align": "left",
