@@ -182,9 +182,10 @@ class Runtime:
         _is_configured = True
         group = connect(self.parallel)
         threads = self.threads or group.threads
-        sharing.set_threads(threads or cores())
+        shared = threads or cores()
+        sharing.set_threads(shared)
         if self.parallel:  # or all ranks would fight for all cores
-            importlib.import_module("threadpoolctl").threadpool_limits(limits=threads or cores())
+            importlib.import_module("threadpoolctl").threadpool_limits(limits=shared)
         if threads and (self.backend or library) == "torch":
             importlib.import_module("torch").set_num_threads(threads)
         if group.cores and (self.backend or library) == "jax":  # XLA starts a thread for each core that it may use

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from xpnet.function import LayeredFunction
     from xpnet.network import Network
 
-FORMAT_VERSION = (
-    2  # of the layers' settings. 1 had `kernel` for `kernel_size`; files of 1 and of 0.2.0 do not say theirs
-)
+# Of the layers' settings. Version 1 had `kernel` for `kernel_size`; files of it, and of 0.2.0, do not say theirs.
+FORMAT_VERSION = 2
 
 
 def save(network: Network, path: str | os.PathLike[str], values: tuple[Array, State]) -> None:

@@ -110,6 +110,12 @@ def as_array(where: str, values: Any) -> Array:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def check_values(where: str, array: Array, dtype: str, indices: np.ndarray | None = None) -> None:
+    """Raise InputError for a NaN, an infinity, or a number that ``dtype`` cannot hold; ``indices`` as below."""
+    check_finite(where, array, indices)
+    check_range(where, array, dtype, indices)
+
+
 def check_finite(where: str, array: Array, indices: np.ndarray | None = None) -> None:
     """Raise InputError for a NaN or an infinity, naming its row: by ``indices`` where the array has some rows only."""
     if not has_kind(array, "real floating") or is_finite(array):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend, backend_of, check_real_numbers, has_kind, is_traced
-from xpnet.datasets.arrays import as_array, check_finite, check_range, is_finite
+from xpnet.datasets.arrays import as_array, check_values, is_finite
 from xpnet.datasets.base import Dataset
 from xpnet.datasets.image_files import ImageFiles
 from xpnet.datasets.rows import HostRows
@@ -61,5 +61,4 @@ def check_batch(where: str, rows: Array, batch: Array, dtype: str, first: int) -
     """Raise InputError unless rows of the inputs are finite, also in the batch that was made of them."""
     if has_kind(rows, "real floating") and not is_traced(rows) and not is_finite(batch):
         indices = np.arange(first, first + rows.shape[0])
-        check_finite(where, rows, indices)
-        check_range(where, rows, dtype, indices)
+        check_values(where, rows, dtype, indices)

@@ -74,8 +74,7 @@ class MPIGroup(HostGroup):
 
     def _sum_packed(self, values: np.ndarray, dtype: str) -> None:
         """Each rank adds up its share of the values, in float32, and sends the sum to all: they have the same bits."""
-        share = -(-values.size // self.size)
-        padded = np.zeros((self.size, share), np.float32)
+        padded = np.zeros((self.size, -(-values.size // self.size)), np.float32)
         padded.reshape(-1)[: values.size] = values
         bits = pack(padded, dtype)
         received = np.empty_like(bits)

@@ -30,17 +30,15 @@ def nccl_sum(group: Group) -> Callable[[Array, str | None], Array] | None:
     nccl: Any = None
     communicator: Any = None
     problem: Exception | None = None
+    identifier: Any = np.zeros(0, np.int64)
     try:
         with warnings.catch_warnings(action="ignore"):  # CuPy's, of nine lines and every rank
             nccl = importlib.import_module("cupy.cuda.nccl")
         identifier = np.array(nccl.get_unique_id() if group.rank == 0 else [0] * nccl.NCCL_UNIQUE_ID_BYTES, np.int64)
     except (ImportError, AttributeError):  # CuPy leaves the module empty where the library is missing
-        problem, identifier = (
-            ImportError("its library is missing: pip install nvidia-nccl-cu13, or -cu12"),
-            np.zeros(0, np.int64),
-        )
+        problem = ImportError("its library is missing: pip install nvidia-nccl-cu13, or -cu12")
     except RuntimeError as error:
-        problem, identifier = error, np.zeros(0, np.int64)
+        problem = error
     if not group.largest(problem is not None):
         identifier = tuple(map(int, group.broadcast(identifier)))
         try:

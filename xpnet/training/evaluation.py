@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import kernels, metrics
 from xpnet.backend import Array, to_numpy
 from xpnet.compile import compiled
-from xpnet.datasets.arrays import check_finite, check_range
+from xpnet.datasets.arrays import check_values
 from xpnet.datasets.rows import HostRows, row_numbers
 from xpnet.layers.base import State
 from xpnet.losses import Loss
@@ -231,8 +231,7 @@ class Evaluator:
         rows = inputs[start:stop]
         if isinstance(inputs, HostRows | np.memmap):
             indices = row_numbers(inputs, np.arange(start, stop))
-            check_finite("Evaluation inputs", rows, indices)
-            check_range("Evaluation inputs", rows, self._network.dtype, indices)
+            check_values("Evaluation inputs", rows, self._network.dtype, indices)
         return self._network.backend.asarray(rows)
 
     def _joined(self, outputs: list[np.ndarray], own: slice, count: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from xpnet.datasets.arrays import (
     check_labels,
     check_range,
     check_together,
+    check_values,
 )
 from xpnet.datasets.batches import Sampler
 from xpnet.datasets.image_files import ImageFiles
@@ -104,9 +105,10 @@ class HostFeed:
     def _rows(self, step: int) -> np.ndarray:
         indices = self._sampler.batch(step)
         rows = np.asarray(self._inputs[indices], self._inputs.dtype.newbyteorder("="))
-        check_finite("Training inputs", rows, row_numbers(self._inputs, indices))
+        numbers = row_numbers(self._inputs, indices)
+        check_finite("Training inputs", rows, numbers)
         if self._dtype:
-            check_range("Training inputs", rows, self._dtype, row_numbers(self._inputs, indices))
+            check_range("Training inputs", rows, self._dtype, numbers)
         return rows
 
 
@@ -196,8 +198,7 @@ class IterableFeed:
                 f"{where}, x: expected inputs of shape {self._input_shape}, got {tuple(x.shape[1:])}. {advice}"
             )
         if is_readable(x):
-            check_finite(f"{where}, x", x)
-            check_range(f"{where}, x", x, self._dtype)
+            check_values(f"{where}, x", x, self._dtype)
         y = self._checked_targets(f"{where}, y", item[1], x)
         weights = item[2] if len(item) == 3 else None
         if weights is not None:
@@ -213,8 +214,7 @@ class IterableFeed:
         xp = array_namespace(y)
         if not xp.isdtype(y.dtype, "integral"):
             if is_readable(y):
-                check_finite(where, y)
-                check_range(where, y, self._dtype)
+                check_values(where, y, self._dtype)
             return y
         if self._classes is not None and y.ndim != 2 and is_readable(y):
             check_labels(where, to_numpy(y), self._classes)
