@@ -4,9 +4,10 @@ import pytest
 from tests.helpers import assert_is_gradient, refused
 from tests.layers.runs import start
 from xpnet.backend import to_numpy
-from xpnet.layers import SelfAttention, multi_head_self_attention, transformer_block
+from xpnet.layers import Dense, Flatten, SelfAttention, multi_head_self_attention, transformer_block
 from xpnet.layers.examples import Example
 from xpnet.layout import Layout
+from xpnet.network import Network
 
 
 def test_by_hand():
@@ -33,6 +34,71 @@ def test_causal_attention_does_not_look_ahead(backend):
     after = to_numpy(run.forward().y)
     np.testing.assert_array_equal(after[:, :4], before[:, :4])
     assert (after[:, 4:] != before[:, 4:]).any(axis=2).all()
+
+
+def test_a_place_sees_what_its_row_of_the_mask_allows(backend):
+    mask = np.array(
+        [[True, True, False, False], [False, True, False, True], [True, True, True, True], [False] * 3 + [True]]
+    )
+    run = start(Example(SelfAttention(heads=2, mask=mask), (4, 12)), backend)
+    before = to_numpy(run.forward().y)
+    for key in range(4):
+        changed = to_numpy(run.x).copy()
+        changed[:, key, 4:] += 1  # its key and value
+        again = start(run.example, backend)
+        again.x = backend.asarray(changed)
+        differs = (to_numpy(again.forward().y) != before).any(axis=(0, 2))
+        np.testing.assert_array_equal(differs, mask[:, key])
+
+
+def test_a_mask_of_all_earlier_places_is_causal(backend):
+    mask = np.tri(5, dtype=bool).tolist()
+    layers = SelfAttention(2, mask=mask), SelfAttention(2, causal=True)
+    masked, causal = (start(Example(layer, (5, 12)), backend).forward().y for layer in layers)
+    np.testing.assert_array_equal(to_numpy(masked), to_numpy(causal))
+
+
+def test_a_block_hands_its_mask_on():
+    mask = np.tri(5, dtype=bool)
+    (_, masked), (_, causal) = (
+        list(transformer_block(12, 2, **given).leaves((5, 12)))[2][:2] for given in ({"mask": mask}, {"causal": True})
+    )
+    assert (masked, causal) == (SelfAttention(2, mask=mask), SelfAttention(2, causal=True))
+
+
+def test_a_mask_is_saved_with_the_network(tmp_path):
+    mask = np.array([[True, False, True], [True, True, False], [False, True, True]])
+    net = Network([multi_head_self_attention(4, 2, mask=mask), Flatten(), Dense(2)], (3, 4))
+    net.save(tmp_path / "net.safetensors")
+    back, x = Network.load(tmp_path / "net.safetensors"), np.random.default_rng(0).normal(size=(2, 3, 4))
+    assert back.layer == net.layer
+    np.testing.assert_array_equal(back(x.astype(np.float32)), net(x.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ([[True, False], [True]], "got [[True, False], [True]]"),
+        (np.ones((2, 3), bool), "got ndarray of shape (2, 3)"),
+        (np.ones((2, 2)), "got ndarray of shape (2, 2)"),
+        ([], "got []"),
+        (True, "got True"),
+        ("causal", "got 'causal'"),
+    ],
+)
+def test_masks_that_are_not(mask, said):
+    with refused("SelfAttention", "a mask of T x T booleans", said):
+        SelfAttention(mask=mask)
+
+
+def test_masks_that_do_not_fit():
+    mask = np.eye(4, dtype=bool)
+    with refused("SelfAttention 'residual1.branch.attn.attention'", "mask of shape (5, 5)", "got (4, 4)"):
+        transformer_block(8, 2, mask=mask).output_shape((5, 8))
+    with refused("SelfAttention", "each query to attend to a key", "none in row 1"):
+        SelfAttention(mask=[[True, True], [False, False]])
+    with refused("SelfAttention", "a mask or causal, got both"):
+        SelfAttention(causal=True, mask=mask)
 
 
 def test_scores_may_be_huge():

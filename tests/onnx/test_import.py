@@ -106,6 +106,7 @@ def test_every_network_comes_back_and_trains(name, tmp_path):
         (AdaptiveAvgPool2D((3, 5)), (4, 3, 2)),
         (SelfAttention(2), (4, 12)),
         (SelfAttention(2, causal=True), (4, 12)),
+        (SelfAttention(2, mask=((True, False), (True, True))[::-1]), (2, 12)),
     ],
     ids=str,
 )
@@ -127,6 +128,7 @@ def test_several_nodes_become_one_layer_again(layer, shape, tmp_path):
         (SelfAttention(2), (4, 12), "tested.scale", lambda scale: 2 * scale),
         (SelfAttention(2), (4, 12), "integers_4", lambda end: end - 1),
         (SelfAttention(2, causal=True), (4, 12), "tested.mask", lambda mask: mask + 1),
+        (SelfAttention(2, causal=True), (4, 12), "tested.mask", lambda mask: mask - np.inf),
     ],
 )
 def test_nodes_that_compute_something_else_do_not(layer, shape, constant, change, tmp_path):

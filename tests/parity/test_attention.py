@@ -34,13 +34,19 @@ MHSA = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_multi_head_self_attention(causal):
-    params, x, dy, y, dx, grads = started(multi_head_self_attention(8, 2, causal=causal), (5, 8))
+NEIGHBOURS = np.abs(np.arange(5)[:, None] - np.arange(5)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [({}, np.ones((5, 5), bool)), ({"causal": True}, np.tri(5, dtype=bool)), ({"mask": NEIGHBOURS}, NEIGHBOURS)],
+)
+def test_multi_head_self_attention(settings, seen):
+    params, x, dy, y, dx, grads = started(multi_head_self_attention(8, 2, **settings), (5, 8))
     theirs = nn.MultiheadAttention(8, 2, batch_first=True, dtype=torch.float64)
     load(theirs, dict(walk(params)), MHSA)
-    mask, x = nn.Transformer.generate_square_subsequent_mask(5, dtype=torch.float64) if causal else None, tensor(x)
-    expected, _ = theirs(x, x, x, attn_mask=mask, need_weights=False)
+    x = tensor(x)
+    expected, _ = theirs(x, x, x, attn_mask=~torch.tensor(seen), need_weights=False)  # True where it does not attend
     expected.backward(torch.tensor(dy))
     assert_close(y, expected)
     assert_close(dx, x.grad)

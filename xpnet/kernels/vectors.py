@@ -1,7 +1,8 @@
-"""Short vectors of Python's numbers, such as the weights of classes, on an array's device."""
+"""Settings of Python's numbers, such as the weights of classes or a mask, on an array's device."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from array_api_compat import device, is_jax_array
@@ -11,8 +12,8 @@ from xpnet.backend import Array, array_namespace, namespace_name
 _vectors: dict[Any, Array] = {}
 
 
-def vector(numbers: tuple[float, ...], like: Array) -> Array:
-    """Python's numbers as a vector with an array's dtype, on its device. Nothing may write to it.
+def vector(numbers: Sequence[float] | Sequence[Sequence[float]], like: Array) -> Array:
+    """Tuples of Python's numbers as a vector or matrix of an array's dtype, on its device. Nothing may write to it.
 
     They are sent to the device once: each time, it would have to wait, and a CUDA graph would read them again from
     memory of the host that has another use by then. For JAX they are constants of what it compiles.

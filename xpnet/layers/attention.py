@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.initializers import Initializer, glorot_uniform
+from xpnet.kernels.vectors import vector
 from xpnet.layers.activations import Softmax
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.layers.branches import Residual
@@ -20,6 +22,8 @@ from xpnet.layers.dropout import Dropout
 from xpnet.layers.example_normalization import LayerNorm
 from xpnet.layers.gates import GELU
 from xpnet.shapes import Shape, check_positive
+
+Mask = Sequence[Sequence[bool]]
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,29 @@ class SelfAttention(Layer):
     heads
         Number of heads.
     causal
-        Whether a place attends only to itself and to those before it: S = -inf for later keys.
+        Whether a place attends only to itself and to those before it.
+    mask
+        Which keys each query attends to, the same for all examples and heads: T rows (queries) of T booleans (keys),
+        an array or nested lists, as in PyTorch's ``scaled_dot_product_attention``. None: to all. In place of causal.
 
     Raises
     ------
     InputError
-        If a setting is out of range, or the input is not a batch of sequences whose channels can be cut into three
-        times as many parts as heads.
+        If a setting is out of range, the mask is not a square of booleans or has a row without a True, or the input is
+        not a batch of sequences, as long as the mask, whose channels can be cut into three times as many parts as
+        heads.
 
     Notes
     -----
-    For each head, with d = C / heads and the softmax over the keys:
+    For each head, with d = C / heads, M = 0 where a query attends to a key and -inf elsewhere, and the softmax over the
+    keys, of which the largest is subtracted first:
 
     .. math::
 
-        S = \frac{Q K^T}{\sqrt d}, \quad P = \mathrm{softmax}(S), \quad O = P V, \quad
+        S = \frac{Q K^T}{\sqrt d} + M, \quad P = \mathrm{softmax}(S), \quad O = P V, \quad
         y = [O_1, \dots, O_{\mathrm{heads}}]
 
-    Backward, with dO the head's part of g = dL/dy and the sum over the keys:
+    Backward, with dO the head's part of g = dL/dy and the sum over the keys; P, and so dS, is 0 where M is -inf:
 
     .. math::
 
@@ -67,13 +76,32 @@ class SelfAttention(Layer):
 
     heads: int = 1
     causal: bool = False
+    mask: Mask | None = None
     prefix: ClassVar[str] = "attention"
 
     def __post_init__(self) -> None:
         check_positive("SelfAttention", "heads", self.heads)
+        if self.mask is not None:
+            object.__setattr__(self, "mask", self._checked_mask())
+
+    def _checked_mask(self) -> Mask:
+        if self.causal:
+            raise self.error("expected a mask or causal, got both. Leave out later keys in the mask.")
+        rows = getattr(self.mask, "tolist", lambda: self.mask)()
+        if not (isinstance(rows, list | tuple) and rows and all(_is_row(row, len(rows)) for row in rows)):
+            raise self.error(
+                f"expected a mask of T x T booleans, got {short(self.mask)}. Pass True where a query attends to a key."
+            )
+        if not all(map(any, rows)):
+            empty = [any(row) for row in rows].index(False)
+            raise self.error(f"expected each query to attend to a key, got none in row {empty} of the mask. Add one.")
+        return tuple(map(tuple, rows))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         length, channels = self.check_sequences(input_shape)
+        if self.mask is not None and len(self.mask) != length:
+            shape = (len(self.mask), len(self.mask))
+            raise self.error(f"expected a mask of shape {(length, length)}, got {shape}. Change it or the length.")
         if channels % (3 * self.heads):
             raise self.error(
                 f"expected channels to be a multiple of 3 * {self.heads} heads, got {channels}. "
@@ -90,7 +118,7 @@ class SelfAttention(Layer):
     ) -> Forward:
         q, k, v = self._by_head(x, 3)
         scores = q @ _transposed(k) * (1 / math.sqrt(q.shape[-1]))
-        p = Softmax().apply(_causal(scores) if self.causal else scores)
+        p = Softmax().apply(self._masked(scores))
         return Forward(_joined([p @ v]), {"x": x, "p": p} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
@@ -100,12 +128,24 @@ class SelfAttention(Layer):
         ds = Softmax().input_gradient(p, do @ _transposed(v)) * (1 / math.sqrt(q.shape[-1]))
         return Backward(_joined([ds @ k, _transposed(ds) @ q, _transposed(p) @ do]), {})
 
+    def _masked(self, scores: Array) -> Array:
+        """Scores (..., T, T) with -inf where the query does not attend to the key."""
+        xp = array_namespace(scores)
+        if self.causal:
+            places = xp.arange(scores.shape[-1], dtype=xp.int32, device=device(scores))
+            return xp.where(places[None, :] > places[:, None], -xp.inf, scores)
+        return scores if self.mask is None else xp.where(vector(self.mask, scores) == 0, -xp.inf, scores)
+
     def _by_head(self, x: Array, count: int) -> list[Array]:
         """``count`` arrays that lie behind one another in the channels, each as (N, heads, T, d)."""
         xp, (batch, length, channels) = array_namespace(x), x.shape
         parts = xp.reshape(x, (batch, length, count, self.heads, channels // (count * self.heads)))
         parts = xp.permute_dims(parts, (2, 0, 3, 1, 4))
         return [parts[i, ...] for i in range(count)]
+
+
+def _is_row(row: Any, length: int) -> bool:
+    return isinstance(row, list | tuple) and len(row) == length and all(isinstance(seen, bool) for seen in row)
 
 
 def _joined(arrays: list[Array]) -> Array:
@@ -119,22 +159,20 @@ def _transposed(x: Array) -> Array:
     return array_namespace(x).permute_dims(x, (0, 1, 3, 2))
 
 
-def _causal(scores: Array) -> Array:
-    """Scores (..., T, T) with -inf where the key comes after the query."""
-    xp = array_namespace(scores)
-    places = xp.arange(scores.shape[-1], dtype=xp.int32, device=device(scores))
-    return xp.where(places[None, :] > places[:, None], -xp.inf, scores)
-
-
 def multi_head_self_attention(
-    units: int, heads: int, *, causal: bool = False, weight_init: Initializer = glorot_uniform
+    units: int,
+    heads: int,
+    *,
+    causal: bool = False,
+    mask: Mask | None = None,
+    weight_init: Initializer = glorot_uniform,
 ) -> Sequential:
     r"""Queries, keys and values of each place by one dense layer, attention, and a dense layer over the joined heads.
 
     Raises
     ------
     InputError
-        If units are not a multiple of the heads, or either is not an integer of at least 1.
+        If units are not a multiple of the heads, either is not an integer of at least 1, or the mask is not one.
 
     Notes
     -----
@@ -154,7 +192,7 @@ def multi_head_self_attention(
     return Sequential(
         [
             ("qkv", Dense(3 * units, weight_init)),
-            ("attention", SelfAttention(heads, causal)),
+            ("attention", SelfAttention(heads, causal, mask)),
             ("proj", Dense(units, weight_init)),
         ]
     )
@@ -167,6 +205,7 @@ def transformer_block(
     expansion: int = 4,
     p: float = 0.0,
     causal: bool = False,
+    mask: Mask | None = None,
     eps: float = 1e-5,
     weight_init: Initializer = glorot_uniform,
 ) -> Sequential:
@@ -180,8 +219,8 @@ def transformer_block(
         How many times as many units fc1 has.
     p
         Above 0, each branch ends in a ``Dropout(p)``.
-    causal
-        Whether a place sees only those before it and itself.
+    causal, mask
+        As for ``SelfAttention``.
     eps
         Of the ``LayerNorm`` in front of each branch.
     weight_init
@@ -207,7 +246,7 @@ def transformer_block(
     ICML 2020.
     """
     check_positive("transformer_block", "expansion", expansion)
-    attention = multi_head_self_attention(units, heads, causal=causal, weight_init=weight_init)
+    attention = multi_head_self_attention(units, heads, causal=causal, mask=mask, weight_init=weight_init)
     wide = Dense(expansion * units, weight_init)
     mlp = Sequential([("fc1", wide), ("act", GELU()), ("fc2", Dense(units, weight_init))])
     ending: list[Any] = [Dropout(p)] if p != 0 else []

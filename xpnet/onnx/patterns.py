@@ -178,7 +178,7 @@ def _adaptive_avg_pool(found: _Found) -> Builder | None:
 _ADAPTIVE_AVG_POOL = _op("MatMul", _op("MatMul", "rows", "x"), "columns")
 
 
-def _attention(found: _Found, *, causal: bool) -> Builder | None:
+def _attention(found: _Found, *, masked: bool) -> Builder | None:
     (_, length, thrice, width), out = found.integers("heads"), found.integers("joined")
     heads = thrice // 3
     places = [found.integers(f"{end}{at}") for at in range(3) for end in ("start", "end")]
@@ -186,20 +186,25 @@ def _attention(found: _Found, *, causal: bool) -> Builder | None:
     is_scaled = math.isclose(found.number("scale"), 1 / math.sqrt(width), rel_tol=1e-5)
     if not (is_third_each and is_scaled and thrice % 3 == 0 and found.integers("axes") == [1]):
         return None
-    if out[1:] != [length, heads * width] or (causal and not _is_causal(found.array("mask"), length)):
+    if out[1:] != [length, heads * width]:
         return None
-    return _layer(layers.SelfAttention(heads, causal), takes=(length, thrice * width))
+    settings = _mask_settings(found.array("mask"), length) if masked else {}
+    return _layer(layers.SelfAttention(heads, **settings), takes=(length, thrice * width))
 
 
-def _is_causal(mask: np.ndarray, length: int) -> bool:
-    return mask.shape == (length, length) and np.array_equal(mask, np.triu(np.full_like(mask, -np.inf), 1))
+def _mask_settings(mask: np.ndarray, length: int) -> dict[str, Any]:
+    """What is added to the scores, 0 or -inf, as a setting of ``SelfAttention``."""
+    attends = mask == 0
+    if mask.shape != (length, length) or not np.all(attends | (mask == -np.inf)):
+        raise ValueError("not a mask")
+    return {"causal": True} if np.array_equal(attends, np.tri(length)) else {"mask": attends}
 
 
-def _attention_pattern(*, causal: bool) -> Pattern:
+def _attention_pattern(*, masked: bool) -> Pattern:
     by_head = _op("Transpose", _op("Reshape", "x", "heads"), perm=[0, 2, 1, 3])
     q, k, v = (_op("Slice", by_head, f"start{at}", f"end{at}", "axes") for at in range(3))
     scores = _op("Mul", _op("MatMul", q, _op("Transpose", k, perm=[0, 1, 3, 2])), "scale")
-    p = _op("Softmax", _op("Add", scores, "mask") if causal else scores, axis=-1)
+    p = _op("Softmax", _op("Add", scores, "mask") if masked else scores, axis=-1)
     return _op("Reshape", _op("Transpose", _op("MatMul", p, v), perm=[0, 2, 1, 3]), "joined")
 
 
@@ -208,6 +213,6 @@ PATTERNS: Sequence[tuple[Pattern, Callable[[_Found], Builder | None]]] = [
     (_RMS_NORM, _rms_norm),
     (_CLASS_TOKEN, _class_token),
     (_ADAPTIVE_AVG_POOL, _adaptive_avg_pool),
-    (_attention_pattern(causal=False), lambda found: _attention(found, causal=False)),
-    (_attention_pattern(causal=True), lambda found: _attention(found, causal=True)),
+    (_attention_pattern(masked=False), lambda found: _attention(found, masked=False)),
+    (_attention_pattern(masked=True), lambda found: _attention(found, masked=True)),
 ]

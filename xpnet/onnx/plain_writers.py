@@ -136,9 +136,10 @@ def _attention(graph: Graph, path: str, layer: layers.SelfAttention, tensors: Te
     scores = graph.node("MatMul", [parts[0], k], name=f"{path}.products")
     scale = graph.tensor(f"{path}.scale", np.asarray(1 / math.sqrt(width)))
     scores = graph.node("Mul", [scores, scale], name=f"{path}.scores")
-    if layer.causal:
-        mask = np.triu(np.full((length, length), -np.inf), 1)
-        scores = graph.node("Add", [scores, graph.tensor(f"{path}.mask", mask)], name=f"{path}.masked")
+    if layer.causal or layer.mask is not None:
+        attends = np.tri(length, dtype=bool) if layer.mask is None else np.asarray(layer.mask)
+        mask = graph.tensor(f"{path}.mask", np.where(attends, 0.0, -np.inf))
+        scores = graph.node("Add", [scores, mask], name=f"{path}.masked")
     p = graph.node("Softmax", [scores], name=f"{path}.p", axis=-1)
     y = graph.node("MatMul", [p, parts[2]], name=f"{path}.by_head_out")
     y = graph.node("Transpose", [y], name=f"{path}.joined", perm=[0, 2, 1, 3])
