@@ -18,13 +18,13 @@ _MOST_LISTED = 40  # more names than that hide the rest of a message
 
 def check_at_least_zero(where: str, name: str, value: float) -> None:
     """Raise InputError unless the value is finite and at least 0."""
-    if not (_is_finite(value) and value >= 0):
+    if not (is_finite(value) and value >= 0):
         raise InputError(f"{where}: expected a finite {name} of at least 0, got {short(value)}. Change {name}.")
 
 
 def check_above_zero(where: str, name: str, value: float, advice: str) -> None:
     """Raise InputError with the advice unless the value is finite and above 0."""
-    if not (_is_finite(value) and value > 0):
+    if not (is_finite(value) and value > 0):
         raise InputError(f"{where}: expected a finite {name} above 0, got {short(value)}. {advice}")
 
 
@@ -34,7 +34,8 @@ def check_bool(where: str, name: str, value: Any) -> None:
         raise InputError(f"{where}: expected {name} to be True or False, got {short(value)}. Change {name}.")
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Whether the value is a real number, and neither infinite nor NaN."""
     return isinstance(value, numbers.Real) and math.isfinite(value)
 
 

@@ -63,6 +63,11 @@ def make_window(where: str, kernel_size: Any, stride: Any, padding: Any, dilatio
 
 
 def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    if not isinstance(padding, str):
+        vertical, horizontal = as_pair(where, "padding", padding, minimum=0)
+        return (vertical, vertical), (horizontal, horizontal)
+    if padding == "valid":
+        return (0, 0), (0, 0)
     if padding == "same":
         if stride != (1, 1):
             raise InputError(
@@ -70,12 +75,9 @@ def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pai
             )
         total = [extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
-    if isinstance(padding, str) and padding != "valid":
-        raise InputError(
-            f"{where}: expected padding to be a number, a pair, 'same' or 'valid', got {short(padding)}. Choose one."
-        )
-    vertical, horizontal = as_pair(where, "padding", 0 if padding == "valid" else padding, minimum=0)
-    return (vertical, vertical), (horizontal, horizontal)
+    raise InputError(
+        f"{where}: expected padding to be a number, a pair, 'same' or 'valid', got {short(padding)}. Choose one."
+    )
 
 
 def as_pair(where: str, what: str, value: Any, minimum: int) -> Pair:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace
+from xpnet.checks import check_bool
 from xpnet.errors import InputError, short
 from xpnet.initializers import Initializer, glorot_uniform
 from xpnet.kernels.vectors import vector
@@ -22,8 +22,6 @@ from xpnet.layers.dropout import Dropout
 from xpnet.layers.example_normalization import LayerNorm
 from xpnet.layers.gates import GELU
 from xpnet.shapes import Shape, check_positive
-
-Mask = Sequence[Sequence[bool]]
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,16 @@ class SelfAttention(Layer):
 
     heads: int = 1
     causal: bool = False
-    mask: Mask | None = None
+    mask: Any = None
     prefix: ClassVar[str] = "attention"
 
     def __post_init__(self) -> None:
         check_positive("SelfAttention", "heads", self.heads)
+        check_bool("SelfAttention", "causal", self.causal)
         if self.mask is not None:
             object.__setattr__(self, "mask", self._checked_mask())
 
-    def _checked_mask(self) -> Mask:
+    def _checked_mask(self) -> tuple[tuple[bool, ...], ...]:
         if self.causal:
             raise self.error("expected a mask or causal, got both. Leave out later keys in the mask.")
         rows = getattr(self.mask, "tolist", lambda: self.mask)()
@@ -164,7 +163,7 @@ def multi_head_self_attention(
     heads: int,
     *,
     causal: bool = False,
-    mask: Mask | None = None,
+    mask: Any = None,
     weight_init: Initializer = glorot_uniform,
 ) -> Sequential:
     r"""Queries, keys and values of each place by one dense layer, attention, and a dense layer over the joined heads.
@@ -205,7 +204,7 @@ def transformer_block(
     expansion: int = 4,
     p: float = 0.0,
     causal: bool = False,
-    mask: Mask | None = None,
+    mask: Any = None,
     eps: float = 1e-5,
     weight_init: Initializer = glorot_uniform,
 ) -> Sequential:

@@ -11,7 +11,8 @@ import numpy as np
 from array_api_compat import device
 
 from xpnet.backend import Array, array_namespace, check_array, has_kind, same_location
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
+from xpnet.initializers import Initializer
 from xpnet.layers.errors import home, inside
 from xpnet.layers.shape_checks import ShapeChecks
 from xpnet.shapes import Shape
@@ -135,6 +136,15 @@ class Layer(ShapeChecks):
         In training each gradient takes as many again.
         """
         return sum(layer.multiplications(shape) for _, layer, shape in self.sublayers(input_shape))
+
+    def draw(self, weight_init: Initializer, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        """An initial weight, or InputError if ``weight_init`` is not an initializer."""
+        if not callable(weight_init):
+            raise self.error(
+                f"expected weight_init to be an initializer, got {short(weight_init)}. "
+                "Pass one of xpnet.initializers, such as he_normal."
+            )
+        return weight_init(rng, shape)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         """Draw initial parameters and state as float64 NumPy arrays."""

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.errors import short
 from xpnet.kernels.windows import join, narrow, sum_arrays
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables, shape_holder
 from xpnet.layers.errors import inside
@@ -28,6 +29,11 @@ class Branches(Layer):
 
     Each layer that draws random numbers gets a key of its own.
     """
+
+    def __post_init__(self) -> None:
+        for name, path in self.paths():
+            if not isinstance(path, Layer):
+                raise self.error(f"expected {name} to be a layer, got {short(path)}. Put several into a Sequential.")
 
     @property
     def is_random(self) -> bool:
@@ -141,7 +147,7 @@ class Residual(Branches):
     prefix: ClassVar[str] = "residual"
 
     def paths(self) -> list[tuple[str, Layer]]:
-        return [("branch", self.branch), *([("shortcut", self.shortcut)] if self.shortcut else [])]
+        return [("branch", self.branch), *([] if self.shortcut is None else [("shortcut", self.shortcut)])]
 
     def joined_shape(self, shapes: Mapping[str, Shape], input_shape: Shape) -> Shape:
         branch, shortcut = shapes["branch"], shapes.get("shortcut", input_shape)

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.checks import check_bool
 from xpnet.errors import InputError
 from xpnet.initializers import Initializer, constant, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -74,6 +75,7 @@ class Conv2D(Layer):
         check_positive("Conv2D", "filters", self.filters)
         check_positive("Conv2D", "groups", self.groups)
         _check_filters("Conv2D", self.filters, self.groups)
+        check_bool("Conv2D", "bias", self.bias)
         _ = self.window  # checks the other settings
 
     @cached_property
@@ -95,7 +97,7 @@ class Conv2D(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))
+        weight = self.draw(self.weight_init, rng, (self.filters, *self.window.kernel, input_shape[2] // self.groups))
         return Variables(with_bias(weight, self.filters, self.bias), {}, output_shape)
 
     def forward(
@@ -169,6 +171,7 @@ class Conv1D(Layer):
                 "Change padding."
             )
         _check_filters("Conv1D", self.filters, self.groups)
+        check_bool("Conv1D", "bias", self.bias)
         _ = self.window
 
     @cached_property
@@ -191,7 +194,7 @@ class Conv1D(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.filters, self.kernel_size, input_shape[1] // self.groups))
+        weight = self.draw(self.weight_init, rng, (self.filters, self.kernel_size, input_shape[1] // self.groups))
         return Variables(with_bias(weight, self.filters, self.bias), {}, output_shape)
 
     def forward(

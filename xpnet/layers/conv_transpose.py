@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.checks import check_bool
 from xpnet.errors import InputError
 from xpnet.initializers import Initializer, he_normal
 from xpnet.kernels.windows import as_transposed_convolution
@@ -71,6 +72,7 @@ class ConvTranspose2D(Layer):
 
     def __post_init__(self) -> None:
         check_positive("ConvTranspose2D", "filters", self.filters)
+        check_bool("ConvTranspose2D", "bias", self.bias)
         as_pair("ConvTranspose2D", "padding", self.padding, minimum=0)
         added = as_pair("ConvTranspose2D", "output_padding", self.output_padding, minimum=0)
         if any(more >= stride for more, stride in zip(added, self.window.stride, strict=True)):
@@ -104,7 +106,7 @@ class ConvTranspose2D(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.filters, *self.window.kernel, input_shape[2]))
+        weight = self.draw(self.weight_init, rng, (self.filters, *self.window.kernel, input_shape[2]))
         return Variables(with_bias(np.swapaxes(weight, 0, 3), self.filters, self.bias), {}, output_shape)
 
     def forward(

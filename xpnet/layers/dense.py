@@ -66,7 +66,7 @@ class Dense(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (self.units, input_shape[-1]))
+        weight = self.draw(self.weight_init, rng, (self.units, input_shape[-1]))
         return Variables({"weight": weight, "bias": constant(0.0, self.units)}, {}, output_shape)
 
     def forward(

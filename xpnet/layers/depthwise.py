@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet import kernels
 from xpnet.backend import Array
+from xpnet.checks import check_bool
 from xpnet.initializers import Initializer, he_normal
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.layers.conv import with_bias, with_gradient
@@ -69,6 +70,7 @@ class DepthwiseConv2D(Layer):
 
     def __post_init__(self) -> None:
         check_positive("DepthwiseConv2D", "multiplier", self.multiplier)
+        check_bool("DepthwiseConv2D", "bias", self.bias)
         _ = self.window  # checks the other settings
 
     @cached_property
@@ -88,7 +90,7 @@ class DepthwiseConv2D(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        weight = self.weight_init(rng, (output_shape[2], *self.window.kernel, 1))
+        weight = self.draw(self.weight_init, rng, (output_shape[2], *self.window.kernel, 1))
         return Variables(with_bias(weight, output_shape[2], self.bias), {}, output_shape)
 
     def forward(

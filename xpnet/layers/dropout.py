@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array
-from xpnet.errors import InputError
+from xpnet.checks import is_finite
+from xpnet.errors import InputError, short
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State
 from xpnet.random import random_mask
 from xpnet.shapes import Shape
@@ -19,9 +20,10 @@ class _Dropout(Layer):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p < 1:
+        if not (is_finite(self.p) and 0 <= self.p < 1):
             raise InputError(
-                f"{type(self).__name__}: expected p, the probability of dropping, in [0, 1), got {self.p}. Try 0.5."
+                f"{type(self).__name__}: expected p, the probability of dropping, in [0, 1), got {short(self.p)}. "
+                "Try 0.5."
             )
 
     @property

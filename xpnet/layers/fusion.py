@@ -137,7 +137,10 @@ class _RectifiedBatchNorm(BatchNorm):
 
 @dataclass(frozen=True)
 class _RectifiedResidual(Residual):
-    """Sum of two branches and ReLU: max(branch(x) + shortcut(x), 0)."""
+    """Sum of two branches and ReLU: y = max(branch(x) + shortcut(x), 0).
+
+    Backward: both get dL/dy where y > 0, else 0.
+    """
 
     def join(self, x: Array, outputs: Mapping[str, Array]) -> tuple[Array, Cache]:
         y = kernels.rectified_sum(outputs["branch"], outputs.get("shortcut", x))

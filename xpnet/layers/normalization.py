@@ -11,8 +11,8 @@ from array_api_compat import device
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
-from xpnet.checks import check_above_zero
-from xpnet.errors import InputError
+from xpnet.checks import check_above_zero, check_bool, is_finite
+from xpnet.errors import InputError, short
 from xpnet.initializers import constant
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
 from xpnet.parallel import ALONE, Group
@@ -125,9 +125,10 @@ class BatchNorm(Layer):
     relu: ClassVar[bool] = False  # whether a ReLU after it is computed with it; set in fusion.py only
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum <= 1:
-            raise InputError(f"BatchNorm: expected a momentum in [0, 1], got {self.momentum}. Try 0.1.")
+        if not (is_finite(self.momentum) and 0 <= self.momentum <= 1):
+            raise InputError(f"BatchNorm: expected a momentum in [0, 1], got {short(self.momentum)}. Try 0.1.")
         check_above_zero("BatchNorm", "eps", self.eps, "Try 1e-5.")
+        check_bool("BatchNorm", "frozen", self.frozen)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

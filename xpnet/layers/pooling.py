@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
+from xpnet.checks import check_bool
 from xpnet.errors import InputError
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, shape_holder
 from xpnet.shapes import Pair, Shape, Window, as_pair, make_window
@@ -24,6 +25,7 @@ class _Pool2D(Layer):
 
     def __post_init__(self) -> None:
         as_pair(type(self).__name__, "kernel_size", self.kernel_size, minimum=1)
+        check_bool(type(self).__name__, "ceil", self.ceil)
         if any(2 * before > size for (before, _), size in zip(self.window.padding, self.window.kernel, strict=True)):
             raise InputError(
                 f"{type(self).__name__}: expected padding of at most half the window {self.kernel_size}, "
@@ -148,6 +150,10 @@ class AvgPool2D(_Pool2D):
 
     count_padding: bool = True
     prefix: ClassVar[str] = "avg_pool"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("AvgPool2D", "count_padding", self.count_padding)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None

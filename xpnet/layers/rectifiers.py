@@ -10,8 +10,8 @@ from array_api_compat import device
 
 from xpnet import kernels
 from xpnet.backend import Array, array_namespace
-from xpnet.checks import check_above_zero
-from xpnet.errors import InputError
+from xpnet.checks import check_above_zero, is_finite
+from xpnet.errors import InputError, short
 from xpnet.initializers import constant
 from xpnet.layers.activations import ActivationLayer
 from xpnet.layers.base import Backward, Cache, Forward, Layer, Params, State, Variables
@@ -108,8 +108,8 @@ class LeakyReLU(ActivationLayer):
     prefix: ClassVar[str] = "leaky_relu"
 
     def __post_init__(self) -> None:
-        if not 0 < self.slope < 1:
-            raise InputError(f"LeakyReLU: expected a slope above 0 and below 1, got {self.slope}. Try 0.01.")
+        if not (is_finite(self.slope) and 0 < self.slope < 1):
+            raise InputError(f"LeakyReLU: expected a slope above 0 and below 1, got {short(self.slope)}. Try 0.01.")
 
     def apply(self, x: Array) -> Array:
         return array_namespace(x).maximum(x, self.slope * x)
@@ -155,8 +155,8 @@ class PReLU(Layer):
     prefix: ClassVar[str] = "prelu"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.slope < 1:
-            raise InputError(f"PReLU: expected a slope of at least 0 and below 1, got {self.slope}. Try 0.25.")
+        if not (is_finite(self.slope) and 0 <= self.slope < 1):
+            raise InputError(f"PReLU: expected a slope of at least 0 and below 1, got {short(self.slope)}. Try 0.25.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

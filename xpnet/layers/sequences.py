@@ -73,7 +73,7 @@ class Embedding(Layer):
         return (*input_shape, self.units)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
-        weight = self.weight_init(rng, (self.count, self.units))
+        weight = self.draw(self.weight_init, rng, (self.count, self.units))
         return Variables({"weight": weight}, {}, self.output_shape(input_shape))
 
     def forward(
@@ -147,7 +147,7 @@ class LearnedPositions(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        return Variables({"weight": self.weight_init(rng, input_shape)}, {}, output_shape)
+        return Variables({"weight": self.draw(self.weight_init, rng, input_shape)}, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
@@ -248,7 +248,7 @@ class ClassToken(Layer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> Variables:
         output_shape = self.output_shape(input_shape)
-        return Variables({"weight": self.weight_init(rng, (input_shape[1],))}, {}, output_shape)
+        return Variables({"weight": self.draw(self.weight_init, rng, (input_shape[1],))}, {}, output_shape)
 
     def forward(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
