@@ -134,6 +134,11 @@ def test_what_cannot_be_run_is_refused_by_the_node():
         backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"])), "TPU")
     with refused("valid model"):
         backend.prepare(model_of(helper.make_node("Relu", ["z"], ["y"])))
+    with refused("opset from 1", "got 99"):
+        backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"]), opset=99))
+    integers = onnx.numpy_helper.from_array(np.ones((3, 3), np.int64), "w")
+    with refused("valid model", "node name: mixed", "int64"):
+        backend.prepare(model_of(helper.make_node("MatMul", ["x", "w"], ["y"], name="mixed"), initializers=[integers]))
     x = np.ones((2, 3), np.float32)
     with refused("'y' (LSTM)", "operator"):
         backend.prepare(model_of(helper.make_node("LSTM", ["x", "x", "x"], ["y"]))).run([x])

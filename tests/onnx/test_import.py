@@ -360,6 +360,9 @@ def relu_of(name="x"):
         ([node("Expand", "s s", "y")], ["'the_y' (Expand)", "constants"]),
         ([node("ConstantOfShape", "big", "c"), node("Mul", "x c", "y")], ["'the_c' (ConstantOfShape)", "at most"]),
         ([node("Relu", "w", "y")], ["(Relu)"]),
+        ([node("Relu", "x", "y"), node("Tanh", "x", "y")], ["'the_y' (Tanh)", "known"]),
+        ([node("Softmax", "x", "y", axis="last")], ["'the_y' (Softmax)", "axis", "INT", "STRING"]),
+        ([node("Conv", "x", "y")], ["'the_y' (Conv)", "input size 1"]),
         ([node("Relu", "x", "y"), node("Identity", "w", "y2")], ["output"]),
     ],
 )
@@ -402,6 +405,7 @@ def test_a_value_that_several_branches_need_is_refused(tmp_path):
         (lambda model: model.functions.append(onnx.FunctionProto(name="mine")), ["functions"]),
         (lambda model: setattr(model.graph.initializer[0], "data_type", 8), ["'w'"]),
         (lambda model: model.graph.initializer[0].dims.append(7), ["'w'"]),
+        (lambda model: model.graph.initializer[0].dims.__setitem__(0, -4), ["'w'", "[-4, 2, 1, 1]"]),
         (lambda model: setattr(model.graph.initializer[0], "raw_data", b"1"), ["'w'"]),
         (lambda model: model.graph.initializer[0].ClearField("data_type"), ["'w'"]),
     ],

@@ -8,9 +8,10 @@ from typing import Any
 
 from xpnet import backend as backends
 from xpnet.backend import Array
-from xpnet.errors import InputError
+from xpnet.errors import InputError, printable
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.program import Program
+from xpnet.onnx.reading import check_opset
 
 __all__ = ["XpnetRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 
@@ -68,14 +69,16 @@ class XpnetBackend(base.Backend):
         Raises
         ------
         InputError
-            For a model that ONNX's checker refuses, or a device or library that is not there.
+            For a model that ONNX's checker or inference of types refuses, or a device or library that is not there.
         """
         if not cls.supports_device(device):
             raise InputError(f"ONNX backend: expected a device of {', '.join(DEVICES)}, got {device!r}. Choose one.")
+        check_opset(model, "ONNX backend")
         try:
             onnx.checker.check_model(model)
-        except (onnx.checker.ValidationError, ValueError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            onnx.shape_inference.infer_shapes(model, check_type=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+            reason = printable(" ".join(str(error).split())).rstrip(".")
             raise InputError(f"ONNX backend: expected a valid model ({reason[:300]}). Check the model.") from error
         return XpnetRep(model, cls.home(device, kwargs.get("backend")))
 

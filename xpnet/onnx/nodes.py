@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet.backend import to_numpy
-from xpnet.errors import InputError
+from xpnet.errors import InputError, printable
 from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import OPERATORS, Call
 from xpnet.onnx.program import Step, at, attributes, from_host, label, run
@@ -110,10 +110,9 @@ def read_nodes(model: Any) -> Nodes:
                     "Check the model for cycles and missing initializers."
                 )
         further.update(filter(None, proto.output[1:]))
-        if not proto.output:
-            raise InputError(f"ONNX {label(proto)}: expected an output, got none. Check the model.")
-        if proto.domain not in ("", "ai.onnx"):
-            raise InputError(f"ONNX {label(proto)}: expected ONNX's own domain, got {proto.domain!r}. Replace it.")
+        _check_node(proto, version)
+        if proto.output[0] == name or proto.output[0] in nodes or proto.output[0] in constants:
+            raise InputError(f"ONNX {label(proto)}: expected a name for its output, got a known one. Rename it.")
         with at(label(proto)):
             node = Node(
                 label(proto),
@@ -141,6 +140,23 @@ def read_nodes(model: Any) -> Nodes:
     return Nodes(needed(nodes, output), name, _input_shape(inputs[0]), output)
 
 
+def _check_node(proto: Any, version: int) -> None:
+    """Raise InputError for a node that its operator's definition does not allow."""
+    if not proto.output:
+        raise InputError(f"ONNX {label(proto)}: expected an output, got none. Check the model.")
+    if proto.domain not in ("", "ai.onnx"):
+        raise InputError(f"ONNX {label(proto)}: expected ONNX's own domain, got {proto.domain!r}. Replace it.")
+    onnx = load_onnx()
+    if onnx.defs.has(proto.op_type):
+        context = onnx.checker.C.CheckerContext()
+        context.ir_version, context.opset_imports = onnx.IR_VERSION, {"": version}
+        try:
+            onnx.checker.check_node(proto, context)
+        except onnx.checker.ValidationError as error:
+            reason = printable(" ".join(str(error).partition("==>")[0].split()))
+            raise InputError(f"ONNX {label(proto)}: {reason[:300].rstrip('.')}. Check the model.") from error
+
+
 def fold(node: Node, constants: dict[str, np.ndarray]) -> None:
     """Compute a node of constants."""
     step = Step(node.label, OPERATORS[node.operator], Call(node.attributes, node.opset), node.inputs, (node.output,))
@@ -166,6 +182,8 @@ def needed(nodes: Mapping[str, Node], output: str) -> dict[str, Node]:
 
 def _checked_tensor(tensor: Any) -> np.ndarray:
     """An initializer as an array, whose shape is that of the numbers it holds."""
+    if any(length < 0 for length in tensor.dims):
+        raise InputError(f"expected lengths of at least 0, got {list(tensor.dims)}")
     return from_host(load_onnx().numpy_helper.to_array(tensor), backends.resolve())
 
 

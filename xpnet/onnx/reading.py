@@ -42,7 +42,9 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     except Exception as error:  # damaged bytes lead to many kinds
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"{source}: not a readable ONNX model ({reason}). Get a new copy.") from error
-    _check_opsets(model, source)
+    check_opset(model, source)
+    if model.functions:
+        raise InputError(f"{source}: expected ONNX's own operators, got functions of its own. Inline them.")
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _load_external(tensor, Path(path), source)
@@ -109,15 +111,14 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
     raise InputError("expected protobuf, got a number without end")
 
 
-def _check_opsets(model: Any, source: str) -> None:
+def check_opset(model: Any, source: str) -> None:
+    """Raise InputError for a model of operators that the package onnx does not know."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     version, newest = versions.get("", versions.get("ai.onnx", 0)), load_onnx().defs.onnx_opset_version()
     if not 1 <= version <= newest:
         raise InputError(
             f"{source}: expected an opset from 1 to {newest}, got {version or 'none'}. Export it with opset 20."
         )
-    if model.functions:
-        raise InputError(f"{source}: expected ONNX's own operators, got functions of its own. Inline them.")
 
 
 def _load_external(tensor: Any, path: Path, source: str) -> None:
