@@ -4,6 +4,7 @@ import sys
 import pytest
 
 import xpnet
+from xpnet.models.registry import FAMILIES
 from xpnet.network import Network
 
 
@@ -21,6 +22,12 @@ def test_importing_xpnet_imports_nothing_heavy():
 
 def test_predicting_imports_neither_data_sets_nor_training():
     assert not {"xpnet.datasets", "xpnet.models", "xpnet.training"} & loaded_by("import xpnet; xpnet.Network")
+
+
+def test_a_name_costs_nothing_until_it_is_used():
+    families = {f"xpnet.models.{family}" for family in FAMILIES}
+    assert not families & loaded_by("from xpnet import models; models.names()")
+    assert families & loaded_by("from xpnet import models; models.options('unet')") == {"xpnet.models.unet"}
 
 
 def test_what_is_imported_when_asked_for_is_all_there():

@@ -46,7 +46,7 @@ IN_MILLIONS = {"resnet20": 0.27, "resnet32": 0.46, "resnet56": 0.85, "resnet110"
 
 
 def parameters(name, input_shape=None, classes=None, **options):
-    model = registry._MODELS[name]
+    model = registry.find(name)
     input_shape = input_shape or model.input_shape
     layers = model.build(input_shape, classes or model.classes, **options)
     return Layout.of(layers.init(Undrawn(), input_shape).params)
@@ -182,7 +182,7 @@ def test_mlp_initial_weights(weight_init, std):
 @pytest.mark.parametrize("name", ["fer_cnn", "alexnet"])
 def test_dropout_of_the_published_networks_can_be_changed(name):
     def probabilities(**options):
-        model = registry._MODELS[name]
+        model = registry.find(name)
         layers = model.build(model.input_shape, model.classes, **options)
         return [layer.p for _, layer, _ in layers.leaves(model.input_shape) if isinstance(layer, Dropout)]
 
@@ -254,13 +254,13 @@ def test_every_family_has_layers_by_the_names_it_promises():
         "alexnet": {"features.0", "features.12", "classifier.6"},
         "resnet50": {"conv1", "bn1", "relu", "maxpool", "layer1.0.relu", "layer4.2.residual.branch.conv3", "avgpool"},
     }.items():
-        model = registry._MODELS[name]
+        model = registry.find(name)
         layers = model.build(model.input_shape, model.classes)
         assert expected <= {leaf.name for leaf in layers.leaves(model.input_shape)}
 
 
 def test_batch_norm_of_resnets_is_in_every_block():
-    model = registry._MODELS["resnet50"]
+    model = registry.find("resnet50")
     layers = model.build(model.input_shape, model.classes)
     assert sum(isinstance(leaf.layer, BatchNorm) for leaf in layers.leaves(model.input_shape)) == 1 + 16 * 3 + 4
 

@@ -17,6 +17,7 @@ from xpnet.runs.settings import make_run
 def linear(monkeypatch):
     """A model of the test's own, with one option."""
     recipe = models.recipe("mlp")
+    monkeypatch.setattr(registry, "_HOMES", {})
     monkeypatch.setattr(registry, "_MODELS", {})
 
     @registry.register("linear", input_shape=(2, 3, 1), classes=4, recipe=recipe)
@@ -29,7 +30,7 @@ def test_a_builder_gets_shape_classes_and_options(linear):
     assert models.create("linear").output_shape == (8,)
     assert models.create("linear", input_shape=(5, 3, 1), classes=2).output_shape == (10,)
     assert len(models.create("linear", copies=3).layer_info()) == 4
-    assert registry._MODELS["linear"].options() == ("copies",)
+    assert registry.find("linear").options() == ("copies",)
 
 
 def test_an_unknown_option_is_refused(linear):
@@ -45,6 +46,14 @@ def test_all_models_are_there():
     modern = {"googlenet", "squeezenet1_0", "squeezenet1_1", "densenet121", "mobilenet_v2"}
     transformers = {"vit_tiny", "vit_small", "vit_digits"}
     assert set(models.names()) == resnets | others | vggs | narrow | modern | transformers | {"unet", "unet_small"}
+
+
+def test_each_is_registered_by_its_familys_file():
+    for family, names in registry.FAMILIES.items():
+        for name in names:
+            build = registry.find(name).build
+            assert getattr(build, "func", build).__module__ == f"xpnet.models.{family}"
+    assert set(registry._MODELS) == set(models.names())
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -38,7 +38,7 @@ def test_every_tensor_is_theirs_in_name_and_shape(model):
         twin = make_twin(model, 224)
     theirs = {name: tuple(tensor.shape) for name, tensor in twin.state_dict().items()}
     kept = {name: shape for name, shape in theirs.items() if not name.startswith("aux") and "num_batches" not in name}
-    network = registry._MODELS[model]
+    network = registry.find(model)
     layers = network.build(network.input_shape, network.classes)
     places = torch_tensors(
         layers.leaves(network.input_shape), tensor_shapes(layers, network.input_shape), torch_name
@@ -74,7 +74,7 @@ def test_logits_are_theirs(model, size, tmp_path):
 def test_timms_names_of_every_tensor(architecture):
     with torch.device("meta"):
         twin = import_timm().create_model(architecture)
-    model = registry._MODELS[ARCHITECTURES[architecture]]
+    model = registry.find(ARCHITECTURES[architecture])
     layers = model.build(model.input_shape, model.classes)
     ours = {timm_name(ARCHITECTURES[architecture], name) for name in tensor_shapes(layers, model.input_shape)}
     theirs = {name for name in twin.state_dict() if not name.endswith("num_batches_tracked")}

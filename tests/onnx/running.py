@@ -42,7 +42,7 @@ _SIDES = {
 
 def small(name: str, seed: int = 0, *, dropout: bool = True) -> Network:
     """A network of the registry for small images and seven classes, with dense layers of 16 in place of 4096 units."""
-    model = registry._MODELS[name]
+    model = registry.find(name)
     shape = (_SIDES[name], _SIDES[name], 3) if name in _SIDES else model.input_shape
 
     def changed(name: str, layer: Layer) -> Layer:

@@ -137,7 +137,7 @@ def test_another_optimizer_keeps_the_weight_decay_unless_its_own_is_decoupled(mo
 def test_a_recipe_names_its_optimizer(monkeypatch):
     published = models.recipe("mnist_starter")
     recipe = dataclasses.replace(published, train=dataclasses.replace(published.train, optimizer=Adam(0.003)))
-    model = dataclasses.replace(registry._MODELS["mnist_starter"], recipe=recipe)
+    model = dataclasses.replace(registry.find("mnist_starter"), recipe=recipe)
     monkeypatch.setitem(registry._MODELS, "with_adam", model)
     assert train(model="with_adam").optimizer == Adam(0.003)
     assert train(model="with_adam", beta1=0.8).optimizer == Adam(0.003, beta1=0.8)

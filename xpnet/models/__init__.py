@@ -1,21 +1,5 @@
-"""Networks by name: one file per family."""
+"""Networks by name: one file per family, imported when a name of it is first used."""
 
-from xpnet.models import (  # noqa: F401 (registers their models)
-    alexnet,
-    cnn,
-    densenet,
-    googlenet,
-    lenet,
-    mlp,
-    mobilenet,
-    resnet,
-    resnet_cifar,
-    squeezenet,
-    starters,
-    unet,
-    vgg,
-    vit,
-)
 from xpnet.models.pretrained import load_weights, start_from
 from xpnet.models.registry import Recipe, create, names, options, recipe
 

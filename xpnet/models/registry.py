@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from xpnet.checks import pick
@@ -44,6 +45,23 @@ class Model:
         return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
 
 
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "alexnet": ("alexnet",),
+    "cnn": ("cnn_32_64", "fer_cnn", "cifar10_cnn"),
+    "densenet": ("densenet121",),
+    "googlenet": ("googlenet",),
+    "lenet": ("lenet5",),
+    "mlp": ("mlp",),
+    "mobilenet": ("mobilenet_v2",),
+    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50v2", "resnet101v2"),
+    "resnet_cifar": ("resnet20", "resnet32", "resnet56", "resnet110"),
+    "squeezenet": ("squeezenet1_0", "squeezenet1_1"),
+    "starters": ("mnist_starter", "cifar10_starter"),
+    "unet": ("unet", "unet_small"),
+    "vgg": ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
+    "vit": ("vit_tiny", "vit_small", "vit_digits"),
+}
+_HOMES = {name: family for family, members in FAMILIES.items() for name in members}
 _MODELS: dict[str, Model] = {}
 
 
@@ -61,7 +79,22 @@ def register(
 
 def names() -> tuple[str, ...]:
     """Names of all models."""
-    return tuple(_MODELS)
+    return tuple({**_HOMES, **_MODELS})
+
+
+def find(name: str) -> Model:
+    """A model by its name; its family's file is imported when it is first asked for.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    model = pick("Model", {**_HOMES, **_MODELS}, name)
+    if isinstance(model, str):
+        import_module(f"xpnet.models.{model}")
+        model = _MODELS[name]
+    return model
 
 
 def recipe(name: str) -> Recipe:
@@ -72,12 +105,12 @@ def recipe(name: str) -> Recipe:
     InputError
         For an unknown name.
     """
-    return pick("Model", _MODELS, name).recipe
+    return find(name).recipe
 
 
 def pixels(name: str) -> Pixels:
     """The pixels that PyTorch's weights of a model were trained on. Raises InputError for an unknown name."""
-    return pick("Model", _MODELS, name).pixels
+    return find(name).pixels
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -88,7 +121,7 @@ def options(name: str) -> tuple[str, ...]:
     InputError
         For an unknown name.
     """
-    return pick("Model", _MODELS, name).options()
+    return find(name).options()
 
 
 def create(
@@ -125,7 +158,7 @@ def create(
     >>> create("mlp", input_shape=(28, 28, 1), classes=10, hidden=(16,)).parameter_count
     12730
     """
-    model = pick("Model", _MODELS, name)
+    model = find(name)
     for option in options:
         if option not in model.options():
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from xpnet.models.mobilenet import STAGES
 from xpnet.torch_weights import torch_name
 
 _VGG = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
@@ -33,6 +32,8 @@ def _mobilenet_path(path: str) -> str:
     number, _, inner = place.partition(".conv.")
     if not inner:
         return _MOBILENET[place]
+    from xpnet.models.mobilenet import STAGES  # here: the file of a family is imported when a name of it is used
+
     block, count = int(number) - 1, 0
     for stage, (_, _, blocks, _) in enumerate(STAGES):
         if block < count + blocks:

@@ -111,11 +111,11 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
     raise InputError("expected protobuf, got a number without end")
 
 
-def check_opset(model: Any, source: str) -> None:
-    """Raise InputError for a model of operators that the package onnx does not know."""
+def check_opset(model: Any, source: str, *, least: int = 1) -> None:
+    """Raise InputError for a model of operators that the package onnx does not know; opset 0 is none."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     version, newest = versions.get("", versions.get("ai.onnx", 0)), load_onnx().defs.onnx_opset_version()
-    if not 1 <= version <= newest:
+    if not least <= version <= newest:
         raise InputError(
             f"{source}: expected an opset from 1 to {newest}, got {version or 'none'}. Export it with opset 20."
         )
