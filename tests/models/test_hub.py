@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pooch
@@ -145,8 +147,13 @@ def test_without_a_connection(hub, monkeypatch, is_offline):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr(type(hub), "url", "http://127.0.0.1:9")
+    told = []
+    monkeypatch.setattr(
+        logging.getLogger("huggingface_hub"), "handlers", [SimpleNamespace(level=0, handle=told.append)]
+    )
     with refused(f"Weights {NAME}", "to download config.json", "got no connection"):
         find(NAME)
+    assert told == []
 
 
 def test_offline_with_the_files_in_the_cache(published, source, monkeypatch):

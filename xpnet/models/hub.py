@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +101,8 @@ def _download(source: str, repository: str, file: str) -> Path:
     )
     errors = importlib.import_module("huggingface_hub.errors")
     try:
-        return Path(hub.hf_hub_download(repository, file))
+        with _without_warnings():
+            return Path(hub.hf_hub_download(repository, file))
     except errors.GatedRepoError as error:
         raise InputError(
             f"Weights {source}: expected a public repository, got one that asks for an account. "
@@ -124,6 +127,18 @@ def _download(source: str, repository: str, file: str) -> Path:
         raise InputError(
             f"Weights {source}: expected to download {file}, got an error ({reason}). Try again."
         ) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without the hub's warnings of each of its tries: the error that comes of the last one says it all."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_unchanged(source: str, path: Path) -> None:
