@@ -13,6 +13,7 @@ from xpnet.backend import Array, is_readable, to_numpy
 from xpnet.errors import InputError, short
 from xpnet.layers.base import Layer
 from xpnet.layers.containers import Sequential, map_leaves
+from xpnet.layers.errors import inside
 from xpnet.layers.normalization import BatchNorm, Normalize
 from xpnet.shapes import Shape, check_positive
 
@@ -56,20 +57,22 @@ def with_normalize(layer: Layer) -> Sequential:
     return Sequential([(NORMALIZE, Normalize()), *named])
 
 
-def check_indices(count: int | None, x: Array) -> None:
-    """Raise InputError for indices outside an ``Embedding`` of ``count`` vectors, where reading x makes no device wait.
+def check_indices(layer: Layer, input_shape: Shape, x: Array) -> None:
+    """Raise InputError for indices outside the ``Embedding`` that layers begin with.
 
-    None: the network takes no indices.
+    Nothing is checked where they begin with none, or where reading x makes a device wait.
     """
+    count = layer.index_count
     if count is None or not is_readable(x):
         return
     values = to_numpy(x)
     least, most = values.min(), values.max()
     if not (np.round(least) >= 0 and np.round(most) < count):
-        raise InputError(
-            f"Network: expected indices from 0 to {count - 1}, got {least:g} to {most:g}. "
-            "Change them, or the count of the Embedding."
-        )
+        taker = next(part for part in layer.leaves(input_shape) if part.layer.index_count is not None)
+        with inside(taker.name):
+            raise taker.layer.error(
+                f"expected indices from 0 to {count - 1}, got {least:g} to {most:g}. Change them, or its count."
+            )
 
 
 def per_channel(what: str, value: Any, channels: int, dtype: str) -> np.ndarray:

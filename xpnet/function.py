@@ -275,7 +275,7 @@ class LayeredFunction:
     def _check_batch(self, x: Array) -> None:
         backends.check_array("Array", x)
         self._check_shape(tuple(x.shape))
-        check_indices(self.layer.index_count, x)
+        check_indices(self.layer, self.input_shape, x)
 
     def _check_shape(self, shape: Shape) -> None:
         if tuple(shape[1:]) != self.input_shape or shape[0] == 0:

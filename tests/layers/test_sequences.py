@@ -96,8 +96,8 @@ def test_a_network_of_indices_is_trained_on_them_as_they_are():
 def test_a_network_refuses_an_index_outside_where_it_can_see_it(index):
     network = xpnet.Network([Embedding(3, 4), Flatten(), Dense(2)], (2,))
     x = np.array([[0.0, 2.0], [1.0, index]], np.float32)
-    with refused("Network: expected indices from 0 to 2, got "):
+    with refused("Embedding 'embedding1': expected indices from 0 to 2, got "):
         network.forward(network.theta, network.state, x)
-    with refused("Network: expected indices from 0 to 2, got ") if np.isfinite(index) else refused("x"):
+    with refused("Embedding 'embedding1': expected indices from 0 to 2, got ") if np.isfinite(index) else refused("x"):
         network.fit(x, np.array([0, 1]), progress=False)
     assert network.predict(np.array([[0.4, 1.6]])).shape == (1,)

@@ -147,7 +147,7 @@ def check_fits(network: Network, dataset: Dataset, loss: Loss | None = None) -> 
         )
     _check_kind(network, dataset, loss)
     if is_array(dataset.train_inputs) and not isinstance(dataset.train_inputs, np.memmap):
-        check_indices(network.layer.index_count, dataset.train_inputs)
+        check_indices(network.layer, network.input_shape, dataset.train_inputs)
 
 
 def _outputs_text(shape: tuple[int, ...]) -> str:
