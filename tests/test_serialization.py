@@ -219,3 +219,9 @@ def test_settings_larger_than_any_network_needs(units):
     with refused("Configuration", f"integers of at most {LARGEST}", f"got {units}"):
         check_reasonable({"layer": layers})
     assert LARGEST**2 * 8 < 1 << 63
+
+
+def test_settings_that_could_not_be_read_again_are_not_written(tmp_path):
+    with refused("Weights file", "at most 4,194,304 bytes", "got 4,20"):
+        write_tensors(tmp_path / "a.safetensors", {"a": np.zeros(1)}, {"rows": "0" * 4_200_000})
+    assert not list(tmp_path.iterdir())

@@ -89,7 +89,7 @@ def write_tensors(
 ) -> None:
     """Write named arrays and a JSON header to a safetensors file, whole or not at all, with the SHA-256 of both.
 
-    Raises InputError, with ``what`` the file is, if it cannot be written.
+    Raises InputError, with ``what`` the file is, if it cannot be written, or could not be read again.
     """
     from safetensors.numpy import save  # here: xpnet's import stays as quick as NumPy's
 
@@ -101,6 +101,12 @@ def write_tensors(
     header = {"format": FORMAT_VERSION, **header}
     header[_DIGEST_KEY] = _digest(header, contiguous)
     content = save(contiguous, {_METADATA_KEY: json.dumps(header)})  # two entries would be in any order
+    length = int.from_bytes(content[:8], "little")
+    if length > _LONGEST_HEADER:
+        raise InputError(
+            f"{what} {path}: expected settings and names of at most {_LONGEST_HEADER:,} bytes, got {length:,}. "
+            "Use fewer or shorter ones."
+        )
     atomic_write(Path(path), content, what=what)
 
 

@@ -4,7 +4,7 @@ import pytest
 from tests.helpers import assert_is_gradient, refused
 from tests.layers.runs import start
 from xpnet.backend import to_numpy
-from xpnet.layers import Dense, Flatten, SelfAttention, multi_head_self_attention, transformer_block
+from xpnet.layers import Dense, Flatten, SelfAttention, Sequential, multi_head_self_attention, transformer_block
 from xpnet.layers.examples import Example
 from xpnet.layout import Layout
 from xpnet.network import Network
@@ -66,12 +66,15 @@ def test_a_block_hands_its_mask_on():
     assert (masked, causal) == (SelfAttention(2, mask=mask), SelfAttention(2, causal=True))
 
 
+ROWS = ("101", "110", "011")
+
+
 def test_a_mask_is_saved_with_the_network(tmp_path):
     mask = np.array([[True, False, True], [True, True, False], [False, True, True]])
     net = Network([multi_head_self_attention(4, 2, mask=mask), Flatten(), Dense(2)], (3, 4))
     net.save(tmp_path / "net.safetensors")
     back, x = Network.load(tmp_path / "net.safetensors"), np.random.default_rng(0).normal(size=(2, 3, 4))
-    assert back.layer == net.layer
+    assert back.layer == net.layer == Sequential([multi_head_self_attention(4, 2, mask=ROWS), Flatten(), Dense(2)])
     np.testing.assert_array_equal(back(x.astype(np.float32)), net(x.astype(np.float32)))
 
 
@@ -84,6 +87,8 @@ def test_a_mask_is_saved_with_the_network(tmp_path):
         ([], "got []"),
         (True, "got True"),
         ("causal", "got 'causal'"),
+        (["10", "1x"], "got ['10', '1x']"),
+        (["10", "110"], "got ['10', '110']"),
     ],
 )
 def test_masks_that_are_not(mask, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from array_api_compat import device
@@ -38,7 +39,8 @@ class SelfAttention(Layer):
         Whether a place attends only to itself and to those before it.
     mask
         Which keys each query attends to, the same for all examples and heads: T rows (queries) of T booleans (keys),
-        an array or nested lists, as in PyTorch's ``scaled_dot_product_attention``. None: to all. In place of causal.
+        an array or nested lists, as in PyTorch's ``scaled_dot_product_attention``. None: to all. The layer
+        keeps each row as text, such as "0110", and takes it so too.
 
     Raises
     ------
@@ -83,18 +85,25 @@ class SelfAttention(Layer):
         if self.mask is not None:
             object.__setattr__(self, "mask", self._checked_mask())
 
-    def _checked_mask(self) -> tuple[tuple[bool, ...], ...]:
+    def _checked_mask(self) -> tuple[str, ...]:
         if self.causal:
             raise self.error("expected a mask or causal, got both. Leave out later keys in the mask.")
-        rows = getattr(self.mask, "tolist", lambda: self.mask)()
-        if not (isinstance(rows, list | tuple) and rows and all(_is_row(row, len(rows)) for row in rows)):
+        given = getattr(self.mask, "tolist", lambda: self.mask)()
+        rows = [_row(row) for row in given] if isinstance(given, list | tuple) else []
+        if not rows or {len(row) for row in rows} != {len(rows)}:
             raise self.error(
                 f"expected a mask of T x T booleans, got {short(self.mask)}. Pass True where a query attends to a key."
             )
-        if not all(map(any, rows)):
-            empty = [any(row) for row in rows].index(False)
-            raise self.error(f"expected each query to attend to a key, got none in row {empty} of the mask. Add one.")
-        return tuple(map(tuple, rows))
+        if blind := [place for place, row in enumerate(rows) if "1" not in row]:
+            raise self.error(
+                f"expected each query to attend to a key, got none in row {blind[0]} of the mask. Add one."
+            )
+        return tuple(rows)
+
+    @cached_property
+    def attends(self) -> tuple[tuple[float, ...], ...] | None:
+        """The mask as 1 where a query attends to a key and 0 elsewhere."""
+        return None if self.mask is None else tuple(tuple(map(float, row)) for row in self.mask)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         length, channels = self.check_sequences(input_shape)
@@ -133,7 +142,7 @@ class SelfAttention(Layer):
         if self.causal:
             places = xp.arange(scores.shape[-1], dtype=xp.int32, device=device(scores))
             return xp.where(places[None, :] > places[:, None], -xp.inf, scores)
-        return scores if self.mask is None else xp.where(vector(self.mask, scores) == 0, -xp.inf, scores)
+        return scores if self.attends is None else xp.where(vector(self.attends, scores) == 0, -xp.inf, scores)
 
     def _by_head(self, x: Array, count: int) -> list[Array]:
         """``count`` arrays that lie behind one another in the channels, each as (N, heads, T, d)."""
@@ -143,8 +152,11 @@ class SelfAttention(Layer):
         return [parts[i, ...] for i in range(count)]
 
 
-def _is_row(row: Any, length: int) -> bool:
-    return isinstance(row, list | tuple) and len(row) == length and all(isinstance(seen, bool) for seen in row)
+def _row(row: Any) -> str:
+    """A row of a mask as text, empty if it is not one."""
+    if isinstance(row, list | tuple) and all(isinstance(seen, bool) for seen in row):
+        return "".join("01"[seen] for seen in row)
+    return row if isinstance(row, str) and set(row) <= {"0", "1"} else ""
 
 
 def _joined(arrays: list[Array]) -> Array:
@@ -176,6 +188,8 @@ def multi_head_self_attention(
     Notes
     -----
     .. math:: y = \mathrm{SelfAttention}(x W_{qkv}^T + b_{qkv}) \, W_{proj}^T + b_{proj}
+
+    Backward: that of the three layers, from the last to the first.
 
     Shapes: x (N, T, C) -> y (N, T, units).  Params: qkv.weight (3 * units, C), proj.weight (units, units), and biases.
 
@@ -236,6 +250,8 @@ def transformer_block(
 
         h = x + \mathrm{attention}(\mathrm{norm1}(x)), \quad
         y = h + \mathrm{fc2}(\mathrm{gelu}(\mathrm{fc1}(\mathrm{norm2}(h))))
+
+    Backward: that of ``Residual`` and of the layers in the branches, from the last to the first.
 
     Shapes: x (N, T, units) -> y (N, T, units).
 

@@ -38,6 +38,8 @@ class Sequential(Layer):
 
     Backward is the chain rule from the last layer to the first. Where no dx is asked for it stops at the first layer
     with parameters.
+
+    Shapes: each layer takes what the one before it gives.
     """
 
     layers: tuple[tuple[str, Layer], ...]

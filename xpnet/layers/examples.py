@@ -127,7 +127,7 @@ EXAMPLES = (
     Example(layers.FirstPlace(), (4, 3)),
     Example(layers.SelfAttention(), (4, 6)),
     Example(layers.SelfAttention(heads=2, causal=True), (4, 12)),
-    Example(layers.SelfAttention(mask=((True, False, True), (False, True, True), (True, False, False))), (3, 6)),
+    Example(layers.SelfAttention(mask=("101", "011", "100")), (3, 6)),
     Example(layers.multi_head_self_attention(4, heads=2), (5, 3)),
     Example(
         layers.Sequential(

@@ -137,8 +137,8 @@ def _attention(graph: Graph, path: str, layer: layers.SelfAttention, tensors: Te
     scale = graph.tensor(f"{path}.scale", np.asarray(1 / math.sqrt(width)))
     scores = graph.node("Mul", [scores, scale], name=f"{path}.scores")
     if layer.causal or layer.mask is not None:
-        attends = np.tri(length, dtype=bool) if layer.mask is None else np.asarray(layer.mask)
-        mask = graph.tensor(f"{path}.mask", np.where(attends, 0.0, -np.inf))
+        attends = np.tri(length) if layer.attends is None else np.asarray(layer.attends)
+        mask = graph.tensor(f"{path}.mask", np.where(attends != 0, 0.0, -np.inf))
         scores = graph.node("Add", [scores, mask], name=f"{path}.masked")
     p = graph.node("Softmax", [scores], name=f"{path}.p", axis=-1)
     y = graph.node("MatMul", [p, parts[2]], name=f"{path}.by_head_out")
