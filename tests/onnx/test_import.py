@@ -381,6 +381,13 @@ def test_what_layers_cannot_say_is_refused_by_the_node(nodes, words, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_an_operator_whose_name_is_not_text_is_refused(tmp_path):
+    content = model_of([relu_of()], {}, (2, 3, 4)).SerializeToString().replace(b"Relu", b"Re\xfflu")
+    (tmp_path / "net.onnx").write_bytes(content)
+    with refused("'the_y'", "an operator that is known"):
+        Network.from_onnx(tmp_path / "net.onnx")
+
+
 def test_a_value_that_several_branches_need_is_refused(tmp_path):
     tensors = {name: draw(2, 2, 1, 1) for name in "ab"}
     nodes = [

@@ -110,10 +110,10 @@ def read_nodes(model: Any) -> Nodes:
                     "Check the model for cycles and missing initializers."
                 )
         further.update(filter(None, proto.output[1:]))
-        _check_node(proto, version)
-        if proto.output[0] == name or proto.output[0] in nodes or proto.output[0] in constants:
-            raise InputError(f"ONNX {label(proto)}: expected a name for its output, got a known one. Rename it.")
         with at(label(proto)):
+            _check_node(proto, version)
+            if proto.output[0] == name or proto.output[0] in nodes or proto.output[0] in constants:
+                raise InputError("expected a new name for its output, got a known one")
             node = Node(
                 label(proto),
                 proto.op_type,
@@ -143,18 +143,18 @@ def read_nodes(model: Any) -> Nodes:
 def _check_node(proto: Any, version: int) -> None:
     """Raise InputError for a node that its operator's definition does not allow."""
     if not proto.output:
-        raise InputError(f"ONNX {label(proto)}: expected an output, got none. Check the model.")
+        raise InputError("expected an output, got none")
     if proto.domain not in ("", "ai.onnx"):
         raise InputError(f"ONNX {label(proto)}: expected ONNX's own domain, got {proto.domain!r}. Replace it.")
     onnx = load_onnx()
-    if onnx.defs.has(proto.op_type):
+    if isinstance(proto.op_type, str) and onnx.defs.has(proto.op_type):  # bytes, where it is not text
         context = onnx.checker.C.CheckerContext()
         context.ir_version, context.opset_imports = onnx.IR_VERSION, {"": version}
         try:
             onnx.checker.check_node(proto, context)
         except onnx.checker.ValidationError as error:
             reason = printable(" ".join(str(error).partition("==>")[0].split()))
-            raise InputError(f"ONNX {label(proto)}: {reason[:300].rstrip('.')}. Check the model.") from error
+            raise InputError(reason[:300]) from error
 
 
 def fold(node: Node, constants: dict[str, np.ndarray]) -> None:
