@@ -382,7 +382,7 @@ def test_what_layers_cannot_say_is_refused_by_the_node(nodes, words, tmp_path):
 
 
 def test_an_operator_whose_name_is_not_text_is_refused(tmp_path):
-    content = model_of([relu_of()], {}, (2, 3, 4)).SerializeToString().replace(b"Relu", b"Re\xfflu")
+    content = model_of([relu_of()], {}, (2, 3, 4)).SerializeToString().replace(b"Relu", b"Re\xffu")
     (tmp_path / "net.onnx").write_bytes(content)
     with refused("'the_y'", "an operator that is known"):
         Network.from_onnx(tmp_path / "net.onnx")
