@@ -21,7 +21,7 @@ from rich.text import Text
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend
-from xpnet.benchmark.implementation import CUDNN, GRAPH
+from xpnet.benchmark.implementation import CUDNN, CUDNN_GRAPH, GRAPH
 from xpnet.checks import pick
 from xpnet.cli import benchmark, common
 from xpnet.errors import InputError
@@ -32,7 +32,7 @@ BENCHMARK = (
     *("--models", "mnist_starter,resnet50", "--peers", "torch,torch-channels-last,torch-graphs"),
     *("--rounds", "4", "--precision", "tf32"),
 )
-OURS = ("xpnet-cupy", CUDNN, GRAPH)
+OURS = ("xpnet-cupy", GRAPH, CUDNN, CUDNN_GRAPH)
 LAUNCHES = 1000
 TESTS = "cupy or cuda or cudnn or graph or device or launch or gpu"  # in names of tests, files or parameters
 

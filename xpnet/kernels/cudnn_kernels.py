@@ -16,6 +16,7 @@ from xpnet.kernels import cupy_kernels
 from xpnet.kernels.choice import is_deterministic
 from xpnet.kernels.cudnn_plans import (
     BIAS,
+    DTYPES,
     FORWARD,
     IMAGES,
     INPUT_GRADIENT,
@@ -35,9 +36,9 @@ _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
 _logger = logging.getLogger(__name__)
 
 
-def serves(operation: str, *arguments: Any) -> bool:
-    """Always."""
-    return True
+def serves(operation: str, x: Array, *arguments: Any) -> bool:
+    """What cuDNN computes rightly: see ``DTYPES``."""
+    return x.dtype.name in DTYPES
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
