@@ -25,7 +25,6 @@ from xpnet.benchmark.implementation import (
     CUDNN_GRAPH,
     GPU_PEERS,
     GPU_PURE,
-    GRAPH,
     is_installed,
     library,
 )
@@ -248,7 +247,7 @@ def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
             run.say(f"{name} is left out, it is not installed: pip install {_PACKAGES[name]}")
     peers = [peer for peer in peers if is_installed(peer)]
     own = [f"xpnet-{name}" for name in ("torch", "jax") if name in libraries and is_installed(name)]
-    graph = [GRAPH] if run.own == "xpnet-cupy" else []
+    graph = [f"{run.own}-graph"] if run.own == "xpnet-cupy" else []
     by_cudnn = [CUDNN, CUDNN_GRAPH] if _by_cudnn(run) else []
     return [run.own, *graph, *by_cudnn, *own, *peers]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ BENCHMARK = (
 )
 OURS = ("xpnet-cupy", GRAPH, CUDNN, CUDNN_GRAPH)
 LAUNCHES = 1000
+_TEST_PROCESSES = 4  # each has a context of its own on the GPU, of half a gigabyte
 TESTS = "cupy or cuda or cudnn or graph or device or launch or gpu"  # in names of tests, files or parameters
 
 
@@ -246,4 +248,8 @@ def _run_tests(console: Console) -> bool:
         console.print('  Not run: they need a clone of the repository and pip install -e ".[test]"', style="yellow")
         return False
     command = [sys.executable, "-m", "pytest", "-q", "-k", TESTS, "-p", "no:cacheprovider"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    if importlib.util.find_spec("xdist"):
+        command += ["-n", str(_TEST_PROCESSES)]
+    # JAX would take most of the GPU's memory in each of them.
+    environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
