@@ -3,8 +3,8 @@ A class for each pixel
 ======================
 
 A small U-Net finds the pixels of drawn shapes, at half size, in images that it has not seen. At each scale the features
-of the way down stand beside those of the way up, which still know where the edges are. ``scripts/train.py --model unet_small``
-trains a larger one, which also tells discs, squares and triangles apart.
+of the way down, which still know where the edges are, stand beside those of the way up. ``scripts/train.py --model
+unet_small`` trains a larger one, which also tells discs, squares and triangles apart.
 
 Source: Ronneberger, Fischer and Brox, "U-Net: Convolutional networks for biomedical image segmentation", MICCAI 2015.
 """
