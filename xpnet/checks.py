@@ -34,6 +34,14 @@ def check_bool(where: str, name: str, value: Any) -> None:
         raise InputError(f"{where}: expected {name} to be True or False, got {short(value)}. Change {name}.")
 
 
+def check_kind(where: str, name: str, value: Any, kind: type, example: str) -> None:
+    """Raise InputError unless the value is an instance of a class, of which the example makes one."""
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{where}: expected {name} to be an instance of {kind.__name__}, got {short(value)}. Pass {example}."
+        )
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value)
 

@@ -163,6 +163,19 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         picture="accuracy",
         seeds=1,
     ),
+    "resnet20": Experiment(
+        "train.py --model resnet20 --data cifar10 --epochs 4",
+        (Metric("test accuracy", "91.25 % (164 epochs)", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
+    "mobilenet_v2": Experiment(
+        "train.py --model mobilenet_v2 --stem small --data cifar10 --epochs 3 --batch-size 64 --lr 0.05 "
+        "--crop-padding 2 --flip",
+        (Metric("test accuracy", "", final_accuracy),),
+        picture="accuracy",
+        seeds=1,
+    ),
     "unet": Experiment(
         "train.py --model unet_small",
         (

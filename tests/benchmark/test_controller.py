@@ -266,6 +266,7 @@ def test_the_first_call_of_a_turn_is_not_counted(case):
     ("implementation", "choice", "graph"),
     [
         ("xpnet-cupy", "fastest", False),
+        ("xpnet-cupy-graph", "fastest", True),
         ("xpnet-cupy-cudnn", "cudnn", False),
         ("xpnet-cupy-cudnn-graph", "cudnn", True),
         ("xpnet-torch-pure", "pure", False),

@@ -157,7 +157,7 @@ def test_on_a_gpu_cudnns_convolutions_are_measured_beside_the_pure_ones(monkeypa
     run = benchmark._Run(common.make_console(), {}, "xpnet-cupy", "cuda:0", 1, 1)
     names = benchmark._implementations(run, ["torch"])
     more = ["xpnet-cupy-cudnn", "xpnet-cupy-cudnn-graph", "xpnet-torch", "torch"]
-    assert names == ["xpnet-cupy", *(more if installed else [])]
+    assert names == ["xpnet-cupy", "xpnet-cupy-graph", *(more if installed else [])]
     said = 'xpnet-cupy-cudnn is left out, cuDNN is not installed: pip install "xpnet[cudnn]"\n'
     assert (said in capsys.readouterr().out) is not installed
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-data_type = enum.Enum("data_type", "HALF FLOAT DOUBLE")
+data_type = enum.Enum("data_type", "HALF FLOAT")
 numerical_note = enum.Enum("numerical_note", "TENSOR_CORE DOWN_CONVERT_INPUTS WINOGRAD NONDETERMINISTIC")
 heur_mode = enum.Enum("heur_mode", "A B FALLBACK")
-_DTYPES = {data_type.HALF: np.float16, data_type.FLOAT: np.float32, data_type.DOUBLE: np.float64}
+_DTYPES = {data_type.HALF: np.float16, data_type.FLOAT: np.float32}
 _WORKSPACE = 4096
 _device = ctypes.CDLL("libcuda.so.1")
 _device.emulated_check.restype = ctypes.c_bool

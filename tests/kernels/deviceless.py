@@ -26,7 +26,7 @@ OTHERS = {
     "depthwise": ((16, 14, 14, 32), Conv2D(32, 3, padding=1, groups=32)),
     "a window in the padding": ((2, 1, 1, 4), Conv2D(4, 1, (1, 3), (0, 2))),
 }
-NUMBERS = (("float32", "float32"), ("float32", "tf32"), ("float16", "float32"), ("float64", "float32"))
+NUMBERS = (("float32", "float32"), ("float32", "tf32"), ("float16", "float32"))
 # Figures of the data sheets, for an A100 and an H200.
 COMMON = {
     "cudaDeviceId": 0,

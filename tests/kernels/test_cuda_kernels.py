@@ -169,7 +169,32 @@ def batch_norm_arguments(shape, offset=3.0):
     return (5 * normal(*shape) + offset).astype(np.float32), params, state, normal(*shape, seed=5)
 
 
-BACKWARD = ["slab_gradients", "parameter_gradients", "input_gradient"]
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (2, 3), (1024, 5), (1025, 5), (3000, 1), (65, 33), (20000, 16), (2, 40, 30, 70)]
+)
+def test_a_channels_sum_is_that_of_the_array_operations(cuda, launched, shape):
+    x = normal(*shape)
+    expected = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64)
+    actual = kernels.channel_sum(cuda.asarray(x))
+    assert set(launched) == {"channel_sum"}
+    assert len(launched) == (1 if x.size // shape[-1] <= 1024 else 2)
+    np.testing.assert_allclose(to_numpy(actual), expected, rtol=1e-5, atol=1e-6 * np.sqrt(x.size))
+    assert_close(kernels.channel_sum(cuda.asarray(x)), actual)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "step"), [((6, 2), "float64", 1), ((6, 4), "float32", 2), ((0, 4), "float32", 1)]
+)
+def test_other_sums_are_left_to_the_array_operations(cuda, launched, shape, dtype, step):
+    x = cuda.asarray(normal(*shape), dtype)[:, ::step]
+    np.testing.assert_allclose(to_numpy(kernels.channel_sum(x)), to_numpy(x).sum(axis=0), rtol=1e-6)
+    assert launched == []
+
+
+FORWARD, BACKWARD = (
+    ["slab_moments", "moments", "normalize"],
+    ["slab_gradients", "parameter_gradients", "input_gradient"],
+)
 SHAPES = [(2, 1), (2, 3), (7, 32), (65, 33), (3, 9, 5, 2), (2, 40, 30, 70)]
 
 
@@ -192,7 +217,7 @@ def test_batch_normalisation_equals_the_pure_formulas_in_float64(cuda, launched,
         lambda *a: kernels.batch_norm_gradients(gradients, *a, constant=constant, need_dx=True, relu=relu),
     )
     actual = run(cuda, "float32", *functions)
-    assert launched == [*([] if constant else ["slab_moments", "moments"]), "normalize", *BACKWARD]
+    assert launched == [*(["normalize_by_variance"] if constant else FORWARD), *BACKWARD]
     launched.clear()
     expected = run(backends.resolve("cpu"), "float64", *functions)
     assert not launched
@@ -235,8 +260,8 @@ def test_sums_have_one_order(cuda):
 
 
 STEP = [
-    *("slab_moments", "moments", "normalize", "max_pool2d", "softmax_cross_entropy"),
-    *("max_pool2d_input_gradient", *BACKWARD, "accuracy", "moving_average"),
+    *(*FORWARD, "max_pool2d", "softmax_cross_entropy", "channel_sum", "max_pool2d_input_gradient"),
+    *(*BACKWARD, "channel_sum", "accuracy", "moving_average"),
 ]
 
 
@@ -297,7 +322,7 @@ def test_the_pure_loss_and_normalisation_take_what_the_kernels_cannot(cuda, laun
         _, saved, _ = kernels.batch_norm(by_batch, array, params, state, 0.1, 1e-5)
         kernels.batch_norm_gradients(gradients, cuda.asarray(dy), params, saved, constant=False, need_dx=True)
         kernels.batch_norm_by_running_statistics(by_running_statistics, array, params, state, 1e-5)
-    assert launched == []
+    assert set(launched) <= {"channel_sum"}
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.1, amsgrad=True)], ids=str)
@@ -338,8 +363,9 @@ def test_the_kernels_serve_unless_only_pure_ones_may(cuda, launched, choice, exp
 @given(rows=st.integers(1, 2**30), channels=st.integers(1, 4096))
 def test_slabs_cover_every_row_once(cuda, rows, channels):
     module = import_module(MODULE)
-    (across, down), slab_rows = module.slabs(rows, channels)
-    assert across * module.LANES >= channels > (across - 1) * module.LANES
+    (across, down), (lanes, strands), slab_rows = module.slabs(rows, channels)
+    assert lanes * strands == module.THREADS
+    assert across * lanes >= channels > (across - 1) * lanes
     assert down * slab_rows >= rows > (down - 1) * slab_rows
     assert down <= 1024
     assert (down + 1) * slab_rows < 2**31

@@ -34,4 +34,12 @@ def test_the_sources_compile_with_nvrtc(source, architecture):
 
 
 def test_every_source_is_found():
-    assert [path.stem for path in SOURCES] == ["augment", "batch_norm", "cross_entropy", "max_pool", "optimizers"]
+    assert [path.stem for path in SOURCES] == [
+        "augment",
+        "batch_norm",
+        "channel_sum",
+        "cross_entropy",
+        "max_pool",
+        "optimizers",
+        "patches",
+    ]

@@ -42,6 +42,7 @@ SERVES = {
     "elementwise": ("numpy_elements", "numpy_elements", FORMULA, FORMULA, FORMULA),
     "softmax_cross_entropy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
     "accuracy": ("numpy_loss", "numpy_loss", "cross_entropy", "cross_entropy", "cross_entropy"),
+    "channel_sum": ("products", "products", "products", "products", "products"),
     "optimizer_update": ("blockwise", "blockwise", "blockwise", FORMULA, FORMULA),
     "augment": (FORMULA, FORMULA, FORMULA, FORMULA, FORMULA),
     "take_examples": ("products", "products", "products", "products", "products"),

@@ -144,6 +144,21 @@ def test_a_mistake_is_one_line_and_loses_nothing(learned, mistake):
     assert learned.class_names == ("0", "1", "2")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([Dense(3)], TrainConfig(epochs=1), None), ["network", "Network", "[Dense("]),
+        ((Network([Dense(3)], (2,)), {"epochs": 1}, None), ["config", "TrainConfig", "{'epochs': 1}"]),
+        ((Network([Dense(3)], (2,)), TrainConfig(epochs=1), "cuda"), ["runtime", "Runtime(", "'cuda'"]),
+    ],
+    ids=["network", "config", "runtime"],
+)
+def test_a_trainer_says_what_it_takes(arguments, words):
+    network, *settings = arguments
+    with refused(*words):
+        Trainer(network, Dataset.from_arrays(X, Y), *settings)
+
+
 @pytest.mark.parametrize("callbacks", [[print], Callback(), [Misspelled()]])
 def test_a_trainer_checks_its_callbacks(callbacks):
     trainer = Trainer(Network([Dense(3)], (2,)), Dataset.from_arrays(X, Y), TrainConfig(iterations=1))

@@ -34,12 +34,12 @@ def on_gpu(digits):
 @pytest.mark.parametrize(
     ("settings", "most"),
     [
-        ({}, 29),
-        (AUGMENTED, 33),
-        ({"ema": 0.9}, 30),
-        ({"mixup": 1.0}, 37),
-        ({"cutmix": 1.0}, 46),
-        ({"accumulate": 4}, 131),
+        ({}, 31),
+        (AUGMENTED, 35),
+        ({"ema": 0.9}, 32),
+        ({"mixup": 1.0}, 39),
+        ({"cutmix": 1.0}, 48),
+        ({"accumulate": 4}, 135),
         ({"precision": "float16"}, 90),
         (MLP, 26),
         ({**MLP, **AUGMENTED}, 29),

@@ -13,7 +13,7 @@ from xpnet.benchmark.ablation import LEFT_OUT
 from xpnet.benchmark.cases import Case
 
 CUDNN = "xpnet-cupy-cudnn"
-GRAPH = f"{CUDNN}-graph"
+GRAPH, CUDNN_GRAPH = "xpnet-cupy-graph", f"{CUDNN}-graph"
 CPU_PEERS = ("torch", "torch-channels-last", "torch-tuned", "torch-compile", "jax", "sklearn")
 GPU_PEERS = ("torch", "torch-channels-last", "torch-compile", "torch-graphs", "jax")
 # xpnet itself by the kernels that are written for every array library, all or one; compared with only where asked for.

@@ -18,7 +18,16 @@ from xpnet import kernels, runtime
 from xpnet.benchmark import controller, environment, scaling
 from xpnet.benchmark.cases import CPU_MODELS, GPU_MODELS, PLANS, Case, find_cases
 from xpnet.benchmark.controller import Row
-from xpnet.benchmark.implementation import CPU_PEERS, CPU_PURE, CUDNN, GPU_PEERS, GPU_PURE, GRAPH, is_installed, library
+from xpnet.benchmark.implementation import (
+    CPU_PEERS,
+    CPU_PURE,
+    CUDNN,
+    CUDNN_GRAPH,
+    GPU_PEERS,
+    GPU_PURE,
+    is_installed,
+    library,
+)
 from xpnet.checks import pick
 from xpnet.cli import common, tables
 from xpnet.errors import InputError
@@ -238,8 +247,9 @@ def _implementations(run: _Run, peers: Sequence[str]) -> list[str]:
             run.say(f"{name} is left out, it is not installed: pip install {_PACKAGES[name]}")
     peers = [peer for peer in peers if is_installed(peer)]
     own = [f"xpnet-{name}" for name in ("torch", "jax") if name in libraries and is_installed(name)]
-    by_cudnn = [CUDNN, GRAPH] if _by_cudnn(run) else []
-    return [run.own, *by_cudnn, *own, *peers]
+    graph = [f"{run.own}-graph"] if run.own == "xpnet-cupy" else []
+    by_cudnn = [CUDNN, CUDNN_GRAPH] if _by_cudnn(run) else []
+    return [run.own, *graph, *by_cudnn, *own, *peers]
 
 
 def _by_cudnn(run: _Run) -> list[str]:

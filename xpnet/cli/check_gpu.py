@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from rich.text import Text
 from xpnet import backend as backends
 from xpnet import kernels
 from xpnet.backend import Backend
-from xpnet.benchmark.implementation import CUDNN, GRAPH
+from xpnet.benchmark.implementation import CUDNN, CUDNN_GRAPH, GRAPH
 from xpnet.checks import pick
 from xpnet.cli import benchmark, common
 from xpnet.errors import InputError
@@ -32,8 +33,9 @@ BENCHMARK = (
     *("--models", "mnist_starter,resnet50", "--peers", "torch,torch-channels-last,torch-graphs"),
     *("--rounds", "4", "--precision", "tf32"),
 )
-OURS = ("xpnet-cupy", CUDNN, GRAPH)
+OURS = ("xpnet-cupy", GRAPH, CUDNN, CUDNN_GRAPH)
 LAUNCHES = 1000
+_TEST_PROCESSES = 4  # each has a context of its own on the GPU, of half a gigabyte
 TESTS = "cupy or cuda or cudnn or graph or device or launch or gpu"  # in names of tests, files or parameters
 
 
@@ -246,4 +248,8 @@ def _run_tests(console: Console) -> bool:
         console.print('  Not run: they need a clone of the repository and pip install -e ".[test]"', style="yellow")
         return False
     command = [sys.executable, "-m", "pytest", "-q", "-k", TESTS, "-p", "no:cacheprovider"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    if importlib.util.find_spec("xdist"):
+        command += ["-n", str(_TEST_PROCESSES)]
+    # JAX would take most of the GPU's memory in each of them.
+    environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

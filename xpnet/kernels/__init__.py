@@ -16,7 +16,6 @@ from xpnet.kernels.block import Normalization
 from xpnet.kernels.choice import CHOICES, in_use, is_deterministic, use, using, versions
 from xpnet.kernels.precision import PRECISIONS
 from xpnet.kernels.vectors import vector
-from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Pair, Window
 
 __all__ = [
@@ -187,6 +186,11 @@ def take_examples(inputs: Array, targets: Array, indices: Array, dtype: Any = No
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float) -> tuple[Array, Array]:
     """Mean loss of logits (N, K) for labels (N,), and its gradient with respect to the logits."""
     return table.call("softmax_cross_entropy", logits, labels, label_smoothing)[1]
+
+
+def channel_sum(x: Array) -> Array:
+    """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
+    return table.call("channel_sum", x)[1]
 
 
 def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:

@@ -44,6 +44,7 @@ def examples(asarray: Callable[[np.ndarray], Array]) -> dict[str, tuple[Any, ...
         "elementwise": (x,),
         "softmax_cross_entropy": (rows, labels, 0.0),
         "accuracy": (rows, labels, rows.dtype),
+        "channel_sum": (x,),
         "optimizer_update": (theta, optimizer, theta, optimizer.init(theta), 1.0, 1.0),
         "augment": (x, (), (), vector),
         "take_examples": (x, labels, labels, None),

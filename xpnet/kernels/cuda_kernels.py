@@ -1,4 +1,4 @@
-"""Pooling, loss and batch normalisation as one CUDA kernel or a few each, for CuPy arrays of float32.
+"""Pooling, loss, sums of channels and batch normalisation as one CUDA kernel or a few each, for CuPy arrays of float32.
 
 The sources are in ``cuda/``, one family per file, and are compiled by NVRTC when first called. Memory is (N, H, W, C)
 without gaps. Every sum has one order, so that a step repeated gives the same bits.
@@ -22,9 +22,10 @@ from xpnet.shapes import Pair, Window
 Arrays = Mapping[str, Array]
 THREADS = 256  # of a block, 8 warps of 32
 LANES = 32
-STRANDS = THREADS // LANES
+MOST_THREADS = 1024  # of a block
 LOSS_STRANDS = 32  # rows of a block at a time
 _LOGITS_OF_A_BLOCK = 2**16  # so many one block goes through before more of them, and a sum of theirs, would be faster
+_ROWS_OF_A_BLOCK = 1024  # so many are summed by one block for each of its channels, which saves a launch
 MOST_ELEMENTS = 2**30  # so that no sum of two indices leaves 32 bits
 NO_ADDRESS = np.intp(0)  # CuPy passes None as an argument without a value
 _OPTIONS = ("-std=c++17", "--fmad=false")  # products are rounded before they are added, as in array operations
@@ -61,12 +62,17 @@ def _serves_batch_norm(x: Array, params: Arrays, state: Arrays, *numbers: float)
     return reads(x, *params.values(), *state.values())
 
 
+def _serves_channel_sum(x: Array) -> bool:
+    return x.ndim > 1 and reads(x)
+
+
 _SERVES: Mapping[str, Callable[..., bool]] = {
     "max_pool2d": _serves_pooling,
     "max_pool2d_with_winners": _serves_pooling,
     "rectified_max_pool2d": _serves_pooling,
     "softmax_cross_entropy": _serves_loss,
     "accuracy": _serves_accuracy,
+    "channel_sum": _serves_channel_sum,
     "batch_norm": _serves_batch_norm,
     "batch_norm_by_running_statistics": _serves_batch_norm,
 }
@@ -100,7 +106,7 @@ def max_pool2d_input_gradient(dy: Array, winners: Array, window: Window, image_s
     dx = cupy.empty((batch, *image_size, channels), dtype=dy.dtype)
     sizes = (*image_size, channels, rows, columns, *_taps(window))
     arrays = (cupy.ascontiguousarray(dy), winners, dx)
-    over_elements("max_pool/max_pool2d_input_gradient", dx.size, *arrays, *integers(*sizes))
+    _over_lines("max_pool/max_pool2d_input_gradient", dx, *arrays, *integers(*sizes))
     return dx
 
 
@@ -123,19 +129,32 @@ def accuracy(logits: Array, labels: Array, dtype: Any) -> Array:
     return share
 
 
+def channel_sum(x: Array) -> Array:
+    """Sum over all axes but the last."""
+    rows, channels = _rows_and_channels(x)
+    if rows <= _ROWS_OF_A_BLOCK:
+        return _channel_sums(x, rows, channels, *over_slabs(channels), rows)[0]
+    grid, block, slab_rows = slabs(rows, channels)
+    parts = _channel_sums(x, rows, channels, grid, block, slab_rows)
+    return _channel_sums(parts, len(parts), channels, *over_slabs(channels), len(parts))[0]
+
+
 def batch_norm(
     x: Array, params: Arrays, state: Arrays, momentum: float, eps: float, *, relu: bool
 ) -> tuple[Array, Arrays, Arrays]:
     """Normalise x by its own mean and variance: the result, what the gradients need, and new running statistics."""
     rows, channels = _rows_and_channels(x)
-    grid, slab_rows = slabs(rows, channels)
+    grid, block, slab_rows = slabs(rows, channels)
     parts, sizes = empty(2, (grid[1], channels)), integers(rows, channels, slab_rows)
-    _launch("batch_norm/slab_moments", grid, (LANES, STRANDS), x, *parts, *sizes)
-    mean, variance, running_mean, running_var = empty(4, (channels,))
-    arrays = (*parts, state["running_mean"], state["running_var"], mean, variance, running_mean, running_var)
-    shares = floats(1 - momentum, momentum, momentum * rows / (rows - 1))
-    _launch("batch_norm/moments", grid[:1], (LANES, STRANDS), *arrays, *shares, *sizes, *integers(grid[1]))
-    y, saved = _normalize(x, mean, variance, params, eps, relu)
+    _launch("batch_norm/slab_moments", grid, block, x, *parts, *sizes)
+    mean, inverse_std, running_mean, running_var = empty(4, (channels,))
+    arrays = (*parts, state["running_mean"], state["running_var"], mean, inverse_std, running_mean, running_var)
+    numbers = floats(eps, 1 - momentum, momentum, momentum * rows / (rows - 1))
+    _launch("batch_norm/moments", *over_slabs(channels), *arrays, *numbers, *sizes, *integers(grid[1]))
+    (y,) = empty(1, x.shape)
+    arrays = (x, mean, inverse_std, params["weight"], params["bias"], y)
+    _launch("batch_norm/normalize", grid, block, *arrays, *integers(relu), *sizes)
+    saved = {"batch": x, "mean": mean, "inverse_std": inverse_std}
     return y, saved, {"running_mean": running_mean, "running_var": running_var}
 
 
@@ -143,7 +162,14 @@ def batch_norm_by_running_statistics(
     x: Array, params: Arrays, state: Arrays, eps: float, *, relu: bool
 ) -> tuple[Array, Arrays]:
     """Normalise x by the running mean and variance: the result, and what the gradients need."""
-    return _normalize(x, state["running_mean"], state["running_var"], params, eps, relu)
+    rows, channels = _rows_and_channels(x)
+    grid, block, slab_rows = slabs(rows, channels)
+    (y,), (inverse_std,) = empty(1, x.shape), empty(1, (channels,))
+    mean, variance = state["running_mean"], state["running_var"]
+    arrays = (x, mean, variance, params["weight"], params["bias"], y, inverse_std)
+    sizes = integers(relu, rows, channels, slab_rows)
+    _launch("batch_norm/normalize_by_variance", grid, block, *arrays, *floats(eps), *sizes)
+    return y, {"batch": x, "mean": mean, "inverse_std": inverse_std}
 
 
 def batch_norm_gradients(
@@ -153,18 +179,17 @@ def batch_norm_gradients(
     inputs = (cupy.ascontiguousarray(dy), saved["batch"], saved["mean"], saved["inverse_std"])
     inputs += tuple(cupy.ascontiguousarray(params[name]) for name in ("weight", "bias"))
     rows, channels = _rows_and_channels(dy)
-    grid, slab_rows = slabs(rows, channels)
+    grid, block, slab_rows = slabs(rows, channels)
     parts, (dbias, dweight) = empty(2, (grid[1], channels)), empty(2, (channels,))
-    sizes = integers(relu, rows, channels, slab_rows)
-    _launch("batch_norm/slab_gradients", grid, (LANES, STRANDS), *inputs, *parts, *sizes)
-    sizes = integers(channels, grid[1])
-    _launch("batch_norm/parameter_gradients", grid[:1], (LANES, STRANDS), *parts, dbias, dweight, *sizes)
+    sizes = integers(rows, channels, slab_rows)
+    _launch("batch_norm/slab_gradients", grid, block, *inputs, *parts, *integers(relu), *sizes)
+    arrays = (*parts, dbias, dweight)
+    _launch("batch_norm/parameter_gradients", *over_slabs(channels), *arrays, *integers(channels, grid[1]))
     grads = {"weight": dweight, "bias": dbias}
     if not need_dx:
         return None, grads
     (dx,) = empty(1, dy.shape)
-    sizes = integers(relu, constant, rows, channels)
-    over_elements("batch_norm/input_gradient", dx.size, *inputs, dbias, dweight, dx, *sizes)
+    _launch("batch_norm/input_gradient", grid, block, *inputs, dbias, dweight, dx, *integers(relu, constant), *sizes)
     return dx, grads
 
 
@@ -173,21 +198,36 @@ def blocks(count: int, per_block: int) -> int:
     return -(-count // per_block)
 
 
-def slabs(rows: int, channels: int) -> tuple[Pair, int]:
-    """Blocks along channels and rows for sums over rows, and the rows of each slab.
+def slabs(rows: int, channels: int) -> tuple[Pair, Pair, int]:
+    """Blocks along channels and slabs of rows, the threads (lanes, strands) of each, and the rows of a slab.
 
-    About 1024 blocks fill a large GPU a few times over; a slab of fewer than 64 rows would not be worth its result.
+    About 1024 blocks fill a large GPU; a strand that takes fewer than eight rows would not be worth its result.
     """
-    across = blocks(channels, LANES)
-    slab_rows = blocks(rows, min(blocks(rows, 64), max(1, 1024 // across)))
-    return (across, blocks(rows, slab_rows)), slab_rows
+    lanes = _lanes(channels)
+    across, strands = blocks(channels, lanes), THREADS // lanes
+    slab_rows = blocks(rows, min(blocks(rows, 8 * strands), max(1, 1024 // across)))
+    return (across, blocks(rows, slab_rows)), (lanes, strands), slab_rows
+
+
+def over_slabs(channels: int) -> tuple[Pair, Pair]:
+    """Blocks and threads for what the slabs have left: few blocks, so each of many threads."""
+    lanes = _lanes(channels)
+    return (blocks(channels, lanes), 1), (lanes, MOST_THREADS // lanes)
 
 
 def _max_pool2d(x: Array, window: Window, winners: Array, *, relu: bool) -> Array:
     y = cupy.empty(_pooled_shape(x, window), dtype=x.dtype)
     sizes = (*x.shape[1:], *y.shape[1:3], *_taps(window))
-    over_elements("max_pool/max_pool2d", y.size, x, y, winners, *integers(*sizes, relu))
+    _over_lines("max_pool/max_pool2d", y, x, y, winners, *integers(*sizes, relu))
     return y
+
+
+def _over_lines(kernel: str, images: Array, *arguments: Any) -> None:
+    """Launch a kernel with one block for each line of images (N, H, W, C)."""
+    batch, height, width, channels = images.shape
+    if images.size:
+        threads = min(THREADS, LANES * blocks(width * channels, LANES))
+        _launch(kernel, (batch * height,), (threads,), *arguments)
 
 
 def _pooled_shape(x: Array, window: Window) -> tuple[int, ...]:
@@ -199,12 +239,15 @@ def _taps(window: Window) -> tuple[int, ...]:
     return (*window.kernel, *window.stride, window.padding[0][0], window.padding[1][0])
 
 
-def _normalize(x: Array, mean: Array, variance: Array, params: Arrays, eps: float, relu: bool) -> tuple[Array, Arrays]:
-    channels = x.shape[-1]
-    (y,), (inverse_std,) = empty(1, x.shape), empty(1, (channels,))
-    arrays = (x, mean, variance, params["weight"], params["bias"], y, inverse_std)
-    over_elements("batch_norm/normalize", x.size, *arrays, *floats(eps), *integers(relu, channels))
-    return y, {"batch": x, "mean": mean, "inverse_std": inverse_std}
+def _channel_sums(x: Array, rows: int, channels: int, grid: Pair, block: Pair, slab_rows: int) -> Array:
+    (sums,) = empty(1, (grid[1], channels))
+    _launch("channel_sum/channel_sum", grid, block, x, sums, *integers(rows, channels, slab_rows))
+    return sums
+
+
+def _lanes(channels: int) -> int:
+    """Threads along the channels: a power of two, so that of few channels a warp reads several rows."""
+    return min(LANES, 1 << (channels - 1).bit_length())
 
 
 def _rows_and_channels(x: Array) -> Pair:

@@ -12,10 +12,11 @@ import cudnn
 import cupy
 
 from xpnet.backend import Array
-from xpnet.kernels import cupy_kernels
+from xpnet.kernels import cupy_kernels, table
 from xpnet.kernels.choice import is_deterministic
 from xpnet.kernels.cudnn_plans import (
     BIAS,
+    DTYPES,
     FORWARD,
     IMAGES,
     INPUT_GRADIENT,
@@ -27,7 +28,6 @@ from xpnet.kernels.cudnn_plans import (
     build,
 )
 from xpnet.kernels.precision import precision_in_use
-from xpnet.kernels.windows import channel_sum
 from xpnet.shapes import Window
 
 _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
@@ -35,9 +35,9 @@ _ALIGNMENT = 16  # bytes; what cuDNN's frontend promises of every pointer
 _logger = logging.getLogger(__name__)
 
 
-def serves(operation: str, *arguments: Any) -> bool:
-    """Always."""
-    return True
+def serves(operation: str, x: Array, *arguments: Any) -> bool:
+    """What cuDNN computes rightly: see ``DTYPES``."""
+    return x.dtype.name in DTYPES
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
@@ -60,7 +60,7 @@ def conv2d_backward(
     if missing or dw is None:
         others = cupy_kernels.conv2d_backward(x, dy, weight, window, groups, need_dx=missing, need_db=False)
         dx, dw = others[0] if missing else dx, others[1] if dw is None else dw
-    return dx, dw, channel_sum(dy) if need_db else None
+    return dx, dw, table.call("channel_sum", dy)[1] if need_db else None
 
 
 def _describe(operation: str, x: Array, weight: Array, window: Window, bias: Array | None = None) -> Convolution:

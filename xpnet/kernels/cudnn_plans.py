@@ -17,7 +17,9 @@ from xpnet.shapes import Shape, Window
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input gradient", "weight gradient"
 IMAGES, WEIGHT, BIAS, OUTPUT = range(1, 5)  # numbers by which a plan knows its arrays; a gradient has that of its array
 RESULTS = {FORWARD: OUTPUT, INPUT_GRADIENT: IMAGES, WEIGHT_GRADIENT: WEIGHT}
-_DTYPES = {"float16": cudnn.data_type.HALF, "float32": cudnn.data_type.FLOAT, "float64": cudnn.data_type.DOUBLE}
+# Not float64: cudnn-frontend 1.26 hands cuDNN the factor 1 in float32 there, which it reads as 5e-315. Source:
+# https://github.com/NVIDIA/cudnn-frontend/pull/423, and seen on an H200.
+DTYPES = {"float16": cudnn.data_type.HALF, "float32": cudnn.data_type.FLOAT}
 # What rounds more than float32 does. Without tensor cores cuDNN may still choose Winograd's products of sums.
 _INEXACT = (
     cudnn.numerical_note.TENSOR_CORE,
@@ -58,10 +60,12 @@ def build(convolution: Convolution, sm_version: int, **target: Any) -> Any:
 
     Raises cudnnGraphNotSupportedError or RuntimeError where cuDNN has none.
     """
-    dtype = _DTYPES[convolution.dtype]
-    inner = _DTYPES["float64" if convolution.dtype == "float64" else "float32"]
     graph = cudnn.pygraph(
-        io_data_type=dtype, intermediate_data_type=inner, compute_data_type=inner, sm_version=sm_version, **target
+        io_data_type=DTYPES[convolution.dtype],
+        intermediate_data_type=cudnn.data_type.FLOAT,
+        compute_data_type=cudnn.data_type.FLOAT,
+        sm_version=sm_version,
+        **target,
     )
     _describe(graph, convolution)
     graph.validate()

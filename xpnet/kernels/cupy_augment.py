@@ -13,7 +13,6 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.datasets.augment import Augmentation, Cutout, HorizontalFlip, RandomCrop
 from xpnet.kernels.cuda_sources import source
-from xpnet.kernels.cupy_random import THREEFRY
 from xpnet.random import is_for_rows
 
 _MOST = 8  # augmentations at once, as in cuda/augment.cu
@@ -56,5 +55,4 @@ def _size(augmentation: Augmentation) -> int:
 
 @cache
 def _kernel(dtype: str) -> Any:
-    code = source("augment.cu").replace('#include "threefry.cuh"', THREEFRY)
-    return cupy.RawKernel(f"#define TYPE {_TYPES[dtype]}\n{code}", "augment")
+    return cupy.RawKernel(f"#define TYPE {_TYPES[dtype]}\n{source('augment.cu')}", "augment")

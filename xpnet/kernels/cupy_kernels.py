@@ -21,6 +21,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.kernels import table
+from xpnet.kernels.cuda_kernels import MOST_ELEMENTS, integers, slabs
+from xpnet.kernels.cuda_sources import source
 from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.shapes import Pair, Window
 
@@ -32,38 +34,23 @@ _SIZES = (
     "int32 sh, int32 sw, int32 dh, int32 dw, int32 top, int32 left"
 )
 
-# One thread for each value of a patch, in the order (N, H', W', kh, kw, C).
-_copy_patches = cupy.ElementwiseKernel(
-    f"raw T x, {_SIZES}",
-    "T patch",
-    """
-    ptrdiff_t rest = i / channels;
-    int c = i % channels, v = rest % kw, u = rest / kw % kh;
-    rest /= kw * kh;
-    int column = rest % columns * sw + v * dw - left;
-    int row = rest / columns % rows * sh + u * dh - top;
-    ptrdiff_t n = rest / columns / rows;
-    bool is_inside = row >= 0 && row < height && column >= 0 && column < width;
-    patch = is_inside ? x[((n * height + row) * width + column) * channels + c] : T(0);
-    """,
-    "xpnet_copy_patches",
-)
-
 # One thread for each value of the images, which looks for the patches that it was copied to.
 _add_patches = cupy.ElementwiseKernel(
     f"raw T patches, {_SIZES}",
     "T dx",
     """
-    ptrdiff_t n = i / channels / width / height;
-    int c = i % channels, column = i / channels % width + left, row = i / channels / width % height + top;
+    int rest = i, c = rest % channels;  // divisions of 64 bits take a GPU many times as long
+    rest /= channels;
+    int column = rest % width + left, row = rest / width % height + top;
+    ptrdiff_t n = rest / width / height;
     Sum<T>::type sum = 0;
-    for (int u = 0; u < kh; ++u) {
-        int y = row - u * dh;
-        if (y < 0 || y % sh || y / sh >= rows) continue;
-        for (int v = 0; v < kw; ++v) {
-            int x = column - v * dw;
-            if (x < 0 || x % sw || x / sw >= columns) continue;
-            sum += patches[((((n * rows + y / sh) * columns + x / sw) * kh + u) * kw + v) * channels + c];
+    for (int u = 0; u < kh && u * dh <= row; ++u) {
+        int y = sh == 1 ? row - u * dh : (row - u * dh) / sh;
+        if (y * sh != row - u * dh || y >= rows) continue;
+        for (int v = 0; v < kw && v * dw <= column; ++v) {
+            int x = sw == 1 ? column - v * dw : (column - v * dw) / sw;
+            if (x * sw != column - v * dw || x >= columns) continue;
+            sum += patches[((((n * rows + y) * columns + x) * kh + u) * kw + v) * channels + c];
         }
     }
     dx = sum;
@@ -75,6 +62,9 @@ _add_patches = cupy.ElementwiseKernel(
     """,
 )
 
+_rectified_sum = cupy.ElementwiseKernel(
+    "T a, T b", "T y", "T sum = a + b; y = sum <= T(0) ? T(0) : sum", "xpnet_rectified_sum"
+)
 _rectify_gradient = cupy.ElementwiseKernel("T dy, T y", "T dx", "dx = dy * T(y > T(0))", "xpnet_rectify_gradient")
 _normalize = cupy.ElementwiseKernel("T x, T mean, T scale", "T y", "y = (x - mean) * scale", "xpnet_normalize")
 _lerp = cupy.ElementwiseKernel(
@@ -119,7 +109,7 @@ _THREADS = 256
 
 
 def serves(operation: str, first: Array, *others: Any) -> bool:
-    """Floating point arrays, and vectors of one dtype without gaps."""
+    """Floating point arrays that are not too large, and vectors of one dtype without gaps."""
     if operation == "join_vectors":
         vectors = (first, *others)
         return first.dtype.itemsize in _WORDS and all(
@@ -128,7 +118,7 @@ def serves(operation: str, first: Array, *others: Any) -> bool:
     if operation == "take_examples":
         targets = others[0]
         return targets.ndim == 1 and first.size > 0 and first.dtype.kind in "biuf"
-    return first.dtype.kind == "f"
+    return first.dtype.kind == "f" and first.size <= MOST_ELEMENTS
 
 
 @groupwise
@@ -180,6 +170,11 @@ def rectify_gradient(dy: Array, y: Array) -> Array:
     return _rectify_gradient(dy, y)
 
 
+def rectified_sum(a: Array, b: Array) -> Array:
+    """max(a + b, 0)."""
+    return _rectified_sum(a, b)
+
+
 def normalize(x: Array, mean: Array, scale: Array) -> Array:
     """(x - mean) * scale."""
     return _normalize(x, mean, scale)
@@ -202,9 +197,13 @@ def _patches(x: Array, window: Window) -> Array:
     """One row per output pixel with the kh*kw*C values under the kernel: (N*H'*W', kh*kw*C)."""
     if window == _PIXEL:
         return x.reshape(-1, x.shape[3])
-    pixels = x.shape[0] * np.prod(window.output_size(*x.shape[1:3]), dtype=int)
-    patches = cupy.empty((pixels, np.prod(window.kernel, dtype=int) * x.shape[3]), dtype=x.dtype)
-    _copy_patches(x, *_sizes(x.shape, window), patches)
+    pixels = x.shape[0] * math.prod(window.output_size(*x.shape[1:3]))
+    length = math.prod(window.kernel) * x.shape[3]
+    patches = cupy.empty((pixels, length), dtype=x.dtype)
+    if patches.size:
+        grid, block, slab_rows = slabs(pixels, length)
+        sizes = integers(*_sizes(x.shape, window), pixels, length, slab_rows)
+        _copy_patches(x.dtype.itemsize)(grid, block, (cupy.ascontiguousarray(x), patches, *sizes))
     return patches
 
 
@@ -225,6 +224,11 @@ def _join(vectors: list[Array], result: Array, start: int) -> int:
     blocks = -(-sum(sizes) // _THREADS)
     _join_kernel(result.dtype.itemsize)((blocks,), (_THREADS,), (table, np.int32(len(vectors)), result[start:]))
     return start + sum(sizes)
+
+
+@cache
+def _copy_patches(itemsize: int) -> Any:
+    return cupy.RawKernel(f"#define TYPE {_WORDS[itemsize]}\n{source('patches.cu')}", "copy_patches")
 
 
 @cache

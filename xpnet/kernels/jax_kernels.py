@@ -15,7 +15,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from xpnet.backend import Array
-from xpnet.kernels.windows import channel_sum
+from xpnet.kernels.products import channel_sum
 from xpnet.shapes import Pair, Window
 
 

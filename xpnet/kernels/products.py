@@ -1,4 +1,4 @@
-"""Products, vectors and batches by operations of the array library."""
+"""Products, sums, vectors and batches by operations of the array library."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def serves(operation: str, *arguments: Any) -> bool:
 def matmul(a: Array, b: Array) -> Array:
     """Product of two matrices, (m, k) and (k, n) -> (m, n)."""
     return a @ b
+
+
+def channel_sum(x: Array) -> Array:
+    """Sum over all axes but the last."""
+    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
 
 
 def join_vectors(first: Array, *others: Array) -> Array:

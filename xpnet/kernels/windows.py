@@ -32,11 +32,6 @@ def lies_batch_innermost(x: Array) -> bool:
     return strides[0] < strides[3]
 
 
-def channel_sum(x: Array) -> Array:
-    """Sum over all axes but the last: of images (N, H, W, C) or rows (N, C) for each channel, (C,)."""
-    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
-
-
 def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
     """Extend one axis by constant values; a negative width crops it instead."""
     parts = [_filled(x, axis, before, value), x, _filled(x, axis, after, value)]

@@ -34,9 +34,12 @@ SMALLEST_TEXT = 5.0  # points, that can still be read in print
 DIGIT_WIDTH = 0.64  # of the font size, in DejaVu Sans
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-BAR_COLOURS = (BLUE, "#56B4E9", GREEN, VERMILLION, "#E69F00", "#F0E442", "#CC79A7", "#999999", "#332288", "#AA4499")
+BAR_COLOURS = (
+    *(BLUE, "#56B4E9", GREEN, VERMILLION, "#E69F00", "#F0E442"),
+    *("#CC79A7", "#999999", "#332288", "#AA4499", "#882255"),
+)
 RUN_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#332288", "#999999")
-HATCHES = ("", "//", "..", "", "\\\\", "xx", "--", "", "++", "||")
+HATCHES = ("", "//", "..", "", "\\\\", "xx", "--", "", "++", "||", "oo")
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": "figure",

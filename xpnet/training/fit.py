@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, array_namespace, backend_of, has_kind, is_array, same_location
+from xpnet.checks import check_kind
 from xpnet.datasets import Dataset
 from xpnet.datasets.arrays import as_array, as_inputs
 from xpnet.datasets.prediction import with_channel
@@ -28,7 +29,7 @@ from xpnet.training.data import check_part_range
 from xpnet.training.evaluation import AnyEvaluation, Evaluator
 from xpnet.training.history import History
 from xpnet.training.progress import ProgressBar
-from xpnet.training.setup import check_fits, check_runtime_kind
+from xpnet.training.setup import check_fits
 from xpnet.training.trainer import Trainer
 
 
@@ -50,7 +51,8 @@ def fit(
 ) -> History:
     """Train a network as ``Network.fit`` says."""
     callbacks = check_callbacks(callbacks)  # this and what follows: before anything changes
-    check_runtime_kind(runtime)
+    if runtime is not None:
+        check_kind("Training", "runtime", runtime, Runtime, "Runtime(device='cuda')")
     if epochs is None and iterations is None:
         epochs = 1
     config = TrainConfig(

@@ -12,8 +12,9 @@ import numpy as np
 
 from xpnet.arguments import check_indices
 from xpnet.backend import Array, array_namespace, backend_of, is_array, to_numpy
+from xpnet.checks import check_kind
 from xpnet.datasets import Dataset
-from xpnet.errors import InputError, short
+from xpnet.errors import InputError
 from xpnet.layers import BatchNorm
 from xpnet.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from xpnet.network import Network
@@ -33,18 +34,11 @@ from xpnet.training.weights import class_weights
 _DEFAULT_LOSSES = {"classes": SoftmaxCrossEntropy, "binary": BinaryCrossEntropy, "real": MeanSquaredError}
 
 
-def check_runtime_kind(runtime: Any) -> None:
-    """Refuse what is neither None nor a Runtime, such as the name of a device."""
-    if not isinstance(runtime, Runtime | None):
-        raise InputError(
-            f"Training: expected runtime to be an xpnet.Runtime or None, got {short(runtime)}. "
-            "Pass an instance such as Runtime(device='cuda')."
-        )
-
-
-def check_runtime(network: Network, runtime: Runtime) -> None:
-    """Refuse a runtime with another device or dtype than the network's, which it would not change."""
-    check_runtime_kind(runtime)
+def check_settings(network: Network, config: TrainConfig, runtime: Runtime) -> None:
+    """Refuse settings of another kind, and a runtime with another device or dtype than the network's."""
+    check_kind("Training", "network", network, Network, "Network(layers, input_shape)")
+    check_kind("Training", "config", config, TrainConfig, "TrainConfig(epochs=1)")
+    check_kind("Training", "runtime", runtime, Runtime, "Runtime(device='cuda')")
     here = network.backend
     wanted = (runtime.device or here.device_name(), runtime.backend or here.name)
     if wanted[0] not in (here.device_name(), "auto", here.device_name().partition(":")[0]) or wanted[1] != here.name:

@@ -65,7 +65,7 @@ class Trainer(CopiedOnly):
         order: int = 0,
     ) -> None:
         self.network, self.dataset, self.config = network, dataset, config
-        setup.check_runtime(network, runtime or Runtime())
+        setup.check_settings(network, config, Runtime() if runtime is None else runtime)
         self.runtime = runtime or Runtime()
         self.runtime.configure(network.backend.name) if runtime else configure_once()
         self.group = connect(self.runtime.parallel)
