@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "_ext")]
 
+from repository_pages import PAGES  # noqa: E402
+
 import xpnet  # noqa: E402
 
 project = "xpnet"
@@ -28,6 +30,7 @@ extensions = [
     "course_pages",
     "layer_book",
     "mathml",
+    "repository_pages",
 ]
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -61,7 +64,7 @@ html_static_path = ["_static"]
 html_css_files = ["xpnet.css"]
 html_show_sourcelink = False
 html_sidebars = {
-    page: [] for page in ("install", "tour", "backprop", "results", "architecture")
+    page: [] for page in ("install", "tour", "backprop", "results", "benchmarks", "architecture", "changelog")
 }  # they have no subpages
 html_theme_options = {
     "header_links_before_dropdown": 5,
@@ -73,12 +76,14 @@ html_theme_options = {
 
 
 def _leave_links_out_of_the_folder(app, docname: str, source: list[str]) -> None:
-    """Pages link to files of the repository, which the site does not have: their names stay, as text."""
-    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)#]*)[^)]*\)", _as_text, source[0])
+    """Pages link to files of the repository: of those that the site does not have the names stay, as text."""
+    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)#]*)([^)]*)\)", _on_the_site, source[0])
 
 
-def _as_text(link: re.Match[str]) -> str:
-    text, path = link.groups()
+def _on_the_site(link: re.Match[str]) -> str:
+    text, path, anchor = link.groups()
+    if path in PAGES:
+        return f"[{text}]({PAGES[path]}{anchor})"
     return text if path in text else f"{text} (`{path}`)"
 
 

@@ -40,7 +40,7 @@ def browsing(folder, width=1200, height=900, scheme="light"):
         try:
             tab = Tab(commands, answers)
             tab.resize(width, height)
-            tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            tab.prefer(scheme)
             yield tab
         finally:
             process.kill()
@@ -91,6 +91,10 @@ class Tab:
     def resize(self, width, height):
         """Give the page another size."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, scheme):
+        """Ask for a light or a dark page."""
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, url):
         """Open a page and wait until it is there."""

@@ -32,7 +32,36 @@ PAGE = r"""(async () => {
 })()"""
 
 
+# Texts whose contrast with what is behind them is below the 4.5 of the Web Content Accessibility Guidelines
+# (1.4.3). A canvas of one pixel knows every form of colour, and lays those that let light through over one another.
+FAINT = r"""(async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    await frame().then(frame); // by then the page has the new scheme
+    document.getAnimations().forEach((animation) => animation.finish());
+    const pen = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+    const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = (colors) => {
+        colors.forEach((color) => { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); });
+        const [red, green, blue] = [...pen.getImageData(0, 0, 1, 1).data].map((value) => linear(value / 255));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const behind = (element) =>
+        element ? [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : ['white'];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), faint = new Set();
+    while (texts.nextNode()) {
+        const text = texts.currentNode.data.trim(), element = texts.currentNode.parentElement;
+        const seen = element.checkVisibility({visibilityProperty: true, opacityProperty: true});
+        if (!/[\p{L}\p{N}]/u.test(text) || !seen || element.closest('svg')) continue;
+        const under = behind(element), over = [...under, getComputedStyle(element).color];
+        const [dark, bright] = [luminance(under), luminance(over)].sort((a, b) => a - b);
+        const contrast = (bright + 0.05) / (dark + 0.05);
+        if (contrast < 4.5) faint.add(`a contrast of ${contrast.toFixed(1)}: ${text.slice(0, 40)}`);
+    }
+    return [...faint];
+})()"""
+
 DESKTOP, PHONE = (1200, 900), (390, 844)
+SCHEMES = ("dark", "light")  # the last one stays
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -61,6 +90,12 @@ def serving(folder):
             thread.join()
 
 
+def faint_texts(tab, scheme):
+    """The texts of a page that are hard to read in light or dark."""
+    tab.prefer(scheme)
+    return [f"in {scheme}, {text}" for text in tab.value(FAINT)]
+
+
 def read_pages(tab, home, folder):
     """What the browser finds on each page, by the page's path."""
     pages = {}
@@ -74,8 +109,9 @@ def read_pages(tab, home, folder):
         tab.resize(*PHONE)
         too_wide = tab.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         tab.resize(*DESKTOP)
+        faint = [text for scheme in SCHEMES for text in faint_texts(tab, scheme)]
         links = {link.removeprefix(home) for link in page["links"] if link.startswith(home)}
-        pages[name] = {**page, "links": sorted(links), "errors": tab.errors[:], "too_wide": too_wide}
+        pages[name] = {**page, "links": sorted(links), "errors": tab.errors[:], "too_wide": too_wide, "faint": faint}
     return pages
 
 
@@ -91,6 +127,7 @@ def faults_of_page(page):
     yield from (f"not reached by the keyboard: {element}" for element in page["mouseOnly"])
     if page["too_wide"] > 0:
         yield f"{page['too_wide']} pixels wider than a phone"
+    yield from page["faint"]
     yield from (f"on the console: {error}" for error in page["errors"])
 
 

@@ -15,6 +15,8 @@ DOT = base64.b64decode(
 GOOD = '<h1>Site</h1><h2 id="part">Part</h2><img src="dot.png" alt="A dot"><a href="layers/Softmax.html#top">next</a>'
 RESULT = '<h1>Search</h1><div id="search-results"><a href="layers/Softmax.html">Softmax</a></div>'
 
+DARK = "<style>@media (prefers-color-scheme: dark) { body { background: #222 } h1 { color: #fff } }</style>"
+
 
 @pytest.fixture
 def pages(tmp_path):
@@ -50,6 +52,9 @@ def pages(tmp_path):
         ('<h1>One</h1><div style="width: 600px">x</div>', r"\d+ pixels wider than a phone"),
         ("<h1>One</h1><span role=button>x</span>", "not reached by the keyboard: <span"),
         ('<h1>One</h1><a href="index.html" tabindex="-1">x</a>', "not reached by the keyboard: <a"),
+        (f'{DARK}<h1 style="color: #999">One</h1>', "in light, a contrast of 2.8: One"),
+        (f"{DARK}<h1>One</h1><p>black on black</p>", "in dark, a contrast of 1.3: black on black"),
+        (f"{DARK}<h1>One</h1><p style='background: #fffd'>grey</p>", None),
         ("<h1>One</h1><script>console.error('oh')</script>", "on the console: .*oh"),
         ("<h1>One</h1><script>nonsense()</script>", "on the console: .*nonsense"),
     ],

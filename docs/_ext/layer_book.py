@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +62,10 @@ def page(kind: type[layers.Layer], folder: Path) -> str:
     """One layer's page."""
     examples = [example for example in EXAMPLES if type(example.layer) is kind]
     parts = [f"# {kind.__name__}", _description(kind)]
-    if figure := _figure(kind, examples[0].layer):
-        style.save(figure, folder / f"{kind.__name__}.svg")
-        parts.append(f"```{{image}} {kind.__name__}.svg\n:alt: What {kind.__name__} does\n```")
-    parts += ["## Examples", *map(_example, examples)]
+    figure, words = _figure(kind, examples[0])
+    style.save(figure, folder / f"{kind.__name__}.svg")
+    parts.append(f"```{{figure}} {kind.__name__}.svg\n:alt: {words.partition('.')[0]}\n\n{words}\n```")
+    parts += ["## Examples", _program(examples[0]), *map(_example, examples[1:])]
     operations = sorted({operation for example in examples for operation in _operations(example)})
     if operations:
         parts += ["## Kernels", "The modules of `xpnet/kernels/` that may compute it, in order of preference:"]
@@ -101,11 +102,38 @@ def _description(kind: type[layers.Layer]) -> str:
     return f"```{{eval-rst}}\n.. autoclass:: {call}\n```"
 
 
-def _example(example: Example) -> str:
+def _program(example: Example) -> str:
+    """A program that runs as it stands, and what it prints."""
     layer, shape = example
-    params, _, output_shape = layer.init(np.random.default_rng(0), shape)
+    code = _code(layer)
+    names = sorted({name for name in re.findall(r"\w+(?=\()", code) if hasattr(layers, name)})
+    key = ", key=make_key(0)" if layer.is_random else ""
+    lines = (
+        "import numpy as np",
+        f"from xpnet.layers import {', '.join(names)}",
+        *["from xpnet.random import make_key"] * layer.is_random,
+        "",
+        f"layer = {code}",
+        f"params, state, output_shape = layer.init(np.random.default_rng(0), {shape})",
+        f"x = np.ones({(2, *shape)})",
+        f"y, cache, state = layer.forward(params, state, x, train=True{key})",
+        "dx, grads = layer.backward(params, cache, dy=np.ones_like(y))",
+        "print(y.shape, sorted(grads))",
+    )
+    program, printed = "\n".join(lines), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program, {})
+    return f"```python\n{program}\n```\n\nprints `{printed.getvalue().strip()}`. {_sizes(example)}"
+
+
+def _example(example: Example) -> str:
+    return f"```python\n{_code(example.layer)}\n```\n\n{_sizes(example)}"
+
+
+def _sizes(example: Example) -> str:
+    params, _, output_shape = example.layer.init(np.random.default_rng(0), example.input_shape)
     count = sum(array.size for array in _arrays(params))
-    return f"```python\n{_code(layer)}\n```\n\ntakes examples of shape {shape} to {output_shape}; {count:,} parameters."
+    return f"It takes examples of shape {example.input_shape} to {output_shape}; {count:,} parameters."
 
 
 def _code(layer: layers.Layer) -> str:
@@ -176,11 +204,17 @@ def _kernels(operations: list[str]) -> str:
     return "\n".join(rows)
 
 
-def _figure(kind: type[layers.Layer], example: layers.Layer) -> Any:
+def _figure(kind: type[layers.Layer], example: Example) -> tuple[Any, str]:
+    """A picture of what a layer does, and its words."""
     if kind.__module__.endswith(FAMILIES["Activations"]) and kind is not layers.Softmax:
-        return _curve(example)
-    shown = [layer for layer in SHOWN if type(layer) is kind]
-    return _before_and_after(shown[0]) if shown else None
+        return _curve(example.layer), f"{kind.__name__} and its derivative"
+    for layer in SHOWN:
+        if type(layer) is kind:
+            return _before_and_after(layer), f"A digit, and what {kind.__name__} makes of it"
+    return _numbers(example), (
+        f"Random numbers as colours, and what {kind.__name__} makes of them. Examples are below each other, the "
+        "channels of images side by side; of sequences, one is shown."
+    )
 
 
 def _curve(layer: layers.Layer) -> Any:
@@ -213,6 +247,34 @@ def _before_and_after(layer: layers.Layer) -> Any:
             axes.set_title(f"{title}: {image.shape[1]} x {image.shape[2]}")
             axes.set_axis_off()
     return figure
+
+
+def _numbers(example: Example) -> Any:
+    """Input and output as colours."""
+    layer, shape = example
+    rng = np.random.default_rng(3)
+    count = layer.index_count
+    x = rng.normal(1.0, 1.0, (4, *shape)) if count is None else rng.integers(0, count, (4, *shape)).astype(float)
+    params, state, _ = layer.init(rng, shape)
+    y = layer.forward(params, state, x, train=True, key=make_key(1)).y
+    with style.rc_context(style.STYLE):
+        figure = style.make_figure(5.0, 2.4)
+        for place, (batch, title) in enumerate([(x, "x"), (y, "y")]):
+            axes = figure.add_subplot(1, 2, place + 1)
+            largest = np.abs(batch).max()
+            shown = axes.imshow(_plane(batch), cmap="PuOr", vmin=-largest, vmax=largest)
+            axes.set_title(f"{title}: {' x '.join(map(str, batch.shape))}")
+            axes.set_axis_off()
+            figure.colorbar(shown, ax=axes, shrink=0.7)
+    return figure
+
+
+def _plane(batch: np.ndarray) -> np.ndarray:
+    """Vectors below each other; one sequence; images below each other, with their channels side by side."""
+    if batch.ndim < 4:
+        return batch if batch.ndim == 2 else batch[0]
+    apart = np.pad(np.moveaxis(batch, 3, 2), ((0, 0), (0, 1), (0, 0), (0, 1)), constant_values=np.nan)
+    return apart.reshape(apart.shape[0] * apart.shape[1], -1)[:-1, :-1]
 
 
 def setup(app: Any) -> dict[str, bool]:

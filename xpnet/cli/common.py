@@ -45,7 +45,7 @@ def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int
         say(in_flags(str(error), parser.spellings()))
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # of | head: end without a word, as other programs do
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush
+        _drop_unwritten()
         return EXIT_PIPE_CLOSED
     except TrainingDivergedError as error:
         say(in_flags(str(error), parser.spellings()))
@@ -58,6 +58,10 @@ def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int
             )
             return EXIT_BAD_INPUT
         say(error)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_unwritten()
         return EXIT_FAILED
     except MemoryError as error:
         say(in_flags(f"not enough memory. {error}", parser.spellings()))
@@ -65,6 +69,11 @@ def run(parser: Parser, argv: Sequence[str] | None, program: Callable[[Any], int
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _drop_unwritten() -> None:
+    """Let what standard output could not write go nowhere: Python would try again as it ends, and then say so."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:

@@ -175,7 +175,8 @@ def _repeated(task: Task, function: Callable[..., Any], inputs: Inputs) -> str:
     halved = call(task, function, inputs)
     for output, theirs, ours in zip(task.outputs, halved.values or (), answers(task, inputs), strict=True):
         if ours.dtype == "float32" and ours.ndim and theirs.dtype != ours.dtype:
-            return f"gives {output} as {theirs.dtype} for inputs of float32: keep the dtype of the inputs"
+            was = f"gives {output} as {theirs.dtype} for inputs of float32"
+            return f"{was}: keep the dtype of the inputs; np.zeros needs dtype=... for that"
     return ""
 
 

@@ -29,10 +29,10 @@ def relative_times(groups: Sequence[str], panels: Mapping[str, Mapping[str, Floa
     for axes, (title, panel) in zip(grid.flat, panels.items(), strict=True):
         for name, times in panel.items():
             place = np.arange(len(groups)) + thickness * (implementations.index(name) + 0.5) - 0.425
-            median, spread = times[:, 0], np.abs(times[:, 1:] - times[:, :1]).T
+            median, low, high = times.T
             style = {"color": colours[name][0], "hatch": colours[name][1], "edgecolor": "white", "linewidth": 0}
-            line = {"elinewidth": 0.6, "ecolor": "0.3"}
-            axes.barh(place, median, thickness, xerr=spread, error_kw=line, label=name, **style)
+            axes.barh(place, median, thickness, label=name, **style)
+            axes.hlines(place, low, high, color="0.3", linewidth=0.6, zorder=2)
         # A few calls that others disturbed must not shrink the bars to nothing.
         widest = max((np.nanmax(times[:, 0]) for times in panel.values() if np.isfinite(times[:, 0]).any()), default=1)
         axes.set(title=title, xlabel=f"Time, {reference} = 1", xlim=(0, 1.2 * widest))

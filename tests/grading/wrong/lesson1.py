@@ -115,6 +115,7 @@ WRONG = {
             "np.empty((N, height, width, filters), x.dtype)",
             "y has shape",
         ),
+        ("conv_forward", "filters), x.dtype)", "filters))", "float64 for inputs of float32: keep the dtype"),
         ("conv_forward", "return y", "return y.transpose(0, 3, 1, 2)", "filters before the positions"),
         ("conv_forward", "+ b\n", "+ b * k * k * x.shape[3]\n", "once for each entry of the kernel"),
         (
