@@ -53,7 +53,7 @@ class Session:
             gradient = make(self._name, self._case.comparable(dtype), self._device).gradient()
         self._set_up(self._case.precision)
         if gradient is not None:
-            np.savez(path, **gradient)  # NumPy before 2.2 would save any other argument too
+            np.savez(path, **gradient)  # pyright: ignore[reportArgumentType] (NumPy 2.0 takes allow_pickle for an array)
         return {"known": gradient is not None}
 
     def block(self, mode: str, seconds: float) -> dict[str, Any]:
