@@ -92,6 +92,19 @@ def test_a_network_of_indices_is_trained_on_them_as_they_are():
     assert np.mean(network.predict(x) == labels) > 0.99
 
 
+@pytest.mark.parametrize("kind", ["memory map", "batches"])
+def test_indices_that_come_batch_by_batch(kind, tmp_path):
+    network = xpnet.Network([Embedding(3, 4), Flatten(), Dense(2)], (2,))
+    x, y = np.zeros((6, 2), np.float32), np.arange(6) % 2
+    x[5, 1] = 3
+    with refused("Embedding 'embedding1': expected indices from 0 to 2, got 0 to 3"):
+        if kind == "batches":
+            network.fit([(x[:4], y[:4]), (x[4:], y[4:])], epochs=1, progress=False)
+        stored = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
+        stored[:] = x
+        network.fit(stored, y, epochs=1, batch_size=2, progress=False)
+
+
 @pytest.mark.parametrize("index", [-1.0, 3.0, np.nan, 1e30])
 def test_a_network_refuses_an_index_outside_where_it_can_see_it(index):
     network = xpnet.Network([Embedding(3, 4), Flatten(), Dense(2)], (2,))

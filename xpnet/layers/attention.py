@@ -72,6 +72,11 @@ class SelfAttention(Layer):
     References
     ----------
     Vaswani et al., "Attention is all you need", NIPS 2017, sections 3.2.1 and 3.2.2.
+
+    Examples
+    --------
+    >>> SelfAttention(mask=[[True, False], [True, True]]).mask
+    ('10', '11')
     """
 
     heads: int = 1

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.arguments import check_indices
 from xpnet.backend import Array, is_array, is_readable, to_numpy
 from xpnet.datasets import BatchSampler, Dataset, split_indices
 from xpnet.datasets.arrays import check_range
@@ -18,7 +19,7 @@ from xpnet.errors import InputError
 from xpnet.network import Network
 from xpnet.parallel import ALONE, Group
 from xpnet.training.config import TrainConfig
-from xpnet.training.feed import IterableFeed, make_feed, stays_on_host
+from xpnet.training.feed import Batch, Feed, IterableFeed, make_feed, stays_on_host
 from xpnet.training.rows import RowFeed, Rows, RowSampler, WhichRows, check_enough, weights_of_examples
 from xpnet.training.weights import check_sample_weights, check_weight_range
 
@@ -74,6 +75,19 @@ def _validation_count(validation: Any, count: int) -> int:
     if validation == "auto":
         return min(_VALIDATION_EXAMPLES, max(count // 10, 1))
     return validation if isinstance(validation, int) else max(round(validation * count), 1)
+
+
+class _IndexFeed:
+    """A feed whose batches of indices are looked at one by one, since nobody has seen them all."""
+
+    def __init__(self, feed: Feed, network: Network) -> None:
+        self._feed, self._network = feed, network
+
+    def batch(self, step: int) -> Batch:
+        """The examples to train on in this step, counted from 0. Raises InputError for indices out of range."""
+        batch = self._feed.batch(step)
+        check_indices(self._network.layer, self._network.input_shape, batch.x)
+        return batch
 
 
 def _all_rows(step: int) -> tuple[Rows, ...]:
@@ -132,7 +146,9 @@ def prepare(
         own = RowSampler(sampler, group, weights, config.accumulate)
         rows = own.rows
     dtype = None if config.augmentation else network.dtype  # an augmentation is given images as they are
-    feed = make_feed(network.backend, *train, own, dtype)
+    feed: Any = make_feed(network.backend, *train, own, dtype)
+    if network.layer.index_count is not None and stays_on_host(network.backend, train.inputs):
+        feed = _IndexFeed(feed, network)
     check_fits(config.augmentation, dataset.input_shape)
     if config.augmentation and len(dataset.target_shape) > 1:
         raise InputError(
@@ -188,7 +204,9 @@ def prepare_stream(
     classes = network.output_shape[-1] if loss is None or loss.target == "classes" else None
     if (class_weights := getattr(loss, "class_weights", None)) is not None:
         check_weight_range("Training: expected class_weights", class_weights, network.dtype)
-    feed = IterableFeed(network.backend, batches, network.input_shape, classes, network.dtype)
+    feed: Any = IterableFeed(network.backend, batches, network.input_shape, classes, network.dtype)
+    if network.layer.index_count is not None:
+        feed = _IndexFeed(feed, network)
     first = feed.batch(0)
     count = first.y.shape[0]
     if config.batch_size not in (TrainConfig.batch_size, count):
