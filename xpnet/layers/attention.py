@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 from array_api_compat import device
@@ -105,11 +104,6 @@ class SelfAttention(Layer):
             )
         return tuple(rows)
 
-    @cached_property
-    def attends(self) -> tuple[tuple[float, ...], ...] | None:
-        """The mask as 1 where a query attends to a key and 0 elsewhere."""
-        return None if self.mask is None else tuple(tuple(map(float, row)) for row in self.mask)
-
     def output_shape(self, input_shape: Shape) -> Shape:
         length, channels = self.check_sequences(input_shape)
         if self.mask is not None and len(self.mask) != length:
@@ -147,7 +141,7 @@ class SelfAttention(Layer):
         if self.causal:
             places = xp.arange(scores.shape[-1], dtype=xp.int32, device=device(scores))
             return xp.where(places[None, :] > places[:, None], -xp.inf, scores)
-        return scores if self.attends is None else xp.where(vector(self.attends, scores) == 0, -xp.inf, scores)
+        return scores if self.mask is None else xp.where(vector(self.mask, scores) == 0, -xp.inf, scores)
 
     def _by_head(self, x: Array, count: int) -> list[Array]:
         """``count`` arrays that lie behind one another in the channels, each as (N, heads, T, d)."""

@@ -137,7 +137,7 @@ def _attention(graph: Graph, path: str, layer: layers.SelfAttention, tensors: Te
     scale = graph.tensor(f"{path}.scale", np.asarray(1 / math.sqrt(width)))
     scores = graph.node("Mul", [scores, scale], name=f"{path}.scores")
     if layer.causal or layer.mask is not None:
-        attends = np.tri(length) if layer.attends is None else np.asarray(layer.attends)
+        attends = np.tri(length) if layer.causal else np.asarray([list(map(int, row)) for row in layer.mask])
         mask = graph.tensor(f"{path}.mask", np.where(attends != 0, 0.0, -np.inf))
         scores = graph.node("Add", [scores, mask], name=f"{path}.masked")
     p = graph.node("Softmax", [scores], name=f"{path}.p", axis=-1)
