@@ -161,3 +161,20 @@ def test_no_array_is_made_of_a_shape_alone(shape):
         model = model_of(helper.make_node(operator, inputs, ["y"]), initializers=[tensor])
         with refused("'y'", operator):
             backend.prepare(model).run([np.ones((1, 1), np.float32)])
+
+
+@pytest.mark.parametrize("kind", ["initializer", "constant"])
+def test_numbers_in_another_file_are_not_read(kind, tmp_path, monkeypatch):
+    """A model in memory has no folder, and the working directory is not one."""
+    (tmp_path / "w.bin").write_bytes(np.ones((3, 2), np.float32).tobytes())
+    monkeypatch.chdir(tmp_path)
+    tensor = TensorProto(name="w", dims=[3, 2], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="w.bin")
+    constant = helper.make_node("Constant", [], ["w"], value=tensor)
+    before, initializers = ([constant], []) if kind == "constant" else ([], [tensor])
+    model = model_of(*before, helper.make_node("MatMul", ["x", "w"], ["y"]), initializers=initializers)
+    with refused("tensor 'w'", "in the model"):
+        backend.prepare(model)
+    if kind == "constant":
+        with refused("tensor 'w'", "in the model"):
+            backend.run_node(constant, [])

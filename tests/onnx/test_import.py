@@ -460,6 +460,28 @@ def test_weights_beside_the_file(tmp_path):
     assert np.array_equal(network.parameters()["conv1.weight"], draw(4, 2, 1, 1).reshape(4, 1, 1, 2))
 
 
+def constant_external(folder, location):
+    """A model whose weight is the value of a node and in another file."""
+    path = external(folder, location)
+    model = onnx.load(path, load_external_data=False)
+    (tensor,) = model.graph.initializer
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], name="constant", value=tensor))
+    del model.graph.initializer[:]
+    return saved(model, folder)
+
+
+def test_a_constant_is_read_beside_the_file_and_not_in_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "weights.bin").write_bytes(np.zeros((4, 2, 1, 1), np.float32).tobytes())
+    path = constant_external(tmp_path / "model", "weights.bin")
+    monkeypatch.chdir(tmp_path)
+    with refused("tensor 'constant'", "beside the model"):
+        Network.from_onnx(path)
+    (tmp_path / "model" / "weights.bin").write_bytes(draw(4, 2, 1, 1).tobytes())
+    weight = Network.from_onnx(path).parameters()["conv1.weight"]
+    assert np.array_equal(weight, draw(4, 2, 1, 1).reshape(4, 1, 1, 2))
+
+
 @pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "sub/weights.bin", "", "..", "link", "none"])
 def test_weights_elsewhere_are_not_read(location, tmp_path):
     (tmp_path / "sub").mkdir()

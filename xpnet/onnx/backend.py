@@ -11,7 +11,7 @@ from xpnet.backend import Array
 from xpnet.errors import InputError, printable
 from xpnet.onnx.operators import DOMAINS
 from xpnet.onnx.program import Program
-from xpnet.onnx.reading import check_opset
+from xpnet.onnx.reading import check_opset, external_tensors
 
 __all__ = ["XpnetRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 
@@ -74,6 +74,7 @@ class XpnetBackend(base.Backend):
         if not cls.supports_device(device):
             raise InputError(f"ONNX backend: expected a device of {', '.join(DEVICES)}, got {device!r}. Choose one.")
         check_opset(model, "ONNX backend", least=0)  # of other domains alone, it has none
+        _refuse_external(model)
         try:
             onnx.checker.check_model(model)
             onnx.shape_inference.infer_shapes(model, check_type=True)
@@ -108,7 +109,9 @@ class XpnetBackend(base.Backend):
             [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
         )
         opset = onnx.helper.make_opsetid(node.domain, kwargs.get("opset_version", onnx.defs.onnx_opset_version()))
-        return XpnetRep(onnx.helper.make_model(graph, opset_imports=[opset]), cls.home(device, None)).run(inputs)
+        model = onnx.helper.make_model(graph, opset_imports=[opset])
+        _refuse_external(model)
+        return XpnetRep(model, cls.home(device, None)).run(inputs)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -120,6 +123,15 @@ class XpnetBackend(base.Backend):
             except InputError:
                 return False
         return family in DEVICES
+
+
+def _refuse_external(model: Any) -> None:
+    """Raise InputError for a tensor in another file: a model in memory has no folder of its own to look in."""
+    for name, _ in external_tensors(model.graph):
+        raise InputError(
+            f"ONNX backend, tensor {name!r}: expected its numbers in the model, got another file's. "
+            "Read the file with onnx.load."
+        )
 
 
 is_compatible, prepare = XpnetBackend.is_compatible, XpnetBackend.prepare

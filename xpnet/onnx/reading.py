@@ -45,9 +45,8 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     check_opset(model, source)
     if model.functions:
         raise InputError(f"{source}: expected ONNX's own operators, got functions of its own. Inline them.")
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _load_external(tensor, Path(path), source)
+    for name, tensor in external_tensors(model.graph):
+        _load_external(tensor, Path(path), f"{source}, tensor {name!r}")
     return model
 
 
@@ -121,11 +120,26 @@ def check_opset(model: Any, source: str, *, least: int = 1) -> None:
         )
 
 
-def _load_external(tensor: Any, path: Path, source: str) -> None:
+def external_tensors(graph: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors of a graph, of its nodes and of the graphs in these whose numbers are in other files, with a name."""
+    named = [(tensor.name, tensor) for tensor in graph.initializer]
+    sparse = [(tensor.values.name, tensor) for tensor in graph.sparse_initializer]
+    for node in graph.node:
+        name = node.name or (node.output[0] if node.output else "")
+        for attribute in node.attribute:
+            named += [(name, tensor) for tensor in (attribute.t, *attribute.tensors)]
+            sparse += [(name, tensor) for tensor in (attribute.sparse_tensor, *attribute.sparse_tensors)]
+            for inner in (attribute.g, *attribute.graphs):
+                yield from external_tensors(inner)
+    named += [(name, part) for name, tensor in sparse for part in (tensor.values, tensor.indices)]
+    external = load_onnx().TensorProto.EXTERNAL
+    yield from ((name, tensor) for name, tensor in named if tensor.data_location == external)
+
+
+def _load_external(tensor: Any, path: Path, where: str) -> None:
     """Take over the numbers of a tensor from a regular file in the model's own folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    where = f"{source}, tensor {tensor.name!r}"
     beside = path.parent / location
     if not location or Path(location).name != location or location in (".", ".."):
         raise InputError(f"{where}: expected a file beside the model, got {location!r}. Put it into the same folder.")
