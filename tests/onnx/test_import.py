@@ -499,6 +499,38 @@ def test_a_part_of_a_file_that_is_not_there(entries, tmp_path):
         Network.from_onnx(external(tmp_path, "weights.bin", **entries))
 
 
+def with_unused(folder, count, **entries):
+    """The model with further tensors that no node uses, all in the same file."""
+    model = onnx.load(external(folder, "weights.bin"), load_external_data=False)
+    for index in range(count):
+        tensor = model.graph.initializer.add(name=f"unused{index}")
+        tensor.CopyFrom(model.graph.initializer[0])
+        tensor.name = f"unused{index}"
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=str(value))
+    return saved(model, folder)
+
+
+def test_bytes_of_another_file_are_read_once(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(draw(4, 2, 1, 1).tobytes() * 2)
+    Network.from_onnx(with_unused(tmp_path, 1, offset=32))
+    with refused("tensor 'unused1'", "overlap"):
+        Network.from_onnx(with_unused(tmp_path, 2))
+
+
+def test_other_files_above_2_gb_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "weights.bin").write_bytes(bytes(5000))
+    path = external(tmp_path, "weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    tensor = model.graph.initializer.add(name="large", data_type=TensorProto.FLOAT, dims=[1000])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    Network.from_onnx(saved(model, tmp_path))
+    monkeypatch.setattr("xpnet.onnx.reading.LARGEST_FILE", 4000)
+    with refused("tensor 'large'", "2 GB"):
+        Network.from_onnx(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0", b"not a model", b"\x08" + b"\xff" * 20, b"\x3a\xff\xff\x7f"])
 def test_files_of_another_kind(content, tmp_path):
     (tmp_path / "net.onnx").write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     check_opset(model, source)
     if model.functions:
         raise InputError(f"{source}: expected ONNX's own operators, got functions of its own. Inline them.")
+    read: Counter[str] = Counter()
     for name, tensor in external_tensors(model.graph):
-        _load_external(tensor, Path(path), f"{source}, tensor {name!r}")
+        _load_external(tensor, Path(path), f"{source}, tensor {name!r}", read)
     return model
 
 
@@ -136,8 +138,11 @@ def external_tensors(graph: Any) -> Iterator[tuple[str, Any]]:
     yield from ((name, tensor) for name, tensor in named if tensor.data_location == external)
 
 
-def _load_external(tensor: Any, path: Path, where: str) -> None:
-    """Take over the numbers of a tensor from a regular file in the model's own folder."""
+def _load_external(tensor: Any, path: Path, where: str, read: Counter[str]) -> None:
+    """Take over the numbers of a tensor from a regular file in the model's own folder.
+
+    ``read`` counts the bytes from each file: a file's are read once, so that a small model cannot ask for more.
+    """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     beside = path.parent / location
@@ -153,6 +158,9 @@ def _load_external(tensor: Any, path: Path, where: str) -> None:
         room = beside.stat().st_size - offset
         if offset < 0 or not 0 <= length <= room or int(entries.get("length", length)) != length:
             raise InputError(f"{length:,} bytes from {offset:,} on in a file that has {max(room, 0):,}")
+        read[location] += length
+        if read[location] > room + offset or read.total() > LARGEST_FILE:
+            raise InputError("tensors overlap in it, or all have more than 2 GB")
         with beside.open("rb") as file:
             file.seek(offset)
             tensor.raw_data = file.read(length)
