@@ -178,3 +178,19 @@ def test_numbers_in_another_file_are_not_read(kind, tmp_path, monkeypatch):
     if kind == "constant":
         with refused("tensor 'w'", "in the model"):
             backend.run_node(constant, [])
+
+
+def test_an_array_for_which_there_is_no_memory_is_refused_by_the_node():
+    """2^24 times 2^24 numbers: 2^50 bytes, more than a process can address."""
+    vector = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2**23, 2**23])
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 3, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list("abcd"))],
+        [vector],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    with refused("'y' (ConvTranspose)"):
+        backend.prepare(model).run([np.ones((1, 1, 3, 3), np.float32)])

@@ -439,6 +439,18 @@ def test_branches_nested_without_end_are_refused(tmp_path):
         Network.from_onnx(saved(model_of(nodes, {}, (2, 3, 4)), tmp_path))
 
 
+def test_constants_of_constants_are_bounded_before_they_are_made(tmp_path):
+    """A file of some kilobytes, whose Concats or Gather would make 40 GB and 4 TB."""
+    halves = [node("Concat", " ".join(["a"] * 1000), "b", axis=0), node("Concat", " ".join(["b"] * 1000), "c", axis=0)]
+    last = [node("Conv", "x w", "q"), node("Add", "q c", "y")]
+    tensors = {"w": draw(4, 2, 1, 1), "a": draw(10_000)}
+    with refused("'the_c' (Concat)", "constants of at most"):
+        Network.from_onnx(saved(model_of([*halves, *last], tensors, (2, 3, 4)), tmp_path))
+    tensors = {**tensors, "a": draw(1, 1_000_000), "i": np.zeros(1_000_000, np.int64)}
+    with refused("'the_c' (Gather)", "constants of at most"):
+        Network.from_onnx(saved(model_of([node("Gather", "a i", "c"), *last], tensors, (2, 3, 4)), tmp_path))
+
+
 # Files
 
 

@@ -130,11 +130,8 @@ def read_nodes(model: Any) -> Nodes:
             raise node.error(
                 "expected an operator that is known for constants", f"Known are {', '.join(sorted(FOLDED))}."
             )
-        fold(node, constants)
-        value = constants[node.output]
-        made += value.size
-        if made > LARGEST_CONSTANT:
-            raise node.error(f"expected constants of at most {LARGEST_CONSTANT:,} values, got more", "Store them.")
+        fold(node, constants, LARGEST_CONSTANT - made)
+        made += constants[node.output].size
     if output not in nodes:
         raise InputError(f"ONNX graph: expected an output {output!r} that depends on the input, got none. Check it.")
     return Nodes(needed(nodes, output), name, _input_shape(inputs[0]), output)
@@ -157,16 +154,30 @@ def _check_node(proto: Any, version: int) -> None:
             raise InputError(reason[:300]) from error
 
 
-def fold(node: Node, constants: dict[str, np.ndarray]) -> None:
-    """Compute a node of constants."""
+def fold(node: Node, constants: dict[str, np.ndarray], room: int = LARGEST_CONSTANT) -> None:
+    """Compute a node of constants. Raises InputError for more values than there is room for, mostly beforehand."""
     step = Step(node.label, OPERATORS[node.operator], Call(node.attributes, node.opset), node.inputs, (node.output,))
-    shapes = [constants[name].shape for name in node.inputs if name]
+    arrays = [constants[name] for name in node.inputs if name]
     with at(node.label):
-        if node.operator in FOLDED[:6] and math.prod(np.broadcast_shapes(*shapes)) > LARGEST_CONSTANT:
-            raise InputError(f"expected at most {LARGEST_CONSTANT:,} values, got more")
+        size = _folded_size(node.operator, arrays)
     values: dict[str, Any] = {**{name: constants[name] for name in node.inputs if name}, "": None}
-    run(step, values)
+    if size <= room:
+        run(step, values)
+        size = values[node.output].size
+    if size > room:
+        raise node.error(f"expected constants of at most {LARGEST_CONSTANT:,} values, got more", "Store them.")
     constants[node.output] = to_numpy(values[node.output])
+
+
+def _folded_size(operator: str, arrays: list[np.ndarray]) -> int:
+    """How many values an operator makes of constants; 0 for those that make no more than they get or bound it."""
+    if operator in FOLDED[:6]:
+        return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    if operator == "Concat":
+        return sum(array.size for array in arrays)
+    if operator == "Gather" and len(arrays) == 2:
+        return arrays[0].size * arrays[1].size
+    return 0
 
 
 def needed(nodes: Mapping[str, Node], output: str) -> dict[str, Node]:

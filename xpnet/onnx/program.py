@@ -15,6 +15,12 @@ from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS, Call, Operator
 
 
+_FAILURES = (
+    *(ArithmeticError, AttributeError, IndexError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
+
+
 class Step(NamedTuple):
     """One node: what it is called in messages, its function, and the names of its inputs and outputs."""
 
@@ -40,7 +46,7 @@ def at(where: str, advice: str = "Check the model.") -> Any:
         if str(error).startswith("ONNX "):  # of a node further in
             raise
         raise InputError(f"ONNX {where}: {str(error).rstrip('.')}. {advice}") from error
-    except (ArithmeticError, AttributeError, IndexError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _FAILURES as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"ONNX {where}: {reason[:300]}. {advice}") from error
 
