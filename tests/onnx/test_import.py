@@ -451,6 +451,37 @@ def test_constants_of_constants_are_bounded_before_they_are_made(tmp_path):
         Network.from_onnx(saved(model_of([node("Gather", "a i", "c"), *last], tensors, (2, 3, 4)), tmp_path))
 
 
+_FAR = 2**40
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        node("Conv", "q v", "y", pads=[_FAR] * 4),
+        node("Conv", "q v", "y", pads=[_FAR] * 4, strides=[_FAR] * 2),
+        node("Conv", "q v", "y", pads=[0, 0, _FAR, _FAR]),
+        node("ConvTranspose", "q v", "y", strides=[_FAR] * 2),
+        node("ConvTranspose", "q v", "y", strides=[_FAR] * 2, pads=[_FAR] * 4),
+        node("ConvTranspose", "q v", "y", output_padding=[_FAR] * 2, strides=[_FAR + 1] * 2),
+        node("MaxPool", "q", "y", kernel_shape=[1, 1], pads=[_FAR] * 4),
+        node("AveragePool", "q", "y", kernel_shape=[_FAR] * 2, pads=[_FAR - 1] * 4, count_include_pad=1),
+        helper.make_node("Resize", ["q", "", "far"], ["y"], name="the_y"),
+        node("Pad", "q around", "y"),
+        node("Concat", "q " * 2**11, "y", axis=1),
+    ],
+    ids=lambda last: last.op_type,
+)
+def test_a_layer_that_makes_too_much_of_an_example_is_refused_by_its_node(last, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.onnx.parts.LARGEST_OUTPUT", 2**16)
+    tensors = {
+        **{"w": draw(4, 2, 1, 1), "v": draw(4, 4, 1, 1), "far": np.asarray([1, 1, _FAR, _FAR], np.float32)},
+        "around": np.asarray([0, 0, _FAR, 0, 0, 0, _FAR, 0]),
+    }
+    model = model_of([node("Conv", "x w", "q"), last], tensors, (2, 3, 4))
+    with refused("'the_y'", last.op_type, "values of each example"):
+        Network.from_onnx(saved(model, tmp_path))
+
+
 # Files
 
 

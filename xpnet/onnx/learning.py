@@ -15,8 +15,9 @@ from xpnet import layers
 from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
 from xpnet.onnx.operators.windows import Axis
-from xpnet.onnx.parts import Parts, Signal, to_channels_last
+from xpnet.onnx.parts import Parts, Signal, check_size, to_channels_last
 from xpnet.onnx.pooling import channels_first, pair, windows
+from xpnet.shapes import extent
 
 Builder = Callable[[Node, Parts, Signal], Signal]
 
@@ -77,13 +78,16 @@ def _conv_transpose(node: Node, parts: Parts, x: Signal) -> Signal:
     )
     if not is_known or len(kernel) != 2 or pads[:2] != pads[2:] or weight.shape[0] != x.shape[-1]:
         raise node.error("expected images, one group and padding by equal numbers", "Only these are known.")
+    strides, dilations = (pair(node.get(name) or (1, 1)) for name in ("strides", "dilations"))
+    spread = [s * n + extent(k, d) for s, n, k, d in zip(strides, x.shape, kernel, dilations, strict=False)]
+    check_size(node, (*spread, weight.shape[1]))  # before the padding is cut off
     layer = layers.ConvTranspose2D(
         weight.shape[1],
         pair(kernel),
-        pair(node.get("strides") or (1, 1)),
+        strides,
         pair(pads[:2]),
         pair(node.get("output_padding") or (0, 0)),
-        pair(node.get("dilations") or (1, 1)),
+        dilations,
         bias=bias is not None,
     )
     return x._replace(shape=parts.add(node, layer, _with_bias(np.moveaxis(weight, 1, -1), bias)))

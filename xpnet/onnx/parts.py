@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from xpnet.onnx.nodes import Node
 from xpnet.shapes import Shape
 
 MOST_REPEATED = 2**20  # channels that take one number of the file
+LARGEST_OUTPUT = 2**28  # values that a layer makes of one example
 
 
 class Signal(NamedTuple):
@@ -97,6 +98,8 @@ class Parts:
             shape = tuple(layer.output_shape(self.shape))
         except ValueError as error:
             raise node.error(str(error).rstrip("."), "Check the model.") if node else error from error
+        if node:
+            check_size(node, shape)
         self.parts.append(Part(layer, params or {}, state or {}))
         self.shape = shape
         return shape
@@ -155,6 +158,15 @@ class Parts:
     def single(self) -> Part:
         """The layer alone if there is one only."""
         return self.parts[0] if len(self.parts) == 1 else self.sequential()
+
+
+def check_size(node: Node, shape: Sequence[int]) -> None:
+    """Raise InputError for a shape of more values than a layer may make of one example."""
+    if math.prod(shape) > LARGEST_OUTPUT:
+        lengths = " x ".join(f"{n:,}" for n in shape)
+        raise node.error(
+            f"expected at most {LARGEST_OUTPUT:,} values of each example, got {lengths}", "Check the node's settings."
+        )
 
 
 def contained(container: Layer, names: list[str], parts: list[Part]) -> Part:

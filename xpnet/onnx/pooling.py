@@ -12,7 +12,7 @@ from xpnet.layers.base import Layer
 from xpnet.onnx.nodes import Node
 from xpnet.onnx.operators import Call
 from xpnet.onnx.operators.windows import Axis, sliding
-from xpnet.onnx.parts import Parts, Signal
+from xpnet.onnx.parts import Parts, Signal, check_size
 from xpnet.shapes import Pair
 
 Builder = Callable[[Node, Parts, Signal], Signal]
@@ -35,7 +35,10 @@ def pair(values: Sequence[int]) -> Pair:
 
 def windows(node: Node, x: Signal, kernel: Sequence[int]) -> list[Axis]:
     """The windows along the image axes, as the operator itself would slide them."""
-    return sliding(Call(node.attributes, node.opset), x.shape[:-1], kernel)
+    axes = sliding(Call(node.attributes, node.opset), x.shape[:-1], kernel)
+    padded = [axis.before + length + axis.after for axis, length in zip(axes, x.shape, strict=False)]
+    check_size(node, (*padded, x.shape[-1]))
+    return axes
 
 
 def _max_pool(node: Node, parts: Parts, x: Signal) -> Signal:
