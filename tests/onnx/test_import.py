@@ -451,6 +451,13 @@ def test_constants_of_constants_are_bounded_before_they_are_made(tmp_path):
         Network.from_onnx(saved(model_of([node("Gather", "a i", "c"), *last], tensors, (2, 3, 4)), tmp_path))
 
 
+def test_statistics_of_the_batch_are_refused(tmp_path):
+    tensors = {name: np.abs(draw(2)) for name in "sbmv"}
+    last = helper.make_node("BatchNormalization", ["x", *"sbmv"], ["y", "mean", "var"], name="the_y", training_mode=1)
+    with refused("'the_y' (BatchNormalization)", "training_mode"):
+        Network.from_onnx(saved(model_of([last], tensors, (2, 3, 4), opset=15), tmp_path))
+
+
 _FAR = 2**40
 
 

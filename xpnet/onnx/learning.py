@@ -122,6 +122,8 @@ def _dense(node: Node, parts: Parts, x: Signal, weight: np.ndarray, bias: np.nda
 
 def _batch_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     x = channels_first(node, x, ranks=(2, 3)) if len(x.shape) > 1 else channels_last(node, x)
+    if node.get("training_mode", 0):
+        raise node.error("expected training_mode 0, got 1", "Export the model for inference.")
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: x.per_channel(node, _along(node.constant(at, name), x)) for at, name in enumerate(names, start=1)}
     layer = layers.BatchNorm(1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5))
