@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -307,6 +308,25 @@ def test_gelu_of_before_opset_20(tmp_path):
     assert kinds(check_against_onnxruntime(model_of(nodes, tensors, (2,)), tmp_path, (2,))) == [Dense, GELU]
 
 
+def test_rms_norm_and_silu_of_opset_24(tmp_path):
+    if onnx.defs.onnx_opset_version() < 24:
+        pytest.skip("onnx does not know opset 24")
+    nodes = [
+        node("RMSNormalization", "x w", "n", epsilon=0.5),
+        *(node("MatMul", "n a", "m"), node("Swish", "m", "s"), node("MatMul", "s b", "y")),
+    ]
+    model = model_of(nodes, {"w": draw(6), "a": draw(6, 6), "b": draw(6, 6)}, (4, 6), opset=24)
+    network, x = Network.from_onnx(saved(model, tmp_path)), draw(2, 4, 6)
+    assert kinds(network) == [RMSNorm, Dense, SiLU, Dense]
+    (expected,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(network(x), expected, rtol=1e-4, atol=1e-5)
+    nodes[2] = node("Swish", "m", "s", alpha=2.0)
+    with refused("'the_s' (Swish)", "alpha 1, got 2"):
+        Network.from_onnx(
+            saved(model_of(nodes, {"w": draw(6), "a": draw(6, 6), "b": draw(6, 6)}, (4, 6), opset=24), tmp_path)
+        )
+
+
 def test_each_layer_joined_with_all_before_it(tmp_path):
     """As PyTorch writes a DenseNet."""
     tensors = {"a": draw(3, 2, 1, 1), "b": draw(3, 5, 1, 1), "c": draw(3, 8, 1, 1)}
@@ -481,7 +501,9 @@ _FAR = 2**40
 def test_a_layer_that_makes_too_much_of_an_example_is_refused_by_its_node(last, tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.onnx.parts.LARGEST_OUTPUT", 2**16)
     tensors = {
-        **{"w": draw(4, 2, 1, 1), "v": draw(4, 4, 1, 1), "far": np.asarray([1, 1, _FAR, _FAR], np.float32)},
+        "w": draw(4, 2, 1, 1),
+        "v": draw(4, 4, 1, 1),
+        "far": np.asarray([1, 1, _FAR, _FAR], np.float32),
         "around": np.asarray([0, 0, _FAR, 0, 0, 0, _FAR, 0]),
     }
     model = model_of([node("Conv", "x w", "q"), last], tensors, (2, 3, 4))

@@ -50,6 +50,12 @@ def _selu(node: Node) -> Layer:
     return layers.SELU()
 
 
+def _silu(node: Node) -> Layer:
+    if node.get("alpha", 1.0) != 1:
+        raise ValueError(f"expected alpha 1, got {node.get('alpha')}")
+    return layers.SiLU()
+
+
 def _relu6(node: Node, parts: Parts, x: Signal) -> Signal:
     """A Clip to values from 0 to 6."""
     ends = [node.get("min"), node.get("max")] if node.opset < 11 else [node.optional(at, "a limit") for at in (1, 2)]
@@ -243,6 +249,7 @@ BUILDERS: Mapping[str, Builder] = {
     "Squeeze": _squeeze,
     "Sub": _affine(lambda c, is_first: (-1.0, c) if is_first else (1.0, -c)),
     "Sum": _affine(lambda c, is_first: (1.0, c)),
+    "Swish": _activation(_silu),
     "Tanh": _activation(lambda node: layers.Tanh()),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

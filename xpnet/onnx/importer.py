@@ -28,7 +28,7 @@ _CHANNELS_FIRST = {
     *("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool"),
     *("InstanceNormalization", "GroupNormalization", "LRN", "MaxPool", "Resize", "Upsample", "DepthToSpace"),
 }
-_CHANNELS_LAST = {"Gather", "LayerNormalization", "MatMul", "Softmax", "Transpose"}
+_CHANNELS_LAST = {"Gather", "LayerNormalization", "MatMul", "RMSNormalization", "Softmax", "Transpose"}
 
 
 def load(

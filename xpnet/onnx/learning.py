@@ -138,12 +138,25 @@ def _along(vector: np.ndarray, x: Signal) -> np.ndarray:
 
 
 def _layer_norm(node: Node, parts: Parts, x: Signal) -> Signal:
-    x, axis = channels_last(node, x), node.get("axis", -1)
-    if x.flat_of or axis % (len(x.shape) + 1) != len(x.shape):
-        raise node.error(f"expected the last axis, got {axis} of {x.lengths}", "Only that is known.")
+    x = _over_features(node, x)
     weight, bias = node.constant(1, "weights"), node.optional(2, "a bias")
     params = {"weight": weight, "bias": np.zeros_like(weight) if bias is None else bias}
     parts.add(node, layers.LayerNorm(node.get("epsilon", 1e-5)), params)
+    return x
+
+
+def _rms_norm(node: Node, parts: Parts, x: Signal) -> Signal:
+    x = _over_features(node, x)
+    weight = x.per_channel(node, node.constant(1, "weights"))
+    parts.add(node, layers.RMSNorm(node.get("epsilon", 1e-5)), {"weight": weight})
+    return x
+
+
+def _over_features(node: Node, x: Signal) -> Signal:
+    """The value, which must have the channels behind, as the node's axis must say."""
+    x, axis = channels_last(node, x), node.get("axis", -1)
+    if x.flat_of or axis % (len(x.shape) + 1) != len(x.shape):
+        raise node.error(f"expected the last axis, got {axis} of {x.lengths}", "Only that is known.")
     return x
 
 
@@ -199,5 +212,6 @@ BUILDERS: Mapping[str, Builder] = {
     "LRN": _response_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
+    "RMSNormalization": _rms_norm,
     "Softmax": _softmax,
 }

@@ -14,7 +14,6 @@ from xpnet.errors import InputError
 from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS, Call, Operator
 
-
 _FAILURES = (
     *(ArithmeticError, AttributeError, IndexError, LookupError, MemoryError),
     *(RuntimeError, TypeError, ValueError),
