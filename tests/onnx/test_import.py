@@ -355,6 +355,11 @@ def relu_of(name="x"):
     return node("Relu", name, "y")
 
 
+def branch_of_x():
+    """A graph inside a node, which takes a value of the graph around it."""
+    return helper.make_graph([relu_of()], "branch", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+
+
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [
@@ -383,6 +388,17 @@ def relu_of(name="x"):
         ([node("Relu", "x", "y"), node("Tanh", "x", "y")], ["'the_y' (Tanh)", "known"]),
         ([node("Softmax", "x", "y", axis="last")], ["'the_y' (Softmax)", "axis", "INT", "STRING"]),
         ([node("Conv", "x", "y")], ["'the_y' (Conv)", "input size 1"]),
+        ([node("Conv", "x w", "y", strides=[0, 1])], ["'the_y' (Conv)", "strides", "at least 1", "[0, 1]"]),
+        ([node("MaxPool", "x", "y", kernel_shape=[1, 1], dilations=[1, 0])], ["'the_y' (MaxPool)", "dilations"]),
+        ([node("Concat", "x w", "y", axis=1)], ["'the_y' (Concat)", "several inputs", "got one"]),
+        (
+            [node("Flatten", "x", "f"), node("Gemm", "f g", "p"), node("Add", "p f", "y")],
+            ["'the_y' (Add)", "order", "before the Flatten"],
+        ),
+        (
+            [node("If", "true", "y", **{f"{way}_branch": branch_of_x() for way in ("then", "else")})],
+            ["'the_y' (If)", "Known are", "Conv"],
+        ),
         ([node("Relu", "x", "y"), node("Identity", "w", "y2")], ["output"]),
     ],
 )
@@ -391,6 +407,8 @@ def test_what_layers_cannot_say_is_refused_by_the_node(nodes, words, tmp_path):
         "w": draw(4, 2, 1, 1),
         "odd": draw(4, 3, 1, 1),
         "m": draw(4),
+        "g": draw(24, 24),
+        "true": np.asarray(True),
         "s": np.asarray([0, 2, 12]),
         "big": np.asarray([2**40]),
         "n": np.asarray([0, 3, 5]),
@@ -424,7 +442,7 @@ def test_a_value_that_several_branches_need_is_refused(tmp_path):
         (lambda model: setattr(model.opset_import[0], "version", 99), ["opset", "99"]),
         (lambda model: model.ClearField("opset_import"), ["opset", "none"]),
         (lambda model: model.graph.input[0].type.tensor_type.shape.dim[2].ClearField("dim_value"), ["'x'", "'?'"]),
-        (lambda model: model.graph.input[0].type.tensor_type.ClearField("shape"), ["'x'", "[]"]),
+        (lambda model: model.graph.input[0].type.tensor_type.ClearField("shape"), ["'x'", "without a shape"]),
         (lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 8), ["'x'", "real numbers"]),
         (lambda model: model.graph.output.append(model.graph.output[0]), ["one output", "2"]),
         (lambda model: model.graph.ClearField("output"), ["one output", "0"]),

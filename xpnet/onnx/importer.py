@@ -16,7 +16,7 @@ from xpnet.onnx.joins import JOINS
 from xpnet.onnx.nodes import Node, Nodes, dominators, read_nodes
 from xpnet.onnx.parts import Parts, Signal
 from xpnet.onnx.patterns import recognised
-from xpnet.onnx.program import at
+from xpnet.onnx.program import at, label
 from xpnet.onnx.reading import read_model
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def load(
 
 def read_layers(model: Any) -> tuple[Sequential, tuple[int, ...], dict[str, np.ndarray]]:
     """Layers, input shape and tensors by name. Raises InputError, naming the node, for what layers cannot say."""
+    for proto in model.graph.node:
+        if any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute):  # If, Loop, Scan
+            raise _unknown(label(proto))
     nodes = recognised(read_nodes(model))
     signal = _input_signal(nodes)
     parts, y = _Reader(nodes).region(nodes.input, nodes.output, signal, 0)
@@ -108,13 +111,17 @@ class _Reader:
         """Append what a node computes."""
         if len(node.sources) == 1:
             builder = node.build or BUILDERS.get(node.operator)
+            if builder is None and node.operator in JOINS:
+                raise node.error(
+                    "expected several inputs that the graph computes, got one", "Only branches can be joined."
+                )
             if builder is None:
-                raise _unknown(node)
+                raise _unknown(node.label)
             return builder(node, parts, signal)
         join = JOINS.get(node.operator)
         if join is None:
             raise (
-                _unknown(node)
+                _unknown(node.label)
                 if node.operator not in BUILDERS
                 else node.error(
                     "expected all inputs but one to be constant, got several that the graph computes",
@@ -128,9 +135,9 @@ class _Reader:
         return join(node, parts, signal, branches)
 
 
-def _unknown(node: Node) -> InputError:
+def _unknown(where: str) -> InputError:
     known = ", ".join(sorted({*BUILDERS, *JOINS}))
-    return node.error("expected an operator that is known as a layer", f"Known are {known}.")
+    return InputError(f"ONNX {where}: expected an operator that is known as a layer. Known are {known}.")
 
 
 def _class_names(model: Any, output_shape: tuple[int, ...]) -> tuple[str, ...] | None:

@@ -68,10 +68,15 @@ def _alike(node: Node, branches: list[Branch], *, same: bool = True) -> Signal:
     first, *others = [signal for _, signal in branches]
     for other in others:
         shapes = (first.shape, other.shape) if same else (first.shape[:-1], other.shape[:-1])
-        if shapes[0] != shapes[1] or first[1:] != other[1:] or first.view or (first.flat_of and not same):
+        if shapes[0] != shapes[1]:
             raise node.error(
                 f"expected branches of one shape, got {first.lengths} and {other.lengths}",
                 "Only values alike can be joined.",
+            )
+        if first[1:] != other[1:] or first.view or (first.flat_of and not same):
+            raise node.error(
+                "expected branches whose values lie in the same order, got flattened or reshaped ones among others",
+                "Join them before the Flatten or Reshape.",
             )
     return first
 

@@ -203,6 +203,11 @@ def _input_shape(value: Any) -> Shape:
     tensor = value.type.tensor_type
     if tensor.elem_type not in (1, 7, 10, 11):
         raise InputError(f"ONNX input {value.name!r}: expected real numbers or int64, got another type. Convert it.")
+    if not tensor.HasField("shape"):
+        raise InputError(
+            f"ONNX input {value.name!r}: expected a batch of vectors, sequences or images of a fixed size, got one "
+            "without a shape. Export it with a shape; the batch may be free."
+        )
     lengths = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in tensor.shape.dim]
     if not 2 <= len(lengths) <= 4 or any(n < 1 for n in lengths[1:]) or math.prod(lengths[1:]) > LARGEST_INPUT:
         raise InputError(

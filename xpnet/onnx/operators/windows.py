@@ -48,6 +48,8 @@ def sliding(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> list[Axi
     rank, axes = len(sizes), []
     strides, dilations = call.get("strides") or [1] * rank, call.get("dilations") or [1] * rank
     pads, how = call.get("pads") or [0] * (2 * rank), call.get("auto_pad", "NOTSET")
+    if min(*strides, *dilations) < 1:
+        raise error(f"expected strides and dilations of at least 1, got {list(strides)} and {list(dilations)}")
     for at, length in enumerate(sizes):
         stride, span = strides[at], extent(kernel[at], dilations[at])
         before, after = (0, 0) if how == "VALID" else (pads[at], pads[at + rank])
