@@ -19,6 +19,7 @@ from xpnet.layers import (
     Flatten,
     Identity,
     Layer,
+    LocalResponseNorm,
     MaxPool2D,
     Normalize,
     PReLU,
@@ -47,6 +48,15 @@ def check_parity(network, **settings):
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_layer(example):
     check_parity(around(*example))
+
+
+@pytest.mark.parametrize("before", [[], [Conv2D(3, 2), Flatten()]], ids=["plain", "flattened"])
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (4, 5, 2)], ids=str)
+def test_local_response_norm_of_vectors_and_sequences(shape, before):
+    """onnxruntime takes images alone; of flattened images the neighbours are xpnet's."""
+    if before and len(shape) < 3:
+        pytest.skip("only images are flattened")
+    check_parity(shaken(Network([BatchNorm(), *before, LocalResponseNorm(3, alpha=0.5)], shape)))
 
 
 @pytest.mark.parametrize("name", models.names())

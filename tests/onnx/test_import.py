@@ -30,6 +30,7 @@ from xpnet.layers import (
     Identity,
     LayerNorm,
     LeakyReLU,
+    LocalResponseNorm,
     MaxPool2D,
     Normalize,
     ReLU,
@@ -138,6 +139,18 @@ def test_nodes_that_compute_something_else_do_not(layer, shape, constant, change
     tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), constant))
     with refused("ONNX node 'tested"):
         Network.from_onnx(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5)], ids=str)
+def test_local_response_norm_of_vectors_and_sequences_comes_back(shape, tmp_path):
+    network = shaken(Network([BatchNorm(), LocalResponseNorm(3, alpha=0.5)], shape))
+    assert kinds(check_round_trip(network, tmp_path)) == [BatchNorm, LocalResponseNorm]
+
+
+def test_neighbours_along_another_axis_are_refused(tmp_path):
+    nodes = [node("Unsqueeze", "x a", "u"), node("LRN", "u", "n", size=3), node("Squeeze", "n a", "y")]
+    with refused("'the_n' (LRN)"):
+        Network.from_onnx(saved(model_of(nodes, {"a": np.asarray([1, 2])}, (5,)), tmp_path))
 
 
 def kinds(network):

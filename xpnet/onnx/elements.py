@@ -135,7 +135,7 @@ def _reshaped(node: Node, parts: Parts, x: Signal, wanted: list[int]) -> Signal:
         if is_back and x.view[0] == "shuffled":
             parts.add(node, layers.ChannelShuffle(x.view[1]))
             return x._replace(view=())
-        if is_back and x.view[0] in ("grouped", "wide"):
+        if is_back and x.view[0] in ("grouped", "image", "wide"):
             return x._replace(view=())
         raise node.error(f"expected the shape {lengths} again, got {wanted}", "Only that is known.")
     if wanted == lengths:
@@ -147,7 +147,9 @@ def _reshaped(node: Node, parts: Parts, x: Signal, wanted: list[int]) -> Signal:
         parts.pop(images)
         return Signal(images, first=True)
     if len(lengths) == 1 and wanted[0] == lengths[0] and not x.flat_of:
-        return x._replace(view=("wide",))
+        return x._replace(view=("wide", "channels first"))
+    if x.first and wanted == [*lengths, 1]:
+        return x._replace(view=("image",))
     if not x.first and len(lengths) == 3 and wanted[1:] == [channels]:
         return Signal(parts.add(node, layers.ImageToSequence()))
     if x.first and len(wanted) == 2 and channels % wanted[0] == 0:

@@ -185,7 +185,7 @@ def _response_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     size, settings = node.get("size"), {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
     alpha, beta, k = (node.get(name, default) for name, default in settings.items())
     parts.add(node, layers.LocalResponseNorm(size, alpha, beta, k))
-    return channels_first(node, x)
+    return x if x.view in (("wide", "channels first"), ("image",)) else channels_first(node, x)
 
 
 def _softmax(node: Node, parts: Parts, x: Signal) -> Signal:

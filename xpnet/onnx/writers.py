@@ -193,9 +193,16 @@ def _scaled(graph: Graph, path: str, tensors: Tensors, x: Value) -> Value:
 
 
 def _response_norm(graph: Graph, path: str, layer: layers.LocalResponseNorm, tensors: Tensors, x: Value) -> Value:
-    x = graph.first(x)
+    """LRN; vectors and sequences as images of width 1, for onnxruntime takes no others."""
+    x = graph.first(graph.plain_vector(x))
     settings = {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.k}
-    return x.named(graph.node("LRN", [x.name], name=path, **settings))
+    if len(x.shape) == 3:
+        return x.named(graph.node("LRN", [x.name], name=path, **settings))
+    channels, places = x.shape[-1], list(x.shape[:-1])
+    images = [0, channels, *(places or [1]), 1]
+    wide = graph.node("Reshape", [x.name, graph.integers(images)], name=f"{path}.wide")
+    y = graph.node("LRN", [wide], name=f"{path}.images", **settings)
+    return x.named(graph.node("Reshape", [y, graph.integers([0, channels, *places])], name=path))
 
 
 def _bias(graph: Graph, path: str, tensors: Tensors) -> list[str]:
