@@ -15,6 +15,7 @@ from xpnet.layers import (
     ELU,
     GELU,
     AdaptiveAvgPool2D,
+    AvgPool2D,
     BatchNorm,
     ChannelShuffle,
     ClassToken,
@@ -151,6 +152,19 @@ def test_neighbours_along_another_axis_are_refused(tmp_path):
     nodes = [node("Unsqueeze", "x a", "u"), node("LRN", "u", "n", size=3), node("Squeeze", "n a", "y")]
     with refused("'the_n' (LRN)"):
         Network.from_onnx(saved(model_of(nodes, {"a": np.asarray([1, 2])}, (5,)), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(GroupNorm(2), (6,)), (AvgPool2D(2, 2, 1, ceil=True), (5, 5, 2))], ids=["group_norm", "pool"]
+)
+def test_exports_that_the_page_names_as_refused_are(layer, shape, tmp_path):
+    with refused("'tested"):
+        round_trip(around(layer, shape), tmp_path)
+
+
+def test_an_image_of_one_pixel_comes_back_as_a_vector(tmp_path):
+    back = round_trip(Network([Conv2D(5, 3), AdaptiveAvgPool2D(1)], (6, 7, 2)), tmp_path)
+    assert back.output_shape == (5,)
 
 
 def kinds(network):
