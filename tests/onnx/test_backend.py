@@ -75,6 +75,13 @@ def test_the_table_of_an_unknown_library(capsys):
     assert capsys.readouterr().err.startswith("error: backend 'tensorflow'")
 
 
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "LIBRARY" in capsys.readouterr().out
+
+
 def model_of(*nodes, inputs=("x",), outputs=("y",), initializers=(), opset=20):
     """A model on float32 matrices."""
     graph = helper.make_graph(
@@ -130,6 +137,9 @@ def test_what_is_supported():
 
 
 def test_what_cannot_be_run_is_refused_by_the_node():
+    for model in ("net.onnx", b"", None):
+        with refused("ModelProto", type(model).__name__, "onnx.load"):
+            backend.prepare(model)
     with refused("device", "TPU"):
         backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"])), "TPU")
     with refused("valid model"):

@@ -53,7 +53,7 @@ def test_every_layer(example):
 @pytest.mark.parametrize("before", [[], [Conv2D(3, 2), Flatten()]], ids=["plain", "flattened"])
 @pytest.mark.parametrize("shape", [(5,), (4, 5), (4, 5, 2)], ids=str)
 def test_local_response_norm_of_vectors_and_sequences(shape, before):
-    """onnxruntime takes images alone; of flattened images the neighbours are xpnet's."""
+    """In onnxruntime, which takes images alone; of flattened images the neighbours are xpnet's."""
     if before and len(shape) < 3:
         pytest.skip("only images are flattened")
     check_parity(shaken(Network([BatchNorm(), *before, LocalResponseNorm(3, alpha=0.5)], shape)))

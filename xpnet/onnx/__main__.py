@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import warnings
@@ -20,6 +21,13 @@ NAMES = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "cupy": "CuPy"}
 
 def main(names: list[str]) -> int:
     """Print one line for each operator; exit code 1 if a case failed, 2 if a library is missing."""
+    parser = argparse.ArgumentParser(
+        "python -m xpnet.onnx", description="Run ONNX's own cases and print a table of them."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="LIBRARY", help=f"{', '.join(NAMES)}; all that are here if none is named"
+    )
+    names = parser.parse_args(names).names
     warnings.simplefilter("ignore")  # of overflows that cases ask for
     try:
         load_onnx()

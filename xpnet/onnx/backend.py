@@ -33,7 +33,8 @@ class XpnetRep(base.BackendRep):
         Raises
         ------
         InputError
-            Naming the node, if an input is missing or a node cannot compute.
+            Naming the input, if one is missing, unknown or of another type or shape than the model says, or the
+            node, if one cannot compute.
         """
         if not isinstance(inputs, Mapping | list | tuple):
             inputs = [inputs]
@@ -73,6 +74,10 @@ class XpnetBackend(base.Backend):
         """
         if not cls.supports_device(device):
             raise InputError(f"ONNX backend: expected a device of {', '.join(DEVICES)}, got {device!r}. Choose one.")
+        if not isinstance(model, onnx.ModelProto):
+            raise InputError(
+                f"ONNX backend: expected an onnx.ModelProto, got {type(model).__name__}. Read a file with onnx.load."
+            )
         check_opset(model, "ONNX backend", least=0)  # of other domains alone, it has none
         _refuse_external(model)
         try:
