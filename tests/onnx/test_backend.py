@@ -82,12 +82,12 @@ def test_help(capsys):
     assert "LIBRARY" in capsys.readouterr().out
 
 
-def model_of(*nodes, inputs=("x",), outputs=("y",), initializers=(), opset=20):
-    """A model on float32 matrices."""
+def model_of(*nodes, inputs=("x",), outputs=("y",), initializers=(), opset=20, columns=3):
+    """A model on float32 matrices of so many columns."""
     graph = helper.make_graph(
         list(nodes),
         "graph",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in inputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", columns]) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in outputs],
         list(initializers),
     )
@@ -123,10 +123,10 @@ def test_a_compiled_model():
 
 
 def test_one_node():
-    x = np.asarray([[-1.0, 2.0]], np.float32)
+    x = np.asarray([[-1.0, 2.0, 0.0]], np.float32)
     (y,) = backend.run_node(helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.5), [x])
-    assert y.tolist() == [[-0.5, 2.0]]
-    assert backend.run_model(model_of(helper.make_node("Neg", ["x"], ["y"])), [x])[0].tolist() == [[1.0, -2.0]]
+    assert y.tolist() == [[-0.5, 2.0, 0.0]]
+    assert backend.run_model(model_of(helper.make_node("Neg", ["x"], ["y"])), [x])[0].tolist() == [[1.0, -2.0, 0.0]]
 
 
 def test_what_is_supported():
@@ -163,12 +163,33 @@ def test_what_cannot_be_run_is_refused_by_the_node():
         backend.prepare(model).run([x])
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_inputs_other_than_the_model_declares_are_refused(library):
+    if library != "numpy":
+        pytest.importorskip(library)
+    home = backends.resolve("cpu", library)
+    rep = backend.prepare(model_of(helper.make_node("Relu", ["x"], ["y"])))
+    x = home.asarray(np.ones((2, 3), np.float32))
+    for inputs, words in (
+        ([x, x], ["1 inputs", "got 2"]),
+        ({"x": x, "z": x}, ["inputs x", "got 'z'"]),
+        ([home.asarray(np.ones((2, 3), np.int32))], ["input 'x'", "float32", "int32"]),
+        ([home.asarray(np.ones((2, 4), np.float32))], ["input 'x'", "(?, 3)", "(2, 4)"]),
+        ([home.asarray(np.ones((2, 3, 1), np.float32))], ["input 'x'", "(?, 3)", "(2, 3, 1)"]),
+    ):
+        with refused(*words):
+            rep.run(inputs)
+    if library != "jax":  # which may have no float64
+        with refused("input 'x'", "float32", "float64"):
+            rep.run([home.asarray(np.ones((2, 3), np.float64))])
+
+
 @pytest.mark.parametrize("shape", [[2**40], [2**20, 2**20], [-5]])
 def test_no_array_is_made_of_a_shape_alone(shape):
     tensor = onnx.numpy_helper.from_array(np.asarray(shape), "shape")
     for operator in ("Expand", "ConstantOfShape"):
         inputs = ["x", "shape"] if operator == "Expand" else ["shape"]
-        model = model_of(helper.make_node(operator, inputs, ["y"]), initializers=[tensor])
+        model = model_of(helper.make_node(operator, inputs, ["y"]), initializers=[tensor], columns="m")
         with refused("'y'", operator):
             backend.prepare(model).run([np.ones((1, 1), np.float32)])
 

@@ -13,6 +13,7 @@ from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.onnx.library import load_onnx
 from xpnet.onnx.operators import DOMAINS, Call, Operator
+from xpnet.onnx.operators.call import DTYPES
 
 _FAILURES = (
     *(ArithmeticError, AttributeError, IndexError, LookupError, MemoryError),
@@ -103,12 +104,20 @@ class Program:
             with at(f"initializer {tensor.name!r}"):
                 self.constants[tensor.name] = from_host(numpy_helper.to_array(tensor), backend)
         self.inputs = [value.name for value in graph.input if value.name not in self.constants]
+        self.declared = {value.name: _declared(value, backend) for value in graph.input}
         self.outputs = [value.name for value in graph.output]
         self.steps = [_step(node, opsets, backend) for node in graph.node]
 
     def __call__(self, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:
         """The outputs for inputs, in order or by name. Raises InputError, naming the node, if one cannot compute."""
+        if not isinstance(inputs, Mapping) and len(inputs) > len(self.inputs):
+            raise InputError(f"ONNX: expected {len(self.inputs)} inputs, got {len(inputs)}. Leave out the others.")
         given = inputs if isinstance(inputs, Mapping) else dict(zip(self.inputs, inputs, strict=False))
+        for name, array in given.items():
+            if name not in self.declared:
+                raise InputError(f"ONNX: expected inputs {', '.join(self.declared)}, got {name!r}. Leave it out.")
+            with at(f"input {name!r}", "Pass what the model declares."):
+                self.declared[name].check(array)
         missing = [name for name in self.inputs if name not in given]
         if missing:
             raise InputError(f"ONNX: expected an input {missing[0]!r}, got none. Pass {', '.join(self.inputs)}.")
@@ -117,6 +126,32 @@ class Program:
             for step in self.steps:
                 run(step, values)
         return tuple(values[name] for name in self.outputs)
+
+
+class _Declared(NamedTuple):
+    """What a model says of an input: its dtype in the library, None for any, and lengths, None for one that is free."""
+
+    dtype: Any
+    lengths: tuple[int | None, ...] | None
+
+    def check(self, array: Array) -> None:
+        if self.dtype is not None and array.dtype != self.dtype:
+            raise InputError(f"expected {self.dtype}, got {array.dtype}")
+        shape, lengths = tuple(array.shape), self.lengths
+        if lengths is not None and (
+            len(shape) != len(lengths) or any(known not in (None, n) for known, n in zip(lengths, shape, strict=True))
+        ):
+            wanted = ", ".join("?" if n is None else str(n) for n in lengths)
+            raise InputError(f"expected the shape ({wanted}), got {shape}")
+
+
+def _declared(value: Any, backend: Backend) -> _Declared:
+    tensor = value.type.tensor_type
+    name = DTYPES.get(tensor.elem_type)
+    dtype = None if name is None else backend.asarray(np.zeros(0, name)).dtype  # JAX's without 64 bits is another
+    if not tensor.HasField("shape"):
+        return _Declared(dtype, None)
+    return _Declared(dtype, tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim))
 
 
 def run(step: Step, values: dict[str, Any]) -> None:
