@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from xpnet import models
 from xpnet.layers import BatchNorm, Dense, Dropout, Identity, Layer, Sequential
@@ -74,3 +76,32 @@ def by_onnxruntime(model: Any, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (first, *_) = session.get_inputs()
     return session.run(None, {first.name: x})[0]
+
+
+def saved(model: Any, folder: Path) -> Path:
+    """The path of a file with a model."""
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def model_of(nodes: Any, tensors: Any, shape: Any, *, output: Any = ("n", "m"), opset: int = 13) -> Any:
+    """A model of nodes from an input 'x' to the output of the last."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, output)],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def draw(*shape: int) -> np.ndarray:
+    """The same numbers each time."""
+    return np.random.default_rng(1).normal(size=shape).astype("float32")
+
+
+def node(operator: str, inputs: str, output: str, **attributes: Any) -> Any:
+    """A node that is called after its output."""
+    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
