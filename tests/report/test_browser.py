@@ -41,6 +41,18 @@ def test_a_report_is_read_at_any_width_in_light_and_dark_and_on_paper(tmp_path):
         assert tab.errors == []
 
 
+def test_runs_stand_in_columns_where_there_is_room(tmp_path):
+    folder, other = make_folder(tmp_path / "first"), make_folder(tmp_path / "second")
+    page.write(folder, [make_view(folder), make_view(other, "second")])
+    with browsing(tmp_path / "browser") as tab:
+        tab.open((folder.path / "report.html").resolve().as_uri())
+        tops = "[...document.querySelectorAll('#confusion .one')].map((one) => one.getBoundingClientRect().top)"
+        for width, columns in ((1200, 2), (1000, 2), (390, 1)):
+            tab.resize(width, 800)
+            assert len(set(tab.value(tops))) == 3 - columns
+            assert tab.value("document.documentElement.scrollWidth") <= width
+
+
 def test_curves_move_a_second_run_appears_and_a_killed_one_is_marked(tmp_path):
     runs = tmp_path / "runs"
     first = make_folder(runs / "first", lines=[line(1), line(5)], is_over=False)

@@ -16,11 +16,11 @@ from xpnet.cli.ranks import CheckpointPartner, ending_all, engine_of, join
 from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
 from xpnet.cli.wording import in_flags
 from xpnet.datasets import Dataset
+from xpnet.errors import TrainingDivergedError
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
 from xpnet.provenance import versions
-from xpnet.errors import InputError, TrainingDivergedError
 from xpnet.report.findings import Findings
 from xpnet.report.run import State, read_run
 from xpnet.report.start import start_of
@@ -241,7 +241,7 @@ def _report(
     from xpnet.report.view import RunView
 
     run = read_run(folder, state)
-    run.problems += [problem] if problem else []
+    run.problems.extend([problem] if problem else [])
     page.write(folder, [RunView(run, command_text(config), run.name, findings)])
 
 
@@ -249,8 +249,8 @@ def _report_stopped(folder: RunFolder, config: RunConfig, problem: str) -> None:
     """Write the report of a run that has no test; if that fails, the run still ends as it would."""
     try:
         _report(folder, config, State.STOPPED, problem=problem)
-    except (InputError, OSError) as error:
-        common.warn(f"{error} The run has no report.")
+    except Exception as error:
+        common.warn(f"{' '.join(str(error).split())} The run has no report.")
 
 
 def _draw(folder: RunFolder, trainer: Trainer, findings: Findings) -> None:
