@@ -97,17 +97,20 @@ def test_several_runs_stand_side_by_side_and_what_differs_is_marked(tmp_path, fo
     content = page.render([make_view(folder), make_view(other, "second")])
     marked = re.findall(r'<tr class="differs"><th scope="row">([^<]*\S)\s*<span title="differs">≠', content)
     assert marked == ["learning rate", "xpnet"]
+    assert re.search(r"learning rate <span.*</span></th><td>[^<]*</td><td>0.25</td></tr>", content)
+    shown = Page(content)
+    assert (1, "2 runs") in shown.headings
+    assert shown.headings.count((3, "second")) == shown.headings.count((3, "first")) == 4  # of curves, confusion, ...
+    assert content.count("dense1</th>") == 1  # the same layers are listed once
+
+
+def test_what_differs_is_marked_among_results_and_timing_too(tmp_path, folder):
     faster = make_folder(tmp_path / "faster", lines=[line(10, seconds=0.25)])
     faster.write_json("summary.json", faster.read_json("summary.json") | {"test_accuracy": 0.125})
     content = page.render([make_view(folder), make_view(faster)])
     marked = re.findall(r'<tr class="differs"><th scope="row">([^<]*\S) <span', content)
     assert {"test accuracy", "iterations", "training, seconds"} <= set(marked)
     assert "test loss" not in marked
-    assert re.search(r"learning rate <span.*</span></th><td>[^<]*</td><td>0.25</td></tr>", content)
-    shown = Page(content)
-    assert (1, "2 runs") in shown.headings
-    assert shown.headings.count((3, "second")) == shown.headings.count((3, "first")) == 4  # of curves, confusion, ...
-    assert content.count("dense1</th>") == 1  # the same layers are listed once
 
 
 def test_headings_are_in_order_and_pictures_have_texts_and_ids_of_their_own(tmp_path, folder):
