@@ -63,9 +63,8 @@ html_title = "xpnet"
 html_static_path = ["_static"]
 html_css_files = ["xpnet.css"]
 html_show_sourcelink = False
-html_sidebars = {
-    page: [] for page in ("install", "tour", "backprop", "results", "benchmarks", "architecture", "changelog")
-}  # they have no subpages
+_WITHOUT_SUBPAGES = ("install", "tour", "backprop", "coming-from", "results", "benchmarks", "architecture", "changelog")
+html_sidebars = {page: [] for page in _WITHOUT_SUBPAGES}
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "navbar_align": "left",
