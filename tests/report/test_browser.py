@@ -1,5 +1,7 @@
 """The page as a browser shows it; without one the rest of this folder's tests stand for it."""
 
+import re
+
 import pytest
 
 from tests.browser import CHROMIUM, browsing
@@ -37,7 +39,7 @@ def test_a_report_is_read_at_any_width_in_light_and_dark_and_on_paper(tmp_path):
         assert tab.value("getComputedStyle(document.querySelector('svg text')).fill") == "rgb(230, 230, 230)"
         tab.send("Emulation.setEmulatedMedia", media="print")
         assert tab.value("getComputedStyle(document.body).color") == "rgb(27, 27, 27)"  # on white paper
-        assert tab.pdf().startswith(b"%PDF")
+        assert len(re.findall(rb"/Type /Page\b", tab.pdf())) <= 6  # well filled ones
         assert tab.errors == []
 
 
