@@ -17,11 +17,13 @@ from tests.helpers import refused, torch_named
 from tests.models.conftest import MEAN, STD
 from xpnet import models
 from xpnet.cli import train
+from xpnet.errors import printable
 from xpnet.models.hub import find, is_remote
 from xpnet.models.timm_names import timm_name
 
 MODEL, NAME = "mobilenet_v2", "hf:somebody/net"
 SMALL = (32, 32, 3)
+OTHER_FORMS = ("", "somebody", "somebody/net/main", "a--b/c", "../..", "timm/..", "-a/b", "a/b.git", "a/-b")
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +101,9 @@ def test_the_hub_that_the_environment_names(published, tmp_path):
     ("name", "config", "parts"),
     [
         ("hf:nobody/net", {}, ["expected a repository of the Hugging Face Hub, got none of this name"]),
-        ("hf:somebody", {}, ["expected hf:OWNER/NAME, got another form"]),
-        ("hf:somebody/net/main", {}, ["expected hf:OWNER/NAME, got another form"]),
+        *((f"hf:{form}", {}, [f"expected hf:OWNER/NAME, got '{form}'. "]) for form in OTHER_FORMS),
+        ("hf:somebody/n\net", {}, ["expected hf:OWNER/NAME, got "]),
+        (f"hf:{'a' * 100}/net", {}, ["expected hf:OWNER/NAME, got 'aaa"]),
         (NAME, {"architecture": "efficientnet_b0"}, ["expected one of timm's architectures", "got 'efficientnet_b0'"]),
         (NAME, {"architecture": None, "architectures": ["BertModel"]}, ["timm's architectures", "got ['BertModel']"]),
         (NAME, {"architecture": "resnet50"}, ["expected weights of the model mobilenet_v2, got those of resnet50"]),
@@ -111,7 +114,7 @@ def test_the_hub_that_the_environment_names(published, tmp_path):
 )
 def test_what_is_not_there_or_not_ours_is_refused(hub, name, config, parts):
     hub.add("somebody/net", {}, **{"architecture": "mobilenetv2_100", **config})
-    with refused(f"Weights {name}: ", *parts):
+    with refused(f"Weights {printable(name)}: ", *parts):
         models.load_weights(name, MODEL)
 
 
