@@ -68,6 +68,12 @@ def test_a_network_that_is_there_takes_them_over(published, source):
         models.start_from(network, NAME)
 
 
+def test_an_unknown_model_is_refused_before_anything_is_downloaded(published):
+    with refused("Model: expected one of", "got 'mobilenet_v3'", "Did you mean 'mobilenet_v2'?"):
+        models.load_weights(NAME, "mobilenet_v3")
+    assert published.downloads == []
+
+
 def test_fine_tuning_by_name(published, tmp_path):
     from PIL import Image
 
@@ -157,6 +163,27 @@ def test_without_a_connection(hub, monkeypatch, is_offline):
     with refused(f"Weights {NAME}", "to download config.json", "got no connection"):
         find(NAME)
     assert told == []
+
+
+OFFLINE = """
+import time
+time.sleep = lambda seconds: None
+from xpnet import models
+try:
+    models.load_weights("hf:somebody/net")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_without_a_connection_in_a_process_of_its_own(tmp_path):
+    """The hub sets up its logger when its function is first looked up."""
+    pytest.importorskip("huggingface_hub")
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    environment.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True)
+    assert "to download config.json, got no connection" in done.stdout
+    assert done.stderr == ""
 
 
 def test_offline_with_the_files_in_the_cache(published, source, monkeypatch):

@@ -103,10 +103,10 @@ def _download(source: str, repository: str, file: str) -> Path:
         f"Weights {source}: huggingface_hub, which downloads them, is not installed. "
         'Install it with: pip install "xpnet[hub]".',
     )
-    errors = importlib.import_module("huggingface_hub.errors")
+    errors, download = importlib.import_module("huggingface_hub.errors"), hub.hf_hub_download
     try:
         with _without_warnings():
-            return Path(hub.hf_hub_download(repository, file))
+            return Path(download(repository, file))
     except errors.HFValidationError as error:
         raise _other_form(source, repository) from error
     except errors.GatedRepoError as error:
@@ -137,7 +137,10 @@ def _download(source: str, repository: str, file: str) -> Path:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Without the hub's warnings of each of its tries: the error that comes of the last one says it all."""
+    """Without the hub's warnings of each of its tries: the error that comes of the last one says it all.
+
+    The hub sets up its logger, and its level, when its function is first looked up, which has to be before.
+    """
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
