@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,22 @@ def test_masks_that_do_not_fit():
         SelfAttention(mask=[[True, True], [False, False]])
     with refused("SelfAttention", "a mask or causal, got both"):
         SelfAttention(causal=True, mask=mask)
+
+
+@pytest.mark.parametrize("settings", [{}, {"causal": True}, {"mask": np.tri(256, dtype=bool)}], ids=["all", "causal", "mask"])
+def test_memory_is_as_documented(settings):
+    """Beside P, twice as much in each pass; the queries, keys and values are small here."""
+    layer, x = SelfAttention(4, **settings), np.ones((1, 256, 3 * 16), np.float32)
+    layer.forward({}, {}, x, train=True)
+    tracemalloc.start()
+    _, cache, _ = layer.forward({}, {}, x, train=True)
+    forward = tracemalloc.get_traced_memory()[1] / cache["p"].nbytes
+    tracemalloc.reset_peak()
+    layer.backward({}, cache, x[..., :16])
+    backward = tracemalloc.get_traced_memory()[1] / cache["p"].nbytes
+    tracemalloc.stop()
+    assert 2.9 < forward < 3.2
+    assert 2.9 < backward < 3.4
 
 
 def test_scores_may_be_huge():

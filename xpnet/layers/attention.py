@@ -65,8 +65,8 @@ class SelfAttention(Layer):
         dV = P^T dO, \quad dP = dO \, V^T, \quad dS = P \odot (dP - \sum dP \odot P), \quad
         dQ = \frac{dS \, K}{\sqrt d}, \quad dK = \frac{dS^T Q}{\sqrt d}
 
-    Shapes: x (N, T, 3C) -> y (N, T, C).  Memory: P, heads * T² values for each example, is kept for backward, and as
-    much again is in use in each pass.
+    Shapes: x (N, T, 3C) -> y (N, T, C).  Memory: P, heads * T² values for each example, is kept for backward, and
+    twice as much is in use beside it in each pass.
 
     References
     ----------
@@ -124,8 +124,7 @@ class SelfAttention(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         q, k, v = self._by_head(x, 3)
-        scores = q @ _transposed(k) * (1 / math.sqrt(q.shape[-1]))
-        p = Softmax().apply(self._masked(scores))
+        p = Softmax().apply(self._masked(q @ _transposed(k) * (1 / math.sqrt(q.shape[-1]))))
         return Forward(_joined([p @ v]), {"x": x, "p": p} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
