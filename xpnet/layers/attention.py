@@ -92,7 +92,7 @@ class SelfAttention(Layer):
     def _checked_mask(self) -> tuple[str, ...]:
         if self.causal:
             raise self.error("expected a mask or causal, got both. Leave out later keys in the mask.")
-        given = getattr(self.mask, "tolist", lambda: self.mask)()
+        given = _listed(self.mask)
         rows = [_row(row) for row in given] if isinstance(given, list | tuple) else []
         if not rows or {len(row) for row in rows} != {len(rows)}:
             raise self.error(
@@ -150,10 +150,16 @@ class SelfAttention(Layer):
         return [parts[i, ...] for i in range(count)]
 
 
+def _listed(value: Any) -> Any:
+    """An array as nested lists, one of a single value as that value."""
+    return getattr(value, "tolist", lambda: value)()
+
+
 def _row(row: Any) -> str:
     """A row of a mask as text, empty if it is not one."""
-    if isinstance(row, list | tuple) and all(isinstance(seen, bool) for seen in row):
-        return "".join("01"[seen] for seen in row)
+    seen = [_listed(value) for value in row] if isinstance(row := _listed(row), list | tuple) else [None]
+    if all(isinstance(value, bool) for value in seen):
+        return "".join("01"[value] for value in seen)
     return row if isinstance(row, str) and set(row) <= {"0", "1"} else ""
 
 
