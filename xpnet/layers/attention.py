@@ -157,9 +157,10 @@ def _listed(value: Any) -> Any:
 
 def _row(row: Any) -> str:
     """A row of a mask as text, empty if it is not one."""
-    seen = [_listed(value) for value in row] if isinstance(row := _listed(row), list | tuple) else [None]
-    if all(isinstance(value, bool) for value in seen):
-        return "".join("01"[value] for value in seen)
+    row = _listed(row)
+    values = [_listed(value) for value in row] if isinstance(row, list | tuple) else []
+    if values and all(isinstance(seen, bool) for seen in values):
+        return "".join("01"[seen] for seen in values)
     return row if isinstance(row, str) and set(row) <= {"0", "1"} else ""
 
 
