@@ -8,7 +8,7 @@ import numpy as np
 
 
 def dense_forward(x, W, b):
-    """Y = x W^T + b.
+    """Compute y = x W^T + b.
 
     Shapes: x (N, features), W (units, features), b (units,) -> y (N, units).
     """
@@ -24,7 +24,7 @@ def dense_backward(x, W, dy):
 
 
 def relu_forward(x):
-    """Y = max(x, 0), entry by entry, for x of any shape."""
+    """Compute y = max(x, 0), entry by entry, for x of any shape."""
     raise NotImplementedError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def standardize(train, x):
-    """X minus the mean and divided by the standard deviation of each channel, both over all training images.
+    """Subtract from x the mean of each channel and divide by its standard deviation, both over all training images.
 
     Shapes: train (M, H, W, C), x (N, H, W, C) -> like x.
     """

@@ -28,7 +28,7 @@ def he_weights(z):
 
 
 def batch_norm_forward(x, gamma, beta):
-    """Y = gamma * (x - mean) / sqrt(var + 1e-5) + beta, with mean and variance of each feature over the batch.
+    """Compute y = gamma * (x - mean) / sqrt(var + 1e-5) + beta, with mean and variance of each feature over the batch.
 
     Shapes: x (N, features), gamma and beta (features,) -> y like x.
     """

@@ -38,7 +38,8 @@ def test_a_line_for_each_function_that_is_wrong_or_to_do(tmp_path, capsys):
     [
         (None, ["lesson1.py"], "lesson1.py: expected an existing Python file"),
         ("x = ", ["lesson1.py"], "invalid syntax in line 1"),
-        ("", ["mine.py"], "expected one of lesson1"),
+        ("", ["mine.py"], "mine.py: expected --lesson to be one of lesson1"),
+        ("", ["mine.py"], "Set --lesson lesson1, say, or rename the file."),
         ("", ["mine.py", "--lesson", "lesson9"], "--lesson: invalid choice"),
         ("", ["lesson1.py", "--seconds", "0"], "expected a finite --seconds above 0"),
     ],

@@ -43,6 +43,8 @@ def test_a_lesson_runs_with_the_solutions(lesson, monkeypatch, capsys):
     printed = capsys.readouterr().out
     for task in LESSONS[lesson].tasks:
         assert f"{task.name}: right\n" in printed
+    if lesson == "lesson1":  # its text calls 1e-5 right and a much smaller step worse
+        assert re.search("best step: 1e-0[56]\n", printed)
     assert names["accuracy"] > EXPECTED[lesson]
 
 
@@ -69,6 +71,16 @@ def test_blanks_and_solutions_have_the_arguments_that_the_grader_gives(lesson):
         }
         for task in LESSONS[lesson].tasks:
             assert arguments[task.name] == list(task.cases(np.random.default_rng(0))[0])
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_no_docstring_capitalises_a_symbol(lesson):
+    tree = ast.parse((COURSE / f"{lesson}.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for task in LESSONS[lesson].tasks:
+        symbols = {argument.arg for argument in functions[task.name].args.args} | set(task.outputs)
+        first = re.findall(r"\w+", ast.get_docstring(functions[task.name]) or "")[0]
+        assert first in symbols or first.lower() not in symbols
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

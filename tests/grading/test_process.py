@@ -81,8 +81,12 @@ def test_a_path_that_is_not_a_python_file_is_refused(tmp_path):
         with refused("expected"):
             grade(tmp_path / name)
     (tmp_path / "mine.py").touch()
-    with refused("expected one of", "lesson1", "'mine'"):
+    with refused("expected lesson to be one of lesson1", "'mine'", "lesson='lesson1'"):
         grade(tmp_path / "mine.py")
+    with refused("expected lesson to be one of lesson1", "'mine'", "Rename the file"):
+        check(tmp_path / "mine.py", "relu_forward")
+    with refused("lesson", "'lesson9'"):
+        grade(tmp_path / "mine.py", "lesson9")
     with refused("seconds above 0"):
         grade(tmp_path / "mine.py", "lesson1", seconds=0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet.grading import LESSONS, judge
-from xpnet.grading.diagnosis import judge_task
+from xpnet.grading.diagnosis import ABSOLUTE, RELATIVE, judge_task
 
 HERE = Path(__file__).parent
 
@@ -91,7 +91,7 @@ def _is_right(task, mistake, inputs):
             actual = mistake.formula(*inputs.values())
         except (ValueError, IndexError):
             return False
-    return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, equal_nan=True)
+    return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, RELATIVE, ABSOLUTE, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,17 @@ def _is_right(task, mistake, inputs):
         (
             "dense",
             [("dense_forward", "x @ W.T", "3 * x @ W.T"), ("dense_backward", "return dx, dW", "return 3 * dx, 3 * dW")],
-            "dW is 3 times what it should be; it is the gradient of your dense_forward, so correct that first",
+            "it should be; dx, dW and db are the gradients of your dense_forward, so correct that first",
         ),
         (
             "softmax cross-entropy",
             [("softmax_cross_entropy", "return loss, dz", "return 3 * loss, 3 * dz")],
-            "dz is 3 times what it should be; it is the gradient of this loss",
+            "dz is 3 times what it should be; dz is the gradient of this loss",
+        ),
+        (
+            "relu",
+            [("relu_forward", "np.maximum(x, 0)", "2 * np.maximum(x, 0)"), ("relu_backward", "dy, 0", "2 * dy, 0")],
+            "dx is 2 times what it should be; dx is the gradient of your relu_forward, so correct that first",
         ),
         (  # right on small arrays only
             "relu",
@@ -121,6 +126,25 @@ def test_the_gradient_check_says_whether_backward_belongs_to_forward(exercise, w
     last = judge(exercise, given)[-1]
     assert last.state == "wrong"
     assert words in last.sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("shifted = z - z.max(axis=1, keepdims=True)", "z -= z.max(axis=1, keepdims=True)\n    shifted = z"),
+        ("z - z.max(axis=1, keepdims=True)", "z"),
+        (
+            "loss = np.mean(np.log(total[:, 0]) - shifted[rows, labels])\n    dz = e / total",
+            "dz = np.clip(e / total, 1e-7, 1 - 1e-7)\n    loss = -np.mean(np.log(dz[rows, labels]))",
+        ),
+        ("np.mean(", "3 + np.mean("),
+    ],
+)
+def test_what_is_wrong_but_for_the_values_of_the_gradient_is_not_called_the_gradient_of_a_loss(old, new):
+    (exercise,) = [known for known in LESSONS["lesson1"].exercises if known.name == "softmax cross-entropy"]
+    (verdict,) = judge(exercise, {"softmax_cross_entropy": edited("lesson1", "softmax_cross_entropy", old, new)})
+    assert verdict.state == "wrong"
+    assert "the gradient of this loss" not in verdict.sentence
 
 
 def test_a_function_that_remembers_is_wrong():

@@ -19,9 +19,13 @@ _LONGEST = 200  # of an exception's message
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call gave: ``values`` of all outputs, or what the function ``raised``, or a ``problem`` in words."""
+    """What a call gave: ``values`` of all outputs, or what the function ``raised``, or a ``problem`` in words.
+
+    ``lists`` names the outputs that came as lists in place of arrays.
+    """
 
     values: tuple[np.ndarray, ...] | None = None
+    lists: tuple[str, ...] = ()
     raised: str = ""
     problem: str = ""
     is_blank: bool = False  # it raised NotImplementedError
@@ -53,7 +57,7 @@ def _outputs(task: Task, returned: Any) -> Outcome:
     if len(task.outputs) > 1 and (not is_sequence or len(returned) != len(task.outputs)):
         amount = f"{len(returned)} values" if is_sequence else f"one {type(returned).__name__}"
         return Outcome(problem=f"returns {amount}, expected {len(task.outputs)}: {names}")
-    values = []
+    values, lists = [], []
     for name, value in zip(task.outputs, as_tuple(task, returned), strict=True):
         try:
             array = np.asarray(value)
@@ -62,7 +66,9 @@ def _outputs(task: Task, returned: Any) -> Outcome:
         if array.dtype.kind not in "biuf":
             return Outcome(problem=f"gives a {type(value).__name__} for {name}, expected an array of real numbers")
         values.append(array)
-    return Outcome(tuple(values))
+        if isinstance(value, list):
+            lists.append(name)
+    return Outcome(tuple(values), tuple(lists))
 
 
 def described(inputs: Inputs) -> str:
@@ -83,6 +89,8 @@ def describe_error(error: BaseException) -> str:
     # The student's own line: what NumPy raises deep inside itself has many more.
     lines = [frame.lineno for frame in frames if frames and frame.filename == frames[0].filename]
     message = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+    if message.startswith("The truth value of an array"):  # NumPy's advice, any or all, is seldom what is meant
+        message = "max, min and if take one number: np.maximum(x, 0) and np.where(x > 0, ...) work entry by entry"
     return f"{type(error).__name__}{f' in line {lines[-1]}' if lines else ''}{f' ({message})' if message else ''}"
 
 

@@ -36,6 +36,20 @@ def judge_task(task: Task, function: Callable[..., Any], seed: int = 0) -> Verdi
     return Verdict(task.name, "wrong", f"{sentence}.") if sentence else Verdict(task.name, "right")
 
 
+def wrong_outputs(task: Task, function: Callable[..., Any], seed: int = 0) -> list[str]:
+    """The outputs with wrong values in the cases that are not hard; none if the function breaks the contract there."""
+    cases = task.cases(generator(seed))
+    given = [call(task, function, inputs).values for inputs in cases]
+    ran = [values for values in given if values]
+    if len(ran) < len(cases):
+        return []
+    return [
+        output
+        for position, output in enumerate(task.outputs)
+        if not _all_equal([values[position] for values in ran], [answers(task, inputs)[position] for inputs in cases])
+    ]
+
+
 def _contract(outcomes: Sequence[Outcome]) -> str:
     if outcomes and all(outcome.raised for outcome in outcomes):
         return outcomes[0].raised
@@ -64,7 +78,7 @@ def _numbers(task: Task, cases: Sequence[Inputs], outcomes: Sequence[Outcome]) -
         wrong.append(f"{output}{'' if words.startswith('[') else ' '}{words}")
     if raised:
         return raised[0][1]
-    praise = f"{_listed(right)} {'is' if len(right) == 1 else 'are'} right, " if right and wrong else ""
+    praise = f"{listed(right)} {'is' if len(right) == 1 else 'are'} right, " if right and wrong else ""
     return praise + "; ".join([*wrong, *(f"{output} follows from that" for output in consequences)])
 
 
@@ -141,7 +155,7 @@ def _common_mistakes(
             lambda first, *rest: right(first, *rest) * len(first),
         )
     factor = _factor(given[0], expected[0])
-    if sum(answer.size for answer in expected) > 1:  # any number is a multiple of another
+    if np.isfinite(factor) and sum(answer.size for answer in expected) > 1:  # any number is a multiple of another
         yield Mistake(output, f"is {factor:.4g} times what it should be", lambda *values: factor * right(*values))
 
 
@@ -158,16 +172,23 @@ def _first_wrong(cases: Sequence[Inputs], given: Sequence[np.ndarray], expected:
     where = f"for {described(inputs)}"
     if theirs.shape != ours.shape:
         return f"has shape {theirs.shape}, expected {ours.shape} {where}"
+    if theirs.ndim and not np.isfinite(theirs[np.isfinite(ours)]).all():
+        return f"holds {'NaN' if np.isnan(theirs[np.isfinite(ours)]).any() else 'infinite values'} {where}"
     index = tuple(map(int, np.argwhere(~np.isclose(theirs, ours, RELATIVE, ABSOLUTE, equal_nan=True))[0]))
     at = f"[{', '.join(map(str, index))}] " if index else ""
     return f"{at}is {theirs[index] + 0.0:.6g}, expected {ours[index] + 0.0:.6g} {where}"  # + 0.0: no -0
 
 
 def _repeated(task: Task, function: Callable[..., Any], inputs: Inputs) -> str:
-    """What only shows when all numbers are right: a result that depends on earlier calls, or loses the dtype."""
-    again = call(task, function, inputs).values or ()
-    if not _all_equal(again, answers(task, inputs)):
+    """What only shows when all numbers are right: a list, a result that depends on earlier calls, a wrong dtype."""
+    again = call(task, function, inputs)
+    if not _all_equal(again.values or (), answers(task, inputs)):
         return "gives another result for the same arguments: it must depend on nothing else"
+    for output in again.lists:
+        return f"gives {output} as a list, expected an array: leave out .tolist(), or use np.array"
+    for output, theirs, ours in zip(task.outputs, again.values or (), answers(task, inputs), strict=True):
+        if ours.dtype.kind in "iu" and ours.ndim and theirs.dtype.kind == "f":
+            return f"gives {output} as {theirs.dtype}, expected integers: np.zeros needs dtype=int for that"
     inputs = {
         name: value.astype("float32") if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
         for name, value in inputs.items()
@@ -188,5 +209,5 @@ def _equal(a: np.ndarray, b: np.ndarray | None) -> bool:
     return b is not None and a.shape == b.shape and bool(np.allclose(a, b, RELATIVE, ABSOLUTE, equal_nan=True))
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)

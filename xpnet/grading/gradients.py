@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet.gradcheck import TOLERANCE, Entry, check_layer, check_loss, separated_values
+from xpnet.grading.diagnosis import listed, wrong_outputs
 from xpnet.grading.exercises import Exercise, LayerGradient, Verdict
 from xpnet.layers.base import Backward, Forward, Layer, Variables
 from xpnet.losses.base import LossForward
@@ -74,17 +75,17 @@ def with_gradient_check(exercise: Exercise, functions: Functions, verdicts: Sequ
     failure = _failure(exercise, functions)
     if last.state == "right" and failure:
         return [*others, Verdict(last.name, "wrong", f"fails the gradient check: {failure}.")]
-    if last.state == "wrong" and not failure and _all_wrong(exercise, verdicts):
-        forward = "this loss" if not others else f"your {others[0].name}, so correct that first"
-        return [
-            *others,
-            Verdict(last.name, "wrong", f"{last.sentence.removesuffix('.')}; it is the gradient of {forward}."),
-        ]
+    if last.state == "wrong" and not failure and _gradients_differ(exercise, functions):
+        names = [output for output in exercise.tasks[-1].outputs if output != "loss"]
+        gradient = f"{listed(names)} {'are the gradients' if names[1:] else 'is the gradient'}"
+        forward = f"your {others[0].name}, so correct that first" if others else "this loss"
+        return [*others, Verdict(last.name, "wrong", f"{last.sentence.removesuffix('.')}; {gradient} of {forward}.")]
     return list(verdicts)
 
 
-def _all_wrong(exercise: Exercise, verdicts: Sequence[Verdict]) -> bool:
-    return len(verdicts) > 1 or "right, " not in verdicts[0].sentence
+def _gradients_differ(exercise: Exercise, functions: Functions) -> bool:
+    """Whether both forward and backward have wrong values, not only an overflow or a changed argument."""
+    return all(set(wrong_outputs(*both)) - {"loss"} for both in zip(exercise.tasks, functions, strict=True))
 
 
 def _failure(exercise: Exercise, functions: Functions) -> str:

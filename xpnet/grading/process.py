@@ -16,7 +16,7 @@ from typing import IO
 
 import xpnet
 from xpnet.checks import check_above_zero, pick
-from xpnet.errors import InputError
+from xpnet.errors import InputError, short
 from xpnet.files import require_regular_file
 from xpnet.grading.catalogue import LESSONS
 from xpnet.grading.exercises import Task, Verdict
@@ -37,7 +37,7 @@ def grade(path: str | os.PathLike[str], lesson: str | None = None, *, seconds: f
     InputError
         If the file is not Python that loads, or the lesson is not one of the course.
     """
-    path, tasks = _checked(path, lesson)
+    path, tasks = _checked(path, lesson, "Set lesson='lesson1', say, or rename the file.")
     check_above_zero("grade", "seconds", seconds, "Give the functions some time.")
     found = _verdicts(path, lesson or path.stem, {task.name for task in tasks}, seconds)
     return [found[task.name] for task in tasks]
@@ -51,18 +51,23 @@ def check(path: str | os.PathLike[str], *functions: str) -> None:
     InputError
         Like ``grade``, or for a function that is not in the lesson.
     """
-    path, tasks = _checked(path, None)
+    path, tasks = _checked(path, None, "Rename the file.")
     known = {task.name: task for task in tasks}
     asked = {pick(f"check, {path.stem}", known, name).name for name in functions}
     found = _verdicts(path, path.stem, asked, SECONDS)
     print(*(found[name] for name in functions), sep="\n")
 
 
-def _checked(path: str | os.PathLike[str], lesson: str | None) -> tuple[Path, tuple[Task, ...]]:
+def _checked(path: str | os.PathLike[str], lesson: str | None, advice: str) -> tuple[Path, tuple[Task, ...]]:
     path = Path(path)
     require_regular_file(path, "grade")
     if path.suffix != ".py" or not path.is_file():
         raise InputError(f"{path}: expected an existing Python file, got none. Check the path.")
+    if lesson is None and path.stem not in LESSONS:
+        raise InputError(
+            f"{path}: expected lesson to be one of {', '.join(LESSONS)}, got {short(path.stem)} from the file's name. "
+            f"{advice}"
+        )
     return path, pick("grade, lesson", LESSONS, path.stem if lesson is None else lesson).tasks
 
 

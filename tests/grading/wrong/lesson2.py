@@ -99,6 +99,12 @@ WRONG = {
         ("take_batch", "(step % batches) * batch_size", "step * batch_size", "is empty once the epoch is over"),
         (
             "take_batch",
+            "(step % batches) * batch_size",
+            "step * batch_size % len(order)",
+            "modulo the number of examples",
+        ),
+        (
+            "take_batch",
             "int(np.ceil(len(order) / batch_size))",
             "len(order) // batch_size",
             "leaves out the last, shorter batch",

@@ -72,6 +72,8 @@ WRONG = {
             "lacks the first example",
         ),
         ("confusion_matrix", "zeros", "ones", "counts from 1"),
+        ("confusion_matrix", "classes), int)", "classes))", "gives M as float64, expected integers"),
+        ("confusion_matrix", "return M", "return M.tolist()", "gives M as a list, expected an array"),
         ("confusion_matrix", "M[true, predicted]", "M[true, true]", "counts the labels alone"),
         ("confusion_matrix", "return M", "return np.mean(labels == predictions)", "is the accuracy"),
     ],

@@ -66,7 +66,14 @@ WRONG = {
             "m is right, s has beta1 in place of beta2; theta follows",
         ),
         ("adam_step", "theta - lr", "theta + lr", "m and s are right, theta goes uphill"),
-        ("adam_step", "np.sqrt(s_hat)", "s_hat", "theta lacks the root"),
+        ("adam_step", "np.sqrt(s_hat)", "s_hat", "m and s are right, theta lacks the root of s"),
+        ("adam_step", "(np.sqrt(s_hat) + eps)", "s_hat", "theta lacks the root of s, and eps"),
+        (
+            "adam_step",
+            "m_hat / (np.sqrt(s_hat) + eps)",
+            "m / (s + eps)",
+            "theta lacks the root of s, and the corrections",
+        ),
         ("adam_step", "return theta, m, s", "return theta", "returns one ndarray, expected 3: theta, m, s"),
     ],
     "initial weights": [
@@ -129,6 +136,12 @@ WRONG = {
             "np.sum(dy * x_hat, axis=0)",
             "np.sum(dy * x, axis=0)",
             "dgamma is made with x in place of x_hat",
+        ),
+        (
+            "batch_norm_backward",
+            "x.var(axis=0)",
+            "x.var(axis=0, ddof=1)",
+            "dbeta is right, dx has the variance with N - 1: here it is a mean over N; dgamma has the",
         ),
         (
             "batch_norm_backward",

@@ -232,6 +232,18 @@ _ADAM = Task(
             ),
         ),
         Mistake(
+            "theta",
+            f"{_NO_ROOT}, and eps",
+            lambda th, m, s, g, t, lr, b1, b2, eps: (
+                th - lr * (b1 * m + (1 - b1) * g) / (1 - b1**t) / (_mean(s, g, b2) / (1 - b2**t))
+            ),
+        ),
+        Mistake(
+            "theta",
+            f"{_NO_ROOT}, and the corrections",
+            lambda th, m, s, g, t, lr, b1, b2, eps: th - lr * (b1 * m + (1 - b1) * g) / (_mean(s, g, b2) + eps),
+        ),
+        Mistake(
             "theta", _UPHILL, lambda th, m, s, g, t, lr, b1, b2, eps: 2 * th - _adam(th, m, s, g, t, lr, b1, b2, eps)[0]
         ),
         Mistake(

@@ -12,8 +12,8 @@ from xpnet.grading.exercises import Exercise, LayerGradient, Mistake, Task
 EPS = 1e-5  # as the lesson says
 
 
-def _normalized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scale = 1 / np.sqrt(x.var(axis=0) + EPS)
+def _normalized(x: np.ndarray, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    scale = 1 / np.sqrt(x.var(axis=0, ddof=ddof) + EPS)
     return (x - x.mean(axis=0)) * scale, scale
 
 
@@ -31,6 +31,7 @@ def _tiny(rng: np.random.Generator) -> list[dict[str, Any]]:
     return [{**case, "x": 0.003 * case["x"]} for case in _cases(rng, backward=False)]
 
 
+_N_MINUS_1 = "has the variance with N - 1: here it is a mean over N"
 _ROWS = "normalises each example: take mean and variance over the batch, axis 0"
 
 _FORWARD = Task(
@@ -67,8 +68,8 @@ _FORWARD = Task(
         Mistake("y", "subtracts beta: add it", lambda x, gamma, beta: gamma * _normalized(x)[0] - beta),
         Mistake(
             "y",
-            "has the variance with N - 1: here it is a mean over N",
-            lambda x, gamma, beta: gamma * (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0, ddof=1) + EPS) + beta,
+            _N_MINUS_1,
+            lambda x, gamma, beta: gamma * _normalized(x, ddof=1)[0] + beta,
         ),
         Mistake(
             "y",
@@ -86,9 +87,11 @@ _FORWARD = Task(
 )
 
 
-def _gradient(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray, mean: float = 1.0, spread: float = 1.0) -> np.ndarray:
+def _gradient(
+    x: np.ndarray, gamma: np.ndarray, dy: np.ndarray, mean: float = 1.0, spread: float = 1.0, ddof: int = 0
+) -> np.ndarray:
     """The three terms of dx, two of them with factors."""
-    hat, scale = _normalized(x)
+    hat, scale = _normalized(x, ddof)
     return gamma * scale * (dy - mean * dy.mean(axis=0) - spread * hat * (dy * hat).mean(axis=0))
 
 
@@ -121,6 +124,7 @@ _BACKWARD = Task(
             "dx", "adds the term of the variance: subtract it", lambda x, gamma, dy: _gradient(x, gamma, dy, 1, -1)
         ),
         Mistake("dx", "has sums in place of means", lambda x, gamma, dy: _gradient(x, gamma, dy, len(x), len(x))),
+        Mistake("dx", _N_MINUS_1, lambda x, gamma, dy: _gradient(x, gamma, dy, ddof=1)),
         Mistake("dx", "lacks gamma", lambda x, gamma, dy: _gradient(x, np.ones_like(gamma), dy)),
         Mistake(
             "dx", "lacks the factor 1/sqrt(var + eps)", lambda x, gamma, dy: _gradient(x, gamma, dy) / _normalized(x)[1]
@@ -155,6 +159,7 @@ _BACKWARD = Task(
                 )
             ),
         ),
+        Mistake("dgamma", _N_MINUS_1, lambda x, gamma, dy: (dy * _normalized(x, ddof=1)[0]).sum(axis=0)),
         Mistake("dgamma", "is made with x in place of x_hat", lambda x, gamma, dy: (dy * x).sum(axis=0)),
         Mistake(
             "dgamma",

@@ -50,6 +50,11 @@ _BATCH = Task(
         ),
         Mistake(
             "batch",
+            "takes step * batch_size modulo the number of examples: after a shorter batch that is not the front again",
+            lambda order, size, step: order[(begin := step * size % len(order)) : begin + size],
+        ),
+        Mistake(
+            "batch",
             "leaves out the last, shorter batch of an epoch",
             lambda order, size, step: order[(begin := step % (len(order) // size) * size) : begin + size],
         ),

@@ -25,6 +25,16 @@ def _flipped(weight: np.ndarray) -> np.ndarray:
     return weight[:, ::-1, ::-1]
 
 
+_LAST = {"row and column": (1, 2), "row": (1,), "column": (2,)}  # what loops that end too early leave out
+
+
+def _without_last(y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    y = y.copy()
+    for axis in axes:
+        np.moveaxis(y, axis, 0)[-1] = 0
+    return y
+
+
 def _dx(weight: np.ndarray, dy: np.ndarray) -> np.ndarray:
     """The full correlation of dy with flipped kernels, whose inputs and outputs have changed places."""
     return _correlate(_padded(dy, weight), _flipped(weight).transpose(3, 1, 2, 0))
@@ -101,10 +111,13 @@ _FORWARD = Task(
             "lacks the last row and column: there are H - k + 1 positions",
             lambda x, W, b: (_correlate(x, W) + b)[:, :-1, :-1],
         ),
-        Mistake(
-            "y",
-            "is 0 in the last row and column: there are H - k + 1 positions",
-            lambda x, W, b: _without_last(_correlate(x, W) + b),
+        *(
+            Mistake(
+                "y",
+                f"is 0 in the last {part}: there are H - k + 1 positions",
+                lambda x, W, b, axes=axes: _without_last(_correlate(x, W) + b, axes),
+            )
+            for part, axes in _LAST.items()
         ),
         Mistake(
             "y",
@@ -124,12 +137,6 @@ _FORWARD = Task(
     ),
     in_batches=True,
 )
-
-
-def _without_last(y: np.ndarray) -> np.ndarray:
-    y = y.copy()
-    y[:, -1], y[:, :, -1] = 0, 0
-    return y
 
 
 _BACKWARD = Task(
@@ -154,7 +161,14 @@ _BACKWARD = Task(
             "dx", "has the part of the last filter alone: sum over all", lambda x, W, dy: _dx(W[-1:], dy[..., -1:])
         ),
         Mistake("dx", "lacks W: each dy goes back through the kernel", lambda x, W, dy: _dx(np.ones_like(W), dy)),
-        Mistake("dx", "lacks the last row and column of dy", lambda x, W, dy: _dx(W, _without_last(dy))),
+        *(
+            Mistake(
+                "dx",
+                f"lacks the last {part} of dy",
+                lambda x, W, dy, axes=axes: _dx(W, _without_last(dy, axes)),
+            )
+            for part, axes in _LAST.items()
+        ),
         Mistake(
             "dx", "is that of the first image, for all", lambda x, W, dy: np.repeat(_dx(W, dy[:1]), len(dy), axis=0)
         ),
@@ -169,7 +183,14 @@ _BACKWARD = Task(
         Mistake("dW", "is that of the first image alone: add up", lambda x, W, dy: _dw(x[:1], dy[:1])),
         Mistake("dW", "lacks x: each dy is multiplied by its window", lambda x, W, dy: _dw(np.ones_like(x), dy)),
         Mistake("dW", "lacks dy: each window is multiplied by it", lambda x, W, dy: _dw(x, np.ones_like(dy))),
-        Mistake("dW", "lacks the last row and column of dy", lambda x, W, dy: _dw(x, _without_last(dy))),
+        *(
+            Mistake(
+                "dW",
+                f"lacks the last {part} of dy",
+                lambda x, W, dy, axes=axes: _dw(x, _without_last(dy, axes)),
+            )
+            for part, axes in _LAST.items()
+        ),
         Mistake(
             "dW",
             "has its axes in the order of (k, k, C, O): W is (O, k, k, C)",
@@ -194,7 +215,14 @@ _BACKWARD = Task(
             "is summed over the wrong axes: keep the last, of the filters",
             lambda x, W, dy: dy.sum(axis=(1, 2, 3)),
         ),
-        Mistake("db", "lacks the last row and column of dy", lambda x, W, dy: _without_last(dy).sum(axis=(0, 1, 2))),
+        *(
+            Mistake(
+                "db",
+                f"lacks the last {part} of dy",
+                lambda x, W, dy, axes=axes: _without_last(dy, axes).sum(axis=(0, 1, 2)),
+            )
+            for part, axes in _LAST.items()
+        ),
     ),
     in_batches=True,
 )

@@ -27,6 +27,11 @@ def _is_winner(x: np.ndarray) -> np.ndarray:
     return np.arange(4) == _windows(x).argmax(axis=-1)[..., None]
 
 
+def _to_winner(windows: np.ndarray, dy: np.ndarray, order: tuple[int, ...] = (0, 1, 2, 3)) -> np.ndarray:
+    """The dx for the winners of these windows, for places that are counted in this order."""
+    return _from_windows((np.array(order) == windows.argmax(axis=-1)[..., None]) * dy[..., None])
+
+
 def _is_tied(x: np.ndarray) -> np.ndarray:
     windows = _windows(x)
     return windows == windows.max(axis=-1, keepdims=True)
@@ -43,6 +48,15 @@ def _cases(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 def _backward_cases(rng: np.random.Generator) -> list[dict[str, Any]]:
     return [{**case, "dy": rng.normal(size=case["x"][:, ::2, ::2].shape)} for case in _cases(rng)]
+
+
+_BY_ONE = "has its windows at i:i+2, j:j+2: they begin at 2 i, 2 j"
+
+
+def _near_windows(x: np.ndarray) -> np.ndarray:
+    """As many windows as of right, each begun only 1 after the last."""
+    windows = sliding_window_view(x, (2, 2), axis=(1, 2))[:, : x.shape[1] // 2, : x.shape[2] // 2]
+    return windows.reshape(*windows.shape[:4], 4)
 
 
 _FORWARD = Task(
@@ -69,6 +83,7 @@ _FORWARD = Task(
             "moves the window by 1: move it by 2",
             lambda x: sliding_window_view(x, (2, 2), axis=(1, 2)).max(axis=(-2, -1)),
         ),
+        Mistake("y", _BY_ONE, lambda x: _near_windows(x).max(axis=-1)),
         Mistake(
             "y",
             "is a maximum over the channels too: each channel has its own",
@@ -131,6 +146,24 @@ _BACKWARD = Task(
         Mistake(
             "dx", "gives dy to the first of equal entries by columns: go by rows", lambda x, dy: _by_columns(x, dy)
         ),
+        Mistake(
+            "dx",
+            "takes the place of the winner by columns: argmax of a window's row-major entries is 2 row + column",
+            lambda x, dy: _to_winner(_windows(x), dy, (0, 2, 1, 3)),
+        ),
+        Mistake(
+            "dx",
+            "takes the winner of channel 0 for all channels: each channel has its own",
+            lambda x, dy: _to_winner(np.broadcast_to(_windows(x)[:, :, :, :1], (*dy.shape, 4)), dy),
+        ),
+        Mistake(
+            "dx",
+            "gives the dy of channel 0 to all channels: each channel has its own",
+            lambda x, dy: _to_winner(_windows(x), np.broadcast_to(dy[..., :1], dy.shape)),
+        ),
+        Mistake("dx", _BY_ONE, lambda x, dy: _to_winner(_near_windows(x), dy)),
+        Mistake("dx", _BY_ONE, lambda x, dy: _at_near_windows(x, dy, add=True)),
+        Mistake("dx", _BY_ONE, lambda x, dy: _at_near_windows(x, dy, add=False)),
         Mistake("dx", "gives dy to all four entries: only the winner gets it", lambda x, dy: _repeat(dy)),
         Mistake("dx", "shares dy among all four entries, as mean-pooling does", lambda x, dy: _repeat(dy) / 4),
         Mistake(
@@ -159,6 +192,16 @@ _BACKWARD = Task(
         Mistake("dx", "has the shape of dy: it has that of x", lambda x, dy: dy),
     ),
 )
+
+
+def _at_near_windows(x: np.ndarray, dy: np.ndarray, *, add: bool) -> np.ndarray:
+    dx = np.zeros_like(x)
+    parts = (np.arange(4) == _near_windows(x).argmax(axis=-1)[..., None]) * dy[..., None]
+    for i, j in np.ndindex(dy.shape[1:3]):
+        for place in range(4):
+            at = (slice(None), i + place // 2, j + place % 2)
+            dx[at] = parts[:, i, j, :, place] + (dx[at] if add else 0)
+    return dx
 
 
 def _by_columns(x: np.ndarray, dy: np.ndarray) -> np.ndarray:

@@ -14,8 +14,22 @@ def _softmax(z: np.ndarray, axis: int | None = 1) -> np.ndarray:
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def _added_up(z: np.ndarray, axis: int | None) -> np.ndarray:
+    """Shifted by rows, but added up over another axis."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
 def _unshifted(z: np.ndarray) -> np.ndarray:
     return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+
+def _shifted_together(z: np.ndarray) -> np.ndarray:
+    return z - z.max()
+
+
+def _largest(z: np.ndarray) -> np.ndarray:
+    return z.max(axis=1)
 
 
 def _true(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -31,18 +45,24 @@ def _log_softmax(z: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def _log_of_sum(z: np.ndarray) -> np.ndarray:
+    """Of the shifted logits."""
+    return np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))
+
+
 def _cases(rng: np.random.Generator) -> list[dict[str, Any]]:
     return [{"z": rng.normal(size=shape), "labels": rng.integers(0, shape[1], shape[0])} for shape in ((3, 3), (5, 4))]
 
 
 def _hard_cases(rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Logits whose exponentials overflow, and probabilities that round to 0."""
-    z = np.array([[1000.0, 0.0, -1000.0], [0.0, 800.0, 2.0]])
+    """Logits whose exponentials overflow, probabilities that round to 0, and rows with very different maxima."""
+    z = np.array([[1000.0, 0.0, -1000.0], [0.0, 1.0, 2.0]])
     return [{"z": z, "labels": np.array([0, 1])}, {"z": z, "labels": np.array([1, 1])}]
 
 
 _OVER_EXAMPLES = "uses a softmax over the examples: the probabilities of each row add up to 1, so sum over axis 1"
 _OVER_ALL = "uses a softmax over the whole batch: the probabilities of each row add up to 1, so sum over axis 1"
+_LARGEST_OF_ALL = "subtracts the largest logit of the whole batch: subtract that of each row"
 
 
 _TASK = Task(
@@ -65,6 +85,26 @@ _TASK = Task(
             lambda z, labels: (np.log(np.exp(z).sum(axis=1)) - _true(z, labels)).mean(),
         ),
         Mistake(
+            "loss", _LARGEST_OF_ALL, lambda z, labels: -np.log(_true(_unshifted(_shifted_together(z)), labels)).mean()
+        ),
+        Mistake(
+            "loss",
+            _LARGEST_OF_ALL,
+            lambda z, labels: (
+                np.log(np.exp(_shifted_together(z)).sum(axis=1)) - _true(_shifted_together(z), labels)
+            ).mean(),
+        ),
+        Mistake(
+            "loss",
+            "subtracts the largest logit in the sum of exponentials alone: subtract it from that of the true class too",
+            lambda z, labels: (_log_of_sum(z) - _true(z, labels)).mean(),
+        ),
+        Mistake(
+            "loss",
+            "subtracts the largest logit from that of the true class alone: subtract it in the sum of exponentials too",
+            lambda z, labels: (_log_of_sum(z) + 2 * _largest(z) - _true(z, labels)).mean(),
+        ),
+        Mistake(
             "loss",
             "is infinite where a probability rounds to 0: compute its log as z - max z - log sum exp(z - max z)",
             lambda z, labels: -np.log(_true(_softmax(z), labels)).mean(),
@@ -76,6 +116,14 @@ _TASK = Task(
                 lambda z, labels, tiny=tiny: -np.log(_true(_softmax(z), labels) + tiny).mean(),
             )
             for tiny in (1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
+        ),
+        *(
+            Mistake(
+                "loss",
+                "is cut off where a probability is tiny: compute its log as z - max z - log sum exp(z - max z)",
+                lambda z, labels, tiny=tiny: -np.log(_true(np.clip(_softmax(z), tiny, 1 - tiny), labels)).mean(),
+            )
+            for tiny in (1e-5, 1e-6)
         ),
         Mistake("loss", "has the wrong sign", lambda z, labels: np.log(_true(_softmax(z), labels)).mean()),
         Mistake("loss", "lacks the logarithm: it is -log p", lambda z, labels: -_true(_softmax(z), labels).mean()),
@@ -115,13 +163,32 @@ _TASK = Task(
             lambda z, labels: ((_softmax(z) - _one_hot(z, labels)) ** 2).sum() / len(z),
         ),
         *(
-            Mistake("loss", words, lambda z, labels, axis=axis: -np.log(_true(_softmax(z, axis), labels)).mean())
+            Mistake("loss", words, lambda z, labels, p=p, axis=axis: -np.log(_true(p(z, axis), labels)).mean())
+            for p in (_softmax, _added_up)
             for axis, words in ((0, _OVER_EXAMPLES), (None, _OVER_ALL))
         ),
         Mistake(
             "dz",
             "overflows for large logits: subtract the largest logit of each row before exp",
             lambda z, labels: (_unshifted(z) - _one_hot(z, labels)) / len(z),
+        ),
+        Mistake(
+            "dz",
+            _LARGEST_OF_ALL,
+            lambda z, labels: (_unshifted(_shifted_together(z)) - _one_hot(z, labels)) / len(z),
+        ),
+        *(
+            Mistake(
+                "dz",
+                "is made with probabilities that are cut off: take them as they are",
+                lambda z, labels, tiny=tiny: (np.clip(_softmax(z), tiny, 1 - tiny) - _one_hot(z, labels)) / len(z),
+            )
+            for tiny in (1e-5, 1e-6, 1e-7, 1e-8)
+        ),
+        Mistake(
+            "dz",
+            "subtracts the 1 of all labels in every row, as p[:, labels] does: p[rows, labels] takes one entry of each",
+            lambda z, labels: (_softmax(z) - _one_hot(z, labels).max(axis=0)) / len(z),
         ),
         Mistake("dz", "is not divided by the number of examples", lambda z, labels: _softmax(z) - _one_hot(z, labels)),
         Mistake("dz", "lacks the 1 of the true class: dz = (p - t)/N", lambda z, labels: _softmax(z) / len(z)),
@@ -164,7 +231,8 @@ _TASK = Task(
             lambda z, labels: (_softmax(z) - _one_hot(z, z.argmax(axis=1))) / len(z),
         ),
         *(
-            Mistake("dz", words, lambda z, labels, axis=axis: (_softmax(z, axis) - _one_hot(z, labels)) / len(z))
+            Mistake("dz", words, lambda z, labels, p=p, axis=axis: (p(z, axis) - _one_hot(z, labels)) / len(z))
+            for p in (_softmax, _added_up)
             for axis, words in ((0, _OVER_EXAMPLES), (None, _OVER_ALL))
         ),
     ),
