@@ -14,8 +14,8 @@ from xpnet.backend import Array, array_namespace, check_array, has_kind, same_lo
 from xpnet.errors import InputError, short
 from xpnet.initializers import Initializer
 from xpnet.layers.errors import home, inside
-from xpnet.layers.settings import with_plain_settings
 from xpnet.layers.shape_checks import ShapeChecks
+from xpnet.settings import with_plain_settings
 from xpnet.shapes import Shape
 
 # Trees of arrays, keyed by layer and then by tensor name.
