@@ -278,8 +278,8 @@ class Network(LayeredFunction):
 
         A file of PyTorch's is a saved state_dict (needs PyTorch) or a ``.safetensors`` file; ``torch_name`` gives its
         name for one of our tensors, by default torchvision's. Normalize is left alone then: PyTorch's files say nothing
-        about pixels. An ``.onnx`` file must have tensors of the same shapes in the same order. With ``replace_head`` the last
-        layer with parameters keeps its own values, so that it may have other classes.
+        about pixels. An ``.onnx`` file must have tensors of the same shapes in the same order. With ``replace_head``
+        the last layer with parameters keeps its own values, so that it may have other classes.
 
         Raises
         ------
