@@ -16,7 +16,6 @@ OPTIONAL = {"onnx", "sklearn"}
 # What has a section of its own: errors, sources, and formulas, which are ``.. math::`` in Notes.
 OUT_OF_PLACE = re.compile(r"\bRaises \w+Error\b|\bSource: |^    \S|^\.\. math::", re.MULTILINE)
 LAYERS = sorted({type(example.layer) for example in EXAMPLES}, key=lambda kind: kind.__name__)
-WITHOUT_FORMULA = {"Flatten"}
 MOST_UNDESCRIBED = 6  # arguments of a class or function that has no section for them
 # Of numpydoc: there is a summary, a sentence on one line; sections are known and in order; arguments are those of the
 # code, in order, each described by sentences.
@@ -71,9 +70,9 @@ def test_a_layer_has_its_formulas_its_settings_and_its_source(kind):
     parts = re.split(r"^(\w+)\n-{3,}$", inspect.getdoc(kind), flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert "Backward" in sections["Notes"] or "dx =" in sections["Notes"]
-    assert ".. math::" in sections["Notes"] or kind.__name__ in WITHOUT_FORMULA
+    assert ".. math::" in sections["Notes"]
+    assert sections["References"].strip()
     if kind.__name__ != "Sequential":  # whose only setting the summary is about
-        assert sections["References"].strip()
         names = {
             name for row in sections.get("Parameters", "").splitlines() if row[:1] != " " for name in row.split(", ")
         }

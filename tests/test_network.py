@@ -282,7 +282,7 @@ def test_of_many_layers_an_unknown_name_gives_the_nearest_and_no_long_list():
 
 @pytest.mark.parametrize("block", [basic_block, bottleneck, bottleneck_v2])
 def test_every_part_of_a_residual_network_has_a_name_and_features(block):
-    layers = resnet(block, (8, 16), (2, 1), (8, 8, 1), 3, stem="small")
+    layers = resnet("resnet", block, (8, 16), (2, 1), (8, 8, 1), 3, stem="small")
     network = Network(layers, (8, 8, 1))
     shapes = network.layer_shapes()
     paths = [*("layer1.0", "layer1.1", "layer2.0", "layer1"), "layer2.0.residual", "layer2.0.residual.branch"]

@@ -66,9 +66,12 @@ def test_a_comparison_of_runs_draws_each_at_its_own_iterations():
     assert [line.get_label() for line in losses.lines] == ["long", "short"]
     assert [list(line.get_xdata()) for line in losses.lines] == [[10, 25], [10]]
     assert [list(line.get_ydata()) for line in losses.lines] == [[0.5, 0.25], [0.5]]
-    assert list(scores.lines[0].get_ydata()) == [0.8, 0.875]
+    assert list(scores.lines[0].get_ydata()) == [80, 87.5]
+    assert (scores.get_title(), scores.get_ylabel()) == ("Validation accuracy", "Accuracy (%)")
     assert np.isnan(scores.lines[1].get_ydata()).all()
     assert len({(line.get_color(), line.get_linestyle()) for line in losses.lines}) == 2
+    _, scores = plots.run_comparison({"long": long, "real": History([record], "r2")}).axes
+    assert [list(line.get_ydata()) for line in scores.lines] == [[0.8, 0.875], [0.8]]
 
 
 def test_loss_curves_draw_the_three_losses_against_the_iteration():

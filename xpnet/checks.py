@@ -43,8 +43,8 @@ def check_kind(where: str, name: str, value: Any, kind: type, example: str) -> N
 
 
 def is_finite(value: Any) -> bool:
-    """Whether the value is a real number, and neither infinite nor NaN."""
-    return isinstance(value, numbers.Real) and math.isfinite(value)
+    """Whether the value is a real number, neither infinite nor NaN, and not a bool, which Python counts as one."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def import_library(module: str, message: str) -> Any:

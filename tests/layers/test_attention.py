@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,13 @@ def test_a_mask_of_all_earlier_places_is_causal(backend):
     np.testing.assert_array_equal(to_numpy(masked), to_numpy(causal))
 
 
+def test_a_mask_may_be_lists_of_numpys_booleans_or_of_arrays():
+    mask = np.tri(4, dtype=bool)
+    rows = SelfAttention(mask=mask).mask
+    for given in ([[np.bool_(seen) for seen in row] for row in mask], list(mask), tuple(mask), mask.tolist()):
+        assert SelfAttention(mask=given).mask == rows
+
+
 def test_a_block_hands_its_mask_on():
     mask = np.tri(5, dtype=bool)
     (_, masked), (_, causal) = (
@@ -84,6 +93,8 @@ def test_a_mask_is_saved_with_the_network(tmp_path):
         ([[True, False], [True]], "got [[True, False], [True]]"),
         (np.ones((2, 3), bool), "got ndarray of shape (2, 3)"),
         (np.ones((2, 2)), "got ndarray of shape (2, 2)"),
+        (np.ones((1, 2, 2), bool), "got ndarray of shape (1, 2, 2)"),
+        ([np.ones(2), np.ones(2)], "got [array("),
         ([], "got []"),
         (True, "got True"),
         ("causal", "got 'causal'"),
@@ -104,6 +115,24 @@ def test_masks_that_do_not_fit():
         SelfAttention(mask=[[True, True], [False, False]])
     with refused("SelfAttention", "a mask or causal, got both"):
         SelfAttention(causal=True, mask=mask)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"causal": True}, {"mask": np.tri(256, dtype=bool)}], ids=["all", "causal", "mask"]
+)
+def test_memory_is_as_documented(settings):
+    """Beside P, twice as much in each pass; the queries, keys and values are small here."""
+    layer, x = SelfAttention(4, **settings), np.ones((1, 256, 3 * 16), np.float32)
+    layer.forward({}, {}, x, train=True)
+    tracemalloc.start()
+    _, cache, _ = layer.forward({}, {}, x, train=True)
+    forward = tracemalloc.get_traced_memory()[1] / cache["p"].nbytes
+    tracemalloc.reset_peak()
+    layer.backward({}, cache, x[..., :16])
+    backward = tracemalloc.get_traced_memory()[1] / cache["p"].nbytes
+    tracemalloc.stop()
+    assert 2.9 < forward < 3.2
+    assert 2.9 < backward < 3.4
 
 
 def test_scores_may_be_huge():

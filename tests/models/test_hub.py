@@ -17,11 +17,13 @@ from tests.helpers import refused, torch_named
 from tests.models.conftest import MEAN, STD
 from xpnet import models
 from xpnet.cli import train
+from xpnet.errors import printable
 from xpnet.models.hub import find, is_remote
 from xpnet.models.timm_names import timm_name
 
 MODEL, NAME = "mobilenet_v2", "hf:somebody/net"
 SMALL = (32, 32, 3)
+OTHER_FORMS = ("", "somebody", "somebody/net/main", "a--b/c", "../..", "timm/..", "-a/b", "a/b.git", "a/-b")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,12 @@ def test_a_network_that_is_there_takes_them_over(published, source):
         models.start_from(network, NAME)
 
 
+def test_an_unknown_model_is_refused_before_anything_is_downloaded(published):
+    with refused("Model: expected one of", "got 'mobilenet_v3'", "Did you mean 'mobilenet_v2'?"):
+        models.load_weights(NAME, "mobilenet_v3")
+    assert published.downloads == []
+
+
 def test_fine_tuning_by_name(published, tmp_path):
     from PIL import Image
 
@@ -99,8 +107,9 @@ def test_the_hub_that_the_environment_names(published, tmp_path):
     ("name", "config", "parts"),
     [
         ("hf:nobody/net", {}, ["expected a repository of the Hugging Face Hub, got none of this name"]),
-        ("hf:somebody", {}, ["expected hf:OWNER/NAME, got another form"]),
-        ("hf:somebody/net/main", {}, ["expected hf:OWNER/NAME, got another form"]),
+        *((f"hf:{form}", {}, [f"expected hf:OWNER/NAME, got '{form}'. "]) for form in OTHER_FORMS),
+        ("hf:somebody/n\net", {}, ["expected hf:OWNER/NAME, got "]),
+        (f"hf:{'a' * 100}/net", {}, ["expected hf:OWNER/NAME, got 'aaa"]),
         (NAME, {"architecture": "efficientnet_b0"}, ["expected one of timm's architectures", "got 'efficientnet_b0'"]),
         (NAME, {"architecture": None, "architectures": ["BertModel"]}, ["timm's architectures", "got ['BertModel']"]),
         (NAME, {"architecture": "resnet50"}, ["expected weights of the model mobilenet_v2, got those of resnet50"]),
@@ -111,7 +120,7 @@ def test_the_hub_that_the_environment_names(published, tmp_path):
 )
 def test_what_is_not_there_or_not_ours_is_refused(hub, name, config, parts):
     hub.add("somebody/net", {}, **{"architecture": "mobilenetv2_100", **config})
-    with refused(f"Weights {name}: ", *parts):
+    with refused(f"Weights {printable(name)}: ", *parts):
         models.load_weights(name, MODEL)
 
 
@@ -154,6 +163,27 @@ def test_without_a_connection(hub, monkeypatch, is_offline):
     with refused(f"Weights {NAME}", "to download config.json", "got no connection"):
         find(NAME)
     assert told == []
+
+
+OFFLINE = """
+import time
+time.sleep = lambda seconds: None
+from xpnet import models
+try:
+    models.load_weights("hf:somebody/net")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_without_a_connection_in_a_process_of_its_own(tmp_path):
+    """The hub sets up its logger when its function is first looked up."""
+    pytest.importorskip("huggingface_hub")
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    environment.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True)
+    assert "to download config.json, got no connection" in done.stdout
+    assert done.stderr == ""
 
 
 def test_offline_with_the_files_in_the_cache(published, source, monkeypatch):

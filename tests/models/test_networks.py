@@ -97,7 +97,7 @@ def test_resnets_take_other_images_and_classes():
 @pytest.mark.parametrize(("stem", "size", "sizes"), [("imagenet", 64, (16, 8, 4, 2)), ("small", 32, (32, 16, 8, 4))])
 @pytest.mark.parametrize("block", [resnet.basic_block, resnet.bottleneck, resnet.bottleneck_v2])
 def test_stages_halve_the_image(block, stem, size, sizes):
-    layers = resnet.resnet(block, (4, 8, 12, 16), (1, 1, 1, 1), (size, size, 3), 10, stem=stem)
+    layers = resnet.resnet("resnet", block, (4, 8, 12, 16), (1, 1, 1, 1), (size, size, 3), 10, stem=stem)
     outputs = {name: layer.output_shape(shape) for name, layer, shape in layers.sublayers((size, size, 3))}
     assert [outputs[f"layer{stage}"] for stage in (1, 2, 3, 4)] == [
         (rows, rows, channels) for rows, channels in zip(sizes, (4, 8, 12, 16), strict=True)
@@ -116,7 +116,7 @@ def test_resnets_begin_as_torchvisions_do():
 
 @pytest.mark.parametrize("block", [resnet.basic_block, resnet.bottleneck, resnet.bottleneck_v2])
 def test_gradient_of_a_tiny_resnet(block):
-    layers = resnet.resnet(block, (8, 12), (1, 2), (7, 7, 2), 3, stem="small")
+    layers = resnet.resnet("resnet", block, (8, 12), (1, 2), (7, 7, 2), 3, stem="small")
     network = Network(layers, (7, 7, 2), dtype="float64", seed=2)
     rng = np.random.default_rng(3)
     # Biases of 0 would put every channel's mean on the kink of its ReLU.

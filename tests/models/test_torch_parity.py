@@ -126,7 +126,7 @@ TINY = [
 def test_training_step_of_a_tiny_resnet(block, twin_block, outputs, stem, tmp_path):
     """Loss, gradient and running statistics in float64. The gradient travels as a state_dict, as the weights do."""
     twin = randomize(ResNet(twin_block, outputs, (2, 2), 5, stem=stem)).double().train()
-    layers, images = resnet.resnet(block, outputs, (2, 2), (13, 13, 3), 5, stem=stem), draw_images(4, 13)
+    layers, images = resnet.resnet("resnet", block, outputs, (2, 2), (13, 13, 3), 5, stem=stem), draw_images(4, 13)
     network, expected = (Network(layers, (13, 13, 3), dtype="float64") for _ in range(2))
     load(network, twin.state_dict(), tmp_path / "weights.pth")
 

@@ -92,6 +92,11 @@ def test_pools_whose_last_windows_reach_over_the_edge(pool, size, kernel, stride
         check_parity(around(pool(kernel, stride, padding, ceil=True, count_padding=False), (*size, 2)))
 
 
+def test_settings_that_came_as_numbers_of_numpy():
+    convolution = Conv2D(np.int64(4), [3, 3], groups=np.int32(2), bias=np.bool_(True))
+    check_parity(Network([convolution, Flatten(), Dense(np.int64(3))], (5, 5, 2)))
+
+
 def test_float64_and_newer_opsets():
     network = Network([ReLU(), Flatten(), Dense(3)], (5, 4, 2), dtype="float64")
     x = np.random.default_rng(0).normal(size=(2, 5, 4, 2))

@@ -36,6 +36,7 @@ def branch_of_x():
         ([node("Mul", "x m", "y")], ["'the_y' (Mul)", "(4,)"]),
         ([node("MaxPool", "x", "y", kernel_shape=[9, 9])], ["'the_y' (MaxPool)", "window"]),
         ([node("HardSigmoid", "x", "y")], ["'the_y' (HardSigmoid)", "alpha"]),
+        ([node("BatchNormalization", "x one one one below", "y")], ["'the_y' (BatchNormalization)", "variance"]),
         ([node("LRN", "x", "y", size=2)], ["'the_y' (LRN)", "odd"]),
         ([node("Tanh", "x", "p"), node("Relu", "x", "q"), node("Mul", "p q", "y")], ["'the_y' (Mul)", "branch"]),
         (
@@ -67,6 +68,8 @@ def test_what_layers_cannot_say_is_refused_by_the_node(nodes, words, tmp_path):
         "w": draw(4, 2, 1, 1),
         "odd": draw(4, 3, 1, 1),
         "m": draw(4),
+        "one": np.ones(2, np.float32),
+        "below": np.asarray([1, -0.5], np.float32),
         "g": draw(24, 24),
         "true": np.asarray(True),
         "s": np.asarray([0, 2, 12]),

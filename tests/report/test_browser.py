@@ -1,5 +1,7 @@
 """The page as a browser shows it; without one the rest of this folder's tests stand for it."""
 
+import re
+
 import pytest
 
 from tests.browser import CHROMIUM, browsing
@@ -37,8 +39,20 @@ def test_a_report_is_read_at_any_width_in_light_and_dark_and_on_paper(tmp_path):
         assert tab.value("getComputedStyle(document.querySelector('svg text')).fill") == "rgb(230, 230, 230)"
         tab.send("Emulation.setEmulatedMedia", media="print")
         assert tab.value("getComputedStyle(document.body).color") == "rgb(27, 27, 27)"  # on white paper
-        assert tab.pdf().startswith(b"%PDF")
+        assert len(re.findall(rb"/Type /Page\b", tab.pdf())) <= 6  # well filled ones
         assert tab.errors == []
+
+
+def test_runs_stand_in_columns_where_there_is_room(tmp_path):
+    folder, other = make_folder(tmp_path / "first"), make_folder(tmp_path / "second")
+    page.write(folder, [make_view(folder), make_view(other, "second")])
+    with browsing(tmp_path / "browser") as tab:
+        tab.open((folder.path / "report.html").resolve().as_uri())
+        tops = "[...document.querySelectorAll('#confusion .one')].map((one) => one.getBoundingClientRect().top)"
+        for width, columns in ((1200, 2), (1000, 2), (390, 1)):
+            tab.resize(width, 800)
+            assert len(set(tab.value(tops))) == 3 - columns
+            assert tab.value("document.documentElement.scrollWidth") <= width
 
 
 def test_curves_move_a_second_run_appears_and_a_killed_one_is_marked(tmp_path):

@@ -68,12 +68,21 @@ def test_sections_for_what_a_run_lacks_are_left_out(tmp_path):
     assert sections(page.render([])) == []
 
 
+def test_accuracies_are_in_percent_wherever_they_are(tmp_path):
+    folder = make_folder(tmp_path / "run", lines=[line(10, validation_accuracy=0.9385)])
+    content = page.render([make_view(folder), make_view(folder, "second")])
+    assert content.count("validation accuracy ends at 93.85%") == 4  # as a caption and for those who cannot see
+    assert "Training loss and validation accuracy of first, second" in content
+    assert "0.9385" not in content
+
+
 def test_a_run_with_real_targets_has_r2_and_no_classes(tmp_path):
     real = [re.sub("accuracy", "r2", line(iteration)) for iteration in (10, 20)]
     folder = make_folder(tmp_path / "real", lines=real, is_over=False)
     folder.write_json("summary.json", {"test_accuracy": 0.5})
     content = page.render([make_view(folder)])
     assert "training r2" in Page(content).text
+    assert "the validation r2 ends at 0.97." in content
     assert not {"confusion", "classes", "calibration"} & set(sections(content))
 
 
@@ -93,6 +102,15 @@ def test_several_runs_stand_side_by_side_and_what_differs_is_marked(tmp_path, fo
     assert (1, "2 runs") in shown.headings
     assert shown.headings.count((3, "second")) == shown.headings.count((3, "first")) == 4  # of curves, confusion, ...
     assert content.count("dense1</th>") == 1  # the same layers are listed once
+
+
+def test_what_differs_is_marked_among_results_and_timing_too(tmp_path, folder):
+    faster = make_folder(tmp_path / "faster", lines=[line(10, seconds=0.25)])
+    faster.write_json("summary.json", faster.read_json("summary.json") | {"test_accuracy": 0.125})
+    content = page.render([make_view(folder), make_view(faster)])
+    marked = re.findall(r'<tr class="differs"><th scope="row">([^<]*\S) <span', content)
+    assert {"test accuracy", "iterations", "training, seconds"} <= set(marked)
+    assert "test loss" not in marked
 
 
 def test_headings_are_in_order_and_pictures_have_texts_and_ids_of_their_own(tmp_path, folder):

@@ -217,7 +217,7 @@ def test_a_trainer_refuses_what_cannot_be_blended(digits):
         Network([Dense(3)], (2,)).fit(np.ones((6, 2)), np.arange(6) % 3, mixing=CutMix(1.0), progress=False)
 
 
-@pytest.mark.parametrize("alpha", [0, -1.0, np.nan, np.inf, "1"])
+@pytest.mark.parametrize("alpha", [0, -1.0, np.nan, np.inf, "1", True])
 @pytest.mark.parametrize("kind", [Mixup, CutMix])
 def test_an_alpha_out_of_range_is_refused(kind, alpha):
     with refused(f"{kind.__name__}: expected a finite alpha above 0"):

@@ -14,12 +14,15 @@ from rich.console import Console
 from xpnet.cli import common, following, tables
 from xpnet.cli.ranks import CheckpointPartner, ending_all, engine_of, join
 from xpnet.cli.train_flags import DEFAULT_MODEL, command_text, make_parser, settings_of
+from xpnet.cli.wording import in_flags
 from xpnet.datasets import Dataset
+from xpnet.errors import TrainingDivergedError
 from xpnet.files import holding
 from xpnet.parallel import Group, connect
 from xpnet.parallel.agreement import together
 from xpnet.provenance import versions
 from xpnet.report.findings import Findings
+from xpnet.report.run import State, read_run
 from xpnet.report.start import start_of
 from xpnet.runs import RunConfig
 from xpnet.runs.checkpoint import CheckpointPlan, CheckpointWriter, load_newest, resume, resumed_config
@@ -73,16 +76,20 @@ def _train(flags: argparse.Namespace) -> int:
                 callbacks.append(stack.enter_context(closing(file)))
         bar = stack.enter_context(closing(ProgressBar(console)))
         stop_signals = following.StopSignals(console, checkpoints)
-        with stop_signals.listening():
-            trainer.run(
-                [*callbacks, checkpoints, following.RecordLog(), bar, stop_signals],
-                detect_nonfinite=flags.detect_nonfinite,
-            )
-            stop_signals.check(trainer)  # for one that came in the last write
-        cut_short = stop_signals.signal is not None and not trainer.is_over
-        if folder:
-            _keep(console, trainer, dataset, folder)
-        evaluation = _test(trainer, dataset, config)
+        callbacks += [checkpoints, following.RecordLog(), bar, stop_signals]
+        try:
+            with stop_signals.listening():
+                trainer.run(callbacks, detect_nonfinite=flags.detect_nonfinite)
+                stop_signals.check(trainer)  # for one that came in the last write
+            cut_short = stop_signals.signal is not None and not trainer.is_over
+            if folder:
+                _keep(console, trainer, dataset, folder)
+            evaluation = _test(trainer, dataset, config)
+        except (SystemExit, TrainingDivergedError) as end:  # which all ranks raise
+            if folder and not flags.no_plots:
+                _report_stopped(folder, config, "" if isinstance(end, SystemExit) else in_flags(str(end), spellings))
+            group.barrier()  # a launcher may end the first rank as soon as another one has ended
+            raise
         if folder:
             _finish(
                 console, trainer, dataset, config, folder, evaluation, cut_short=cut_short, plots=not flags.no_plots
@@ -182,7 +189,7 @@ def _finish(
     if plots:
         findings = Findings(trainer.network, dataset, evaluation)
         _draw(folder, trainer, findings)
-        _report(folder, config, findings, cut_short)
+        _report(folder, config, State.INTERRUPTED if cut_short else State.FINISHED, findings=findings)
     following.note(
         console, f"{trainer.progress.examples_per_second:,.0f} training images per second. Results are in {folder.path}"
     )
@@ -227,13 +234,23 @@ def _summary(trainer: Trainer, config: RunConfig, evaluation: Evaluation, interr
     }
 
 
-def _report(folder: RunFolder, config: RunConfig, findings: Findings, interrupted: bool) -> None:
+def _report(
+    folder: RunFolder, config: RunConfig, state: State, *, problem: str = "", findings: Findings | None = None
+) -> None:
     from xpnet.report import page  # here: matplotlib takes a second to import
-    from xpnet.report.run import State, read_run
     from xpnet.report.view import RunView
 
-    run = read_run(folder, State.INTERRUPTED if interrupted else State.FINISHED)
+    run = read_run(folder, state)
+    run.problems.extend([problem] if problem else [])
     page.write(folder, [RunView(run, command_text(config), run.name, findings)])
+
+
+def _report_stopped(folder: RunFolder, config: RunConfig, problem: str) -> None:
+    """Write the report of a run that has no test; if that fails, the run still ends as it would."""
+    try:
+        _report(folder, config, State.STOPPED, problem=problem)
+    except Exception as error:
+        common.warn(f"{' '.join(str(error).split())} The run has no report.")
 
 
 def _draw(folder: RunFolder, trainer: Trainer, findings: Findings) -> None:

@@ -65,8 +65,8 @@ class SelfAttention(Layer):
         dV = P^T dO, \quad dP = dO \, V^T, \quad dS = P \odot (dP - \sum dP \odot P), \quad
         dQ = \frac{dS \, K}{\sqrt d}, \quad dK = \frac{dS^T Q}{\sqrt d}
 
-    Shapes: x (N, T, 3C) -> y (N, T, C).  Memory: P, heads * T² values for each example, is kept for backward, and as
-    much again is in use in each pass.
+    Shapes: x (N, T, 3C) -> y (N, T, C).  Memory: P, heads * T² values for each example, is kept for backward, and
+    twice as much is in use beside it in each pass.
 
     References
     ----------
@@ -92,7 +92,7 @@ class SelfAttention(Layer):
     def _checked_mask(self) -> tuple[str, ...]:
         if self.causal:
             raise self.error("expected a mask or causal, got both. Leave out later keys in the mask.")
-        given = getattr(self.mask, "tolist", lambda: self.mask)()
+        given = _listed(self.mask)
         rows = [_row(row) for row in given] if isinstance(given, list | tuple) else []
         if not rows or {len(row) for row in rows} != {len(rows)}:
             raise self.error(
@@ -124,8 +124,7 @@ class SelfAttention(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Array | None = None
     ) -> Forward:
         q, k, v = self._by_head(x, 3)
-        scores = q @ _transposed(k) * (1 / math.sqrt(q.shape[-1]))
-        p = Softmax().apply(self._masked(scores))
+        p = Softmax().apply(self._masked(q @ _transposed(k) * (1 / math.sqrt(q.shape[-1]))))
         return Forward(_joined([p @ v]), {"x": x, "p": p} if train else None, state)
 
     def backward(self, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True) -> Backward:
@@ -151,10 +150,17 @@ class SelfAttention(Layer):
         return [parts[i, ...] for i in range(count)]
 
 
+def _listed(value: Any) -> Any:
+    """An array as nested lists, one of a single value as that value."""
+    return getattr(value, "tolist", lambda: value)()
+
+
 def _row(row: Any) -> str:
     """A row of a mask as text, empty if it is not one."""
-    if isinstance(row, list | tuple) and all(isinstance(seen, bool) for seen in row):
-        return "".join("01"[seen] for seen in row)
+    row = _listed(row)
+    values = [_listed(value) for value in row] if isinstance(row, list | tuple) else []
+    if values and all(isinstance(seen, bool) for seen in values):
+        return "".join("01"[seen] for seen in values)
     return row if isinstance(row, str) and set(row) <= {"0", "1"} else ""
 
 

@@ -15,6 +15,7 @@ from xpnet.errors import InputError, short
 from xpnet.initializers import Initializer
 from xpnet.layers.errors import home, inside
 from xpnet.layers.shape_checks import ShapeChecks
+from xpnet.settings import with_plain_settings
 from xpnet.shapes import Shape
 
 # Trees of arrays, keyed by layer and then by tensor name.
@@ -105,11 +106,17 @@ class Layer(ShapeChecks):
                 "name layers by their class."
             )
         Layer._kinds[cls.__name__] = cls
+        if "__post_init__" in vars(cls):
+            cls.__post_init__ = with_plain_settings(cls.__post_init__)
         for name, checked in (("forward", _checked_forward), ("backward", _checked_backward)):
             if name in vars(cls):
                 unchecked = vars(cls)[name]
                 setattr(cls, f"unchecked_{name}", unchecked)
                 setattr(cls, name, checked(unchecked))
+
+    @with_plain_settings
+    def __post_init__(self) -> None:
+        """Settings are checked here, once numbers of NumPy and lists of integers have become Python's and tuples."""
 
     @staticmethod
     def kinds() -> Mapping[str, type[Layer]]:

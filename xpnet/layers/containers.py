@@ -40,6 +40,10 @@ class Sequential(Layer):
     with parameters.
 
     Shapes: each layer takes what the one before it gives.
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams, Nature 323, 1986 (the chain rule from layer to layer).
     """
 
     layers: tuple[tuple[str, Layer], ...]

@@ -44,11 +44,15 @@ class Identity(Layer):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Each example as one vector, in the order (H, W, C).
+    r"""Each example as one vector, in the order (H, W, C).
 
     Notes
     -----
-    Backward: dx is dL/dy in the shape of x.
+    .. math:: y_{n, (iW + j)C + c} = x_{nijc}
+
+    Backward, with g = dL/dy:
+
+    .. math:: dx_{nijc} = g_{n, (iW + j)C + c}
 
     Shapes: x (N, ...) -> y (N, product of the rest).
 

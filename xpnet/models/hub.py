@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from xpnet.checks import import_library
 from xpnet.datasets.download import RemoteFile, fetch
-from xpnet.errors import InputError
+from xpnet.errors import InputError, printable, short
 from xpnet.models.imagenet import Pixels
 from xpnet.models.timm_names import timm_name
 from xpnet.torch_weights import torch_name
@@ -60,7 +60,7 @@ def find(source: str | os.PathLike[str]) -> Weights:
     """
     if not is_remote(source):
         return Weights(Path(source))
-    name = str(source)
+    name = printable(str(source))
     return _from_hub(name) if name.startswith(HUB) else Weights(_from_web(name))
 
 
@@ -79,7 +79,7 @@ def _from_hub(source: str) -> Weights:
     """The safetensors file and the settings of one of timm's models."""
     repository = source.removeprefix(HUB)
     if not _REPOSITORY.fullmatch(repository):
-        raise InputError(f"Weights {source}: expected hf:OWNER/NAME, got another form. Change it.")
+        raise _other_form(source, repository)
     config = _read_config(source, _download(source, repository, _CONFIG))
     model = ARCHITECTURES.get(str(config.get("architecture")))
     if model is None:
@@ -93,16 +93,22 @@ def _from_hub(source: str) -> Weights:
     return Weights(path, model, pixels, lambda name: timm_name(model, name))
 
 
+def _other_form(source: str, repository: str) -> InputError:
+    return InputError(f"Weights {source}: expected hf:OWNER/NAME, got {short(repository)}. Change it.")
+
+
 def _download(source: str, repository: str, file: str) -> Path:
     hub = import_library(
         "huggingface_hub",
         f"Weights {source}: huggingface_hub, which downloads them, is not installed. "
         'Install it with: pip install "xpnet[hub]".',
     )
-    errors = importlib.import_module("huggingface_hub.errors")
+    errors, download = importlib.import_module("huggingface_hub.errors"), hub.hf_hub_download
     try:
         with _without_warnings():
-            return Path(hub.hf_hub_download(repository, file))
+            return Path(download(repository, file))
+    except errors.HFValidationError as error:
+        raise _other_form(source, repository) from error
     except errors.GatedRepoError as error:
         raise InputError(
             f"Weights {source}: expected a public repository, got one that asks for an account. "
@@ -131,7 +137,10 @@ def _download(source: str, repository: str, file: str) -> Path:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Without the hub's warnings of each of its tries: the error that comes of the last one says it all."""
+    """Without the hub's warnings of each of its tries: the error that comes of the last one says it all.
+
+    The hub sets up its logger, and its level, when its function is first looked up, which has to be before.
+    """
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)

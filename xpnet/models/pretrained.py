@@ -9,7 +9,7 @@ from typing import Any
 from xpnet.errors import InputError
 from xpnet.models.hub import Weights, find
 from xpnet.models.imagenet import IMAGENET_PIXELS
-from xpnet.models.registry import create, pixels
+from xpnet.models.registry import create, pixels, recipe
 from xpnet.network import Network
 from xpnet.serialization import is_written_by_xpnet
 from xpnet.torch_weights import read_torch_tensors
@@ -65,6 +65,8 @@ def load_weights(
     InputError
         For an unknown model, or weights that are not of this model or cannot be read.
     """
+    if model is not None:
+        recipe(model)  # before anything is downloaded for a name that is not known
     weights = find(source)
     if is_onnx(weights.path):
         return Network.from_onnx(weights.path, device=device, backend=backend)

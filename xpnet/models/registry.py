@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from xpnet.arguments import checked_input_shape
 from xpnet.checks import pick
 from xpnet.errors import InputError
 from xpnet.layers.base import Layer
@@ -68,13 +69,43 @@ _MODELS: dict[str, Model] = {}
 def register(
     name: str, *, input_shape: Shape, classes: int, recipe: Recipe, pixels: Pixels = IMAGENET_PIXELS
 ) -> Callable[[Callable[..., Layer]], Callable[..., Layer]]:
-    """Make a function that builds layers known under a name, with the shapes of its own data set; see ``Model``."""
+    """Make a function that builds layers known under a name, with the shapes of its own data set; see ``Model``.
+
+    Raises
+    ------
+    InputError
+        For a name that is known already; the same function may be registered again, as a notebook's cell does.
+    """
 
     def decorate(build: Callable[..., Layer]) -> Callable[..., Layer]:
+        if not _is_free(name, build):
+            raise InputError(f"Model {name!r}: expected a name that is not known yet, got one that is. Choose another.")
         _MODELS[name] = Model(build, input_shape, classes, recipe, pixels)
         return build
 
     return decorate
+
+
+def _is_free(name: str, build: Callable[..., Layer]) -> bool:
+    """Whether a function may have the name: a built-in one is its family's, which may not be imported yet."""
+    if name in _HOMES:
+        home = getattr(build, "func", build).__module__
+        return name not in _MODELS and home == f"xpnet.models.{_HOMES[name]}"
+    return name not in _MODELS or _place(_MODELS[name].build) == _place(build)
+
+
+def _place(build: Any) -> tuple[str, str]:
+    function = getattr(build, "func", build)
+    return function.__module__, function.__qualname__
+
+
+def check_multiples(name: str, input_shape: Shape, side: int) -> None:
+    """Raise InputError for images whose sides are not multiples; what is not images, the layers refuse."""
+    if len(input_shape) == 3 and any(length % side for length in input_shape[:2]):
+        raise InputError(
+            f"Model {name!r}: expected images whose height and width are multiples of {side}, got {input_shape[:2]}. "
+            "Change the image size."
+        )
 
 
 def names() -> tuple[str, ...]:
@@ -165,7 +196,7 @@ def create(
                 f"Model {name!r}: expected {_listed(model.options())}, got {option!r}. "
                 "Leave it out or choose another model."
             )
-    shape = model.input_shape if input_shape is None else input_shape
+    shape = model.input_shape if input_shape is None else checked_input_shape(input_shape)
     layer = model.build(shape, model.classes if classes is None else classes, **options)
     return Network(layer, shape, seed=seed, dtype=dtype, device=device, backend=backend)
 

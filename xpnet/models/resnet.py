@@ -42,6 +42,7 @@ _STEM_CHANNELS = 64
 
 
 def resnet(
+    name: str,
     block: Block,
     outputs: Sequence[int],
     depths: Sequence[int],
@@ -57,7 +58,7 @@ def resnet(
 
     Source: He et al., "Deep residual learning for image recognition", CVPR 2016, table 1; small stem: section 4.2.
     """
-    layers = pick("Model 'resnet', stem", STEMS, stem)()
+    layers = pick(f"Model {name!r}, stem", STEMS, stem)()
     if block is not bottleneck_v2:
         layers[1:1] = [("bn1", BatchNorm()), ("relu", ReLU())]
     channels = _STEM_CHANNELS
@@ -151,4 +152,6 @@ for _name, _block, _outputs, _depths in (
     ("resnet50v2", bottleneck_v2, _BOTTLENECK_OUTPUTS, (3, 4, 6, 3)),
     ("resnet101v2", bottleneck_v2, _BOTTLENECK_OUTPUTS, (3, 4, 23, 3)),
 ):
-    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE)(partial(resnet, _block, _outputs, _depths))
+    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE)(
+        partial(resnet, _name, _block, _outputs, _depths)
+    )

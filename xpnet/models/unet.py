@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from xpnet.errors import InputError
 from xpnet.layers import (
     BatchNorm,
     Concat,
@@ -17,7 +16,7 @@ from xpnet.layers import (
     ReLU,
     Sequential,
 )
-from xpnet.models.registry import Recipe, register
+from xpnet.models.registry import Recipe, check_multiples, register
 from xpnet.optimizers import Adam
 from xpnet.schedules import Cosine
 from xpnet.shapes import Shape
@@ -38,7 +37,7 @@ _RECIPE = Recipe(
 _LEVELS = 5
 
 
-def unet(width: int, batch_norm: bool, input_shape: Shape, classes: int) -> Sequential:
+def unet(name: str, width: int, batch_norm: bool, input_shape: Shape, classes: int) -> Sequential:
     """Five levels, each with half the pixels and twice the channels of the one above, from ``width`` channels on.
 
     A level is two convolutions, then its own output beside what comes up from the level below, and two convolutions
@@ -54,12 +53,7 @@ def unet(width: int, batch_norm: bool, input_shape: Shape, classes: int) -> Sequ
     Source: Ronneberger, Fischer and Brox, "U-Net: Convolutional networks for biomedical image segmentation", MICCAI
     2015, figure 1.
     """
-    side = 2 ** (_LEVELS - 1)
-    if input_shape[0] % side or input_shape[1] % side:
-        raise InputError(
-            f"Model 'unet': expected images whose height and width are multiples of {side}, got {input_shape[:2]}. "
-            "Change the image size."
-        )
+    check_multiples(name, input_shape, 2 ** (_LEVELS - 1))
     return Sequential([Normalize(), *_level(width, _LEVELS, batch_norm), ("head", Conv2D(classes, kernel_size=1))])
 
 
@@ -85,5 +79,5 @@ def _two_convolutions(channels: int, batch_norm: bool) -> Sequential:
     return Sequential([*once, *once])
 
 
-register("unet", input_shape=(64, 64, 3), classes=4, recipe=_RECIPE)(partial(unet, 64, False))
-register("unet_small", input_shape=(64, 64, 3), classes=4, recipe=_RECIPE)(partial(unet, 16, True))
+register("unet", input_shape=(64, 64, 3), classes=4, recipe=_RECIPE)(partial(unet, "unet", 64, False))
+register("unet_small", input_shape=(64, 64, 3), classes=4, recipe=_RECIPE)(partial(unet, "unet_small", 16, True))

@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 from xpnet.datasets.augment import HorizontalFlip, RandomCrop
-from xpnet.errors import InputError
 from xpnet.initializers import Normal
 from xpnet.layers import (
     ClassToken,
@@ -21,7 +20,7 @@ from xpnet.layers import (
     transformer_block,
 )
 from xpnet.models.imagenet import PLAIN_PIXELS
-from xpnet.models.registry import Recipe, register
+from xpnet.models.registry import Recipe, check_multiples, register
 from xpnet.optimizers import AdamW
 from xpnet.schedules import Cosine
 from xpnet.shapes import Shape
@@ -70,7 +69,7 @@ class Size(NamedTuple):
     heads: int
 
 
-def vit(size: Size, input_shape: Shape, classes: int, *, dropout: float = 0.0) -> Sequential:
+def vit(name: str, size: Size, input_shape: Shape, classes: int, *, dropout: float = 0.0) -> Sequential:
     """Patches as vectors behind a class token, with learned positions; transformer blocks; a dense layer on the token.
 
     vit_tiny and vit_small have patches of 16x16 pixels, 12 blocks of width 192 and 384, 3 and 6 heads: 5,717,416 and
@@ -85,11 +84,7 @@ def vit(size: Size, input_shape: Shape, classes: int, *, dropout: float = 0.0) -
     data-efficient image transformers", ICML 2021.
     """
     patch, width, depth, heads = size
-    if input_shape[0] % patch or input_shape[1] % patch:
-        raise InputError(
-            f"Model 'vit': expected images whose height and width are multiples of {patch}, got {input_shape[:2]}. "
-            "Change the image size."
-        )
+    check_multiples(name, input_shape, patch)
     projection = Conv2D(width, patch, stride=patch, weight_init=_SMALL)
     blocks = [transformer_block(width, heads, p=dropout, eps=_EPS, weight_init=_SMALL) for _ in range(depth)]
     return Sequential(
@@ -107,5 +102,9 @@ def vit(size: Size, input_shape: Shape, classes: int, *, dropout: float = 0.0) -
 
 
 for _name, _size in (("vit_tiny", Size(16, 192, 12, 3)), ("vit_small", Size(16, 384, 12, 6))):
-    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE, pixels=PLAIN_PIXELS)(partial(vit, _size))
-register("vit_digits", input_shape=(28, 28, 1), classes=10, recipe=_DIGITS_RECIPE)(partial(vit, Size(7, 64, 4, 4)))
+    register(_name, input_shape=(224, 224, 3), classes=1000, recipe=_RECIPE, pixels=PLAIN_PIXELS)(
+        partial(vit, _name, _size)
+    )
+register("vit_digits", input_shape=(28, 28, 1), classes=10, recipe=_DIGITS_RECIPE)(
+    partial(vit, "vit_digits", Size(7, 64, 4, 4))
+)

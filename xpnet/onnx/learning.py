@@ -127,6 +127,8 @@ def _batch_norm(node: Node, parts: Parts, x: Signal) -> Signal:
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: x.per_channel(node, _along(node.constant(at, name), x)) for at, name in enumerate(names, start=1)}
     layer = layers.BatchNorm(1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5))
+    if (tensors["running_var"] + layer.eps <= 0).any():
+        raise node.error("expected a variance of at least 0, got one below", "Export the network again.")
     params = {name: tensors[name] for name in names[:2]}
     parts.add(node, layer, params, {name: tensors[name] for name in names[2:]})
     return x

@@ -52,15 +52,23 @@ def history(training: History) -> Figure:
 
 @rc_context({**STYLE, "axes.prop_cycle": cycler(color=RUN_COLOURS) + cycler(linestyle=["-", "--", "-.", ":"] * 2)})
 def run_comparison(histories: Mapping[str, History]) -> Figure:
-    """Draw the training loss and the validation score of several runs, by their names, against the iteration."""
+    """Draw the training loss and the validation score of several runs, by their names, against the iteration.
+
+    The scores are in percent where all of them are accuracies.
+    """
     figure = make_figure(PAGE_WIDTH, 3.4)
-    panels = {"loss": "Training loss", "validation_score": "Validation score"}
-    for axes, (field, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+    metrics = {training.metric for training in histories.values()}
+    score, unit, scale = {
+        frozenset({"accuracy"}): ("accuracy", "Accuracy (%)", 100),
+        frozenset({"r2"}): ("R²", "R²", 1),
+    }.get(frozenset(metrics), ("score", "Accuracy or R²", 1))
+    panels = {"loss": ("Training loss", "Loss", 1), "validation_score": (f"Validation {score}", unit, scale)}
+    for axes, (field, (title, label, scale)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         for name, training in histories.items():
             places = [record.iteration for record in training]
             values = np.asarray([getattr(record, field) for record in training], np.float64)
-            axes.plot(places, values, label=shorten(name))
-        axes.set(title=title, xlabel="Iteration")
+            axes.plot(places, scale * values, label=shorten(name))
+        axes.set(title=title, xlabel="Iteration", ylabel=label)
         axes.grid(visible=True)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
     handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -166,7 +166,9 @@ def _comparison(views: Sequence[RunView]) -> Picture | None:
     histories = {view.title: view.run.history for view in views if len(view.run.history)}
     if len(views) < 2 or not histories:
         return None
-    text = f"Training loss and validation score of {', '.join(histories)} by iteration."
+    metrics = {history.metric for history in histories.values()}
+    score = metrics.pop() if len(metrics) == 1 else "score"
+    text = f"Training loss and validation {score} of {', '.join(histories)} by iteration."
     return draw(lambda: plots.run_comparison(histories), text, "comparison")
 
 

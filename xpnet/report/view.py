@@ -179,5 +179,7 @@ class RunView:
         text = f"From iteration {first.iteration:,} to {last.iteration:,} the training loss goes from "
         text += f"{first.loss:.3g} to {last.loss:.3g}"
         if last.validation_score is not None:
-            text += f"; the validation {self.run.history.metric} ends at {last.validation_score:.4g}"
+            metric = self.run.history.metric
+            score = f"{last.validation_score:.2%}" if metric == "accuracy" else f"{last.validation_score:.4g}"
+            text += f"; the validation {metric} ends at {score}"
         return f"{text}."
