@@ -21,7 +21,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.kernels import table
-from xpnet.kernels.cuda_kernels import MOST_ELEMENTS, integers, slabs
+from xpnet.kernels.cuda_kernels import MOST_ELEMENTS, THREADS, blocks, integers, slabs
 from xpnet.kernels.cuda_sources import source
 from xpnet.kernels.groups import gradients_groupwise, groupwise
 from xpnet.shapes import Pair, Window
@@ -105,7 +105,6 @@ extern "C" __global__ void xpnet_join(Vectors vectors, int count, TYPE* result)
 """
 _VECTORS = np.dtype([("address", np.uint64, _JOINED_AT_ONCE), ("end", np.int64, _JOINED_AT_ONCE)])
 _WORDS = {2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}  # by their bytes
-_THREADS = 256
 
 
 def serves(operation: str, first: Array, *others: Any) -> bool:
@@ -221,8 +220,8 @@ def _join(vectors: list[Array], result: Array, start: int) -> int:
     table, sizes = np.zeros((), _VECTORS), [vector.size for vector in vectors]
     table["address"][: len(vectors)] = [vector.data.ptr for vector in vectors]
     table["end"][: len(vectors)] = np.cumsum(sizes)
-    blocks = -(-sum(sizes) // _THREADS)
-    _join_kernel(result.dtype.itemsize)((blocks,), (_THREADS,), (table, np.int32(len(vectors)), result[start:]))
+    grid = (blocks(sum(sizes), THREADS),)
+    _join_kernel(result.dtype.itemsize)(grid, (THREADS,), (table, np.int32(len(vectors)), result[start:]))
     return start + sum(sizes)
 
 
@@ -233,5 +232,5 @@ def _copy_patches(itemsize: int) -> Any:
 
 @cache
 def _join_kernel(itemsize: int) -> Any:
-    source = _JOIN.replace("COUNT", str(_JOINED_AT_ONCE)).replace("TYPE", _WORDS[itemsize])
-    return cupy.RawKernel(source, "xpnet_join")
+    code = _JOIN.replace("COUNT", str(_JOINED_AT_ONCE)).replace("TYPE", _WORDS[itemsize])
+    return cupy.RawKernel(code, "xpnet_join")

@@ -257,31 +257,21 @@ WRONG = {
             "x[:, i : i + 2, j : j + 2]",
             "has its windows at i:i+2",
         ),
-        (
-            "max_pool_backward",
-            "    dx = np.zeros_like(x)\n",
-            "    dx, whole, x = np.zeros_like(x), x, np.zeros_like(x)\n"
-            "    for i in range(dy.shape[1]):\n"
-            "        for j in range(dy.shape[2]):\n"
-            "            window = whole[:, i : i + 2, j : j + 2].reshape(len(x), 4, -1)\n"
-            "            for place in range(4):\n"
-            "                dx[:, i + place // 2, j + place % 2] += np.where(\n"
-            "                    np.argmax(window, axis=1) == place, dy[:, i, j], 0)\n"
-            "    return dx\n",
-            "has its windows at i:i+2",
-        ),
-        (
-            "max_pool_backward",
-            "    dx = np.zeros_like(x)\n",
-            "    dx, whole, x = np.zeros_like(x), x, np.zeros_like(x)\n"
-            "    for i in range(dy.shape[1]):\n"
-            "        for j in range(dy.shape[2]):\n"
-            "            window = whole[:, i : i + 2, j : j + 2].reshape(len(x), 4, -1)\n"
-            "            for place in range(4):\n"
-            "                dx[:, i + place // 2, j + place % 2] = np.where(\n"
-            "                    np.argmax(window, axis=1) == place, dy[:, i, j], 0)\n"
-            "    return dx\n",
-            "has its windows at i:i+2",
+        *(
+            (
+                "max_pool_backward",
+                "    dx = np.zeros_like(x)\n",
+                "    dx, whole, x = np.zeros_like(x), x, np.zeros_like(x)\n"
+                "    for i in range(dy.shape[1]):\n"
+                "        for j in range(dy.shape[2]):\n"
+                "            window = whole[:, i : i + 2, j : j + 2].reshape(len(x), 4, -1)\n"
+                "            for place in range(4):\n"
+                f"                dx[:, i + place // 2, j + place % 2] {sign} np.where(\n"
+                "                    np.argmax(window, axis=1) == place, dy[:, i, j], 0)\n"
+                "    return dx\n",
+                "has its windows at i:i+2",
+            )
+            for sign in ("+=", "=")
         ),
         ("max_pool_backward", "np.zeros_like(x)", "np.zeros_like(dy)", "raises IndexError in line"),
     ],
